@@ -1,0 +1,35 @@
+# make demo | make test | make lock: each sets itself up in .venv first, once.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+DEMO_STORE ?= runs/demo
+
+.PHONY: demo test check lock clean
+
+demo: .venv/ready
+	$(BIN)/python jobs/pipeline.py --demo --store $(DEMO_STORE)
+
+test: check
+	$(BIN)/pytest
+
+# Cheapest first.
+check: .venv/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/pyrefly check
+
+.venv/ready: requirements.lock
+	@test -n "$(PYTHON)" || { echo "make: no python3.11 or newer on the PATH: install one, or name it: make PYTHON=/path/to/python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@touch $@
+
+# After a change of the ranges in pyproject.toml. No index address goes into the lock.
+lock: .venv/ready
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --universal --python-version 3.11 --group dev --upgrade --no-annotate --no-header \
+		--no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf .venv runs
