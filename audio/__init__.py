@@ -1,0 +1,1 @@
+"""From a file to the tensor that a model takes."""

@@ -1,0 +1,123 @@
+"""Which clips there are, what they are labelled, and who may learn from them.
+
+Dimensions: N clips of a corpus.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Fold = Literal["fit", "select", "test"]
+SPLITS = (5, 10, 25, 50, 100)
+SELECT_SHARE = 0.15
+"""Share of a training split's recordings that is set apart for choosing between models."""
+
+
+class CorpusError(ValueError):
+    """A corpus's files contradict each other; the message names file, row, value and way out."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Corpus:
+    """A labelled collection of clips, in its own order.
+
+    `table` has a row a clip: row (int32), clip_id, file (relative to `root`), scene, recording,
+    city, recording_device, and per split a nullable column `fold_5` ... `fold_100` that says
+    "fit", "select", "test" or null.
+    """
+
+    name: str
+    root: Path
+    table: pa.Table
+    clip_duration_s: float = 1.0
+    reference_device: str | None = "a"
+    """The recording device whose clips may be given another device's impulse response."""
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+    @property
+    def scenes(self) -> tuple[str, ...]:
+        """Class order: the scenes in alphabetical order; a label is an index into it."""
+        return tuple(sorted(pc.unique(self.table["scene"]).to_pylist()))
+
+    def labels(self) -> np.ndarray:
+        """Class index of every clip, int64 [N]."""
+        return indices(self.table["scene"], self.scenes)
+
+    def column(self, name: str) -> np.ndarray:
+        """A column of the table as numpy strings or numbers, [N]."""
+        return self.table[name].to_numpy()
+
+    def rows(self, split: int, *folds: Fold) -> np.ndarray:
+        """Rows of the clips of a split that lie in one of the folds, ascending, int64.
+
+        Raises:
+            CorpusError: the corpus has no clip there.
+        """
+        inside = pc.fill_null(pc.is_in(self.table[f"fold_{split}"], pa.array(folds)), False)
+        rows = np.flatnonzero(inside.to_numpy())
+        if len(rows) == 0:
+            msg = f"corpus {self.name} in {self.root}: no clip in fold {'/'.join(folds)} of split"
+            raise CorpusError(
+                f"{msg} {split}: its split lists do not fill it; choose another split"
+            )
+        return rows
+
+    def clips_table(self) -> pa.Table:
+        """The table as the logit store keeps it: what a clip is, not where its file lies."""
+        return self.table.drop_columns(["file"])
+
+    def identity(self) -> str:
+        """Hex digest of everything but the audio: clips, their order, labels and folds."""
+        digest = hashlib.sha256()
+        for column in self.clips_table().column_names:
+            values = pc.fill_null(pc.cast(self.table[column], pa.string()), "").to_pylist()
+            digest.update("\n".join([column, *values]).encode())
+        return digest.hexdigest()
+
+    def keep(self, clip_ids: Iterable[str]) -> "Corpus":
+        """The corpus with only these clips, in the corpus's order, rows numbered anew."""
+        kept = self.table.filter(pc.is_in(self.table["clip_id"], pa.array(clip_ids, pa.string())))
+        rows = pa.array(np.arange(kept.num_rows, dtype=np.int32))
+        return replace(self, table=kept.set_column(0, "row", rows))
+
+
+def indices(values: pa.ChunkedArray, order: tuple[str, ...]) -> np.ndarray:
+    """Position of each value in `order`, int64; -1 where it is not in it."""
+    return pc.fill_null(pc.index_in(values, pa.array(order)), -1).to_numpy().astype(np.int64)
+
+
+def assign_folds(
+    scenes: np.ndarray, recordings: np.ndarray, in_split: np.ndarray, in_test: np.ndarray
+) -> list[str | None]:
+    """Fold of every clip in one split: about 15 % of its recordings are `select`.
+
+    A recording is `select` or `fit` as a whole, since its clips are nearly the same clip. In each
+    scene the recordings with the smallest hash of their name are taken: one at least where there
+    are two, on every machine the same, and mostly the same in a split and in the next larger one.
+
+    Args:
+        scenes: scene of each clip, [N].
+        recordings: recording of each clip, [N].
+        in_split: whether the clip is a training clip of the split, bool [N].
+        in_test: whether the clip is a test clip, bool [N].
+    """
+    selected: set[str] = set()
+    for scene in np.unique(scenes[in_split]):
+        names = np.unique(recordings[in_split & (scenes == scene)])
+        by_hash = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+        count = max(1, round(SELECT_SHARE * len(names))) if len(names) > 1 else 0
+        selected.update(by_hash[:count])
+    chosen = np.isin(recordings, list(selected))
+    folds = np.full(len(scenes), None, dtype=object)
+    folds[in_split & ~chosen] = "fit"
+    folds[in_split & chosen] = "select"
+    folds[in_test] = "test"
+    return folds.tolist()

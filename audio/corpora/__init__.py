@@ -1,0 +1,22 @@
+"""The corpora by name; one file each."""
+
+from pathlib import Path
+from typing import Literal
+
+from audio.clips import Corpus, CorpusError
+from audio.corpora import demo, tau
+
+CorpusName = Literal["demo", "tau"]
+
+
+def read(name: CorpusName, root: Path | None) -> Corpus:
+    """The corpus of that name in `root` (the demo corpus brings its own).
+
+    Raises:
+        CorpusError: no root was given, or what lies there is not such a corpus.
+    """
+    if name == "demo":
+        return demo.read(root or demo.DEMO_ROOT)
+    if root is None:
+        raise CorpusError(f"corpus {name}: say where its files are: --root FOLDER")
+    return tau.read(root)

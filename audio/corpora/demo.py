@@ -1,0 +1,13 @@
+"""The recordings that the project ships: 480 seconds of 8 scenes on 9 recording devices."""
+
+from pathlib import Path
+
+from audio.clips import Corpus
+from audio.corpora import tau
+
+DEMO_ROOT = Path(__file__).parent / "demo"
+
+
+def read(root: Path = DEMO_ROOT) -> Corpus:
+    """The demo corpus; its sources and licence are in demo/ATTRIBUTION.md."""
+    return tau.read(root, name="demo")

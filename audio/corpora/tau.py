@@ -1,0 +1,172 @@
+"""TAU Urban Acoustic Scenes 2022 Mobile, and whatever else comes in its layout.
+
+    ROOT/audio/<scene>-<city>-<location>-<segment>-<cut>-<recording device>.wav
+    ROOT/meta.csv                    filename  scene_label  identifier  source_label    (tabs)
+    ROOT/split_setup/split{5,10,25,50,100}.csv, test.csv        filename  scene_label   (tabs)
+
+`split_setup` may also lie beside ROOT; without one the official lists, which come with the
+project, are used. Source: Zenodo 6337421; lists of the DCASE 2024 task 1 baseline.
+"""
+
+import gzip
+import io
+import logging
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from audio.clips import SPLITS, Corpus, CorpusError, assign_folds
+
+logger = logging.getLogger(__name__)
+
+META_COLUMNS = ("filename", "scene_label", "identifier", "source_label")
+LIST_COLUMNS = ("filename", "scene_label")
+OFFICIAL_LISTS = Path(__file__).parent / "tau_splits"
+
+
+def read(root: Path, name: str = "tau") -> Corpus:
+    """The corpus in `root`, in the order of its meta.csv.
+
+    Raises:
+        CorpusError: a file is missing or malformed, or the lists and meta.csv disagree.
+    """
+    meta_file = root / "meta.csv"
+    meta = _read_table(meta_file, META_COLUMNS)
+    _refuse_duplicates(meta_file, meta["filename"])
+    lists = _lists_folder(root)
+    members = {split: _read_list(lists, f"split{split}", meta_file, meta) for split in SPLITS}
+    in_test = _read_list(lists, "test", meta_file, meta)
+    if in_test is None or all(member is None for member in members.values()):
+        raise CorpusError(
+            f"{lists}: needs test.csv and at least one of split5.csv ... split100.csv"
+        )
+    files = meta["filename"].to_pylist()
+    columns: dict[str, pa.Array | pa.ChunkedArray] = {
+        "row": pa.array(np.arange(len(files), dtype=np.int32)),
+        "clip_id": pa.array([Path(file).stem for file in files]),
+        "file": meta["filename"],
+        "scene": meta["scene_label"],
+        "recording": meta["identifier"],
+        "city": pc.list_element(pc.split_pattern(meta["identifier"], "-", max_splits=1), 0),
+        "recording_device": meta["source_label"],
+    }
+    _refuse_duplicates(meta_file, columns["clip_id"])
+    scenes, recordings = meta["scene_label"].to_numpy(), meta["identifier"].to_numpy()
+    for split, in_split in members.items():
+        columns[f"fold_{split}"] = pa.nulls(len(files), pa.string())
+        if in_split is not None:
+            _refuse_leaks(lists / f"split{split}.csv", files, recordings, in_split, in_test)
+            folds = assign_folds(scenes, recordings, in_split, in_test)
+            columns[f"fold_{split}"] = pa.array(folds, pa.string())
+    return Corpus(name=name, root=root, table=pa.table(columns))
+
+
+def _lists_folder(root: Path) -> Path:
+    for folder in (root / "split_setup", root.parent / "split_setup"):
+        if folder.is_dir():
+            return folder
+    return OFFICIAL_LISTS
+
+
+def _read_table(file: Path, required: tuple[str, ...]) -> pa.Table:
+    """The required columns of a tab-separated file, as strings."""
+    if not file.is_file():
+        raise CorpusError(
+            f"{file}: not found; expected tab-separated columns {', '.join(required)}"
+        )
+    content = file.read_bytes()
+    if file.suffix == ".gz":
+        content = gzip.decompress(content)
+    try:
+        header = content.split(b"\n", 1)[0].decode().rstrip("\r").split("\t")
+        table = pyarrow.csv.read_csv(
+            io.BytesIO(content),
+            parse_options=pyarrow.csv.ParseOptions(delimiter="\t"),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False
+            ),
+        )
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        raise CorpusError(f"{file}: not a tab-separated table: {error}") from error
+    missing = [column for column in required if column not in header]
+    if missing:
+        found = ", ".join(header)
+        raise CorpusError(f"{file}: no column {', '.join(missing)}; its columns are: {found}")
+    extra = [column for column in header if column not in required]
+    if extra:
+        logger.warning("%s: unknown column %s is not used", file, ", ".join(extra))
+    for column in required:
+        empty = np.flatnonzero(pc.equal(table[column], "").to_numpy())
+        if len(empty):
+            raise CorpusError(f"{file}, line {empty[0] + 2}: column {column} is empty")
+    return table.select(list(required))
+
+
+def _read_list(folder: Path, name: str, meta_file: Path, meta: pa.Table) -> np.ndarray | None:
+    """Which rows of meta.csv a split list names, bool [N]; None if there is no such list."""
+    if folder == OFFICIAL_LISTS and name == "split100":
+        file, listed = _official_split100()
+    else:
+        file = folder / f"{name}.csv{'.gz' if folder == OFFICIAL_LISTS else ''}"
+        if not file.is_file():
+            return None
+        listed = _read_table(file, LIST_COLUMNS)
+    _refuse_duplicates(file, listed["filename"])
+    rows = pc.index_in(listed["filename"], meta["filename"].combine_chunks())
+    absent = np.flatnonzero(pc.is_null(rows).to_numpy())
+    if len(absent):
+        value = listed["filename"][int(absent[0])]
+        raise CorpusError(
+            f"{file}, line {absent[0] + 2}: {value} is not in {meta_file} "
+            f"({len(absent)} such lines); a list may only name clips of its own corpus"
+        )
+    differs = pc.not_equal(listed["scene_label"], meta["scene_label"].take(rows)).to_numpy()
+    if differs.any():
+        line = int(np.flatnonzero(differs)[0])
+        raise CorpusError(
+            f"{file}, line {line + 2}: scene_label {listed['scene_label'][line]} of "
+            f"{listed['filename'][line]}, but {meta_file} says "
+            f"{meta['scene_label'][rows[line].as_py()]}"
+        )
+    members = np.zeros(len(meta), dtype=bool)
+    members[rows.to_numpy()] = True
+    return members
+
+
+def _official_split100() -> tuple[Path, pa.Table]:
+    """Split 100: the training list of TAU 2020 Mobile, each 10 s recording cut into ten clips."""
+    file = OFFICIAL_LISTS / "m20_train.csv.gz"
+    recordings = _read_table(file, LIST_COLUMNS)
+    names, scenes = [], []
+    for name, scene in zip(
+        *(recordings[column].to_pylist() for column in LIST_COLUMNS), strict=True
+    ):
+        stem, device = name.removesuffix(".wav").rsplit("-", 1)
+        names += [f"{stem}-{cut}-{device}.wav" for cut in range(10)]
+        scenes += [scene] * 10
+    return file, pa.table({"filename": names, "scene_label": scenes})
+
+
+def _refuse_duplicates(file: Path, values: pa.Array | pa.ChunkedArray) -> None:
+    first: dict[str, int] = {}
+    if pc.count_distinct(values).as_py() == len(values):
+        return
+    for line, value in enumerate(values.to_pylist(), start=2):
+        if first.setdefault(value, line) != line:
+            raise CorpusError(f"{file}, line {line}: {value} stands in line {first[value]} already")
+
+
+def _refuse_leaks(
+    file: Path, files: list[str], recordings: np.ndarray, in_split: np.ndarray, in_test: np.ndarray
+) -> None:
+    """No recording may be learnt from and tested on: its clips are nearly the same clip."""
+    leaking = np.flatnonzero(in_split & np.isin(recordings, np.unique(recordings[in_test])))
+    if len(leaking):
+        row = int(leaking[0])
+        raise CorpusError(
+            f"{file}: {files[row]} belongs to recording {recordings[row]}, which is in test.csv "
+            f"as well ({len(leaking)} such clips); train and test may share no recording"
+        )

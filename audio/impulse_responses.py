@@ -1,0 +1,160 @@
+"""Impulse responses of recording devices, from a folder or synthetic (R responses of L samples)."""
+
+import hashlib
+import math
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+from scipy.signal import butter, sosfilt
+
+_SUFFIXES = (".wav", ".flac")
+_DURATION_S = 0.05
+_MIN_SAMPLE_RATE = 8_000
+_SEED = 20_230_507
+
+
+def load(folder: Path | str, sample_rate: int) -> NDArray[np.float32]:
+    """All .wav and .flac files of a folder, in the order of their names.
+
+    Each is resampled from its own rate (soxr HQ) and followed by zeros up to the longest. Levels
+    stay as recorded.
+
+    Returns:
+        float32 [R, L] at `sample_rate`.
+
+    Raises:
+        FileNotFoundError: No such folder, or no such file in it.
+        ValueError: A file is broken, empty, silent, not mono or not finite.
+    """
+    return _stack([_read(file, sample_rate) for file in _files(Path(folder))])
+
+
+def synthetic(sample_rate: int, count: int = 64) -> NDArray[np.float32]:
+    """A fixed set of 50 ms responses like those of small microphones.
+
+    Response r is a second-order high-pass (60...400 Hz) and low-pass (4...14 kHz) with two to four
+    peaks or dips (200 Hz...10 kHz, up to 9 dB, Q 0.7...4), scaled so that pink noise keeps its
+    level. It depends on r alone: at another sample rate it is the same microphone, and in a larger
+    set the same response.
+
+    Returns:
+        float32 [count, L], the same on every machine.
+
+    Raises:
+        ValueError: Sample rate below 8 kHz or count below 1.
+    """
+    if sample_rate < _MIN_SAMPLE_RATE:
+        raise ValueError(f"sample_rate={sample_rate}, expected at least {_MIN_SAMPLE_RATE} Hz")
+    if count < 1:
+        raise ValueError(f"count={count}, expected at least 1 response")
+    return np.stack([_microphone(sample_rate, number) for number in range(count)])
+
+
+def identity(folder: Path | None) -> str:
+    """What stands for a set of responses in a fingerprint: a digest of the folder's files.
+
+    None, the synthetic set, is told by its name and its seed.
+    """
+    if folder is None:
+        return f"synthetic-{_SEED}"
+    digest = hashlib.sha256()
+    for file in _files(folder):
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder of impulse responses")
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES)
+    if not files:
+        raise FileNotFoundError(f"{folder}: no impulse responses, expected .wav or .flac files")
+    return files
+
+
+def _read(file: Path, sample_rate: int) -> NDArray[np.float32]:
+    try:
+        samples, own_rate = soundfile.read(file, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"{file}: cannot be read as audio ({error}); replace it") from error
+    if samples.shape[1] != 1:
+        raise ValueError(f"{file}: {samples.shape[1]} channels, expected mono; split the channels")
+    if not np.isfinite(samples).all():
+        raise ValueError(f"{file}: holds samples that are not finite; replace it")
+    if not samples.any():
+        raise ValueError(f"{file}: {len(samples)} samples and no sound; replace or remove it")
+    return soxr.resample(samples[:, 0], own_rate, sample_rate, quality="HQ")
+
+
+def _stack(responses: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    stacked_RL = np.zeros((len(responses), max(map(len, responses))), np.float32)
+    for row_L, response in zip(stacked_RL, responses, strict=True):
+        row_L[: len(response)] = response
+    return stacked_RL
+
+
+def _microphone(sample_rate: int, number: int) -> NDArray[np.float32]:
+    # One generator a response, and nothing of the sample rate in its draws.
+    generator = np.random.default_rng((_SEED, number))
+    n_samples = round(_DURATION_S * sample_rate)
+    impulse = np.zeros(n_samples)
+    impulse[0] = 1.0
+    heard = np.asarray(sosfilt(_sections(generator, sample_rate), impulse), np.float64)
+    faded = heard * _fade(n_samples)
+    response = faded / _pink_gain(faded, sample_rate)
+    # Coarser than the differences between two mathematics libraries: equal to the bit everywhere.
+    return (np.round(response * 2**20) / 2**20).astype(np.float32)
+
+
+def _sections(generator: np.random.Generator, sample_rate: int) -> NDArray[np.float64]:
+    highest_hz = 0.45 * sample_rate
+    high_pass_hz = _between(generator, 60.0, 400.0)
+    low_pass_hz = min(_between(generator, 4_000.0, 14_000.0), highest_hz)
+    sections = [
+        np.asarray(butter(2, high_pass_hz, "highpass", fs=sample_rate, output="sos")),
+        np.asarray(butter(2, low_pass_hz, "lowpass", fs=sample_rate, output="sos")),
+    ]
+    for _ in range(2 + int(3 * generator.random())):
+        centre_hz = _between(generator, 200.0, 10_000.0)
+        gain_db = 18.0 * generator.random() - 9.0
+        quality = _between(generator, 0.7, 4.0)
+        if centre_hz < highest_hz:
+            sections.append(_peak(centre_hz, gain_db, quality, sample_rate))
+    return np.concatenate(sections)
+
+
+def _between(generator: np.random.Generator, low: float, high: float) -> float:
+    """A draw that is uniform on a logarithmic axis."""
+    return low * (high / low) ** generator.random()
+
+
+def _peak(
+    centre_hz: float, gain_db: float, quality: float, sample_rate: int
+) -> NDArray[np.float64]:
+    """A peaking equaliser (R. Bristow-Johnson, Audio EQ Cookbook, peakingEQ)."""
+    amplitude = 10 ** (gain_db / 40)
+    omega = 2 * math.pi * centre_hz / sample_rate
+    alpha, middle = math.sin(omega) / (2 * quality), -2 * math.cos(omega)
+    zeros = (1 + alpha * amplitude, middle, 1 - alpha * amplitude)
+    poles = (1 + alpha / amplitude, middle, 1 - alpha / amplitude)
+    return np.array([zeros + poles]) / poles[0]
+
+
+def _fade(n_samples: int) -> NDArray[np.float64]:
+    """1 for three quarters of the response, then half a cosine to 0: no click where it is cut."""
+    n_faded = n_samples // 4
+    falling = 0.5 + 0.5 * np.cos(np.pi * (np.arange(n_faded) + 1) / n_faded)
+    return np.concatenate([np.ones(n_samples - n_faded), falling])
+
+
+def _pink_gain(response: NDArray[np.float64], sample_rate: int) -> float:
+    """What the response does to the level of pink noise between 50 Hz and 16 kHz, as a factor."""
+    n_fft = sample_rate
+    power = np.abs(np.fft.rfft(response, n_fft)) ** 2
+    hertz = np.arange(len(power)) * (sample_rate / n_fft)
+    heard = (hertz >= 50) & (hertz <= 16_000)
+    pink = 1 / hertz[heard]
+    return math.sqrt(float((power[heard] * pink).sum() / pink.sum()))

@@ -1,0 +1,372 @@
+"""From waveforms to log-mel spectrograms.
+
+B clips, S samples, Q bins of the transform, C channels, F mel bands, T frames.
+"""
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchaudio.compliance.kaldi import get_mel_banks
+from torchaudio.functional import melscale_fbanks
+
+MelBank = Literal["htk", "htk_slaney_norm", "kaldi"]
+Window = Literal["periodic", "symmetric"]
+Log = Literal["ln", "log10"]
+
+_CHOICES = {
+    "mel_bank": ("htk", "htk_slaney_norm", "kaldi"),
+    "window": ("periodic", "symmetric"),
+    "log": ("ln", "log10"),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrontEnd:
+    """All that decides which log-mel spectrogram a waveform becomes."""
+
+    sample_rate: int
+    """Of the waveforms, in Hz."""
+    n_fft: int
+    """Length of the transform in samples, even."""
+    window_samples: int
+    """Length of the Hann window, which stands in the middle of the transform."""
+    hop_samples: int
+    """From the centre of one frame to the centre of the next."""
+    mel_bands: int
+    """Number of triangular filters, at least 4."""
+    min_hz: float = 0.0
+    """Where the lowest triangle begins."""
+    max_hz: float
+    """Where the highest triangle ends, at most half the sample rate."""
+    mel_bank: MelBank = "htk"
+    """`htk`: triangles linear in Hz; `htk_slaney_norm`: the same, each of unit area; `kaldi`: triangles
+    linear in mel, nothing from the bin at half the sample rate."""
+    window: Window = "periodic"
+    """Whether the Hann window ends one sample before it would repeat, or on its zero."""
+    pre_emphasis: float | None = None
+    """The a of y[n] = x[n + 1] - a x[n], one sample shorter than x; None leaves the waveform alone."""
+    log: Log = "ln"
+    """The logarithm that is taken."""
+    log_offset: float = 1e-5
+    """Added to the power before the logarithm."""
+    shift: float = 0.0
+    """Added to the logarithm, before the scale."""
+    scale: float = 1.0
+    """Divides the shifted logarithm."""
+    standardise: bool = False
+    """Whether each channel of each clip is brought to mean 0 and standard deviation 1."""
+    delta: bool = False
+    """Whether the slope over five frames follows as a second channel."""
+
+    def __post_init__(self) -> None:
+        self._check_choices()
+        self._check_transform()
+        self._check_bank()
+        self._check_level()
+
+    @property
+    def channels(self) -> int:
+        """1, or 2 with the delta channel."""
+        return 2 if self.delta else 1
+
+    def frames(self, n_samples: int) -> int:
+        """Frames of a clip of so many samples.
+
+        Raises:
+            ValueError: The clip is too short to be mirrored at its ends.
+        """
+        usable = n_samples - (self.pre_emphasis is not None)
+        if usable <= self.n_fft // 2:
+            raise ValueError(
+                f"a clip of {n_samples} samples is too short for n_fft={self.n_fft}: more than "
+                f"{self.n_fft // 2 + n_samples - usable} samples are needed; "
+                "give longer clips or a front-end with a shorter transform"
+            )
+        return 1 + usable // self.hop_samples
+
+    def shape(self, n_samples: int) -> tuple[int, int, int]:
+        """(C, F, T) of a clip of so many samples."""
+        return self.channels, self.mel_bands, self.frames(n_samples)
+
+    def _check_choices(self) -> None:
+        for field, allowed in _CHOICES.items():
+            if getattr(self, field) not in allowed:
+                _refuse(field, getattr(self, field), "one of " + ", ".join(allowed))
+
+    def _check_transform(self) -> None:
+        if self.sample_rate < 1:
+            _refuse("sample_rate", self.sample_rate, "at least 1 Hz")
+        if self.n_fft < 2 or self.n_fft % 2:
+            _refuse("n_fft", self.n_fft, "an even number of samples, at least 2")
+        if not 1 <= self.window_samples <= self.n_fft:
+            _refuse("window_samples", self.window_samples, f"between 1 and n_fft={self.n_fft}")
+        if self.hop_samples < 1:
+            _refuse("hop_samples", self.hop_samples, "at least 1")
+        if self.pre_emphasis is not None and not 0 < self.pre_emphasis <= 1:
+            _refuse("pre_emphasis", self.pre_emphasis, "above 0 and at most 1, or None for none")
+
+    def _check_bank(self) -> None:
+        if self.mel_bands < 4:
+            _refuse("mel_bands", self.mel_bands, "at least 4")
+        if not 0 <= self.min_hz < self.max_hz:
+            _refuse("min_hz", self.min_hz, f"from 0 to below max_hz={self.max_hz}")
+        if not self.max_hz <= self.sample_rate / 2:
+            _refuse("max_hz", self.max_hz, f"at most half of sample_rate={self.sample_rate}")
+
+    def _check_level(self) -> None:
+        if not (self.log_offset > 0 and math.isfinite(self.log_offset)):
+            _refuse("log_offset", self.log_offset, "a finite number above 0")
+        if not math.isfinite(self.shift):
+            _refuse("shift", self.shift, "a finite number")
+        if not (self.scale > 0 and math.isfinite(self.scale)):
+            _refuse("scale", self.scale, "a finite number above 0")
+        if self.standardise and (self.shift, self.scale) != (0.0, 1.0):
+            raise ValueError(
+                f"FrontEnd: shift={self.shift!r} and scale={self.scale!r} have no effect with "
+                "standardise=True; leave them at 0 and 1, or standardise off"
+            )
+
+
+def _refuse(field: str, value: object, expected: str) -> None:
+    raise ValueError(f"FrontEnd: {field}={value!r}, expected {expected}")
+
+
+AUDIOSET = FrontEnd(
+    sample_rate=32_000,
+    n_fft=1024,
+    window_samples=800,
+    hop_samples=320,
+    mel_bands=128,
+    max_hz=15_000.0,
+    mel_bank="kaldi",
+    window="symmetric",
+    pre_emphasis=0.97,
+    shift=4.5,
+    scale=5.0,
+)
+"""AudioSet pretraining of MobileNet, DyMN and PaSST, as evaluated (EfficientAT, PaSST): 1x128x100 for 1 s."""
+
+CPJKU23_PASST = FrontEnd(
+    sample_rate=32_000,
+    n_fft=1024,
+    window_samples=800,
+    hop_samples=320,
+    mel_bands=128,
+    max_hz=15_500.0,
+    mel_bank="kaldi",
+    window="symmetric",
+    pre_emphasis=0.97,
+    shift=4.5,
+    scale=5.0,
+)
+"""PaSST teachers of CP-JKU's DCASE 2023 entry (cpjku_dcase23), as evaluated: 1x128x100 for 1 s."""
+
+CPJKU23_CP_RESNET = FrontEnd(
+    sample_rate=32_000,
+    n_fft=4096,
+    window_samples=3072,
+    hop_samples=750,
+    mel_bands=256,
+    max_hz=15_500.0,
+    mel_bank="kaldi",
+    window="symmetric",
+    pre_emphasis=0.97,
+    shift=4.5,
+    scale=5.0,
+)
+"""CP-ResNet teachers of CP-JKU's DCASE 2023 entry (cpjku_dcase23), as evaluated: 1x256x43 for 1 s."""
+
+ASCDOMAIN_CNN = FrontEnd(
+    sample_rate=32_000,
+    n_fft=4096,
+    window_samples=3072,
+    hop_samples=500,
+    mel_bands=256,
+    max_hz=16_000.0,
+)
+"""Convolutional teachers and students of ASCDomain, and the DCASE 2024 task 1 baseline: 1x256x65 for 1 s."""
+
+ASCDOMAIN_PASST = FrontEnd(
+    sample_rate=32_000,
+    n_fft=1024,
+    window_samples=800,
+    hop_samples=320,
+    mel_bands=128,
+    max_hz=16_000.0,
+)
+"""PaSST teachers of ASCDomain: 1x128x101 for 1 s."""
+
+CP_MOBILE = FrontEnd(
+    sample_rate=32_000,
+    n_fft=4096,
+    window_samples=3072,
+    hop_samples=500,
+    mel_bands=256,
+    max_hz=15_500.0,
+    mel_bank="kaldi",
+    window="symmetric",
+    pre_emphasis=0.97,
+    shift=4.5,
+    scale=5.0,
+)
+"""CP-Mobile students of 2023 (cpjku_dcase23), as evaluated: 1x256x64 for 1 s."""
+
+DSMN = FrontEnd(
+    sample_rate=44_100,
+    n_fft=4096,
+    window_samples=4096,
+    hop_samples=1024,
+    mel_bands=256,
+    max_hz=22_050.0,
+    mel_bank="htk_slaney_norm",
+    log="log10",
+    log_offset=1e-10,
+    standardise=True,
+    delta=True,
+)
+"""Deep space separable distillation (DSMN_dcase2023): 2x256x44 for 1 s."""
+
+BCBL_44K = FrontEnd(
+    sample_rate=44_100,
+    n_fft=4096,
+    window_samples=3072,
+    hop_samples=500,
+    mel_bands=256,
+    max_hz=22_050.0,
+)
+"""24-BCBL without resampling (NTU's DCASE 2024 entry): 1x256x89 for 1 s."""
+
+
+class LogMel(nn.Module):
+    """Waveforms to log-mel spectrograms, batched, on the device that the module is on.
+
+    The two halves can be called one after the other, to change the linear mel in between.
+    """
+
+    window: Tensor
+    bank_FQ: Tensor
+
+    def __init__(self, front_end: FrontEnd) -> None:
+        super().__init__()
+        self.front_end = front_end
+        # The recipe makes both again: a checkpoint holds what was learnt, nothing else.
+        self.register_buffer("window", _hann(front_end), persistent=False)
+        self.register_buffer("bank_FQ", mel_bank(front_end), persistent=False)
+
+    def forward(self, waveforms_BS: Tensor) -> Tensor:
+        """Log-mel spectrograms (B, C, F, T) of waveforms within -1...1."""
+        return self.compress(self.power_mel(waveforms_BS))
+
+    def power_mel(self, waveforms_BS: Tensor) -> Tensor:
+        """Linear mel power (B, F, T), lowest band first.
+
+        Raises:
+            ValueError: Not a batch of floating-point waveforms, or the clips are too short.
+        """
+        if waveforms_BS.ndim != 2 or not waveforms_BS.is_floating_point():
+            raise ValueError(
+                f"waveforms are {waveforms_BS.dtype} of shape {tuple(waveforms_BS.shape)}, expected "
+                "floating point (clips, samples) within -1...1; divide int16 by 32768"
+            )
+        self.front_end.frames(waveforms_BS.shape[1])
+        # Mel power reaches 1e6: the product with the bank would overflow in half precision.
+        with torch.autocast(waveforms_BS.device.type, enabled=False):
+            return self.bank_FQ @ self._power(waveforms_BS.to(self.window.dtype))
+
+    def compress(self, power_BFT: Tensor) -> Tensor:
+        """Logarithm, normalisation and delta channel of mel power: (B, C, F, T)."""
+        front_end = self.front_end
+        with torch.autocast(power_BFT.device.type, enabled=False):
+            logarithm = torch.log if front_end.log == "ln" else torch.log10
+            log_mel_BFT = logarithm(power_BFT + front_end.log_offset)
+            channels = [(log_mel_BFT + front_end.shift) / front_end.scale]
+            if front_end.delta:
+                channels.append(_slope(channels[0]))
+            log_mel_BCFT = torch.stack(channels, dim=1)
+            return _standardise(log_mel_BCFT) if front_end.standardise else log_mel_BCFT
+
+    def _power(self, waveforms_BS: Tensor) -> Tensor:
+        front_end = self.front_end
+        if front_end.pre_emphasis is not None:
+            waveforms_BS = waveforms_BS[:, 1:] - front_end.pre_emphasis * waveforms_BS[:, :-1]
+        spectrum_BQT = torch.stft(
+            waveforms_BS,
+            front_end.n_fft,
+            hop_length=front_end.hop_samples,
+            win_length=front_end.window_samples,
+            window=self.window,
+            center=True,
+            pad_mode="reflect",
+            return_complex=True,
+        )
+        return spectrum_BQT.real.square() + spectrum_BQT.imag.square()
+
+
+def mel_bank(front_end: FrontEnd) -> Tensor:
+    """The filterbank (F, Q), float32, lowest band first.
+
+    Raises:
+        ValueError: Some bands lie between two FFT bins and would never hear anything.
+    """
+    bank_FQ = _kaldi_bank(front_end) if front_end.mel_bank == "kaldi" else _htk_bank(front_end)
+    deaf = int((bank_FQ.amax(dim=1) == 0).sum())
+    if deaf:
+        raise ValueError(
+            f"{deaf} of mel_bands={front_end.mel_bands} bands hold no bin of n_fft={front_end.n_fft} "
+            f"at {front_end.sample_rate} Hz; use fewer mel_bands or a longer n_fft"
+        )
+    return bank_FQ
+
+
+def _kaldi_bank(front_end: FrontEnd) -> Tensor:
+    bank, _ = get_mel_banks(
+        front_end.mel_bands,
+        front_end.n_fft,
+        front_end.sample_rate,
+        front_end.min_hz,
+        front_end.max_hz,
+        # Vocal tract length normalisation, which a factor of 1 switches off.
+        vtln_low=100.0,
+        vtln_high=-500.0,
+        vtln_warp_factor=1.0,
+    )
+    return functional.pad(bank, (0, 1))
+
+
+def _htk_bank(front_end: FrontEnd) -> Tensor:
+    with warnings.catch_warnings():
+        # What it warns of is an error here, raised by the caller for every kind of bank.
+        warnings.filterwarnings("ignore", message="At least one mel filterbank has all zero")
+        bank_QF = melscale_fbanks(
+            front_end.n_fft // 2 + 1,
+            front_end.min_hz,
+            front_end.max_hz,
+            front_end.mel_bands,
+            front_end.sample_rate,
+            norm="slaney" if front_end.mel_bank == "htk_slaney_norm" else None,
+            mel_scale="htk",
+        )
+    return bank_QF.T.contiguous()
+
+
+def _hann(front_end: FrontEnd) -> Tensor:
+    return torch.hann_window(front_end.window_samples, periodic=front_end.window == "periodic")
+
+
+def _slope(log_mel_BFT: Tensor) -> Tensor:
+    # Least squares over five frames: sum over k = -2...2 of k x[t + k], divided by sum of k^2 = 10.
+    padded = functional.pad(log_mel_BFT, (2, 2), mode="replicate")
+    n_frames = log_mel_BFT.shape[-1]
+    at = [padded.narrow(-1, offset, n_frames) for offset in range(5)]
+    return (2 * (at[4] - at[0]) + (at[3] - at[1])) / 10
+
+
+def _standardise(log_mel_BCFT: Tensor) -> Tensor:
+    centred = log_mel_BCFT - log_mel_BCFT.mean(dim=(2, 3), keepdim=True)
+    # Digital silence has no spread, only rounding: the floor keeps it near 0 and touches no sound.
+    return centred / log_mel_BCFT.std(dim=(2, 3), keepdim=True).clamp_min(1e-3)
