@@ -1,0 +1,196 @@
+"""What can go wrong with a store.
+
+LogitStoreError
+├── UnsupportedAddress     (also a ValueError) the address is no folder
+├── MissingStore           nothing lies at the address
+├── MissingClips           a corpus was never written
+├── MissingLogits          members that were asked for are absent
+├── MissingEnsemble        no ensemble of that name
+├── MissingObject          no object of that name
+├── ClipsMismatch          the store holds other clips under the corpus's name
+├── UnstorableLogits       (also a ValueError) a value that float16 cannot hold
+├── QueryFailed            the SQL was refused
+└── UnreadableFile         a file that must not be used
+    ├── UnsupportedVersion     written by another format version
+    ├── RowOrderMismatch       written for clips in another order
+    ├── ClassOrderMismatch     written for other classes, or in another order
+    ├── DamagedFile            not what was written
+    └── StrayFile              a path that no key leads to
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from logit_store.layout import LogitKey
+
+
+class LogitStoreError(Exception):
+    """Base of all errors of this package; survives pickling with its attributes."""
+
+    # An error crosses process borders in Ray. By default it would be made anew by calling the
+    # class with the finished message, which is not what the constructors here take.
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(
+    cls: type[LogitStoreError], args: tuple[Any, ...], attributes: dict[str, Any]
+) -> LogitStoreError:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(attributes)
+    return error
+
+
+class UnsupportedAddress(LogitStoreError, ValueError):
+    """The address is not that of a folder."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        kind = "S3 is" if address.startswith("s3://") else f"{address.split('://')[0]}:// is"
+        super().__init__(f"{kind} not supported yet as a store ({address}): give a folder")
+
+
+class MissingStore(LogitStoreError):
+    """Nothing lies at the address."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        super().__init__(f"no store at {address}: check --store, or run a job that writes there")
+
+
+class MissingClips(LogitStoreError):
+    """The corpus was never written to this store."""
+
+    def __init__(self, corpus: str, *, store: str, present: Sequence[str]) -> None:
+        self.corpus, self.present = corpus, tuple(present)
+        held = ", ".join(present) or "none"
+        super().__init__(
+            f"{store} holds no clips of corpus {corpus!r} (corpora there: {held}): "
+            "write its clips first with write_clips, or name another corpus"
+        )
+
+
+class MissingLogits(LogitStoreError):
+    """Members that were asked for are not in the store; they are in `missing`."""
+
+    def __init__(self, missing: Sequence["LogitKey"], *, store: str) -> None:
+        self.missing = tuple(missing)
+        lines = [f"{store} holds no logits for {len(missing)} member(s):"]
+        lines += [f"  {key}" for key in missing]
+        lines += ["Run the jobs that make them, or leave them out."]
+        super().__init__("\n".join(lines))
+
+
+class MissingEnsemble(LogitStoreError):
+    """No ensemble of that name."""
+
+    def __init__(
+        self, name: str, *, corpus: str, split: int, store: str, present: Sequence[str]
+    ) -> None:
+        self.name, self.present = name, tuple(present)
+        held = ", ".join(present) or "none"
+        super().__init__(
+            f"{store} holds no ensemble {name!r} of {corpus}, split {split} (there: {held}): "
+            "select one first, or name another"
+        )
+
+
+class MissingObject(LogitStoreError):
+    """No object of that name."""
+
+    def __init__(self, name: str, *, store: str) -> None:
+        self.name = name
+        super().__init__(f"{store} holds no {name}: run the job that makes it")
+
+
+class ClipsMismatch(LogitStoreError):
+    """The store holds other clips under the corpus's name, and logits that belong to them."""
+
+    def __init__(self, corpus: str, *, stored: str, given: str, store: str) -> None:
+        self.corpus, self.stored, self.given = corpus, stored, given
+        super().__init__(
+            f"{store} holds logits of corpus {corpus!r} with other clips: content hash {stored} "
+            f"there, {given} now. Give another --store, or the corpus as it was"
+        )
+
+
+class UnstorableLogits(LogitStoreError, ValueError):
+    """A logit that float16 cannot hold."""
+
+    def __init__(self, key: "LogitKey", *, clip_id: str, scene: str, value: float) -> None:
+        self.key, self.clip_id, self.scene, self.value = key, clip_id, scene, value
+        super().__init__(
+            f"{key}: the logit of clip {clip_id!r} for class {scene!r} is {value}, expected a "
+            "finite number within +-65504 (float16): has the training diverged?"
+        )
+
+
+class QueryFailed(LogitStoreError):
+    """DuckDB refused the query."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        # What follows the blank line is a picture of the query, which the caller has.
+        words = " ".join(reason.split("\n\nLINE ")[0].split())
+        super().__init__(f"{words} (views: clips, logits, members, predictions)")
+
+
+class UnreadableFile(LogitStoreError):
+    """A file that must not be used; `path` says which."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        super().__init__(f"{path}: {reason}")
+
+
+class UnsupportedVersion(UnreadableFile):
+    """The file was written by another format version."""
+
+    def __init__(self, path: Path, *, found: str | None, expected: str) -> None:
+        self.found, self.expected = found, expected
+        super().__init__(
+            path,
+            f"format version {found}, expected {expected}: read it with the program that wrote "
+            "it, or give another --store",
+        )
+
+
+class RowOrderMismatch(UnreadableFile):
+    """The logits were written for other clips, or for the same ones in another order."""
+
+    def __init__(self, path: Path, *, found: str, expected: str) -> None:
+        self.found, self.expected = found, expected
+        super().__init__(
+            path,
+            f"row-order hash {found}, expected {expected} as in the corpus's clips: "
+            "delete the file and make the logits again",
+        )
+
+
+class ClassOrderMismatch(UnreadableFile):
+    """The logits were written for other classes, or for the same ones in another order."""
+
+    def __init__(self, path: Path, *, found: Sequence[str], expected: Sequence[str]) -> None:
+        self.found, self.expected = tuple(found), tuple(expected)
+        super().__init__(
+            path,
+            f"classes {list(found)}, expected {list(expected)} as in the corpus's clips: "
+            "delete the file and make the logits again",
+        )
+
+
+class DamagedFile(UnreadableFile):
+    """The file is not what was written."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        words = " ".join(reason.split())
+        super().__init__(path, f"cannot be read ({words}): delete it and run its job again")
+
+
+class StrayFile(UnreadableFile):
+    """The file lies where no key leads to."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(path, f"not a place for logits ({reason}): move it out of the store")

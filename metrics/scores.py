@@ -1,0 +1,154 @@
+"""How good logits are (N clips, K classes)."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scores:
+    """Figures of one group of clips."""
+
+    n: int
+    """Clips in the group."""
+    accuracy: float
+    """Share of them whose largest logit is the true class, 0...1."""
+    log_loss: float
+    """Mean cross entropy in nats."""
+
+
+def log_softmax(logits_NK: ArrayLike) -> Floats:
+    """Logarithms of the class probabilities, float64, stable for any finite logits."""
+    logits = np.asarray(logits_NK, np.float64)
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def log_loss(logits_NK: ArrayLike, labels_N: ArrayLike) -> float:
+    """Mean cross entropy over clips, in nats.
+
+    Raises:
+        ValueError: No clips, shapes or labels that do not fit, logits that are not finite.
+    """
+    return float(losses(*checked(logits_NK, labels_N)).mean())
+
+
+def accuracy(logits_NK: ArrayLike, labels_N: ArrayLike) -> float:
+    """Share of clips whose largest logit is the true class, 0...1; of equal ones the first counts.
+
+    Raises:
+        ValueError: No clips, shapes or labels that do not fit, logits that are not finite.
+    """
+    return float(hits(*checked(logits_NK, labels_N)).mean())
+
+
+def macro_accuracy(logits_NK: ArrayLike, labels_N: ArrayLike) -> float:
+    """Mean of the classes' accuracies, over the classes that occur, 0...1.
+
+    Raises:
+        ValueError: No clips, shapes or labels that do not fit, logits that are not finite.
+    """
+    logits, labels = checked(logits_NK, labels_N)
+    n_classes = logits.shape[1]
+    clips_K = np.bincount(labels, minlength=n_classes)
+    hits_K = np.bincount(labels, weights=hits(logits, labels), minlength=n_classes)
+    occurs_K = clips_K > 0
+    return float((hits_K[occurs_K] / clips_K[occurs_K]).mean())
+
+
+def by_group(logits_NK: ArrayLike, labels_N: ArrayLike, groups_N: ArrayLike) -> dict[str, Scores]:
+    """Scores of each group, sorted by its name; a group's clips are pooled.
+
+    Args:
+        logits_NK: Of all clips.
+        labels_N: Their true classes.
+        groups_N: What each clip belongs to: its recording device, its scene, its city...
+
+    Raises:
+        ValueError: As `log_loss`, or not one group a clip.
+    """
+    logits, labels = checked(logits_NK, labels_N)
+    groups = np.asarray(groups_N).astype(str)
+    if groups.shape != labels.shape:
+        raise ValueError(f"groups have shape {groups.shape}, expected {labels.shape}: one a clip")
+    hit_N, loss_N = hits(logits, labels), losses(logits, labels)
+    names, group_N = np.unique(groups, return_inverse=True)
+    clips = np.bincount(group_N)
+    hit, loss = np.bincount(group_N, weights=hit_N), np.bincount(group_N, weights=loss_N)
+    return {
+        str(name): Scores(
+            n=int(clips[i]), accuracy=float(hit[i] / clips[i]), log_loss=float(loss[i] / clips[i])
+        )
+        for i, name in enumerate(names)
+    }
+
+
+def device_groups(
+    recording_devices_N: ArrayLike,
+    *,
+    real: Collection[str],
+    seen: Collection[str],
+    unseen: Collection[str],
+) -> NDArray[np.str_]:
+    """`real`, `seen` or `unseen` for each clip, to be given to `by_group`.
+
+    Args:
+        recording_devices_N: What recorded each clip.
+        real: Real devices that the training clips hold too; TAU: a, b, c.
+        seen: Simulated devices that the training clips hold too; TAU: s1, s2, s3.
+        unseen: Devices that the training clips do not hold; TAU: s4, s5, s6.
+
+    Raises:
+        ValueError: A device in two of the sets, or a clip's device in none.
+    """
+    sets = {"real": real, "seen": seen, "unseen": unseen}
+    group_of = {device: group for group, devices in sets.items() for device in devices}
+    twice = sorted(d for d in group_of if sum(d in devices for devices in sets.values()) > 1)
+    if twice:
+        raise ValueError(f"recording devices in more than one of real, seen, unseen: {twice}")
+    devices = np.asarray(recording_devices_N).astype(str)
+    names, device_N = np.unique(devices, return_inverse=True)
+    unknown = [str(name) for name in names if str(name) not in group_of]
+    if unknown:
+        raise ValueError(f"recording devices {unknown} are in none of real, seen, unseen: add them")
+    return np.array([group_of[str(name)] for name in names], dtype=np.str_)[device_N]
+
+
+def checked(logits_NK: ArrayLike, labels_N: ArrayLike) -> tuple[Floats, Integers]:
+    """Logits as float64 and labels as int64, after making sure that they fit.
+
+    Raises:
+        ValueError: No clips, shapes or labels that do not fit, logits that are not finite.
+    """
+    logits, labels = np.asarray(logits_NK, np.float64), np.asarray(labels_N)
+    if logits.ndim != 2 or 0 in logits.shape or labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"logits of shape {logits.shape} and labels of shape {labels.shape}, expected "
+            "(clips, classes) and (clips,) with at least one clip"
+        )
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels are {labels.dtype}, expected integers: the classes' numbers")
+    if labels.min() < 0 or labels.max() >= logits.shape[1]:
+        raise ValueError(
+            f"labels lie within {labels.min()}...{labels.max()}, expected "
+            f"0...{logits.shape[1] - 1} for {logits.shape[1]} classes"
+        )
+    broken = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if len(broken):
+        raise ValueError(f"logits of {len(broken)} clip(s) are not finite, first row {broken[0]}")
+    return logits, labels.astype(np.int64)
+
+
+def hits(logits_NK: Floats, labels_N: Integers) -> NDArray[np.bool_]:
+    """Whether each clip's largest logit is the true class."""
+    return logits_NK.argmax(axis=1) == labels_N
+
+
+def losses(logits_NK: Floats, labels_N: Integers) -> Floats:
+    """Cross entropy of each clip, in nats."""
+    return -np.take_along_axis(log_softmax(logits_NK), labels_N[:, None], axis=1)[:, 0]
