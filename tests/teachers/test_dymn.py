@@ -1,0 +1,115 @@
+"""Laws of the Dynamic MobileNet teachers."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from teachers.dymn import DyMN, DynamicConv, DynamicReLU, context_channels
+from teachers.mobilenet import block_shapes
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [
+        (1.0, [32] * 6 + [64, 48, 48, 48, 120, 128, 128, 128, 128]),
+        (0.4, [16] * 6 + [24, 24, 24, 24] + [48] * 5),
+    ],
+)
+def test_the_context_is_as_wide_as_published(width, expected):
+    assert [context_channels(s.expanded, width) for s in block_shapes(width)] == expected
+
+
+@pytest.mark.parametrize(
+    ("channels_in", "channels_out", "kernel", "stride", "groups"),
+    [(6, 8, 1, 1, 1), (6, 6, 3, 1, 6), (6, 6, 5, 2, 6), (6, 4, 1, 2, 2), (6, 4, 3, 1, 1)],
+)
+def test_a_dynamic_convolution_is_a_convolution_per_clip_with_the_mixed_kernel(
+    channels_in, channels_out, kernel, stride, groups
+):
+    torch.manual_seed(0)
+    conv = DynamicConv(channels_in, channels_out, 5, 2.0, kernel, stride, groups).double()
+    x = torch.randn(3, channels_in, 9, 7, dtype=torch.float64)
+    summary = torch.randn(3, 5, dtype=torch.float64)
+    kernels = conv.weight[0, 0]
+    weight, bias = conv.residuals.parameters()
+    slow = []
+    for clip, context in zip(x, summary, strict=True):
+        scores = [weight[j] @ context + bias[j] for j in range(4)]
+        shares = torch.stack([(score / 2.0).exp() for score in scores])
+        parts = [shares[j] / shares.sum() * kernels[j] for j in range(4)]
+        mixed = torch.stack(parts).sum(0).view(channels_out, channels_in // groups, kernel, kernel)
+        slow.append(
+            functional.conv2d(clip[None], mixed, None, stride, (kernel - 1) // 2, groups=groups)
+        )
+    # The same sums in float64, in another order.
+    torch.testing.assert_close(conv(x, summary), torch.cat(slow), rtol=0, atol=1e-12)
+
+
+def test_a_high_temperature_uses_all_kernels_alike():
+    torch.manual_seed(0)
+    hot = DynamicConv(4, 6, 5, temperature=1e9).double()
+    x = torch.randn(2, 4, 3, 3, dtype=torch.float64)
+    context = torch.randn(2, 5, dtype=torch.float64)
+    mean_kernel = hot.weight.mean(2).view(6, 4, 1, 1)
+    # Scores of order 1 over 1e9 leave shares of 1/4 within 1e-9.
+    torch.testing.assert_close(
+        hot(x, context), functional.conv2d(x, mean_kernel), rtol=0, atol=1e-7
+    )
+
+
+def test_a_dynamic_relu_without_coefficients_is_a_relu():
+    torch.manual_seed(0)
+    activation = DynamicReLU(4, 5)
+    for parameter in activation.parameters():
+        torch.nn.init.zeros_(parameter)
+    x = torch.randn(2, 4, 3, 3)
+    assert torch.equal(activation(x, torch.randn(2, 5)), x.relu())
+
+
+def test_temperature_changes_the_logits_but_not_the_keys():
+    torch.manual_seed(0)
+    cold, hot = DyMN(5, 0.2).eval(), DyMN(5, 0.2, temperature=30.0).eval()
+    with torch.no_grad():
+        for parameter in cold.parameters():
+            parameter.mul_(3)
+    hot.load_state_dict(cold.state_dict())
+    x = torch.randn(2, 1, 64, 20)
+    # Float32 noise is below 1e-3 of the logits; another mixture of kernels is not.
+    assert (cold(x)[0] - hot(x)[0]).abs().max() > 1e-2 * cold(x)[0].abs().max()
+
+
+def test_clips_of_a_batch_do_not_see_each_other_in_evaluation():
+    torch.manual_seed(0)
+    model = DyMN(10, 0.2).double().eval()
+    x = torch.randn(3, 1, 64, 20, dtype=torch.float64)
+    # float64: another order of sums, for another batch size, stays far below 1e-12.
+    alone = torch.cat([model(clip[None])[0] for clip in x])
+    torch.testing.assert_close(model(x)[0], alone, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("width", [0.1, 0.4])
+@pytest.mark.parametrize(("n_bands", "n_frames"), [(256, 65), (33, 7)])
+def test_any_size_of_input_gives_finite_logits_and_every_parameter_a_gradient(
+    width, n_bands, n_frames
+):
+    torch.manual_seed(0)
+    model = DyMN(7, width)
+    logits_BK, embedding_BD = model(torch.randn(3, 1, n_bands, n_frames))
+    assert logits_BK.shape == (3, 7)
+    assert embedding_BD.ndim == 2
+    logits_BK.square().sum().backward()
+    gradients = [parameter.grad for parameter in model.parameters()]
+    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n_classes": 0}, "n_classes is 0"),
+        ({"n_classes": 10, "width": -1.0}, "width is -1.0"),
+        ({"n_classes": 10, "temperature": 0.0}, "temperature is 0.0"),
+    ],
+)
+def test_impossible_settings_are_refused_by_their_value(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        DyMN(**arguments)

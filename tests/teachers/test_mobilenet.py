@@ -1,0 +1,92 @@
+"""Laws of the MobileNet teachers (and of the channel table that DyMN shares)."""
+
+import pytest
+import torch
+
+from teachers.mobilenet import MobileNet, SqueezeExcite, block_shapes, round_channels
+
+
+@pytest.mark.parametrize("width", [0.1, 0.4, 0.5, 1.0, 2.0, 3.3])
+def test_rounded_channels_are_multiples_of_8_and_at_most_a_tenth_below(width):
+    for channels in range(1, 1300):
+        scaled = channels * width
+        rounded = round_channels(scaled)
+        assert rounded % 8 == 0
+        assert rounded >= max(8, 0.9 * scaled)
+        assert rounded <= max(8, 1.1 * scaled + 8)
+
+
+@pytest.mark.parametrize(
+    ("width", "channels"),
+    [
+        (0.4, [(8, 8), (24, 16), (32, 16), (32, 16), (48, 16), (48, 16), (96, 32), (80, 32)]),
+        (0.5, [(8, 8), (32, 16), (40, 16), (40, 24), (64, 24), (64, 24), (120, 40), (104, 40)]),
+        (1.0, [(16, 16), (64, 24), (72, 24), (72, 40), (120, 40), (120, 40), (240, 80), (200, 80)]),
+    ],
+)
+def test_the_first_blocks_have_the_published_channels(width, channels):
+    shapes = block_shapes(width)
+    assert [(shape.expanded, shape.channels_out) for shape in shapes[:8]] == channels
+
+
+@pytest.mark.parametrize("width", [0.1, 0.2, 0.4, 1.3])
+def test_every_block_takes_what_the_one_before_it_gives(width):
+    shapes = block_shapes(width)
+    assert [shape.channels_in for shape in shapes[1:]] == [s.channels_out for s in shapes[:-1]]
+
+
+@pytest.mark.parametrize("width", [0.1, 0.2, 0.4])
+@pytest.mark.parametrize(("n_bands", "n_frames"), [(256, 65), (128, 100), (33, 7)])
+def test_any_size_of_input_gives_finite_logits_and_every_parameter_a_gradient(
+    width, n_bands, n_frames
+):
+    torch.manual_seed(0)
+    model = MobileNet(7, width)
+    logits_BK, embedding_BD = model(torch.randn(3, 1, n_bands, n_frames))
+    assert logits_BK.shape == (3, 7)
+    assert embedding_BD.shape == (3, 6 * round_channels(160 * width))
+    logits_BK.square().sum().backward()
+    gradients = [parameter.grad for parameter in model.parameters()]
+    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
+
+
+def test_clips_of_a_batch_do_not_see_each_other_in_evaluation():
+    torch.manual_seed(0)
+    model = MobileNet(10, 0.2).double().eval()
+    x = torch.randn(3, 1, 64, 20, dtype=torch.float64)
+    # float64: another order of sums, for another batch size, stays far below 1e-12.
+    alone = torch.cat([model(clip[None])[0] for clip in x])
+    torch.testing.assert_close(model(x)[0], alone, rtol=0, atol=1e-12)
+
+
+def test_the_gate_only_scales_whole_channels_by_0_to_1():
+    torch.manual_seed(0)
+    x = torch.rand(2, 16, 5, 4) + 0.5
+    share = SqueezeExcite(16)(x) / x
+    # A ratio of float32 numbers: rounded twice.
+    torch.testing.assert_close(share, share[:, :, :1, :1].expand_as(share), rtol=1e-6, atol=0)
+    assert ((share > 0) & (share < 1)).all()
+
+
+def test_without_weights_convolutions_start_by_fan_out_and_linear_layers_small():
+    torch.manual_seed(0)
+    model = MobileNet(10)
+    last_conv = model.get_parameter("features.16.0.weight")
+    hidden = model.get_parameter("classifier.2.weight")
+    # Over 150,000 normal numbers their standard deviation is known within 0.2 %.
+    assert last_conv.std().item() == pytest.approx((2 / 960) ** 0.5, rel=0.01)
+    assert hidden.std().item() == pytest.approx(0.01, rel=0.01)
+    assert model.get_parameter("classifier.2.bias").abs().max() == 0
+
+
+@pytest.mark.parametrize(
+    ("n_classes", "width", "message"),
+    [
+        (0, 1.0, "n_classes is 0"),
+        (10, 0.0, "width is 0.0"),
+        (10, float("nan"), "width is nan"),
+    ],
+)
+def test_impossible_sizes_are_refused_by_their_value(n_classes, width, message):
+    with pytest.raises(ValueError, match=message):
+        MobileNet(n_classes, width)

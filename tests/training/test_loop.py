@@ -1,0 +1,160 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny import RECIPE, TinyModel, tiny_corpus, tiny_feed
+from torch import nn
+from torch.nn import functional
+
+from logit_store import LogitKey, LogitStore
+from metrics import log_loss
+from training import Run, fit, learn_and_store, predict
+from training.checkpoint import Checkpoint
+from training.loop import _batches
+
+KEY = LogitKey("tau", 100, "tiny-0")
+
+
+class Killed(Exception):
+    """Stands for whatever ends a process."""
+
+
+@pytest.fixture(scope="module")
+def feed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    return tiny_feed(tiny_corpus(folder), folder / "cache")
+
+
+@pytest.fixture
+def store(tmp_path, feed):
+    store = LogitStore(tmp_path / "store")
+    store.write_clips("tau", feed.corpus.clips_table())
+    return store
+
+
+def make_run(feed, seed=0, recipe=RECIPE):
+    torch.manual_seed(seed)
+    model = TinyModel(3)
+
+    def objective(batch):
+        return functional.cross_entropy(model(batch.inputs_BCFT), batch.labels_B)
+
+    return Run(model, objective, model, feed, 100, recipe, seed)
+
+
+def learn(run, store, on_epoch=lambda figures: None):
+    return fit(run, Checkpoint(store, "teachers/v1/tiny-0/checkpoint.pt"), on_epoch)
+
+
+def killed_after(epochs):
+    def on_epoch(figures):
+        if figures["epoch"] == epochs:
+            raise Killed
+
+    return on_epoch
+
+
+def test_a_model_learns_tones_and_its_loss_falls(feed, store):
+    run = make_run(feed, recipe=replace(RECIPE, max_epochs=12))
+    history = learn(run, store).history
+    assert history[-1]["loss"] < 0.7 * history[0]["loss"]
+    test_rows = feed.corpus.rows(100, "test")
+    logits_NK = predict(run.module, run.logits_of, feed, test_rows)
+    assert (logits_NK.argmax(1) == feed.corpus.labels()[test_rows]).mean() > 0.8
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(feed, tmp_path):
+    weights = []
+    for index, seed in enumerate((0, 0, 1)):
+        run = make_run(feed, seed)
+        learn(run, LogitStore(tmp_path / str(index)))
+        weights.append(run.module.linear.weight.detach().numpy())
+    np.testing.assert_array_equal(weights[0], weights[1])
+    assert (weights[0] != weights[2]).any()
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 6])
+def test_a_killed_run_goes_on_and_ends_in_the_same_bits(feed, store, tmp_path, epochs):
+    whole = make_run(feed)
+    expected = learn(whole, LogitStore(tmp_path / "whole"))
+    with pytest.raises(Killed):
+        learn(make_run(feed), store, killed_after(epochs))
+    torch.rand(7)  # another process has another state of the generator
+    resumed = make_run(feed)
+    progress = learn(resumed, store)
+    for key, value in whole.module.state_dict().items():
+        torch.testing.assert_close(resumed.module.state_dict()[key], value, rtol=0, atol=0)
+    losses = [figures["loss"] for figures in progress.history]
+    assert losses == [figures["loss"] for figures in expected.history]
+
+
+def test_the_weights_of_the_epoch_with_the_lowest_log_loss_on_select_are_kept(feed, store):
+    run = make_run(feed, recipe=replace(RECIPE, peak_learning_rate=1.0))
+    progress = learn(run, store)
+    rows = feed.corpus.rows(100, "select")
+    logits_NK = predict(run.module, run.logits_of, feed, rows)
+    best = min(figures["select_log_loss"] for figures in progress.history)
+    assert log_loss(logits_NK, feed.corpus.labels()[rows]) == pytest.approx(best, rel=1e-6)
+    assert progress.history[progress.best_epoch - 1]["select_log_loss"] == best
+
+
+def test_a_run_stops_when_it_has_waited_long_enough(feed, store):
+    impatient = replace(RECIPE, peak_learning_rate=1e-12, max_epochs=50, patience=3)
+    frozen = make_run(feed, recipe=impatient)
+    for layer in frozen.module.modules():
+        if isinstance(layer, nn.BatchNorm1d):
+            layer.momentum = 0.0
+    progress = learn(frozen, store)
+    assert progress.epochs_done == progress.best_epoch + 3 < 50
+
+
+def test_an_epoch_sees_no_more_clips_than_asked_and_others_each_time(feed, store):
+    seen = []
+    run = make_run(feed, recipe=replace(RECIPE, max_epochs=10, max_clips_per_epoch=10))
+
+    def objective(batch):
+        seen.append(batch.rows_B)
+        return run.objective(batch)
+
+    learn(replace(run, objective=objective), store)
+    epochs = [set(np.concatenate(seen[i : i + 2]).tolist()) for i in range(0, 20, 2)]
+    assert [len(epoch) for epoch in epochs] == [10] * 10
+    assert set().union(*epochs) == set(feed.corpus.rows(100, "fit").tolist())
+
+
+def test_the_momentum_of_normalisations_is_the_recipes(feed, store):
+    run = make_run(feed, recipe=replace(RECIPE, max_epochs=1, norm_momentum=0.37))
+    learn(run, store)
+    assert run.module.norm.momentum == 0.37
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_its_epoch(feed, store):
+    run = make_run(feed)
+    broken = replace(run, objective=lambda batch: run.objective(batch) * float("nan"))
+    with pytest.raises(FloatingPointError, match="the loss of epoch 1 is nan"):
+        learn(broken, store)
+
+
+def test_batches_hold_every_row_once_and_never_a_single_one():
+    rows = np.arange(17)
+    batches = list(_batches(rows, 8))
+    assert [len(batch) for batch in batches] == [8, 9]
+    assert np.concatenate(batches).tolist() == rows.tolist()
+    assert [len(batch) for batch in _batches(rows[:16], 8)] == [8, 8]
+    assert [len(batch) for batch in _batches(rows[:5], 8)] == [5]
+    assert [len(batch) for batch in _batches(rows[:1], 8)] == [1]
+
+
+def test_a_stored_run_leaves_logits_weights_and_record_and_no_checkpoint(feed, store):
+    run = make_run(feed)
+    learn_and_store(run, KEY, "teacher", run.module, {"seed": 0}, store, lambda figures: None)
+    logits_NK = predict(run.module, run.logits_of, feed, np.arange(len(feed.corpus)))
+    # The store keeps float16: 11 bits.
+    np.testing.assert_allclose(store.read([KEY])[0], logits_NK, rtol=2**-11, atol=1e-6)
+    record = store.record(KEY)
+    assert record["kind"] == "teacher"
+    assert record["epochs"] == RECIPE.max_epochs
+    assert record["versions"]["torch"].startswith("2.")
+    assert store.has_object("teachers/v1/tiny-0/weights.safetensors")
+    assert not store.has_object("teachers/v1/tiny-0/checkpoint.pt")
