@@ -1,0 +1,78 @@
+"""Connects a job to a Ray cluster: the one that runs, or one of its own on this machine."""
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+TOKEN = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+OBJECT_STORE_BYTES = 256 * 1024**2
+"""Of a cluster of our own: only names and figures go through it."""
+
+# Ray reads these when it is imported. Merged log lines would hide progress. A task without GPU
+# shall not warn that it still sees GPUs. Without a mode, a client does not look for its token.
+os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES", str(OBJECT_STORE_BYTES))
+if "RAY_AUTH_TOKEN" in os.environ or TOKEN.is_file():
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+import ray
+from ray.exceptions import AuthenticationError
+
+from jobs.command import UserError
+from training.provenance import COMMIT_VARIABLE, code_commit
+
+ROOT = Path(__file__).resolve().parent.parent
+EXCLUDES = ["/.venv/", "/.git/", "/runs/", "/tests/", "/docs/", "__pycache__", "*.parquet"]
+
+
+@contextmanager
+def cluster() -> Iterator[None]:
+    """A connection for the time of a job; a cluster that it had to start ends with it.
+
+    Raises:
+        UserError: RAY_ADDRESS names a cluster that does not answer, or refuses us.
+    """
+    address = os.environ.get("RAY_ADDRESS")
+    # Ray warns of its own coming changes, at each start.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            ray.init(logging_level=logging.ERROR, runtime_env=_runtime_env())
+        except (ConnectionError, AuthenticationError) as error:
+            raise UserError(
+                f"no Ray cluster answers at {address or 'this machine'}: {error}\nIs it running? "
+                "Is RAY_AUTH_MODE here what it was at `ray start` (token or disabled), and the "
+                f"token in {TOKEN} the cluster's?"
+            ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def gpus_in_cluster() -> float:
+    """GPUs of all nodes that are there now."""
+    return ray.cluster_resources().get("GPU", 0.0)
+
+
+def uploaded() -> bool:
+    """Whether this job runs from an uploaded copy of the working folder."""
+    submitted = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+    return bool(submitted.get("runtime_env", {}).get("working_dir"))
+
+
+def _runtime_env() -> dict[str, Any]:
+    """What workers need: the code, once. `ray job submit --working-dir` brings it already."""
+    environment: dict[str, Any] = {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}}
+    commit = code_commit()
+    if commit:
+        environment["env_vars"][COMMIT_VARIABLE] = commit
+    if not uploaded():
+        environment |= {"working_dir": str(ROOT), "excludes": EXCLUDES}
+    return environment

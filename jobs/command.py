@@ -1,0 +1,137 @@
+"""What all commands have in common: options, the corpus they name, errors as messages."""
+
+import io
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from audio import corpora, waveforms
+from audio.clips import Corpus, CorpusError
+from audio.corpora import CorpusName
+from audio.waveforms import BrokenAudio
+from logit_store import LogitStore, LogitStoreError, MissingClips, MissingStore
+from teachers import MissingWeights, UnfitWeights
+
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+INTERRUPTED = 130
+
+
+class UserError(Exception):
+    """What the person who typed the command can mend; the message says how."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusOptions:
+    """Which corpus, where its audio is, where results go."""
+
+    corpus: CorpusName = "demo"
+    """demo: the recordings that come with the project; tau: TAU 2022 Mobile or its layout."""
+    root: Path | None = None
+    """Folder with meta.csv and audio/ of the corpus (demo: needs none)."""
+    store: str | None = None
+    """Folder of the logit store; runs/CORPUS if not given."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def open_store(self) -> LogitStore:
+        """The store, at an address that means the same on every worker."""
+        address = Path(self.store or f"runs/{self.corpus}").expanduser()
+        if not address.is_absolute() and _in_upload():
+            raise UserError(
+                f"--store {address}: this job runs in an uploaded copy of the project, which is "
+                "thrown away; give a folder that stays, as an absolute path"
+            )
+        return LogitStore(str(address.absolute()))
+
+    def open_corpus(self, store: LogitStore) -> Corpus:
+        """The corpus as its files say, less the clips that the store leaves out."""
+        root = self.root.expanduser().absolute() if self.root else None
+        return open_corpus(self.corpus, root, store)
+
+
+def open_corpus(name: CorpusName, root: Path | None, store: LogitStore) -> Corpus:
+    """The corpus as its files say, less the clips that the store leaves out."""
+    corpus = corpora.read(name, root)
+    try:
+        return corpus.keep(store.clips(corpus.name)["clip_id"].to_pylist())
+    except (MissingStore, MissingClips):
+        return corpus
+
+
+Options = TypeVar("Options", bound=CorpusOptions)
+
+
+def prepare(corpus: Corpus, store: LogitStore, sample_rates: set[int]) -> None:
+    """Decode what is not decoded yet, and write down in the store what the clips are.
+
+    Raises:
+        BrokenAudio: some files cannot be read.
+        LogitStoreError: the store holds another corpus of that name.
+    """
+    for sample_rate in sorted(sample_rates):
+        with progress_bar() as bar:
+            task = bar.add_task(f"decode to {sample_rate} Hz", total=None)
+            decoded = waveforms.decode(
+                corpus,
+                sample_rate,
+                on_progress=lambda done, total, task=task, bar=bar: bar.update(
+                    task, completed=done, total=total
+                ),
+            )
+        if decoded.mixed_down:
+            console.print(f"{decoded.mixed_down} clips had several channels: took their mean")
+        if decoded.saturated:
+            console.print(f"{decoded.saturated} clips went beyond full scale: cut off there")
+    store.write_clips(corpus.name, corpus.clips_table())
+
+
+def progress_bar() -> Progress:
+    """A bar with time left; silent where nobody looks at a terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+
+
+def run(main: Callable[[Any], int], options: type[Options]) -> None:
+    """Parse the command line, run `main`, exit with its code; errors become one message."""
+    parsed = tyro.cli(options, description=main.__doc__)
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(message)s",
+        handlers=[RichHandler(console=errors, show_time=False, show_path=False)],
+    )
+    # A submitted job is no terminal: without this its lines arrive in blocks.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
+    known = (UserError, CorpusError, BrokenAudio, LogitStoreError, MissingWeights, UnfitWeights)
+    try:
+        code = main(parsed)
+    except KeyboardInterrupt:
+        errors.print("\ninterrupted: the same command goes on where this one stopped")
+        code = INTERRUPTED
+    except known as error:
+        if parsed.debug:
+            raise
+        errors.print(f"error: {error}", markup=False)
+        code = 1
+    sys.exit(code)
+
+
+def _in_upload() -> bool:
+    """Whether the working folder is Ray's copy of what was submitted."""
+    return "_ray_pkg_" in str(Path.cwd())

@@ -1,0 +1,105 @@
+"""Teach students from an ensemble's soft labels, or alone: recipes x splits x seeds as Ray tasks."""
+
+if not __package__:
+    import _root  # noqa: F401
+
+from dataclasses import dataclass
+
+from audio.clips import Corpus
+from jobs import units
+from jobs.cluster import cluster
+from jobs.command import UserError, console, prepare, run
+from jobs.fanout import Task
+from jobs.learning import (
+    LearningOptions,
+    Planned,
+    carry_out,
+    check_splits,
+    named,
+    show_members,
+    show_plan,
+)
+from logit_store import LogitStore
+from students import RECIPES, StudentRecipe, alone
+from students.distill import student_key
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentsOptions(LearningOptions):
+    """Options of the command."""
+
+    recipes: tuple[str, ...] = ("isotropic",)
+    """Names in students/recipes.py: isotropic, isotropic_ascdomain (as published),
+    demo_isotropic."""
+    ensemble: str | None = None
+    """Name of the ensemble to learn from; may be left out where a split has just one."""
+    no_teacher: bool = False
+    """Learn from the labels alone: the baseline."""
+
+
+def plan(
+    options: StudentsOptions, corpus: Corpus, store: LogitStore, teachers: dict[int, str | None]
+) -> list[Planned]:
+    """All runs that were asked for; `teachers` names each split's ensemble, None is alone."""
+    recipes: list[StudentRecipe] = named(options.recipes, RECIPES, "student")
+    plans = []
+    for split, ensemble in teachers.items():
+        for recipe in recipes:
+            taught = recipe if ensemble else alone(recipe)
+            for seed in options.seeds:
+                key = student_key(taught, corpus, split, seed, options.responses(), ensemble)
+                arguments = options.where(store) | {
+                    "recipe": taught,
+                    "split": split,
+                    "seed": seed,
+                    "responses": options.responses(),
+                    "ensemble_name": ensemble,
+                }
+                name = f"{taught.name} split {split} seed {seed}"
+                plans.append(Planned(key, Task(name, units.learn, arguments)))
+    return plans
+
+
+def find_ensembles(options: StudentsOptions, corpus: str, store: LogitStore) -> dict[int, str]:
+    """The ensemble of each split: the named one, or the only one.
+
+    Raises:
+        UserError: there is none, or one must be chosen.
+    """
+    found = {}
+    for split in options.splits:
+        names = store.ensembles(corpus, split)
+        if options.ensemble in names:
+            names = [options.ensemble]
+        elif options.ensemble or len(names) != 1:
+            wanted = f"named {options.ensemble}" if options.ensemble else "that is the only one"
+            raise UserError(
+                f"split {split} has no ensemble {wanted} (there: {', '.join(names) or 'none'}): "
+                "run python jobs/ensemble.py, name one with --ensemble, or use --no-teacher"
+            )
+        found[split] = names[0]
+    return found
+
+
+def main(options: StudentsOptions) -> int:
+    """Teach students from an ensemble's soft labels, or alone, and store their logits."""
+    check_splits(options.splits)
+    store = options.open_store()
+    corpus = options.open_corpus(store)
+    teachers: dict[int, str | None] = dict.fromkeys(options.splits)
+    if not options.no_teacher:
+        teachers |= find_ensembles(options, corpus.name, store)
+    plans = plan(options, corpus, store, teachers)
+    if options.dry_run:
+        show_plan(plans, store)
+        return 0
+    prepare(corpus, store, {RECIPES[name].front_end.sample_rate for name in options.recipes})
+    with cluster():
+        failures = carry_out(plans, store, options.needs())
+    show_members([planned.key for planned in plans], store)
+    console.print(f"next: python -m logit_store ls --store {store.address}")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    run(main, StudentsOptions)

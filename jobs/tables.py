@@ -1,0 +1,16 @@
+"""Tables for the terminal: one style, plain when piped."""
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table whose first column is text and whose others are figures."""
+    made = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for index, name in enumerate(header):
+        made.add_column(name, justify="left" if index == 0 else "right", no_wrap=index > 0)
+    for row in rows:
+        made.add_row(*row)
+    return made
