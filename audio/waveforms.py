@@ -42,15 +42,19 @@ class BrokenClip:
 class BrokenAudio(Exception):
     """Some clips of a corpus cannot be read; `broken` lists them."""
 
-    def __init__(self, corpus: Corpus, broken: list[BrokenClip]) -> None:
-        self.broken = broken
+    def __init__(self, corpus: str, root: Path, n_clips: int, broken: list[BrokenClip]) -> None:
+        self.corpus, self.root, self.n_clips, self.broken = corpus, root, n_clips, broken
         lines = "\n".join(f"  {clip.file}: {clip.reason}" for clip in broken[:20])
         more = f"\n  and {len(broken) - 20} more" if len(broken) > 20 else ""
         super().__init__(
-            f"{len(broken)} of {len(corpus)} clips of corpus {corpus.name} in {corpus.root} cannot "
-            f"be read:\n{lines}{more}\nMend or fetch these files again, or leave them out: "
+            f"{len(broken)} of {n_clips} clips of corpus {corpus} in {root} cannot be read:\n"
+            f"{lines}{more}\nMend or fetch these files again, or leave them out: "
             "python jobs/prepare.py --leave-out-broken (with the same --corpus, --root, --store)"
         )
+
+    def __reduce__(self) -> tuple[type, tuple[str, Path, int, list[BrokenClip]]]:
+        """Made anew from its parts on the other side of a process border."""
+        return type(self), (self.corpus, self.root, self.n_clips, self.broken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +200,8 @@ def _decode_changed(
                 saved = time.monotonic()
     _write_index(folder, index, samples_NS)
     if broken:
-        raise BrokenAudio(corpus, sorted(broken, key=lambda clip: clip.file))
+        broken.sort(key=lambda clip: clip.file)
+        raise BrokenAudio(corpus.name, corpus.root, len(corpus), broken)
     read_only = _open_map(folder, corpus, sample_rate, mode="r")
     return Waveforms(read_only, sample_rate, mixed_down, saturated)
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from audio.clips import SPLITS
 from jobs import units
 from jobs.cluster import cluster
-from jobs.command import CorpusOptions, UserError, console, errors, run
-from jobs.fanout import Needs, Task, fan_out
-from jobs.learning import check_splits
+from jobs.command import CorpusOptions, UserError, console, run
+from jobs.fanout import Needs, Outcome, Task
+from jobs.learning import carry_out, check_splits
 from jobs.tables import table
 from logit_store import LogitStore
 
@@ -43,41 +43,33 @@ def main(options: EnsembleOptions) -> int:
             f"{store.address} has no teachers of corpus {corpus.name}"
             f"{f' for split {empty}' if empty else ''}: run python jobs/teachers.py first"
         )
+    tasks = [task(options, store, split, members) for split, members in candidates.items()]
+    names: dict[int, str] = {}
+
+    def note(outcome: Outcome) -> tuple[Task, ...]:
+        names[outcome.task.arguments["split"]] = outcome.result
+        return ()
+
     with cluster():
-        names = select_all(options, store, candidates)
+        went_well = carry_out(tasks, store, Needs(), then=note)
     for split, name in sorted(names.items()):
         show(store, corpus.name, split, name)
     console.print(f"next: python jobs/students.py --corpus {corpus.name} --store {store.address}")
-    return 0 if len(names) == len(candidates) else 1
+    return 0 if went_well else 1
 
 
-def select_all(
-    options: EnsembleOptions, store: LogitStore, candidates: dict[int, tuple[str, ...]]
-) -> dict[int, str]:
-    """Name of each split's ensemble, selected on the connected cluster; failures are named."""
-    tasks = [
-        Task(
-            f"ensemble split {split}",
-            units.choose,
-            {
-                "corpus": options.corpus,
-                "root": options.root and options.root.expanduser().absolute(),
-                "store": store.address,
-                "split": split,
-                "members": members,
-                "with_replacement": options.with_replacement,
-                "max_members": options.max_members,
-            },
-        )
-        for split, members in candidates.items()
-    ]
-    names = {}
-    for outcome in fan_out(tasks, Needs()):
-        if outcome.error is None:
-            names[outcome.task.arguments["split"]] = outcome.result
-        else:
-            errors.print(f"failed: {outcome.task.name}: {outcome.error}", markup=False)
-    return names
+def task(options: EnsembleOptions, store: LogitStore, split: int, members: tuple[str, ...]) -> Task:
+    """The selection of one split's ensemble among these members; its result is the name."""
+    arguments = {
+        "corpus": options.corpus,
+        "root": options.root and options.root.expanduser().absolute(),
+        "store": store.address,
+        "split": split,
+        "members": members,
+        "with_replacement": options.with_replacement,
+        "max_members": options.max_members,
+    }
+    return Task(f"ensemble split {split}", units.choose, arguments)
 
 
 def show(store: LogitStore, corpus: str, split: int, name: str) -> None:

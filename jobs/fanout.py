@@ -1,13 +1,16 @@
-"""Many independent tasks on Ray: bounded, retried on lost workers, shown, and one failing alone."""
+"""Many tasks on Ray: bounded, retried on lost workers, and one failing alone."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 import torch
 from ray.exceptions import RayError, RayTaskError
+
+from logit_store import LogitKey
 
 IN_FLIGHT = 64
 """Submitted at once: keeps a hundred GPUs fed, and the scheduler's tables small."""
@@ -22,6 +25,8 @@ class Task:
     name: str
     function: Callable[..., Any]
     arguments: dict[str, Any]
+    key: LogitKey | None = None
+    """Where its logits will lie, if it makes logits: what is in the store is not done again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,50 +47,51 @@ class Outcome:
     took_s: float = 0.0
 
 
-@dataclass(slots=True)
 class FanOut:
-    """Tasks on their way; iterate to get the outcomes in the order in which they end."""
+    """Tasks on their way on the connected cluster, first come, first served.
 
-    tasks: Sequence[Task]
-    needs: Needs
-    _running: dict[ray.ObjectRef, tuple[Task, float]] = field(default_factory=dict)
+    Iterate to get the outcomes in the order in which they end; `add` more at any time before.
+    """
+
+    def __init__(self, needs: Needs) -> None:
+        self._waiting: deque[Task] = deque()
+        self._running: dict[ray.ObjectRef, Task] = {}
+        # One remote function for all: Ray keeps the order only among calls of the same.
+        self._remote = ray.remote(num_cpus=needs.cpus, num_gpus=needs.gpus, max_retries=RETRIES)(
+            _run
+        )
+        self._cpus = needs.cpus
+
+    def add(self, tasks: Iterable[Task]) -> None:
+        """Queue more tasks."""
+        self._waiting.extend(tasks)
 
     def __iter__(self) -> Iterator[Outcome]:
-        waiting = list(reversed(self.tasks))
-        while waiting or self._running:
-            while waiting and len(self._running) < IN_FLIGHT:
-                self._submit(waiting.pop())
+        while self._waiting or self._running:
+            while self._waiting and len(self._running) < IN_FLIGHT:
+                self._submit(self._waiting.popleft())
             ready, _ = ray.wait(list(self._running), num_returns=1)
             for reference in ready:
                 yield self._outcome(reference)
 
     def _submit(self, task: Task) -> None:
-        remote = ray.remote(_run).options(
-            name=task.name,
-            num_cpus=self.needs.cpus,
-            num_gpus=self.needs.gpus,
-            max_retries=RETRIES,
-        )
-        reference = remote.remote(task.function, task.arguments, self.needs.cpus)
-        self._running[reference] = task, time.monotonic()
+        remote = self._remote.options(name=task.name)
+        self._running[remote.remote(task.function, task.arguments, self._cpus)] = task
 
     def _outcome(self, reference: ray.ObjectRef) -> Outcome:
-        task, started = self._running.pop(reference)
-        took_s = time.monotonic() - started
+        task = self._running.pop(reference)
         try:
-            return Outcome(task, ray.get(reference), None, took_s)
+            result, took_s = ray.get(reference)
         except RayTaskError as error:
-            return Outcome(task, None, f"{type(error.cause).__name__}: {error.cause}", took_s)
+            return Outcome(task, error=f"{type(error.cause).__name__}: {error.cause}")
         except RayError as error:
-            return Outcome(task, None, f"{type(error).__name__}: {error}", took_s)
-
-
-def fan_out(tasks: Iterable[Task], needs: Needs) -> FanOut:
-    """Start tasks on the connected cluster."""
-    return FanOut(list(tasks), needs)
+            return Outcome(task, error=f"{type(error).__name__}: {error}")
+        return Outcome(task, result, took_s=took_s)
 
 
 def _run(function: Callable[..., Any], arguments: dict[str, Any], cpus: float) -> Any:
+    """The result, and how long the last attempt took, in seconds."""
     # More threads than reserved cores make both of two tasks slower than one after the other.
     torch.set_num_threads(max(1, int(cpus)))
-    return function(**arguments)
+    started = time.monotonic()
+    return function(**arguments), time.monotonic() - started

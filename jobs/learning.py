@@ -1,6 +1,6 @@
 """What the jobs that teach have in common: options, and carrying out a list of runs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from audio.clips import SPLITS
 from jobs.cluster import gpus_in_cluster
 from jobs.command import CorpusOptions, UserError, console, errors, progress_bar
-from jobs.fanout import Needs, Task, fan_out
+from jobs.fanout import FanOut, Needs, Outcome, Task
 from jobs.tables import table
 from logit_store import Figures, LogitKey, LogitStore
 
@@ -48,14 +48,6 @@ class LearningOptions(CorpusOptions):
         return {"corpus": self.corpus, "root": root, "store": store.address}
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """One run, and the key under which its logits will lie."""
-
-    key: LogitKey
-    task: Task
-
-
 def named(recipes: Sequence[str], known: dict[str, Any], what: str) -> list[Any]:
     """The recipes of these names.
 
@@ -79,32 +71,63 @@ def check_splits(splits: Sequence[int]) -> None:
         raise UserError(f"no split {unknown}; there are: {', '.join(map(str, SPLITS))}")
 
 
-def show_plan(plans: Sequence[Planned], store: LogitStore) -> None:
+def is_done(task: Task, store: LogitStore) -> bool:
+    """Whether the task's logits are in the store."""
+    return task.key is not None and task.key in store
+
+
+def show_plan(tasks: Sequence[Task], store: LogitStore) -> None:
     """What is in the store already, and what would run."""
-    rows = [[plan.task.name, "done" if plan.key in store else "to do"] for plan in plans]
+    rows = [[task.name, "done" if is_done(task, store) else "to do"] for task in tasks]
     console.print(table(["run", "state"], rows))
 
 
-def carry_out(plans: Sequence[Planned], store: LogitStore, needs: Needs) -> int:
-    """Run what is not in the store; one line per finished run. The number of failed runs."""
-    todo = [plan for plan in plans if plan.key not in store]
-    if len(todo) < len(plans):
-        console.print(f"{len(plans) - len(todo)} of {len(plans)} runs are in the store already")
-    failed = []
+def carry_out(
+    tasks: Sequence[Task],
+    store: LogitStore,
+    needs: Needs,
+    then: Callable[[Outcome], Sequence[Task]] = lambda outcome: (),
+) -> bool:
+    """Run what is not in the store; one line per finished run. Whether all went well.
+
+    Args:
+        tasks: what to do, the most urgent first.
+        store: what has its logits there is done.
+        needs: of each task.
+        then: called with each task that is done; tasks that can be done from now on.
+    """
+    work = FanOut(needs)
+    failed: list[Outcome] = []
     with progress_bar() as bar:
-        progress = bar.add_task("runs", total=len(todo))
-        outcomes = fan_out([plan.task for plan in todo], needs)
-        for count, outcome in enumerate(outcomes, start=1):
-            bar.update(progress, completed=count)
-            name, took = outcome.task.name, f"{outcome.took_s:.0f} s"
+        shown = bar.add_task("runs", total=0)
+        total = _add_missing(work, tasks, store, then)
+        for done, outcome in enumerate(work, start=1):
             if outcome.error is None:
-                console.print(f"[{count}/{len(todo)}] {name}: done in {took}", markup=False)
+                total += _add_missing(work, then(outcome), store, then)
             else:
                 failed.append(outcome)
-                console.print(f"[{count}/{len(todo)}] {name}: FAILED after {took}", markup=False)
+            state = f"done in {outcome.took_s:.0f} s" if outcome.error is None else "FAILED"
+            bar.update(shown, completed=done, total=total)
+            console.print(f"[{done}/{total}] {outcome.task.name}: {state}", markup=False)
     for outcome in failed:
         errors.print(f"failed: {outcome.task.name}: {outcome.error}", markup=False)
-    return len(failed)
+    return not failed
+
+
+def _add_missing(
+    work: FanOut,
+    tasks: Sequence[Task],
+    store: LogitStore,
+    then: Callable[[Outcome], Sequence[Task]],
+) -> int:
+    """Queue the tasks that are not in the store, and what follows from those that are."""
+    missing = [task for task in tasks if not is_done(task, store)]
+    if len(missing) < len(tasks):
+        count = len(tasks) - len(missing)
+        console.print(f"{count} of {len(tasks)} runs are in the store already", markup=False)
+    work.add(missing)
+    following = [then(Outcome(task, task.key)) for task in tasks if task not in missing]
+    return len(missing) + sum(_add_missing(work, more, store, then) for more in following)
 
 
 def select_figures(store: LogitStore, key: LogitKey) -> Figures:
@@ -115,11 +138,11 @@ def select_figures(store: LogitStore, key: LogitKey) -> Figures:
     return figures
 
 
-def show_members(keys: Sequence[LogitKey], store: LogitStore) -> None:
+def show_members(keys: Sequence[LogitKey | None], store: LogitStore) -> None:
     """How the runs that are in the store did on `select`."""
     rows = []
     for key in keys:
-        if key not in store:
+        if key is None or key not in store:
             continue
         footer, figures = store.footer(key), select_figures(store, key)
         rows.append(

@@ -10,9 +10,11 @@ from audio.clips import Corpus
 from jobs import ensemble as ensemble_job
 from jobs import students as students_job
 from jobs import teachers as teachers_job
+from jobs import units
 from jobs.cluster import cluster
 from jobs.command import UserError, console, prepare, run
-from jobs.learning import LearningOptions, Planned, carry_out, select_figures, show_plan
+from jobs.fanout import Outcome, Task
+from jobs.learning import LearningOptions, carry_out, select_figures, show_plan
 from jobs.tables import table
 from jobs.units import ensemble_logits
 from logit_store import LogitKey, LogitStore
@@ -73,66 +75,84 @@ def main(options: PipelineOptions) -> int:
     stages = Stages.of(options)
     store = options.open_store()
     corpus = options.open_corpus(store)
-    teachers = teachers_job.plan(stages.teachers, corpus, store)
-    baselines = students_job.plan(
-        stages.students, corpus, store, dict.fromkeys(stages.students.splits)
-    )
+    work = _Work(stages, corpus, store)
     if options.dry_run:
-        show_plan([*teachers, *baselines], store)
+        show_plan([*work.teachers, *work.baselines], store)
         console.print("and then one ensemble a split, and as many distilled students")
         return 0
     rates = {TEACHER_RECIPES[name].front_end.sample_rate for name in stages.teachers.recipes}
     rates |= {STUDENT_RECIPES[name].front_end.sample_rate for name in stages.students.recipes}
     prepare(corpus, store, rates)
     with cluster():
-        # Students alone need no ensemble: they fill the cores that the last teachers leave idle.
-        failures = carry_out([*teachers, *baselines], store, options.needs())
-        if failures:
-            raise UserError(f"{failures} runs failed: mend them and start again; the rest is kept")
-        names = ensemble_job.select_all(stages.ensemble, store, _candidates(teachers))
-        if len(names) < len(stages.teachers.splits):
-            raise UserError("no ensemble for some splits")
-        chosen: dict[int, str | None] = {split: names[split] for split in stages.students.splits}
-        distilled = students_job.plan(stages.students, corpus, store, chosen)
-        if carry_out(distilled, store, options.needs()):
-            raise UserError("some students failed: mend them and start again; the rest is kept")
-    for split, name in sorted(names.items()):
+        first = [*work.teachers, *work.baselines]
+        if not carry_out(first, store, options.needs(), then=work.follow):
+            raise UserError("some runs failed: mend them and start again; the rest is kept")
+    for split, name in sorted(work.ensembles.items()):
         ensemble_job.show(store, corpus.name, split, name)
-    show_results(corpus, store, teachers, names, baselines, distilled)
+    show_results(corpus, store, work)
     console.print(f"next: python -m logit_store ls --store {store.address}", markup=False)
     return 0
 
 
-def show_results(
-    corpus: Corpus,
-    store: LogitStore,
-    teachers: Sequence[Planned],
-    ensembles: dict[int, str],
-    baselines: Sequence[Planned],
-    distilled: Sequence[Planned],
-) -> None:
+class _Work:
+    """All tasks, and which of them become possible when others are done."""
+
+    def __init__(self, stages: Stages, corpus: Corpus, store: LogitStore) -> None:
+        self.stages, self.corpus, self.store = stages, corpus, store
+        self.teachers = teachers_job.plan(stages.teachers, corpus, store)
+        alone = dict.fromkeys(stages.students.splits)
+        self.baselines = students_job.plan(stages.students, corpus, store, alone)
+        self.distilled: list[Task] = []
+        self.ensembles: dict[int, str] = {}
+        self._pending = {split: set(keys_of(self.teachers, split)) for split in self.splits}
+
+    @property
+    def splits(self) -> tuple[int, ...]:
+        return self.stages.teachers.splits
+
+    def follow(self, outcome: Outcome) -> list[Task]:
+        """The last teacher of a split brings its selection, and that the students it teaches."""
+        task, split = outcome.task, outcome.task.arguments["split"]
+        if task.function is units.teach:
+            self._pending[split].discard(task.key)
+            if not self._pending[split]:
+                members = tuple(key.member for key in keys_of(self.teachers, split))
+                return [ensemble_job.task(self.stages.ensemble, self.store, split, members)]
+        if task.function is units.choose:
+            self.ensembles[split] = outcome.result
+            if split in self.stages.students.splits:
+                taught: dict[int, str | None] = {split: outcome.result}
+                tasks = students_job.plan(self.stages.students, self.corpus, self.store, taught)
+                self.distilled += tasks
+                return tasks
+        return []
+
+
+def keys_of(tasks: Sequence[Task], split: int) -> list[LogitKey]:
+    """Where these tasks' logits of one split lie."""
+    return [task.key for task in tasks if task.key is not None and task.key.split == split]
+
+
+def show_results(corpus: Corpus, store: LogitStore, work: _Work) -> None:
     """The table of all systems on test, and what distillation gave."""
-    systems = []
-    for split, name in sorted(ensembles.items()):
-        keys = [planned.key for planned in teachers if planned.key.split == split]
-        systems += [_system(store, _plain(key.member), [key]) for key in keys]
+    systems, pairs = [], []
+    for split, name in sorted(work.ensembles.items()):
+        keys = keys_of(work.teachers, split)
+        systems += [_system(store, _plain(key), [key]) for key in keys]
         best = min(keys, key=lambda key: select_figures(store, key).log_loss)
-        systems.append(_system(store, f"best single: {_plain(best.member)}", [best]))
-        logits_NK = ensemble_logits(store, corpus.name, split, name)
-        systems.append(System("ensemble", split, [logits_NK]))
-    pairs = []
-    for split in sorted({planned.key.split for planned in distilled}):
-        pair = [
-            _system(store, label, [p.key for p in plans if p.key.split == split])
-            for label, plans in (("student alone", baselines), ("student distilled", distilled))
-        ]
-        pairs.append(pair)
-        systems += pair
-    console.print(
-        "\non the test clips, macro-average accuracy in %, 95 % interval over recordings:"
-    )
-    header = ["system", "split", "seeds", "accuracy", "seen dev.", "unseen dev.", "log loss"]
+        systems.append(_system(store, f"best single ({_plain(best)})", [best]))
+        systems.append(
+            System("ensemble", split, [ensemble_logits(store, corpus.name, split, name)])
+        )
+        if split in work.stages.students.splits:
+            alone = _system(store, "student alone", keys_of(work.baselines, split))
+            taught = _system(store, "student distilled", keys_of(work.distilled, split))
+            pairs.append((alone, taught))
+            systems += [alone, taught]
+    console.print("\non the test clips; accuracy is the macro average in %, with its 95 % interval")
+    header = ["system", "split", "seeds", "accuracy", "seen", "unseen", "log loss"]
     console.print(table(header, [_row(corpus, system) for system in systems]))
+    console.print("seen, unseen: on recording devices that the split's training clips have, lack")
     for alone, taught in pairs:
         gain = compare(corpus, alone, taught).difference
         console.print(
@@ -142,17 +162,12 @@ def show_results(
         )
 
 
-def _candidates(teachers: Sequence[Planned]) -> dict[int, tuple[str, ...]]:
-    splits = sorted({planned.key.split for planned in teachers})
-    return {s: tuple(p.key.member for p in teachers if p.key.split == s) for s in splits}
-
-
 def _system(store: LogitStore, name: str, keys: Sequence[LogitKey]) -> System:
     return System(name, keys[0].split, list(store.read(keys)))
 
 
-def _plain(member: str) -> str:
-    return member.rsplit("-", 1)[0]
+def _plain(key: LogitKey) -> str:
+    return key.member.rsplit("-", 1)[0]
 
 
 def _row(corpus: Corpus, system: System) -> list[str]:

@@ -12,7 +12,6 @@ from jobs.command import UserError, console, prepare, run
 from jobs.fanout import Task
 from jobs.learning import (
     LearningOptions,
-    Planned,
     carry_out,
     check_splits,
     named,
@@ -39,10 +38,10 @@ class StudentsOptions(LearningOptions):
 
 def plan(
     options: StudentsOptions, corpus: Corpus, store: LogitStore, teachers: dict[int, str | None]
-) -> list[Planned]:
+) -> list[Task]:
     """All runs that were asked for; `teachers` names each split's ensemble, None is alone."""
     recipes: list[StudentRecipe] = named(options.recipes, RECIPES, "student")
-    plans = []
+    tasks = []
     for split, ensemble in teachers.items():
         for recipe in recipes:
             taught = recipe if ensemble else alone(recipe)
@@ -56,8 +55,8 @@ def plan(
                     "ensemble_name": ensemble,
                 }
                 name = f"{taught.name} split {split} seed {seed}"
-                plans.append(Planned(key, Task(name, units.learn, arguments)))
-    return plans
+                tasks.append(Task(name, units.learn, arguments, key))
+    return tasks
 
 
 def find_ensembles(options: StudentsOptions, corpus: str, store: LogitStore) -> dict[int, str]:
@@ -89,16 +88,16 @@ def main(options: StudentsOptions) -> int:
     teachers: dict[int, str | None] = dict.fromkeys(options.splits)
     if not options.no_teacher:
         teachers |= find_ensembles(options, corpus.name, store)
-    plans = plan(options, corpus, store, teachers)
+    tasks = plan(options, corpus, store, teachers)
     if options.dry_run:
-        show_plan(plans, store)
+        show_plan(tasks, store)
         return 0
     prepare(corpus, store, {RECIPES[name].front_end.sample_rate for name in options.recipes})
     with cluster():
-        failures = carry_out(plans, store, options.needs())
-    show_members([planned.key for planned in plans], store)
+        went_well = carry_out(tasks, store, options.needs())
+    show_members([task.key for task in tasks], store)
     console.print(f"next: python -m logit_store ls --store {store.address}")
-    return 1 if failures else 0
+    return 0 if went_well else 1
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from jobs.command import console, prepare, run
 from jobs.fanout import Task
 from jobs.learning import (
     LearningOptions,
-    Planned,
     carry_out,
     check_splits,
     named,
@@ -36,13 +35,13 @@ class TeachersOptions(LearningOptions):
     """none: start recipes that begin with AudioSet weights from random ones instead."""
 
 
-def plan(options: TeachersOptions, corpus: Corpus, store: LogitStore) -> list[Planned]:
+def plan(options: TeachersOptions, corpus: Corpus, store: LogitStore) -> list[Task]:
     """All runs that were asked for, the large splits first: they take longest."""
     check_splits(options.splits)
     recipes = named(options.recipes, RECIPES, "teacher")
     if options.weights == "none":
         recipes = [replace(recipe, weights=None) for recipe in recipes]
-    plans = []
+    tasks = []
     for split in sorted(options.splits, reverse=True):
         corpus.rows(split, "fit", "select")
         for recipe in recipes:
@@ -55,27 +54,27 @@ def plan(options: TeachersOptions, corpus: Corpus, store: LogitStore) -> list[Pl
                     "responses": options.responses(),
                 }
                 name = f"{recipe.name} split {split} seed {seed}"
-                plans.append(Planned(key, Task(name, units.teach, arguments)))
-    return plans
+                tasks.append(Task(name, units.teach, arguments, key))
+    return tasks
 
 
 def main(options: TeachersOptions) -> int:
     """Fine-tune teachers: recipes x splits x seeds, each a Ray task, logits into the store."""
     store = options.open_store()
     corpus = options.open_corpus(store)
-    plans = plan(options, corpus, store)
+    tasks = plan(options, corpus, store)
     if options.dry_run:
-        show_plan(plans, store)
+        show_plan(tasks, store)
         return 0
     rates = {RECIPES[name].front_end.sample_rate for name in options.recipes}
     prepare(corpus, store, rates)
     with cluster():
-        failures = carry_out(plans, store, options.needs())
-    show_members([planned.key for planned in plans], store)
+        went_well = carry_out(tasks, store, options.needs())
+    show_members([task.key for task in tasks], store)
     console.print(
         f"next: python jobs/ensemble.py --corpus {options.corpus} --store {store.address}"
     )
-    return 1 if failures else 0
+    return 0 if went_well else 1
 
 
 if __name__ == "__main__":

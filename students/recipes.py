@@ -78,7 +78,7 @@ def demo_isotropic() -> StudentRecipe:
         max_epochs=24,
         batch_size=16,
         warmup_steps=30,
-        max_clips_per_epoch=256,
+        clips_per_epoch=128,
     )
     return replace(base, name="demo_isotropic", training=training)
 

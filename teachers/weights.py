@@ -21,6 +21,10 @@ class MissingWeights(FileNotFoundError):
             "from random weights: --weights none"
         )
 
+    def __reduce__(self) -> tuple[type, tuple[str, Path]]:
+        """Made anew from its parts on the other side of a process border."""
+        return type(self), (self.address, self.place)
+
 
 class UnfitWeights(ValueError):
     """A checkpoint's keys or shapes are not those of the architecture."""

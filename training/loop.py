@@ -32,8 +32,9 @@ class TrainingRecipe:
     """Steps of the linear warm-up; a half cosine to 0 follows."""
     weight_decay: float = 1e-3
     """On every parameter, norms and biases included, as published."""
-    max_clips_per_epoch: int | None = None
-    """An epoch sees so many of the clips, others each time; None is all of them."""
+    clips_per_epoch: int | None = None
+    """An epoch is so many clips, whatever the split holds: a part of them, another each time, or
+    all of them several times. None is each clip once."""
     norm_momentum: float | None = None
     """Of all batch normalisations; None leaves the architecture's (0.01 in MobileNets: too slow
     for runs of a few hundred steps)."""
@@ -136,7 +137,7 @@ def _train_epoch(run: Run, optimizer: torch.optim.Optimizer, epoch: int) -> floa
     # numpy's. Both start anew each epoch, so that an epoch does not depend on those before it.
     torch.manual_seed(int(np.random.SeedSequence([run.seed, epoch]).generate_state(1)[0]))
     randomness = np.random.default_rng([run.seed, epoch])
-    epoch_rows = randomness.permutation(fit_rows)[: recipe.max_clips_per_epoch]
+    epoch_rows = _draw(fit_rows, recipe.clips_per_epoch or len(fit_rows), randomness)
     batches = list(_batches(epoch_rows, recipe.batch_size))
     total_steps = recipe.max_epochs * len(batches)
     loss_sum = torch.zeros((), device=feed.device)
@@ -159,6 +160,12 @@ def _train_epoch(run: Run, optimizer: torch.optim.Optimizer, epoch: int) -> floa
             f"({recipe.peak_learning_rate}) or lengthen the warm-up ({recipe.warmup_steps} steps)"
         )
     return mean_loss
+
+
+def _draw(rows: np.ndarray, n_clips: int, randomness: np.random.Generator) -> np.ndarray:
+    """So many of the rows in random order, none twice more often than another."""
+    passes = -(-n_clips // len(rows))
+    return np.concatenate([randomness.permutation(rows) for _ in range(passes)])[:n_clips]
 
 
 def _step(objective: Objective, batch: Batch, optimizer: torch.optim.Optimizer) -> Tensor:

@@ -109,18 +109,22 @@ def test_a_run_stops_when_it_has_waited_long_enough(feed, store):
     assert progress.epochs_done == progress.best_epoch + 3 < 50
 
 
-def test_an_epoch_sees_no_more_clips_than_asked_and_others_each_time(feed, store):
+@pytest.mark.parametrize("clips", [10, 50])
+def test_an_epoch_is_as_many_clips_as_asked_and_shares_them_fairly(feed, store, clips):
     seen = []
-    run = make_run(feed, recipe=replace(RECIPE, max_epochs=10, max_clips_per_epoch=10))
+    run = make_run(feed, recipe=replace(RECIPE, max_epochs=10, clips_per_epoch=clips))
 
     def objective(batch):
         seen.append(batch.rows_B)
         return run.objective(batch)
 
     learn(replace(run, objective=objective), store)
-    epochs = [set(np.concatenate(seen[i : i + 2]).tolist()) for i in range(0, 20, 2)]
-    assert [len(epoch) for epoch in epochs] == [10] * 10
-    assert set().union(*epochs) == set(feed.corpus.rows(100, "fit").tolist())
+    rows = np.concatenate(seen)
+    fit_rows = feed.corpus.rows(100, "fit")
+    assert len(rows) == 10 * clips
+    assert set(rows.tolist()) == set(fit_rows.tolist())
+    first_epoch = np.unique(rows[:clips], return_counts=True)[1]
+    assert first_epoch.max() == -(-clips // len(fit_rows))
 
 
 def test_the_momentum_of_normalisations_is_the_recipes(feed, store):

@@ -1,0 +1,116 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from corpus_files import write_corpus
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Commands:
+    """Runs the project's commands as people type them, in a home of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.corpus = write_corpus(folder / "tau")
+        self.environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("RAY_")
+        }
+        self.environment |= {
+            "HOME": str(folder),
+            "TUTTI_CACHE": str(folder / "cache"),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "RAY_enable_metrics_collection": "0",
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+
+    def arguments(self, job, *options, store):
+        corpus = ("--corpus", "tau", "--root", str(self.corpus), "--store", str(store))
+        return [f"jobs/{job}.py", *corpus, *options]
+
+    def start(self, *command, cwd=ROOT, **environment):
+        """Start python with a command line, in a process group of its own."""
+        return subprocess.Popen(
+            [sys.executable, *map(str, command)],
+            cwd=cwd,
+            env=self.environment | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *command, cwd=ROOT, code=0, **environment):
+        """Run python with a command line to its end; what it printed."""
+        process = self.start(*command, cwd=cwd, **environment)
+        printed, _ = process.communicate(timeout=300)
+        assert process.returncode == code, printed
+        return printed
+
+    def job(self, job, *options, store, code=0):
+        """Run one of the jobs on the corpus of tones."""
+        return self.run(*self.arguments(job, *options, store=store), code=code)
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory):
+    return Commands(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="module")
+def address(commands):
+    """A Ray cluster with token authentication, as `ray start --head` makes it; its dashboard."""
+    free = [_free_port() for _ in range(3)]
+    environment = commands.environment | {"RAY_AUTH_MODE": "token"}
+    ray = Path(sys.executable).parent / "ray"
+    generate = [ray, "get-auth-token", "--generate"]
+    subprocess.run(generate, env=environment, check=True, capture_output=True)
+    options = [f"--port={free[0]}", f"--dashboard-port={free[1]}", "--num-cpus=2", "--block"]
+    options += [f"--dashboard-agent-listen-port={free[2]}", "--include-dashboard=true"]
+    head = subprocess.Popen(
+        [ray, "start", "--head", *options],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    dashboard = f"http://127.0.0.1:{free[1]}"
+    try:
+        _wait_for(lambda: _listens(free[1]) and _listens(free[2]), "the cluster's dashboard")
+        commands.cluster = {
+            "RAY_AUTH_MODE": "token",
+            "RAY_ADDRESS": f"127.0.0.1:{free[0]}",
+            "RAY_API_SERVER_ADDRESS": dashboard,
+        }
+        yield dashboard
+    finally:
+        head.send_signal(signal.SIGTERM)
+        head.wait(timeout=60)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _wait_for(condition, what: str, timeout_s: float = 90) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {timeout_s} s for {what}")
+        time.sleep(0.1)
+
+
+wait_for = pytest.fixture(lambda: _wait_for)

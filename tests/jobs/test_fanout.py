@@ -1,0 +1,82 @@
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import ray
+import torch
+
+from jobs.cluster import cluster
+from jobs.fanout import FanOut, Needs, Task
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture(scope="module", autouse=True)
+def connected(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        with cluster():
+            yield
+
+
+def fan_out(tasks, needs):
+    work = FanOut(needs)
+    work.add(tasks)
+    return work
+
+
+def double(number):
+    if number < 0:
+        raise ValueError(f"number {number}, expected 0 or more")
+    return 2 * number
+
+
+def die_once(marker):
+    if not Path(marker).exists():
+        Path(marker).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "survived"
+
+
+def die_always(log):
+    with Path(log).open("a") as file:
+        file.write("x")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def threads():
+    return torch.get_num_threads()
+
+
+def test_every_task_ends_with_its_result():
+    tasks = [Task(str(i), double, {"number": i}) for i in range(100)]
+    results = {outcome.task.name: outcome.result for outcome in fan_out(tasks, Needs(cpus=0.1))}
+    assert results == {str(i): 2 * i for i in range(100)}
+
+
+def test_a_task_that_fails_is_named_with_its_error_and_does_not_stop_the_others():
+    tasks = [Task(str(i), double, {"number": i}) for i in (1, -1, 2)]
+    outcomes = {outcome.task.name: outcome for outcome in fan_out(tasks, Needs())}
+    assert outcomes["-1"].error == "ValueError: number -1, expected 0 or more"
+    assert (outcomes["1"].result, outcomes["2"].result) == (2, 4)
+
+
+def test_a_task_whose_worker_is_killed_runs_again(tmp_path):
+    tasks = [Task("fragile", die_once, {"marker": str(tmp_path / "marker")})]
+    assert [outcome.result for outcome in fan_out(tasks, Needs())] == ["survived"]
+
+
+def test_a_task_that_kills_every_worker_is_given_up_after_its_retries(tmp_path):
+    log = tmp_path / "log"
+    (outcome,) = fan_out([Task("hopeless", die_always, {"log": str(log)})], Needs())
+    assert outcome.error.startswith("WorkerCrashedError")
+    assert log.read_text() == "xxxx"  # once, and three retries
+
+
+def test_torch_uses_the_cores_that_the_task_reserved():
+    (outcome,) = fan_out([Task("threads", threads, {})], Needs(cpus=1))
+    assert outcome.result == 1
+    if ray.cluster_resources()["CPU"] >= 2:
+        (outcome,) = fan_out([Task("threads", threads, {})], Needs(cpus=2))
+        assert outcome.result == 2
