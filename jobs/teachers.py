@@ -43,7 +43,8 @@ def plan(options: TeachersOptions, corpus: Corpus, store: LogitStore) -> list[Ta
         recipes = [replace(recipe, weights=None) for recipe in recipes]
     tasks = []
     for split in sorted(options.splits, reverse=True):
-        corpus.rows(split, "fit", "select")
+        for fold in ("fit", "select"):
+            corpus.rows(split, fold)
         for recipe in recipes:
             for seed in options.seeds:
                 key = teacher_key(recipe, corpus, split, seed, options.responses())

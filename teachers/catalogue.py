@@ -10,11 +10,10 @@ from torch import nn
 from teachers.cp_resnet import CPResNet
 from teachers.dymn import DyMN
 from teachers.mobilenet import MobileNet
-from teachers.passt import PaSST
 from teachers.weights import find_weights, load_weights
 
-EFFICIENT_AT = "https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1/"
-PASST = "https://github.com/kkoutini/PaSST/releases/download/"
+EFFICIENT_AT_RELEASE = "https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1/"
+PASST_RELEASES = "https://github.com/kkoutini/PaSST/releases/download/"
 AUDIOSET = "audioset"
 
 
@@ -31,11 +30,18 @@ class Architecture:
     licence: str = ""
 
 
+def _passt(**arguments: Any) -> nn.Module:
+    # hear21passt brings timm and torchvision: seconds and megabytes for this family alone.
+    from teachers.passt import PaSST
+
+    return PaSST(**arguments)
+
+
 def _mobilenet(width: float, file: str) -> Architecture:
     return Architecture(
         make=MobileNet,
         arguments={"width": width},
-        audioset_weights=EFFICIENT_AT + file,
+        audioset_weights=EFFICIENT_AT_RELEASE + file,
         head=("classifier.5",),
         licence="MIT",
     )
@@ -45,7 +51,7 @@ def _dymn(width: float, file: str) -> Architecture:
     return Architecture(
         make=DyMN,
         arguments={"width": width},
-        audioset_weights=EFFICIENT_AT + file,
+        audioset_weights=EFFICIENT_AT_RELEASE + file,
         head=("classifier.5",),
         licence="MIT",
     )
@@ -58,8 +64,8 @@ CATALOGUE: dict[str, Architecture] = {
     "dymn04_as": _dymn(0.4, "dymn04_as.pt"),
     "dymn10_as": _dymn(1.0, "dymn10_as.pt"),
     "passt": Architecture(
-        make=PaSST,
-        audioset_weights=PASST + "v0.0.1-audioset/passt-s-f128-p16-s10-ap.476-swa.pt",
+        make=_passt,
+        audioset_weights=PASST_RELEASES + "v0.0.1-audioset/passt-s-f128-p16-s10-ap.476-swa.pt",
         head=("head.1", "head_dist"),
         licence="Apache-2.0",
     ),

@@ -1,9 +1,9 @@
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
-import ray
 import torch
 
 from jobs.cluster import cluster
@@ -17,6 +17,11 @@ def connected(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
         with cluster():
+            # Workers have the project's packages, but not its tests. (Ray is imported by
+            # jobs.cluster first, which tells it how to authenticate.)
+            from ray import cloudpickle
+
+            cloudpickle.register_pickle_by_value(sys.modules[__name__])
             yield
 
 
@@ -50,9 +55,9 @@ def threads():
 
 
 def test_every_task_ends_with_its_result():
-    tasks = [Task(str(i), double, {"number": i}) for i in range(100)]
-    results = {outcome.task.name: outcome.result for outcome in fan_out(tasks, Needs(cpus=0.1))}
-    assert results == {str(i): 2 * i for i in range(100)}
+    tasks = [Task(str(i), double, {"number": i}) for i in range(40)]
+    results = {outcome.task.name: outcome.result for outcome in fan_out(tasks, Needs(cpus=0.5))}
+    assert results == {str(i): 2 * i for i in range(40)}
 
 
 def test_a_task_that_fails_is_named_with_its_error_and_does_not_stop_the_others():
@@ -77,6 +82,6 @@ def test_a_task_that_kills_every_worker_is_given_up_after_its_retries(tmp_path):
 def test_torch_uses_the_cores_that_the_task_reserved():
     (outcome,) = fan_out([Task("threads", threads, {})], Needs(cpus=1))
     assert outcome.result == 1
-    if ray.cluster_resources()["CPU"] >= 2:
+    if (os.cpu_count() or 1) >= 2:
         (outcome,) = fan_out([Task("threads", threads, {})], Needs(cpus=2))
         assert outcome.result == 2
