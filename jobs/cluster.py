@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,19 +37,23 @@ def cluster() -> Iterator[None]:
     """A connection for the time of a job; a cluster that it had to start ends with it.
 
     Raises:
-        UserError: RAY_ADDRESS names a cluster that does not answer, or refuses us.
+        UserError: the cluster does not answer, or refuses us.
     """
-    address = os.environ.get("RAY_ADDRESS")
+    address = os.environ.get("RAY_ADDRESS") or _running_here()
     # Ray warns of its own coming changes, at each start.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            ray.init(logging_level=logging.ERROR, runtime_env=_runtime_env())
+            ray.init(
+                address=address or "local",
+                logging_level=logging.ERROR,
+                runtime_env=_runtime_env(),
+            )
         except (ConnectionError, AuthenticationError) as error:
             raise UserError(
-                f"no Ray cluster answers at {address or 'this machine'}: {error}\nIs it running? "
-                "Is RAY_AUTH_MODE here what it was at `ray start` (token or disabled), and the "
-                f"token in {TOKEN} the cluster's?"
+                f"no Ray cluster answers at {address}: {error}\nIs it running? Is RAY_AUTH_MODE "
+                "here what it was at `ray start` (token or disabled), and the token in "
+                f"{TOKEN} the cluster's?"
             ) from error
     try:
         yield
@@ -65,6 +70,22 @@ def uploaded() -> bool:
     """Whether this job runs from an uploaded copy of the working folder."""
     submitted = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
     return bool(submitted.get("runtime_env", {}).get("working_dir"))
+
+
+def _running_here() -> str | None:
+    """Address of the cluster that `ray start` made on this machine, if it still answers.
+
+    Ray keeps the address in a file. A cluster that was killed leaves it behind, and connecting to
+    it would take minutes to fail.
+    """
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    try:
+        address = (Path(folder) / "ray" / "ray_current_cluster").read_text().strip()
+        host, port = address.rsplit(":", 1)
+        socket.create_connection((host, int(port)), timeout=2).close()
+    except (OSError, ValueError):
+        return None
+    return address
 
 
 def _runtime_env() -> dict[str, Any]:

@@ -18,7 +18,7 @@ from audio.clips import Corpus, CorpusError
 from audio.corpora import CorpusName
 from audio.waveforms import BrokenAudio
 from logit_store import LogitStore, LogitStoreError, MissingClips, MissingStore
-from teachers import MissingWeights, UnfitWeights
+from teachers import UnfitWeights
 
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -118,7 +118,7 @@ def run(main: Callable[[Any], int], options: type[Options]) -> None:
     # A submitted job is no terminal: without this its lines arrive in blocks.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
-    known = (UserError, CorpusError, BrokenAudio, LogitStoreError, MissingWeights, UnfitWeights)
+    known = (UserError, CorpusError, BrokenAudio, LogitStoreError, UnfitWeights, OSError)
     try:
         code = main(parsed)
     except KeyboardInterrupt:

@@ -140,7 +140,7 @@ def show_results(corpus: Corpus, store: LogitStore, work: _Work) -> None:
         keys = keys_of(work.teachers, split)
         systems += [_system(store, _plain(key), [key]) for key in keys]
         best = min(keys, key=lambda key: select_figures(store, key).log_loss)
-        systems.append(_system(store, f"best single ({_plain(best)})", [best]))
+        systems.append(_system(store, f"best: {_plain(best)}", [best]))
         systems.append(
             System("ensemble", split, [ensemble_logits(store, corpus.name, split, name)])
         )

@@ -75,7 +75,7 @@ def demo_isotropic() -> StudentRecipe:
     base = isotropic()
     training = replace(
         base.training,
-        max_epochs=32,
+        max_epochs=28,
         batch_size=16,
         warmup_steps=30,
         clips_per_epoch=128,

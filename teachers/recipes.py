@@ -125,7 +125,7 @@ def demo_passt() -> TeacherRecipe:
     """A PaSST of a quarter of the width and a third of the depth, from scratch."""
     arguments = {"embed_dim": 192, "depth": 4, "heads": 3}
     base = replace(passt_dir_fms(), name="demo_passt", arguments=arguments)
-    return _demo(base, base.front_end, peak_learning_rate=5e-4, clips_per_epoch=128)
+    return _demo(base, base.front_end, max_epochs=24, clips_per_epoch=128, peak_learning_rate=5e-4)
 
 
 def demo_cpr() -> TeacherRecipe:
@@ -139,8 +139,9 @@ def _demo(
     front_end: FrontEnd,
     *,
     peak_learning_rate: float,
-    norm_momentum: float = 0.1,
+    max_epochs: int = 40,
     clips_per_epoch: int = 256,
+    norm_momentum: float = 0.1,
 ) -> TeacherRecipe:
     """`base` for a few hundred clips and two cores: a minute on any corpus and split."""
     return replace(
@@ -148,7 +149,7 @@ def _demo(
         weights=None,
         front_end=front_end,
         training=TrainingRecipe(
-            max_epochs=24,
+            max_epochs=max_epochs,
             batch_size=16,
             peak_learning_rate=peak_learning_rate,
             warmup_steps=30,

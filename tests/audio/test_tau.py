@@ -104,3 +104,24 @@ def test_tau_without_a_root_asks_for_one():
 def test_a_root_without_meta_csv_is_an_error_that_names_the_file(tmp_path):
     with pytest.raises(CorpusError, match=r"meta\.csv: not found"):
         tau.read(tmp_path)
+
+
+def test_the_official_lists_fit_a_meta_csv_of_the_published_size(tmp_path):
+    _, train = tau._official_split100()
+    test = tau._read_table(tau.OFFICIAL_LISTS / "test.csv.gz", tau.LIST_COLUMNS)
+    rows = []
+    for table in (train, test):
+        for file, scene in zip(*(table[c].to_pylist() for c in tau.LIST_COLUMNS), strict=True):
+            _, city, location, _, _, device = file.removesuffix(".wav").split("-")
+            rows.append((file, scene, f"{city}-{location}", device))
+    write_table(tmp_path / "meta.csv", tau.META_COLUMNS, rows)
+    corpus = tau.read(tmp_path)
+    recordings = corpus.column("recording")
+    for split, n in ((5, 6980), (10, 13960), (25, 34900), (50, 69800), (100, 139620)):
+        select = corpus.rows(split, "select")
+        assert len(corpus.rows(split, "fit", "select")) == n
+        assert len(corpus.rows(split, "test")) == 29680
+        everywhere = len(set(recordings[corpus.rows(split, "fit", "select")]))
+        # Rounded in each of ten scenes.
+        assert abs(len(set(recordings[select])) - 0.15 * everywhere) <= 5
+        assert len(set(corpus.column("scene")[select])) == 10

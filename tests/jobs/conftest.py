@@ -3,6 +3,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -15,14 +16,15 @@ ROOT = Path(__file__).resolve().parents[2]
 class Commands:
     """Runs the project's commands as people type them, in a home of their own."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, ray_folder: Path) -> None:
+        self.folder, self.ray_folder = folder, ray_folder
         self.corpus = write_corpus(folder / "tau")
         self.environment = {
             name: value for name, value in os.environ.items() if not name.startswith("RAY_")
         }
         self.environment |= {
             "HOME": str(folder),
+            "RAY_TMPDIR": str(ray_folder),
             "TUTTI_CACHE": str(folder / "cache"),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "RAY_enable_metrics_collection": "0",
@@ -59,7 +61,9 @@ class Commands:
 
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory):
-    return Commands(tmp_path_factory.mktemp("home"))
+    # Ray's sockets need a short path.
+    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as ray_folder:
+        yield Commands(tmp_path_factory.mktemp("home"), Path(ray_folder))
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,11 @@ def test_a_dry_run_lists_the_runs_and_starts_nothing(commands, tmp_path):
         ("teachers", ("--recipes", "demo_vgg"), "error: no teacher recipe demo_vgg; there are:"),
         ("teachers", ("--splits", "7"), "error: no split [7]; there are: 5, 10, 25, 50, 100"),
         ("teachers", ("--splits", "5"), "no clip in fold fit of split 5"),
+        (
+            "teachers",
+            ("--splits", "25", "--impulse-responses", "/nowhere"),
+            "error: /nowhere: no such folder of impulse responses",
+        ),
         ("ensemble", (), "error: no store at"),
         ("students", ("--splits", "25"), "error: no store at"),
     ],
