@@ -33,6 +33,16 @@ class Augmentation:
     """Both parameters of the Beta distribution that mixing weights are drawn from."""
 
 
+ASCDOMAIN = Augmentation(
+    max_roll_samples=3200,
+    impulse_response_probability=0.6,
+    max_masked_bands=48,
+    mixstyle_probability=0.4,
+    mixstyle_alpha=0.3,
+)
+"""Of ASCDomain's students and of its MobileNet teachers, for clips at 32 kHz and 256 bands."""
+
+
 @dataclass(frozen=True, slots=True)
 class Changes:
     """The random changes of one view of a batch: integer arrays [B]."""

@@ -23,6 +23,7 @@ if "RAY_AUTH_TOKEN" in os.environ or TOKEN.is_file():
     os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 import ray
+import torch
 from ray.exceptions import AuthenticationError
 
 from jobs.command import UserError
@@ -64,6 +65,12 @@ def cluster() -> Iterator[None]:
 def gpus_in_cluster() -> float:
     """GPUs of all nodes that are there now."""
     return ray.cluster_resources().get("GPU", 0.0)
+
+
+def reserved_device() -> torch.device:
+    """Inside a task: the GPU that Ray reserved for it, the first that it sees; else the CPU."""
+    reserved = ray.get_runtime_context().get_accelerator_ids()["GPU"]
+    return torch.device("cuda" if reserved else "cpu")
 
 
 def uploaded() -> bool:

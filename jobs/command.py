@@ -53,18 +53,25 @@ class CorpusOptions:
         return LogitStore(str(address.absolute()))
 
     def open_corpus(self, store: LogitStore) -> Corpus:
-        """The corpus as its files say, less the clips that the store leaves out."""
+        """The corpus as its files say, less the clips that the store leaves out; says how many."""
         root = self.root.expanduser().absolute() if self.root else None
-        return open_corpus(self.corpus, root, store)
+        corpus, left_out = open_corpus(self.corpus, root, store)
+        if left_out:
+            console.print(
+                f"{left_out} clips of {corpus.root} are not among those of this store: left out",
+                markup=False,
+            )
+        return corpus
 
 
-def open_corpus(name: CorpusName, root: Path | None, store: LogitStore) -> Corpus:
-    """The corpus as its files say, less the clips that the store leaves out."""
+def open_corpus(name: CorpusName, root: Path | None, store: LogitStore) -> tuple[Corpus, int]:
+    """The corpus as its files say, less the clips that the store leaves out; how many these are."""
     corpus = corpora.read(name, root)
     try:
-        return corpus.keep(store.clips(corpus.name)["clip_id"].to_pylist())
+        kept = corpus.keep(store.clips(corpus.name)["clip_id"].to_pylist())
     except (MissingStore, MissingClips):
-        return corpus
+        return corpus, 0
+    return kept, len(corpus) - len(kept)
 
 
 Options = TypeVar("Options", bound=CorpusOptions)

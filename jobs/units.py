@@ -4,11 +4,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 
 import ensemble
 from audio.clips import Corpus
 from audio.corpora import CorpusName
+from jobs.cluster import reserved_device
 from jobs.command import console, open_corpus
 from logit_store import LogitKey, LogitStore, member_name
 from students import Soft, StudentRecipe, distill
@@ -36,7 +36,7 @@ def teach(
         seed,
         opened,
         responses=responses,
-        device=_device(),
+        device=reserved_device(),
         on_epoch=_speaker(f"{recipe.name} split {split} seed {seed}", recipe.training.max_epochs),
     )
 
@@ -105,7 +105,7 @@ def learn(
         opened,
         soft,
         responses=responses,
-        device=_device(),
+        device=reserved_device(),
         on_epoch=_speaker(f"{recipe.name} split {split} seed {seed}", recipe.training.max_epochs),
     )
 
@@ -119,12 +119,7 @@ def ensemble_logits(store: LogitStore, corpus: str, split: int, name: str) -> np
 
 def _open(corpus: CorpusName, root: Path | None, store: str) -> tuple[LogitStore, Corpus]:
     opened = LogitStore(store)
-    return opened, open_corpus(corpus, root, opened)
-
-
-def _device() -> torch.device:
-    """The GPU that Ray reserved for this task, which is the only one it sees; else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return opened, open_corpus(corpus, root, opened)[0]
 
 
 def _speaker(name: str, max_epochs: int) -> OnEpoch:

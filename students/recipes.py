@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from audio.log_mel import ASCDOMAIN_CNN, FrontEnd
-from audio.views import Augmentation
+from audio.views import ASCDOMAIN, Augmentation
 from students.losses import Reduction
 from training import TrainingRecipe
 
@@ -50,13 +50,7 @@ def isotropic_ascdomain() -> StudentRecipe:
         name="isotropic_ascdomain",
         model="isotropic",
         front_end=ASCDOMAIN_CNN,
-        augmentation=Augmentation(
-            max_roll_samples=3200,
-            impulse_response_probability=0.6,
-            max_masked_bands=48,
-            mixstyle_probability=0.4,
-            mixstyle_alpha=0.3,
-        ),
+        augmentation=ASCDOMAIN,
         training=TrainingRecipe(
             max_epochs=150, batch_size=256, peak_learning_rate=5e-3, weight_decay=1e-4
         ),

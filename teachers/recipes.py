@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from audio.log_mel import ASCDOMAIN_CNN, ASCDOMAIN_PASST, FrontEnd
-from audio.views import Augmentation
+from audio.views import ASCDOMAIN, Augmentation
 from training import TrainingRecipe
 
 DEMO_FRONT_END = replace(ASCDOMAIN_CNN, mel_bands=128, hop_samples=1000)
@@ -40,13 +40,7 @@ def mn10_as_dir_fms() -> TeacherRecipe:
         model="mn10_as",
         weights="audioset",
         front_end=ASCDOMAIN_CNN,
-        augmentation=Augmentation(
-            max_roll_samples=3200,
-            impulse_response_probability=0.6,
-            max_masked_bands=48,
-            mixstyle_probability=0.4,
-            mixstyle_alpha=0.3,
-        ),
+        augmentation=ASCDOMAIN,
         training=TrainingRecipe(
             max_epochs=150, batch_size=256, peak_learning_rate=2e-4, patience=5, keep="best"
         ),
@@ -74,14 +68,7 @@ def passt_dir_fms() -> TeacherRecipe:
         model="passt",
         weights="audioset",
         front_end=ASCDOMAIN_PASST,
-        augmentation=Augmentation(
-            max_roll_samples=3200,
-            impulse_response_probability=0.6,
-            max_masked_bands=48,
-            max_masked_frames=20,
-            mixstyle_probability=0.4,
-            mixstyle_alpha=0.4,
-        ),
+        augmentation=replace(ASCDOMAIN, max_masked_frames=20, mixstyle_alpha=0.4),
         training=TrainingRecipe(max_epochs=25, batch_size=80, peak_learning_rate=5e-5),
     )
 

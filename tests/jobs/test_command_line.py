@@ -84,6 +84,8 @@ def test_broken_clips_are_listed_and_can_be_left_out(commands, damaged, tmp_path
     assert "56 clips of 3 scenes" in printed
     printed = commands.run(*command)  # from now on the store knows
     assert "56 clips of 3 scenes" in printed
+    assert "1 clips of" in printed
+    assert "not among those of this store: left out" in printed
 
 
 def test_a_stereo_clip_is_mixed_down_and_said_so(commands, damaged, tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from jobs.cluster import cluster
+from jobs.cluster import cluster, reserved_device
 from jobs.fanout import FanOut, Needs, Task
 
 pytestmark = pytest.mark.ray
@@ -85,3 +85,8 @@ def test_torch_uses_the_cores_that_the_task_reserved():
     if (os.cpu_count() or 1) >= 2:
         (outcome,) = fan_out([Task("threads", threads, {})], Needs(cpus=2))
         assert outcome.result == 2
+
+
+def test_a_task_without_a_reserved_gpu_computes_on_the_cpu():
+    (outcome,) = fan_out([Task("device", reserved_device, {})], Needs())
+    assert outcome.result == torch.device("cpu")
