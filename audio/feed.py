@@ -4,6 +4,8 @@ Dimensions: B clips in a batch, C channels, F mel bands, T frames, R impulse res
 of a response, S samples of a clip.
 """
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,8 @@ from audio.clips import Corpus
 from audio.log_mel import FrontEnd, LogMel
 from audio.views import Augmentation
 from audio.waveforms import Waveforms
+
+EVALUATION_BATCH = 64
 
 
 class Feed:
@@ -85,6 +89,15 @@ class Feed:
     def clean(self, rows_B: np.ndarray) -> Tensor:
         """View 0, the untouched clips: float32 [B, C, F, T]."""
         return self.view(rows_B, 0)
+
+    def batches(self, rows: np.ndarray, view: int = 0) -> Iterator[Tensor]:
+        """One view of many clips, in batches that any device can hold: float32 [B, C, F, T]."""
+        for rows_B in np.array_split(rows, -(-len(rows) // EVALUATION_BATCH)):
+            yield self.view(rows_B, view)
+
+    def input_bytes(self, rows: np.ndarray) -> int:
+        """What the inputs of these clips take in memory."""
+        return len(rows) * math.prod(self._shape) * torch.float32.itemsize
 
     @torch.no_grad()
     def view(self, rows_B: np.ndarray, view: int) -> Tensor:

@@ -4,7 +4,7 @@ Dimensions: B clips in a batch, N clips, K classes, C channels, F mel bands, T f
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +18,8 @@ from metrics import accuracy, log_loss
 from training.checkpoint import Checkpoint, Progress
 from training.schedule import warmup_cosine
 
-PREDICTION_BATCH = 64
+SELECT_CACHE_BYTES = 512 * 1024**2
+"""Inputs of the `select` clips up to this size are computed once, not once per epoch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,6 +91,9 @@ def fit(run: Run, checkpoint: Checkpoint, on_epoch: OnEpoch) -> Progress:
     corpus, recipe = run.feed.corpus, run.recipe
     select_rows = corpus.rows(run.split, "select")
     select_labels_N = corpus.labels()[select_rows]
+    kept_inputs = None
+    if run.feed.input_bytes(select_rows) <= SELECT_CACHE_BYTES:
+        kept_inputs = list(run.feed.batches(select_rows))
     optimizer = torch.optim.AdamW(
         run.module.parameters(), lr=recipe.peak_learning_rate, weight_decay=recipe.weight_decay
     )
@@ -99,7 +103,8 @@ def fit(run: Run, checkpoint: Checkpoint, on_epoch: OnEpoch) -> Progress:
     while not _finished(progress, recipe):
         started = time.monotonic()
         loss = _train_epoch(run, optimizer, progress.epochs_done)
-        logits_NK = predict(run.module, run.logits_of, run.feed, select_rows)
+        inputs = kept_inputs or run.feed.batches(select_rows)
+        logits_NK = predict(run.module, run.logits_of, inputs)
         figures = {
             "epoch": progress.epochs_done + 1,
             "loss": loss,
@@ -116,16 +121,10 @@ def fit(run: Run, checkpoint: Checkpoint, on_epoch: OnEpoch) -> Progress:
 
 
 @torch.no_grad()
-def predict(
-    module: nn.Module, logits_of: LogitsOf, feed: Feed, rows: np.ndarray, view: int = 0
-) -> np.ndarray:
-    """Logits of one view of these clips, float32 [N, K], in the order of `rows`."""
+def predict(module: nn.Module, logits_of: LogitsOf, inputs: Iterable[Tensor]) -> np.ndarray:
+    """Logits of batches of inputs [B, C, F, T], one after the other: float32 [N, K]."""
     module.eval()
-    parts = [
-        logits_of(feed.view(rows_B, view)).float().cpu()
-        for rows_B in np.array_split(rows, -(-len(rows) // PREDICTION_BATCH))
-    ]
-    return torch.cat(parts).numpy()
+    return torch.cat([logits_of(inputs_BCFT).float().cpu() for inputs_BCFT in inputs]).numpy()
 
 
 def _train_epoch(run: Run, optimizer: torch.optim.Optimizer, epoch: int) -> float:

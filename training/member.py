@@ -43,7 +43,7 @@ def learn_and_store(
     started = time.monotonic()
     progress = fit(run, checkpoint, on_epoch)
     everything = np.arange(len(run.feed.corpus))
-    logits_NK = predict(run.module, run.logits_of, run.feed, everything)
+    logits_NK = predict(run.module, run.logits_of, run.feed.batches(everything))
     weights = safetensors.torch.save({k: v.contiguous() for k, v in keep.state_dict().items()})
     store.write_object(f"{folder}/weights.safetensors", weights)
     record = record | {

@@ -60,7 +60,7 @@ def test_a_model_learns_tones_and_its_loss_falls(feed, store):
     history = learn(run, store).history
     assert history[-1]["loss"] < 0.7 * history[0]["loss"]
     test_rows = feed.corpus.rows(100, "test")
-    logits_NK = predict(run.module, run.logits_of, feed, test_rows)
+    logits_NK = predict(run.module, run.logits_of, feed.batches(test_rows))
     assert (logits_NK.argmax(1) == feed.corpus.labels()[test_rows]).mean() > 0.8
 
 
@@ -93,7 +93,7 @@ def test_the_weights_of_the_epoch_with_the_lowest_log_loss_on_select_are_kept(fe
     run = make_run(feed, recipe=replace(RECIPE, peak_learning_rate=1.0))
     progress = learn(run, store)
     rows = feed.corpus.rows(100, "select")
-    logits_NK = predict(run.module, run.logits_of, feed, rows)
+    logits_NK = predict(run.module, run.logits_of, feed.batches(rows))
     best = min(figures["select_log_loss"] for figures in progress.history)
     assert log_loss(logits_NK, feed.corpus.labels()[rows]) == pytest.approx(best, rel=1e-6)
     assert progress.history[progress.best_epoch - 1]["select_log_loss"] == best
@@ -107,6 +107,14 @@ def test_a_run_stops_when_it_has_waited_long_enough(feed, store):
             layer.momentum = 0.0
     progress = learn(frozen, store)
     assert progress.epochs_done == progress.best_epoch + 3 < 50
+
+
+def test_kept_inputs_of_select_change_nothing_but_the_time(feed, tmp_path, monkeypatch):
+    kept = learn(make_run(feed), LogitStore(tmp_path / "kept"))
+    monkeypatch.setattr("training.loop.SELECT_CACHE_BYTES", 0)
+    computed = learn(make_run(feed), LogitStore(tmp_path / "computed"))
+    for first, second in zip(kept.history, computed.history, strict=True):
+        assert first["select_log_loss"] == second["select_log_loss"]
 
 
 @pytest.mark.parametrize("clips", [10, 50])
@@ -153,7 +161,7 @@ def test_batches_hold_every_row_once_and_never_a_single_one():
 def test_a_stored_run_leaves_logits_weights_and_record_and_no_checkpoint(feed, store):
     run = make_run(feed)
     learn_and_store(run, KEY, "teacher", run.module, {"seed": 0}, store, lambda figures: None)
-    logits_NK = predict(run.module, run.logits_of, feed, np.arange(len(feed.corpus)))
+    logits_NK = predict(run.module, run.logits_of, feed.batches(np.arange(len(feed.corpus))))
     # The store keeps float16: 11 bits.
     np.testing.assert_allclose(store.read([KEY])[0], logits_NK, rtol=2**-11, atol=1e-6)
     record = store.record(KEY)
