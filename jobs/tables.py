@@ -8,7 +8,8 @@ from rich.table import Table
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """A table whose first column is text and whose others are figures."""
-    made = Table(box=SIMPLE_HEAD, pad_edge=False)
+    # One space between columns, so that the widest of our tables fits 80 columns.
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for index, name in enumerate(header):
         made.add_column(name, justify="left" if index == 0 else "right", no_wrap=index > 0)
     for row in rows:
