@@ -1,7 +1,10 @@
 """Random changes to a batch, whose draws are given as tensors.
 
-B clips, S samples, R responses of L samples (U of them in use), C channels, F mel bands, T frames.
+B clips (b of one worker), S samples, R responses of L samples, Q bins of a transform, C channels,
+F mel bands, T frames.
 """
+
+from collections.abc import Callable
 
 import torch
 from scipy.fft import next_fast_len
@@ -12,51 +15,92 @@ def roll(waveforms_BS: Tensor, shifts_B: Tensor) -> Tensor:
     """Each clip moved round in a circle by its own number of samples; positive is later."""
     _check_draws(waveforms_BS, shifts_B, "shifts")
     n_samples = waveforms_BS.shape[1]
-    shifts_B1 = shifts_B.to(waveforms_BS.device).unsqueeze(1)
-    at_BS = (torch.arange(n_samples, device=waveforms_BS.device) - shifts_B1) % n_samples
-    return waveforms_BS.gather(1, at_BS)
+    twice_BS = torch.cat([waveforms_BS, waveforms_BS], dim=1)
+    return _windows(twice_BS, -shifts_B % n_samples, n_samples)
+
+
+def crop(waveforms_BS: Tensor, starts_B: Tensor, n_samples: int) -> Tensor:
+    """Of each clip so many samples, from its own start on."""
+    _check_draws(waveforms_BS, starts_B, "starts")
+    _check_range(starts_B, 0, waveforms_BS.shape[1] - n_samples, "starts")
+    return _windows(waveforms_BS.contiguous(), starts_B, n_samples)
+
+
+class Convolution:
+    """Impulse responses for clips of one length, transformed once.
+
+    A clip becomes the first S samples of the full linear convolution, at the level that it gives
+    (Morocutti et al. 2023, arXiv:2305.07499).
+
+    Args:
+        responses_RL: impulse responses at the clips' sample rate, on the clips' device.
+        n_samples: S.
+    """
+
+    def __init__(self, responses_RL: Tensor, n_samples: int) -> None:
+        # What a response does after a clip's length is never heard.
+        responses_RL = responses_RL[:, :n_samples]
+        self.n_samples = n_samples
+        self._n_fft = next_fast_len(n_samples + responses_RL.shape[1] - 1, real=True)
+        # MKL refuses to transform nothing, which a batch without a choice may well be given.
+        self._spectra_RQ = responses_RL.new_empty(0, dtype=torch.complex64)
+        if len(responses_RL):
+            self._spectra_RQ = torch.fft.rfft(responses_RL, n=self._n_fft)
+
+    def __call__(self, waveforms_BS: Tensor, choice_B: Tensor) -> Tensor:
+        """Each clip as its chosen impulse response would have recorded it.
+
+        Args:
+            waveforms_BS: the clips.
+            choice_B: which response each clip gets; -1 leaves that clip as it is, to the last bit.
+                On the host, which decides from it how much there is to do.
+
+        Raises:
+            ValueError: a choice that is neither -1 nor the number of a response.
+        """
+        _check_draws(waveforms_BS, choice_B, "choices")
+        _check_range(choice_B, -1, len(self._spectra_RQ) - 1, "choices")
+        treated = torch.nonzero(choice_B >= 0).flatten()
+        if len(treated) == 0:
+            return waveforms_BS
+        at_and_which = torch.stack([treated, choice_B[treated]])
+        at, which = to_device(at_and_which, waveforms_BS.device).unbind(0)
+        product_BQ = torch.fft.rfft(waveforms_BS.index_select(0, at), n=self._n_fft)
+        product_BQ *= self._spectra_RQ[which]
+        convolved_BS = torch.fft.irfft(product_BQ, n=self._n_fft)[:, : self.n_samples]
+        return waveforms_BS.index_copy(0, at, convolved_BS)
 
 
 def convolve(waveforms_BS: Tensor, responses_RL: Tensor, choice_B: Tensor) -> Tensor:
-    """Each clip as its chosen impulse response would have recorded it.
+    """`Convolution` of a single batch."""
+    return Convolution(responses_RL, waveforms_BS.shape[1])(waveforms_BS, choice_B)
 
-    The first S samples of the full linear convolution, at the level that it gives (Morocutti et
-    al. 2023, arXiv:2305.07499).
 
-    Args:
-        waveforms_BS: The clips.
-        responses_RL: Impulse responses at the clips' sample rate.
-        choice_B: Which response each clip gets; -1 leaves that clip as it is, to the last bit.
-
-    Raises:
-        ValueError: A choice that is neither -1 nor the number of a response.
-    """
-    _check_draws(waveforms_BS, choice_B, "choices")
-    _check_choice(choice_B, len(responses_RL))
-    treated = torch.nonzero(choice_B >= 0).flatten()
-    # What is chosen twice is transformed once: a batch of 256 draws from 66 responses.
-    used, which = torch.unique(choice_B[treated], return_inverse=True)
-    if len(treated) == 0:
-        return waveforms_BS.clone()
-    device = waveforms_BS.device
-    treated, which = treated.to(device), which.to(device)
-    chosen_UL = responses_RL.to(waveforms_BS)[used.to(device)]
-    convolved = _fft_convolve(waveforms_BS[treated], chosen_UL, which)
-    return waveforms_BS.index_copy(0, treated, convolved)
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on a device; a GPU is not waited for."""
+    if device.type == "cpu":
+        return values
+    return values.pin_memory().to(device, non_blocking=True)
 
 
 def mask_bands(power_BFT: Tensor, starts_B: Tensor, widths_B: Tensor) -> Tensor:
     """Mel power with bands [start, start + width) of each clip set to 0; width 0 masks nothing."""
-    return _mask(power_BFT, starts_B, widths_B, axis=1)
+    return power_BFT * _spared(power_BFT, starts_B, widths_B, axis=1).unsqueeze(2)
 
 
 def mask_frames(power_BFT: Tensor, starts_B: Tensor, widths_B: Tensor) -> Tensor:
     """Mel power with frames [start, start + width) of each clip set to 0; width 0 masks nothing."""
-    return _mask(power_BFT, starts_B, widths_B, axis=2)
+    return power_BFT * _spared(power_BFT, starts_B, widths_B, axis=2).unsqueeze(1)
 
 
 def freq_mixstyle(
-    log_mel_BCFT: Tensor, permutation_B: Tensor, lambda_B: Tensor, eps: float = 1e-6
+    log_mel_bCFT: Tensor,
+    permutation_B: Tensor,
+    lambda_B: Tensor,
+    eps: float = 1e-6,
+    *,
+    share: slice = slice(None),
+    gather: Callable[[Tensor], Tensor] = lambda own: own,
 ) -> Tensor:
     """Each clip with the mean and spread of every mel band moved towards those of another clip.
 
@@ -65,40 +109,69 @@ def freq_mixstyle(
     technical report).
 
     Args:
-        log_mel_BCFT: The clips, with at least two values in each band.
-        permutation_B: Whose statistics each clip is mixed with.
-        lambda_B: How much of its own statistics each clip keeps, 0...1.
-        eps: Added to the variance, inside the root.
+        log_mel_bCFT: the clips of this worker, with at least two values in each band.
+        permutation_B: of the whole batch: whose statistics each clip is mixed with.
+        lambda_B: of the whole batch: how much of its own statistics each clip keeps, 0...1.
+        eps: added to the variance, inside the root.
+        share: which clips of the batch are this worker's; all if there is one worker.
+        gather: from the statistics of this worker's clips, [b, 2, F], to those of the whole batch
+            in its order, [B, 2, F].
+
+    Raises:
+        ValueError: draws or statistics for another number of clips, or bands of a single value.
     """
-    _check_draws(log_mel_BCFT, permutation_B, "permutation")
-    _check_draws(log_mel_BCFT, lambda_B, "lambda")
-    permutation_B = permutation_B.to(log_mel_BCFT.device)
-    own = lambda_B.to(log_mel_BCFT).view(-1, 1, 1, 1)
-    variance, mean = torch.var_mean(log_mel_BCFT.detach(), dim=(1, 3), keepdim=True)
-    spread = (variance + eps).sqrt()
-    mixed_mean = own * mean + (1 - own) * mean[permutation_B]
-    mixed_spread = own * spread + (1 - own) * spread[permutation_B]
-    return (log_mel_BCFT - mean) / spread * mixed_spread + mixed_mean
+    permutation_b, lambda_b = permutation_B[share], lambda_B[share]
+    _check_draws(log_mel_bCFT, permutation_b, "permutation")
+    _check_draws(log_mel_bCFT, lambda_b, "lambda")
+    own_b2F = _band_statistics(log_mel_bCFT.detach(), eps)
+    all_B2F = gather(own_b2F)
+    _check_draws(all_B2F, permutation_B, "permutation of the gathered statistics")
+    keep_b11 = lambda_b.to(own_b2F).view(-1, 1, 1)
+    other_b2F = all_B2F[permutation_b.to(own_b2F.device)]
+    mean, spread = _along_bands(own_b2F)
+    mixed_mean, mixed_spread = _along_bands(keep_b11 * own_b2F + (1 - keep_b11) * other_b2F)
+    return (log_mel_bCFT - mean).mul_(mixed_spread / spread).add_(mixed_mean)
 
 
-def _fft_convolve(waveforms_BS: Tensor, responses_UL: Tensor, which_B: Tensor) -> Tensor:
-    n_samples = waveforms_BS.shape[1]
-    # What a response does after a clip's length is never heard.
-    responses_UL = responses_UL[:, :n_samples]
-    n_fft = next_fast_len(n_samples + responses_UL.shape[1] - 1, real=True)
-    spectra_U = torch.fft.rfft(responses_UL, n=n_fft)
-    product_B = torch.fft.rfft(waveforms_BS, n=n_fft) * spectra_U[which_B]
-    return torch.fft.irfft(product_B, n=n_fft)[:, :n_samples]
+def _band_statistics(log_mel_BCFT: Tensor, eps: float) -> Tensor:
+    """Mean, and root of unbiased variance plus eps, of every band: [B, 2, F]."""
+    n_values = log_mel_BCFT.shape[1] * log_mel_BCFT.shape[3]
+    if n_values < 2:
+        raise ValueError(
+            f"log-mels of shape {tuple(log_mel_BCFT.shape)} have {n_values} value in each band, "
+            "expected at least 2 to mix statistics; give longer clips or switch mixing off"
+        )
+    # torch.var_mean says the same in one call, and takes a CPU 14 times as long.
+    mean_BF = log_mel_BCFT.mean(dim=(1, 3))
+    squares_BCFT = (log_mel_BCFT - mean_BF[:, None, :, None]).square_()
+    variance_BF = squares_BCFT.sum(dim=(1, 3)) / (n_values - 1)
+    return torch.stack([mean_BF, (variance_BF + eps).sqrt()], dim=1)
 
 
-def _mask(power_BFT: Tensor, starts_B: Tensor, widths_B: Tensor, axis: int) -> Tensor:
+def _along_bands(statistics_B2F: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and spread in the shape that log-mels take: each [B, 1, F, 1]."""
+    mean_BF, spread_BF = statistics_B2F.unbind(1)
+    return mean_BF[:, None, :, None], spread_BF[:, None, :, None]
+
+
+def _windows(waveforms_BS: Tensor, starts_B: Tensor, n_samples: int) -> Tensor:
+    """So many samples of each clip from its start on; the clips contiguous."""
+    # All windows of the batch as rows of one view, of which B are copied whole: a twentieth of the
+    # time on a CPU that a gather by sample takes.
+    every_window = waveforms_BS.view(-1).unfold(0, n_samples, 1)
+    n_clips, clip_samples = waveforms_BS.shape
+    offsets_B = torch.arange(n_clips, device=waveforms_BS.device) * clip_samples
+    return every_window.index_select(0, offsets_B + starts_B.to(waveforms_BS.device))
+
+
+def _spared(power_BFT: Tensor, starts_B: Tensor, widths_B: Tensor, axis: int) -> Tensor:
+    """0 within [start, start + width) of an axis and 1 elsewhere, as a factor [B, F or T]."""
     _check_draws(power_BFT, starts_B, "starts")
     _check_draws(power_BFT, widths_B, "widths")
     device = power_BFT.device
     starts_B1, widths_B1 = starts_B.to(device).unsqueeze(1), widths_B.to(device).unsqueeze(1)
     position = torch.arange(power_BFT.shape[axis], device=device)
-    masked = (position >= starts_B1) & (position < starts_B1 + widths_B1)
-    return power_BFT.masked_fill(masked.unsqueeze(3 - axis), 0.0)
+    return ((position < starts_B1) | (position >= starts_B1 + widths_B1)).to(power_BFT.dtype)
 
 
 def _check_draws(batch: Tensor, draws_B: Tensor, name: str) -> None:
@@ -109,12 +182,10 @@ def _check_draws(batch: Tensor, draws_B: Tensor, name: str) -> None:
         )
 
 
-def _check_choice(choice_B: Tensor, n_responses: int) -> None:
-    if len(choice_B) == 0:
+def _check_range(draws_B: Tensor, lowest: int, highest: int, name: str) -> None:
+    # Asking a GPU for its numbers would wait for all that it has to do: there, the caller knows.
+    if draws_B.device.type != "cpu" or len(draws_B) == 0:
         return
-    low, high = (int(bound) for bound in choice_B.aminmax())
-    if low < -1 or high >= n_responses:
-        raise ValueError(
-            f"choices lie within {low}...{high}, expected -1 (leave the clip alone) or one of "
-            f"the {n_responses} responses, 0...{n_responses - 1}"
-        )
+    low, high = (int(bound) for bound in draws_B.aminmax())
+    if low < lowest or high > highest:
+        raise ValueError(f"{name} lie within {low}...{high}, expected {lowest}...{highest}")

@@ -4,7 +4,7 @@ Dimensions: N clips of a corpus.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -17,6 +17,8 @@ Fold = Literal["fit", "select", "test"]
 SPLITS = (5, 10, 25, 50, 100)
 SELECT_SHARE = 0.15
 """Share of a training split's recordings that is set apart for choosing between models."""
+UNKNOWN = "unknown"
+"""City and recording device of clips whose corpus does not tell."""
 
 
 class CorpusError(ValueError):
@@ -61,14 +63,20 @@ class Corpus:
         Raises:
             CorpusError: the corpus has no clip there.
         """
-        inside = pc.fill_null(pc.is_in(self.table[f"fold_{split}"], pa.array(folds)), False)
-        rows = np.flatnonzero(inside.to_numpy())
+        rows = self._inside(split, folds)
         if len(rows) == 0:
-            msg = f"corpus {self.name} in {self.root}: no clip in fold {'/'.join(folds)} of split"
+            filled = ", ".join(str(each) for each in SPLITS if len(self._inside(each, folds)))
             raise CorpusError(
-                f"{msg} {split}: its split lists do not fill it; choose another split"
+                f"corpus {self.name} in {self.root}: no clip in fold {'/'.join(folds)} of split "
+                f"{split}; splits with such clips: {filled or 'none'}"
             )
         return rows
+
+    def _inside(self, split: int, folds: tuple[Fold, ...]) -> np.ndarray:
+        if split not in SPLITS:
+            return np.empty(0, dtype=np.int64)
+        inside = pc.fill_null(pc.is_in(self.table[f"fold_{split}"], pa.array(folds)), False)
+        return np.flatnonzero(inside.to_numpy())
 
     def clips_table(self) -> pa.Table:
         """The table as the logit store keeps it: what a clip is, not where its file lies."""
@@ -87,6 +95,37 @@ class Corpus:
         kept = self.table.filter(pc.is_in(self.table["clip_id"], pa.array(clip_ids, pa.string())))
         rows = pa.array(np.arange(kept.num_rows, dtype=np.int32))
         return replace(self, table=kept.set_column(0, "row", rows))
+
+
+def plain_table(
+    files: Sequence[str],
+    clip_ids: Sequence[str],
+    scenes: Sequence[str],
+    recordings: Sequence[str],
+    folds: Mapping[int, Sequence[str | None]],
+) -> pa.Table:
+    """The table of a corpus that tells no cities and no recording devices.
+
+    Args:
+        files: relative to the corpus's root, [N]; as all that follow.
+        clip_ids: what each clip is called.
+        scenes: its label.
+        recordings: what it was cut from.
+        folds: its fold in each split that the corpus has; it is in no fold of the others.
+    """
+    n = len(files)
+    columns = {
+        "row": pa.array(np.arange(n, dtype=np.int32)),
+        "clip_id": pa.array(clip_ids, pa.string()),
+        "file": pa.array(files, pa.string()),
+        "scene": pa.array(scenes, pa.string()),
+        "recording": pa.array(recordings, pa.string()),
+        "city": pa.repeat(UNKNOWN, n),
+        "recording_device": pa.repeat(UNKNOWN, n),
+    }
+    for split in SPLITS:
+        columns[f"fold_{split}"] = pa.array(folds.get(split, [None] * n), pa.string())
+    return pa.table(columns)
 
 
 def indices(values: pa.ChunkedArray, order: tuple[str, ...]) -> np.ndarray:

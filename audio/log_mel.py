@@ -19,7 +19,12 @@ MelBank = Literal["htk", "htk_slaney_norm", "kaldi"]
 Window = Literal["periodic", "symmetric"]
 Log = Literal["ln", "log10"]
 
-BANDS_PER_BLOCK = 32
+BANDS_PER_BLOCK = 16
+"""Mel bands that share one product with the bins that they hear. Measured: 0.10 ms a clip of the
+published 256 bands; 0.12 ms in blocks of 32 bands, 1.0 ms for the whole bank at once."""
+CHUNK_BYTES = 2 * 1024**2
+"""Windowed frames that a CPU thread transforms at a time: small enough for its cache, and for the
+allocator to hand out the same memory again. Measured: 0.5 ms a clip, 1.2 ms for 256 clips at once."""
 
 _CHOICES = {
     "mel_bank": ("htk", "htk_slaney_norm", "kaldi"),
@@ -49,6 +54,9 @@ class FrontEnd:
     mel_bank: MelBank = "htk"
     """`htk`: triangles linear in Hz; `htk_slaney_norm`: the same, each of unit area; `kaldi`: triangles
     linear in mel, nothing from the bin at half the sample rate."""
+    deaf_bands: int = 0
+    """So many of the lowest triangles lie between two bins and never hear anything, as in some
+    published front-ends; a front-end with any other number of them is refused."""
     window: Window = "periodic"
     """Whether the Hann window ends one sample before it would repeat, or on its zero."""
     pre_emphasis: float | None = None
@@ -257,11 +265,11 @@ class LogMel(nn.Module):
         super().__init__()
         self.front_end = front_end
         # The recipe makes both again: a checkpoint holds what was learnt, nothing else.
-        self.register_buffer("window", _hann(front_end), persistent=False)
+        self.register_buffer("window", _centred_hann(front_end), persistent=False)
         blocks = list(_blocks(mel_bank(front_end)))
         self._bins = [bins for bins, _ in blocks]
-        for index, (_, block) in enumerate(blocks):
-            self.register_buffer(f"bank_{index}", block, persistent=False)
+        for index, (_, block_QF) in enumerate(blocks):
+            self.register_buffer(f"bank_{index}", block_QF, persistent=False)
 
     def forward(self, waveforms_BS: Tensor) -> Tensor:
         """Log-mel spectrograms (B, C, F, T) of waveforms within -1...1."""
@@ -278,73 +286,75 @@ class LogMel(nn.Module):
                 f"waveforms are {waveforms_BS.dtype} of shape {tuple(waveforms_BS.shape)}, expected "
                 "floating point (clips, samples) within -1...1; divide int16 by 32768"
             )
-        self.front_end.frames(waveforms_BS.shape[1])
+        n_frames = self.front_end.frames(waveforms_BS.shape[1])
         # Mel power reaches 1e6: the product with the bank would overflow in half precision.
         with torch.autocast(waveforms_BS.device.type, enabled=False):
-            power_BQT = self._power(waveforms_BS.to(self.window.dtype))
-            return torch.cat(
-                [
-                    self.get_buffer(f"bank_{index}") @ power_BQT[:, bins]
-                    for index, bins in enumerate(self._bins)
-                ],
-                dim=1,
-            )
+            waveforms_BS = waveforms_BS.to(self.window.dtype)
+            chunks = waveforms_BS.split(self._clips_at_a_time(waveforms_BS, n_frames))
+            return torch.cat([self._power_mel(chunk_BS) for chunk_BS in chunks])
 
     def compress(self, power_BFT: Tensor) -> Tensor:
         """Logarithm, normalisation and delta channel of mel power: (B, C, F, T)."""
         front_end = self.front_end
         with torch.autocast(power_BFT.device.type, enabled=False):
-            logarithm = torch.log if front_end.log == "ln" else torch.log10
-            log_mel_BFT = logarithm(power_BFT + front_end.log_offset)
-            channels = [(log_mel_BFT + front_end.shift) / front_end.scale]
+            # The sum is this function's own, so its logarithm may take its place.
+            log_mel_BFT = power_BFT + front_end.log_offset
+            log_mel_BFT = log_mel_BFT.log_() if front_end.log == "ln" else log_mel_BFT.log10_()
+            if (front_end.shift, front_end.scale) != (0.0, 1.0):
+                log_mel_BFT = (log_mel_BFT + front_end.shift) / front_end.scale
+            log_mel_BCFT = log_mel_BFT.unsqueeze(1)
             if front_end.delta:
-                channels.append(_slope(channels[0]))
-            log_mel_BCFT = torch.stack(channels, dim=1)
+                log_mel_BCFT = torch.stack([log_mel_BFT, _slope(log_mel_BFT)], dim=1)
             return _standardise(log_mel_BCFT) if front_end.standardise else log_mel_BCFT
 
-    def _power(self, waveforms_BS: Tensor) -> Tensor:
+    def _clips_at_a_time(self, waveforms_BS: Tensor, n_frames: int) -> int:
+        """All of them on a GPU, which wants much work at once; on a CPU what its cache holds."""
+        if waveforms_BS.device.type != "cpu":
+            return max(1, len(waveforms_BS))
+        clip_bytes = n_frames * self.front_end.n_fft * waveforms_BS.element_size()
+        return max(1, torch.get_num_threads() * CHUNK_BYTES // clip_bytes)
+
+    def _power_mel(self, waveforms_BS: Tensor) -> Tensor:
+        """Mel power (B, F, T) in the memory order (B, T, F), which the transform leaves."""
         front_end = self.front_end
         if front_end.pre_emphasis is not None:
             waveforms_BS = waveforms_BS[:, 1:] - front_end.pre_emphasis * waveforms_BS[:, :-1]
-        spectrum_BQT = torch.stft(
-            waveforms_BS,
-            front_end.n_fft,
-            hop_length=front_end.hop_samples,
-            win_length=front_end.window_samples,
-            window=self.window,
-            center=True,
-            pad_mode="reflect",
-            return_complex=True,
-        )
-        return spectrum_BQT.real.square() + spectrum_BQT.imag.square()
+        half = front_end.n_fft // 2
+        mirrored_BS = functional.pad(waveforms_BS, (half, half), mode="reflect")
+        frames = mirrored_BS.unfold(1, front_end.n_fft, front_end.hop_samples) * self.window
+        n_clips, n_frames, _ = frames.shape
+        parts = torch.view_as_real(torch.fft.rfft(frames.flatten(0, 1)))
+        power_Q = parts[..., 0].square().addcmul_(parts[..., 1], parts[..., 1])
+        blocks = [
+            power_Q[:, bins] @ self.get_buffer(f"bank_{index}")
+            for index, bins in enumerate(self._bins)
+        ]
+        return torch.cat(blocks, dim=1).view(n_clips, n_frames, -1).transpose(1, 2)
 
 
 def mel_bank(front_end: FrontEnd) -> Tensor:
     """The filterbank (F, Q), float32, lowest band first.
 
     Raises:
-        ValueError: Some bands lie between two FFT bins and would never hear anything.
+        ValueError: More bands than it says lie between two bins and would never hear anything.
     """
     bank_FQ = _kaldi_bank(front_end) if front_end.mel_bank == "kaldi" else _htk_bank(front_end)
     deaf = int((bank_FQ.amax(dim=1) == 0).sum())
-    if deaf:
+    if deaf != front_end.deaf_bands:
         raise ValueError(
             f"{deaf} of mel_bands={front_end.mel_bands} bands hold no bin of n_fft={front_end.n_fft} "
-            f"at {front_end.sample_rate} Hz; use fewer mel_bands or a longer n_fft"
+            f"at {front_end.sample_rate} Hz, expected deaf_bands={front_end.deaf_bands}; use fewer "
+            "mel_bands or a longer n_fft"
         )
     return bank_FQ
 
 
 def _blocks(bank_FQ: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Some bands at a time, with the bins that they hear.
-
-    A band hears few of the bins. For the published front-end of 256 bands, one core takes 0.2 ms a
-    clip for the blocks and 1.0 ms for the whole bank, as long as for all the rest.
-    """
-    for block in bank_FQ.split(BANDS_PER_BLOCK):
-        heard = block.any(dim=0).nonzero()
+    """Some bands at a time, (Q, F), with the bins that they hear: the matrix is a narrow band."""
+    for block_FQ in bank_FQ.split(BANDS_PER_BLOCK):
+        heard = block_FQ.any(dim=0).nonzero()
         bins = slice(int(heard[0]), int(heard[-1]) + 1)
-        yield bins, block[:, bins].contiguous()
+        yield bins, block_FQ[:, bins].T.contiguous()
 
 
 def _kaldi_bank(front_end: FrontEnd) -> Tensor:
@@ -378,8 +388,13 @@ def _htk_bank(front_end: FrontEnd) -> Tensor:
     return bank_QF.T.contiguous()
 
 
-def _hann(front_end: FrontEnd) -> Tensor:
-    return torch.hann_window(front_end.window_samples, periodic=front_end.window == "periodic")
+def _centred_hann(front_end: FrontEnd) -> Tensor:
+    """The window with zeros up to the transform's length on both sides."""
+    periodic = front_end.window == "periodic"
+    window = torch.hann_window(front_end.window_samples, periodic=periodic)
+    before = (front_end.n_fft - front_end.window_samples) // 2
+    after = front_end.n_fft - front_end.window_samples - before
+    return functional.pad(window, (before, after))
 
 
 def _slope(log_mel_BFT: Tensor) -> Tensor:

@@ -54,6 +54,12 @@ class Changes:
     band_width_B: np.ndarray
     frame_start_B: np.ndarray
     frame_width_B: np.ndarray
+    crop_B: np.ndarray
+    """First sample of the window that is cut out of a longer clip."""
+
+    def only(self, part: slice) -> "Changes":
+        """Those of a part of the batch."""
+        return Changes(*(getattr(self, name)[part] for name in Changes.__slots__))
 
 
 def training_view(seed: int, epoch: int) -> int:
@@ -71,6 +77,7 @@ def draw(
     n_responses: int,
     n_bands: int,
     n_frames: int,
+    spare_samples: int = 0,
 ) -> Changes:
     """The changes that view `view` makes to these clips.
 
@@ -83,10 +90,13 @@ def draw(
         n_responses: impulse responses to choose from.
         n_bands: mel bands of the front-end.
         n_frames: frames of the front-end.
+        spare_samples: how much longer a clip is than the window that is cut out of it; view 0 gets
+            the middle.
     """
     nothing = np.zeros(len(rows_B), dtype=np.int64)
     if view == 0:
-        return Changes(nothing, nothing - 1, nothing, nothing, nothing, nothing)
+        middle = nothing + spare_samples // 2
+        return Changes(nothing, nothing - 1, nothing, nothing, nothing, nothing, middle)
 
     def uniform(purpose: str) -> np.ndarray:
         return _uniform(f"{corpus}/{purpose}", rows_B, view)
@@ -103,6 +113,7 @@ def draw(
         band_width_B=band_width_B.astype(np.int64),
         frame_start_B=np.floor(uniform("frame") * (n_frames - frame_width_B)).astype(np.int64),
         frame_width_B=frame_width_B.astype(np.int64),
+        crop_B=np.floor(uniform("crop") * (spare_samples + 1)).astype(np.int64),
     )
 
 

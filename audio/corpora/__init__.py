@@ -1,12 +1,19 @@
 """The corpora by name; one file each."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from audio.clips import Corpus, CorpusError
-from audio.corpora import demo, tau
+from audio.corpora import cochlscene, demo, folder, tau
 
-CorpusName = Literal["demo", "tau"]
+CorpusName = Literal["demo", "tau", "cochlscene", "folder"]
+
+_READERS: dict[CorpusName, Callable[[Path], Corpus]] = {
+    "tau": tau.read,
+    "cochlscene": cochlscene.read,
+    "folder": folder.read,
+}
 
 
 def read(name: CorpusName, root: Path | None) -> Corpus:
@@ -19,4 +26,4 @@ def read(name: CorpusName, root: Path | None) -> Corpus:
         return demo.read(root or demo.DEMO_ROOT)
     if root is None:
         raise CorpusError(f"corpus {name}: say where its files are: --root FOLDER")
-    return tau.read(root)
+    return _READERS[name](root)

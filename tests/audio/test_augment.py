@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from audio.augment import convolve, freq_mixstyle, mask_bands, mask_frames, roll
+from audio.augment import Convolution, convolve, crop, freq_mixstyle, mask_bands, mask_frames, roll
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "students"
 
@@ -33,6 +33,27 @@ def test_roll_moves_each_clip_by_its_own_shift(waveforms_BS):
     assert torch.equal(roll(waveforms_BS, shifts_B), torch.stack(expected))
 
 
+def test_whole_numbers_are_rolled_like_any_others(waveforms_BS):
+    samples_BS = (waveforms_BS * 32768).to(torch.int16)
+    shifts_B = torch.tensor([1, -1, 500, 0, 999])
+    assert torch.equal(roll(samples_BS, shifts_B).float(), roll(samples_BS.float(), shifts_B))
+
+
+def test_a_crop_is_a_slice_of_each_clip(waveforms_BS):
+    starts_B = torch.tensor([0, 3, 400, 699, 700])
+    expected = [
+        clip_S[start : start + 300]
+        for clip_S, start in zip(waveforms_BS, starts_B.tolist(), strict=True)
+    ]
+    assert torch.equal(crop(waveforms_BS, starts_B, 300), torch.stack(expected))
+
+
+@pytest.mark.parametrize("start", [-1, 701])
+def test_a_window_that_leaves_its_clip_is_refused(waveforms_BS, start):
+    with pytest.raises(ValueError, match=r"starts lie within .*, expected 0\.\.\.700"):
+        crop(waveforms_BS, torch.tensor([0, 1, start, 2, 3]), 300)
+
+
 def test_rolling_back_gives_the_clips_again(waveforms_BS, generator):
     shifts_B = torch.randint(-5_000, 5_000, (5,), generator=generator)
     assert torch.equal(roll(roll(waveforms_BS, shifts_B), -shifts_B), waveforms_BS)
@@ -47,7 +68,7 @@ def test_convolution_is_numpys_cut_to_the_clip(waveforms_BS, generator, length):
         np.convolve(clip_S.double().numpy(), responses_RL[which].double().numpy())[:1_000]
         for clip_S, which in zip(waveforms_BS, choice_B.tolist(), strict=True)
     ]
-    output_BS = convolve(waveforms_BS, responses_RL, choice_B)
+    output_BS = Convolution(responses_RL, 1_000)(waveforms_BS, choice_B)
     # Float32 transforms of sums of up to 1000 products of size 0.1.
     np.testing.assert_allclose(output_BS.numpy(), np.stack(expected_BS), rtol=0, atol=2e-5)
 
@@ -55,7 +76,7 @@ def test_convolution_is_numpys_cut_to_the_clip(waveforms_BS, generator, length):
 def test_clips_without_a_response_stay_as_they_are_to_the_last_bit(waveforms_BS, generator):
     responses_RL = torch.randn(2, 50, generator=generator)
     choice_B = torch.tensor([-1, 1, -1, 0, -1])
-    output_BS = convolve(waveforms_BS, responses_RL, choice_B)
+    output_BS = Convolution(responses_RL, 1_000)(waveforms_BS, choice_B)
     assert torch.equal(output_BS[[0, 2, 4]], waveforms_BS[[0, 2, 4]])
     assert not torch.isclose(output_BS[[1, 3]], waveforms_BS[[1, 3]]).any(dim=1).all()
 
@@ -63,13 +84,23 @@ def test_clips_without_a_response_stay_as_they_are_to_the_last_bit(waveforms_BS,
 def test_a_batch_in_which_no_clip_gets_a_response_stays_as_it_is(waveforms_BS):
     nothing_B = torch.full((5,), -1)
     for responses_RL in (torch.ones(2, 50), torch.ones(0, 50)):
-        assert torch.equal(convolve(waveforms_BS, responses_RL, nothing_B), waveforms_BS)
+        output_BS = Convolution(responses_RL, 1_000)(waveforms_BS, nothing_B)
+        assert torch.equal(output_BS, waveforms_BS)
+
+
+def test_a_kept_convolution_is_that_of_a_single_batch(waveforms_BS, generator):
+    responses_RL = torch.randn(3, 77, generator=generator)
+    convolution = Convolution(responses_RL, 1_000)
+    for choice_B in (torch.tensor([2, -1, 0, 1, 1]), torch.tensor([0, 0, -1, -1, 2])):
+        single_BS = convolve(waveforms_BS, responses_RL, choice_B)
+        assert torch.equal(convolution(waveforms_BS, choice_B), single_BS)
 
 
 def test_a_delayed_impulse_delays_the_clip(waveforms_BS):
     responses_RL = torch.zeros(1, 40)
     responses_RL[0, 30] = 1.0
-    output_BS = convolve(waveforms_BS, responses_RL, torch.zeros(5, dtype=torch.int64))
+    convolution = Convolution(responses_RL, 1_000)
+    output_BS = convolution(waveforms_BS, torch.zeros(5, dtype=torch.int64))
     # Float32 rounding of values up to 0.4.
     torch.testing.assert_close(output_BS[:, 30:], waveforms_BS[:, :-30], rtol=0, atol=1e-6)
     assert output_BS[:, :30].abs().max() < 1e-6
@@ -77,9 +108,9 @@ def test_a_delayed_impulse_delays_the_clip(waveforms_BS):
 
 @pytest.mark.parametrize("which", [-2, 2])
 def test_a_choice_that_is_no_response_is_refused(waveforms_BS, which):
-    choice_B = torch.tensor([0, 1, which, 0, -1])
-    with pytest.raises(ValueError, match=r"one of the 2 responses, 0\.\.\.1"):
-        convolve(waveforms_BS, torch.ones(2, 50), choice_B)
+    choice_B = torch.tensor([0, 1, which, 0, 1])
+    with pytest.raises(ValueError, match=r"choices lie within .*, expected -1\.\.\.1"):
+        Convolution(torch.ones(2, 50), 1_000)(waveforms_BS, choice_B)
 
 
 @pytest.mark.parametrize(("mask", "axis"), [(mask_bands, 0), (mask_frames, 1)])
@@ -137,17 +168,51 @@ def test_freq_mixstyle_treats_statistics_as_constants(generator):
     torch.testing.assert_close(x.grad, expected.expand_as(x))
 
 
+def test_a_batch_split_over_workers_mixes_like_a_whole_one(generator):
+    x = torch.randn(7, 1, 6, 50, generator=generator)
+    permutation_B, lambda_B = torch.tensor([3, 0, 6, 5, 1, 2, 4]), torch.rand(7)
+    shares = (slice(0, 3), slice(3, 7))
+    statistics = []
+
+    def collect(own):
+        statistics.append(own)
+        return torch.zeros(7, *own.shape[1:])
+
+    for share in shares:
+        freq_mixstyle(x[share], permutation_B, lambda_B, share=share, gather=collect)
+    together = torch.cat(statistics)
+    parts = [
+        freq_mixstyle(x[share], permutation_B, lambda_B, share=share, gather=lambda _: together)
+        for share in shares
+    ]
+    # The sum over a band may add in another order for another number of clips.
+    whole = freq_mixstyle(x, permutation_B, lambda_B)
+    torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=1e-6)
+
+
+def test_statistics_gathered_from_too_few_clips_are_refused(generator):
+    x, lambda_B = torch.randn(2, 1, 6, 50, generator=generator), torch.rand(4)
+    with pytest.raises(ValueError, match="gathered statistics have shape .4,., expected one.* 2"):
+        freq_mixstyle(x, torch.arange(4), lambda_B, share=slice(2))
+
+
+def test_bands_of_a_single_value_are_refused():
+    with pytest.raises(ValueError, match="1 value in each band, expected at least 2"):
+        freq_mixstyle(torch.zeros(4, 1, 6, 1), torch.arange(4), torch.rand(4))
+
+
 @pytest.mark.parametrize(
     "change",
     [
         lambda draws: roll(torch.zeros(4, 10), draws),
-        lambda draws: convolve(torch.zeros(4, 10), torch.ones(5, 2), draws),
+        lambda draws: crop(torch.zeros(4, 10), draws, 5),
+        lambda draws: Convolution(torch.ones(5, 2), 10)(torch.zeros(4, 10), draws),
         lambda draws: mask_bands(torch.zeros(4, 3, 5), draws, torch.zeros(4)),
         lambda draws: mask_frames(torch.zeros(4, 3, 5), torch.zeros(4), draws),
         lambda draws: freq_mixstyle(torch.zeros(4, 1, 3, 5), torch.arange(4), draws),
         lambda draws: freq_mixstyle(torch.zeros(4, 1, 3, 5), draws, torch.zeros(4)),
     ],
-    ids=["shifts", "choices", "starts", "widths", "lambda", "permutation"],
+    ids=["shifts", "crops", "choices", "starts", "widths", "lambda", "permutation"],
 )
 def test_draws_for_another_number_of_clips_are_refused(change):
     with pytest.raises(ValueError, match="expected one for each of the 4 clips"):
@@ -162,12 +227,15 @@ def test_changes_are_the_same_on_a_gpu(waveforms_BS, power_BFT, generator):
     four_B = torch.tensor([1, 2, 3, 0])
     # Two float32 transforms.
     torch.testing.assert_close(
-        convolve(waveforms_BS.cuda(), responses_RL.cuda(), draws_B.cuda()).cpu(),
-        convolve(waveforms_BS, responses_RL, draws_B),
+        Convolution(responses_RL.cuda(), 1_000)(waveforms_BS.cuda(), draws_B).cpu(),
+        Convolution(responses_RL, 1_000)(waveforms_BS, draws_B),
         rtol=0,
         atol=2e-5,
     )
     assert torch.equal(roll(waveforms_BS.cuda(), draws_B).cpu(), roll(waveforms_BS, draws_B))
+    starts_B = draws_B + 1
+    cropped_BS = crop(waveforms_BS.cuda(), starts_B, 9)
+    assert torch.equal(cropped_BS.cpu(), crop(waveforms_BS, starts_B, 9))
     assert torch.equal(
         mask_bands(power_BFT.cuda(), four_B.cuda(), four_B.cuda()).cpu(),
         mask_bands(power_BFT, four_B, four_B),

@@ -11,7 +11,7 @@ EVERYTHING = Augmentation(
 )
 
 
-def changes(rows, view, augmentation=EVERYTHING, corpus="tau"):
+def changes(rows, view, augmentation=EVERYTHING, corpus="tau", spare_samples=0):
     return draw(
         augmentation,
         corpus,
@@ -21,6 +21,7 @@ def changes(rows, view, augmentation=EVERYTHING, corpus="tau"):
         n_responses=66,
         n_bands=256,
         n_frames=101,
+        spare_samples=spare_samples,
     )
 
 
@@ -49,6 +50,26 @@ def test_view_0_is_the_untouched_clip():
     assert not drawn.roll_B.any()
     assert not drawn.band_width_B.any()
     assert not drawn.frame_width_B.any()
+
+
+def test_view_0_is_the_middle_of_a_longer_clip():
+    assert changes(range(5), 0, spare_samples=9).crop_B.tolist() == [4] * 5
+    assert not changes(range(5), 0).crop_B.any()
+
+
+def test_a_window_may_begin_anywhere_that_it_fits_in():
+    crop_B = changes(np.arange(100_000), 3, spare_samples=200).crop_B
+    counts = np.bincount(crop_B, minlength=201)
+    assert len(counts) == 201
+    assert counts.min() > 350  # 498 expected in each, 22 their standard deviation
+    assert counts.max() < 650
+
+
+def test_what_a_view_cuts_out_changes_nothing_else():
+    rows = np.arange(50)
+    short, long = fields(changes(rows, 2)), fields(changes(rows, 2, spare_samples=1000))
+    for mine, other in zip(short[:-1], long[:-1], strict=True):
+        np.testing.assert_array_equal(mine, other)
 
 
 def test_views_clips_and_corpora_differ():

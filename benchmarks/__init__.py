@@ -1,0 +1,1 @@
+"""One program a question, each `python benchmarks/NAME.py`; what they found is in RESULTS.md."""

@@ -1,0 +1,63 @@
+"""A training step of a teacher, with inputs from anywhere, and the feed that its recipe asks for.
+
+B clips in a batch, C channels, F mel bands, T frames.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from audio.corpora import demo
+from audio.feed import Feed
+from teachers.catalogue import build
+from teachers.recipes import TeacherRecipe
+
+Inputs = Callable[[], tuple[Tensor, Tensor]]
+"""Makes the inputs [B, C, F, T] and labels [B] of a step."""
+
+
+class Step:
+    """Forward, cross-entropy, backward, AdamW: the same function whatever the inputs are."""
+
+    def __init__(self, recipe: TeacherRecipe, feed: Feed, n_clips: int) -> None:
+        self.feed, self.n_clips = feed, n_clips
+        n_classes = len(feed.corpus.scenes)
+        model = build(recipe.model, n_classes=n_classes, weights="none", **recipe.arguments)
+        self.model = model.to(feed.device).train()
+        rate = recipe.training.peak_learning_rate
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=rate, weight_decay=1e-3)
+        self._labels_N = torch.from_numpy(feed.corpus.labels()).to(feed.device)
+        self._randomness = np.random.default_rng(0)
+        self._random_inputs = torch.randn(n_clips, *feed.input_shape[1:], device=feed.device)
+        self._view = 0
+
+    def take(self, inputs: Inputs) -> None:
+        """One optimiser step, in bfloat16 on a GPU."""
+        inputs_BCFT, labels_B = inputs()
+        kind = self.feed.device.type
+        with torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"):
+            loss = functional.cross_entropy(self.model(inputs_BCFT)[0], labels_B)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+
+    def random(self) -> tuple[Tensor, Tensor]:
+        """What costs nothing."""
+        return self._random_inputs, self._labels_N[: self.n_clips]
+
+    def fed(self) -> tuple[Tensor, Tensor]:
+        """Clips of the corpus, another view each time."""
+        rows_B = self._randomness.choice(len(self.feed.corpus), self.n_clips, replace=False)
+        self._view += 1
+        inputs_BCFT = self.feed.training_batch(rows_B, self._view, self._randomness)
+        return inputs_BCFT, self._labels_N[self.feed.to_device(rows_B)]
+
+
+def open_feed(recipe: TeacherRecipe, device: torch.device) -> Feed:
+    """The demo corpus, decoded, with the recipe's front-end and augmentation."""
+    return Feed.open(
+        demo.read(), recipe.front_end, recipe.augmentation, None, device, recipe.length
+    )

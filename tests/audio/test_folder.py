@@ -1,0 +1,222 @@
+import logging
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+
+from audio import waveforms
+from audio.clips import SPLITS, CorpusError
+from audio.corpora import folder, read
+from audio.waveforms import BrokenAudio
+from logit_store import LogitStore
+
+RATE = 8_000
+
+
+def write(file, duration_s=0.25):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    noise = 0.1 * np.random.default_rng(0).standard_normal(round(duration_s * RATE))
+    soundfile.write(file, noise, RATE)
+    return file
+
+
+def fill(root, sizes, suffix=".wav"):
+    """So many empty files for each class: names are all that is read of most."""
+    for scene, size in sizes.items():
+        first = write(root / scene / f"000{suffix}")
+        for number in range(1, size):
+            first.with_name(f"{number:03}{suffix}").touch()
+    return root
+
+
+@pytest.fixture
+def root(tmp_path):
+    return fill(tmp_path / "own", {"cat": 100, "dog": 60})
+
+
+def names(corpus, split, *folds):
+    return set(corpus.column("clip_id")[corpus.rows(split, *folds)])
+
+
+def test_the_class_is_the_folder_and_the_order_is_that_of_the_names(root):
+    corpus = read("folder", root)
+    files = corpus.column("file").tolist()
+    assert files == sorted(files)
+    assert corpus.scenes == ("cat", "dog")
+    assert corpus.column("clip_id")[0] == "cat/000"
+    assert corpus.column("recording").tolist() == corpus.column("clip_id").tolist()
+    assert corpus.column("scene").tolist() == [file.split("/")[0] for file in files]
+
+
+def test_a_fifth_of_each_class_is_tested_on(root):
+    corpus = read("folder", root)
+    test = corpus.column("scene")[corpus.rows(100, "test")].tolist()
+    assert (test.count("cat"), test.count("dog")) == (20, 12)
+    assert all(names(corpus, split, "test") == names(corpus, 100, "test") for split in SPLITS[1:])
+
+
+def test_splits_hold_their_share_of_each_class_and_lie_in_one_another(root):
+    corpus = read("folder", root)
+    inside = set()
+    for split, cats, dogs in ((5, 4, 2), (10, 8, 5), (25, 20, 12), (50, 40, 24), (100, 80, 48)):
+        rows = corpus.rows(split, "fit", "select")
+        scenes = corpus.column("scene")[rows].tolist()
+        assert (scenes.count("cat"), scenes.count("dog")) == (cats, dogs)
+        assert inside <= names(corpus, split, "fit", "select")
+        assert set(corpus.column("scene")[corpus.rows(split, "select")]) == {"cat", "dog"}
+        inside = names(corpus, split, "fit", "select")
+    assert not inside & names(corpus, 100, "test")
+    assert len(inside) == 128
+
+
+def test_a_small_split_is_not_all_select_in_a_large_one(root):
+    corpus = read("folder", root)
+    learnt = names(corpus, 10, "fit", "select")
+    # 13 of 128 clips; 15 % of them are expected among the large split's select.
+    assert len(learnt & names(corpus, 100, "select")) <= len(learnt) / 2
+
+
+def test_a_split_that_leaves_a_class_one_recording_is_not_there(tmp_path):
+    corpus = read("folder", fill(tmp_path, {"cat": 100, "dog": 20}))
+    # 16 dogs are learnt from: 5 % of them are 0.8 and 10 % are 1.6, which is two.
+    with pytest.raises(CorpusError, match=r"split 5; .* such clips: 10, 25, 50, 100$"):
+        corpus.rows(5, "fit")
+    assert len(corpus.rows(10, "fit", "select")) == 10
+
+
+def test_folds_hardly_change_with_a_new_file(root):
+    before = names(read("folder", root), 100, "test")
+    (root / "cat" / "new.wav").touch()
+    after = names(read("folder", root), 100, "test")
+    assert len(before ^ after) <= 2  # one more may come in, and put one other out
+
+
+def test_folders_may_settle_what_is_tested_on(tmp_path):
+    fill(tmp_path / "train", {"cat": 10, "dog": 10})
+    fill(tmp_path / "test", {"cat": 3, "dog": 4})
+    corpus = read("folder", tmp_path)
+    files = corpus.column("file")
+    assert {file.split("/")[0] for file in files[corpus.rows(100, "test")]} == {"test"}
+    assert {file.split("/")[0] for file in files[corpus.rows(100, "fit", "select")]} == {"train"}
+    assert len(corpus.rows(100, "fit", "select")) == 20
+    assert files.tolist() == sorted(files.tolist())
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    assert read("folder", fill(tmp_path, {"plane": 5, "train": 5})).scenes == ("plane", "train")
+
+
+@pytest.mark.parametrize("suffix", [".flac", ".ogg", ".mp3", ".WAV"])
+def test_whatever_libsndfile_reads_is_decoded(tmp_path, suffix):
+    for name in ("cat/1", "cat/2", "dog/1", "dog/2"):
+        write(tmp_path / f"{name}{suffix}")
+    corpus = read("folder", tmp_path)
+    decoded = waveforms.decode(corpus, 16_000, cache=tmp_path / "cache", threads=1)
+    assert corpus.clip_duration_s == pytest.approx(0.25, rel=0.01)
+    assert decoded.samples_NS.shape == (4, round(16_000 * corpus.clip_duration_s))
+    assert (np.abs(decoded.samples_NS).max(axis=1) > 1000).all()  # noise of 0.1 comes as noise
+
+
+def test_a_clip_of_another_length_than_the_first_is_named(tmp_path):
+    for name in ("cat/1", "cat/2", "dog/1"):
+        write(tmp_path / f"{name}.wav")
+    write(tmp_path / "dog" / "2.wav", duration_s=0.5)
+    with pytest.raises(BrokenAudio, match=r"dog/2\.wav: lasts 0\.500 s, expected 0\.250 s"):
+        waveforms.decode(read("folder", tmp_path), RATE, cache=tmp_path / "cache", threads=1)
+
+
+def test_a_broken_first_file_is_left_for_the_decoder_to_name(root):
+    (root / "cat" / "000.wav").write_bytes(b"not audio")
+    assert read("folder", root).clip_duration_s == 0.25
+
+
+def test_the_clips_fit_into_a_store(root, tmp_path):
+    corpus = read("folder", root)
+    store = LogitStore(tmp_path / "store")
+    store.write_clips(corpus.name, corpus.clips_table())
+    assert store.clips("folder")["city"].unique().to_pylist() == ["unknown"]
+
+
+def test_hidden_files_and_other_files_are_not_used(root, caplog):
+    expected = read("folder", root).identity()
+    (root / "cat" / ".000.wav").touch()
+    (root / ".cache").mkdir()
+    (root / "README.md").write_text("mine")
+    (root / "dog" / "notes.txt").write_text("loud")
+    with caplog.at_level(logging.WARNING):
+        assert read("folder", root).identity() == expected
+    assert "notes.txt: no audio, not used (1 such files)" in caplog.text
+
+
+def missing(root):
+    shutil.rmtree(root)
+
+
+def hollow(root):
+    for each in root.iterdir():
+        shutil.rmtree(each)
+
+
+def empty_class(root):
+    (root / "bird").mkdir()
+
+
+def silent_class(root):
+    (root / "bird").mkdir()
+    (root / "bird" / "song.txt").write_text("tweet")
+
+
+def one_class(root):
+    shutil.rmtree(root / "cat")
+
+
+def nested(root):
+    (root / "cat" / "lion").mkdir()
+
+
+def beside(root):
+    (root / "x.wav").touch()
+
+
+def unreadable(root):
+    for scene in ("cat", "dog"):
+        (root / scene / "000.wav").write_bytes(b"")
+
+
+def twins(root):
+    (root / "cat" / "000.flac").touch()
+
+
+def half_told(root):
+    (root / "test").mkdir()
+    (root / "cat").rename(root / "test" / "cat")
+
+
+def lone_class(root):
+    for part in ("train", "test"):
+        fill(root / part, {"cat": 3, "dog": 3} if part == "train" else {"cat": 3})
+    for scene in ("cat", "dog"):
+        shutil.rmtree(root / scene)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (missing, "own: no such folder; expected one that holds a folder per class"),
+        (hollow, "own: no class folder; expected"),
+        (empty_class, r"bird: no audio in this class \(\.aif, .*\.wav\)"),
+        (silent_class, r"bird: no audio in this class"),
+        (one_class, "dog is its only class, expected two or more"),
+        (nested, "lion: a folder within a class; put its files into .*cat itself"),
+        (beside, r"x\.wav lies beside the class folders"),
+        (unreadable, r"cat/000\.wav: cannot be read as audio, nor can any other of the 160"),
+        (twins, r"cat/000\.flac and cat/000\.wav differ in their ending alone"),
+        (half_told, "own: holds dog, test and test holds folders; expected train and test"),
+        (lone_class, r"class dog is in train, but not in test \(1 such"),
+    ],
+)
+def test_what_is_no_such_corpus_is_one_clear_error(root, spoil, reason):
+    spoil(root)
+    with pytest.raises(CorpusError, match=reason):
+        folder.read(root)
