@@ -8,6 +8,7 @@ LogitStoreError
 ├── MissingEnsemble        no ensemble of that name
 ├── MissingObject          no object of that name
 ├── ClipsMismatch          the store holds other clips under the corpus's name
+├── StoreFull              (also an OSError) no space is left where the store lies
 ├── UnstorableLogits       (also a ValueError) a value that float16 cannot hold
 ├── QueryFailed            the SQL was refused
 └── UnreadableFile         a file that must not be used
@@ -124,6 +125,17 @@ class UnstorableLogits(LogitStoreError, ValueError):
         super().__init__(
             f"{key}: the logit of clip {clip_id!r} for class {scene!r} is {value}, expected a "
             "finite number within +-65504 (float16): has the training diverged?"
+        )
+
+
+class StoreFull(LogitStoreError, OSError):
+    """No space is left where the store lies."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.path, self.size = path, size
+        super().__init__(
+            f"{path}: no space left for its {size:,} bytes; what was stored before is untouched. "
+            "Free some space, or name another --store, and start the same command again"
         )
 
 

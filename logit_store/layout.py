@@ -284,12 +284,14 @@ def checked_object_name(name: str) -> str:
     """An object's name, which is also where it lies from the store's root.
 
     Raises:
-        ValueError: it is not `teachers/v1/MEMBER/...` or `students/v1/MEMBER/...`.
+        ValueError: it is not `teachers/v1/MEMBER/...`, `students/v1/MEMBER/...` or
+            `weights/v1/FILE/...`.
     """
     parts = name.split("/")
-    if len(parts) < 4 or parts[0] not in ("teachers", "students") or parts[1] != "v1":
+    if len(parts) < 4 or parts[0] not in ("teachers", "students", "weights") or parts[1] != "v1":
         raise ValueError(
-            f"object {name!r}, expected teachers/v1/MEMBER/FILE or students/v1/MEMBER/FILE"
+            f"object {name!r}, expected teachers/v1/MEMBER/FILE, students/v1/MEMBER/FILE or "
+            "weights/v1/FILE/RECORD"
         )
     for part in parts:
         check_name(f"object {name!r}: part", part)

@@ -1,5 +1,6 @@
 """LogitStore: write, read and list (N clips, M members, K classes, R rows that were asked for)."""
 
+import errno
 import hashlib
 import json
 import os
@@ -30,6 +31,7 @@ from logit_store.errors import (
     MissingObject,
     MissingStore,
     RowOrderMismatch,
+    StoreFull,
     UnstorableLogits,
     UnsupportedAddress,
 )
@@ -305,11 +307,16 @@ class LogitStore:
         names = self._files.names(f"{ensembles_folder(corpus, split)}/*.json")
         return sorted(Path(name).stem for name in names)
 
-    def write_object(self, name: str, data: bytes) -> None:
-        """Store bytes as `teachers/v1/MEMBER/FILE` or `students/v1/MEMBER/FILE`, or replace them.
+    def write_object(self, name: str, data: bytes | memoryview) -> None:
+        """Store bytes as an object, or replace it.
+
+        Args:
+            name: `teachers/v1/MEMBER/FILE`, `students/v1/MEMBER/FILE` or `weights/v1/NAME/FILE`.
+            data: what it holds.
 
         Raises:
             ValueError: another name.
+            StoreFull: no space is left; what was there still is.
         """
         self._files.put(checked_object_name(name), data)
 
@@ -567,7 +574,7 @@ class _Folder:
     def delete(self, name: str) -> None:
         self.path(name).unlink(missing_ok=True)
 
-    def put(self, name: str, data: bytes | pa.Buffer) -> None:
+    def put(self, name: str, data: bytes | memoryview | pa.Buffer) -> None:
         """Write a file whole or not at all, and lastingly; replaces what was there."""
         path = self.path(name)
         _make_folders(path.parent)
@@ -579,6 +586,11 @@ class _Folder:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StoreFull(path, len(data)) from error
+            raise
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise

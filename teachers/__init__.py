@@ -1,8 +1,25 @@
-"""From clips to logits: four families of teachers and how they learn."""
+"""From clips to logits: families of teachers, their published weights, and how they learn."""
 
-from teachers.catalogue import build
-from teachers.finetune import finetune
+from teachers.catalogue import CATALOGUE, Architecture, architecture, build, fetch_weights
+from teachers.fetch import DamagedWeights, MissingWeights, WeightsError
+from teachers.finetune import TeacherRun, UnfitClips, finetune
 from teachers.recipes import RECIPES, TeacherRecipe
-from teachers.weights import MissingWeights, UnfitWeights
+from teachers.weights import UnfitWeights, load_weights
 
-__all__ = ["RECIPES", "MissingWeights", "TeacherRecipe", "UnfitWeights", "build", "finetune"]
+__all__ = [
+    "CATALOGUE",
+    "RECIPES",
+    "Architecture",
+    "DamagedWeights",
+    "MissingWeights",
+    "TeacherRecipe",
+    "TeacherRun",
+    "UnfitClips",
+    "UnfitWeights",
+    "WeightsError",
+    "architecture",
+    "build",
+    "fetch_weights",
+    "finetune",
+    "load_weights",
+]

@@ -3,7 +3,7 @@
 B clips in a batch, K classes, D embedding, H context channels, C channels, F mel bands, T frames.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.nn import functional
 from teachers.mobilenet import (
     LAST_EXPANSION,
     BlockShape,
+    InvertedResidual,
     batch_norm,
     block_shapes,
     check_size,
@@ -23,6 +24,9 @@ from teachers.mobilenet import (
 
 N_KERNELS = 4
 
+DynamicBlocks = Literal["all", "replace_se"]
+"""Which blocks depend on their input: all, or those that weigh their channels in a MobileNet."""
+
 
 class DyMN(nn.Module):
     """Dynamic MobileNet for log-mels of any size: (B, 1, F, T) -> logits (B, K), embedding (B, D).
@@ -33,19 +37,34 @@ class DyMN(nn.Module):
     there, so nothing but 1.0 gives their logits.
 
     Raises:
-        ValueError: If there is no class, or width or temperature is not above 0.
+        ValueError: If there is no class, width or temperature is not above 0, or the choice of
+            dynamic blocks is none of the published ones.
     """
 
-    def __init__(self, n_classes: int, width: float = 1.0, temperature: float = 1.0) -> None:
+    def __init__(
+        self,
+        n_classes: int,
+        width: float = 1.0,
+        temperature: float = 1.0,
+        dynamic_blocks: DynamicBlocks = "all",
+    ) -> None:
         super().__init__()
         check_size(n_classes, width)
+        if dynamic_blocks not in get_args(DynamicBlocks):
+            choices = ", ".join(get_args(DynamicBlocks))
+            raise ValueError(f"dynamic_blocks is {dynamic_blocks!r}, expected one of {choices}")
         if not temperature > 0:
             raise ValueError(f"temperature is {temperature}, expected above 0 (fine-tuning: 1.0)")
         shapes = block_shapes(width)
         last_channels = LAST_EXPANSION * shapes[-1].channels_out
         # The order of the published keys: layers before the first convolution.
         self.layers = nn.Sequential(
-            *(DynamicBlock(s, context_channels(s.expanded, width), temperature) for s in shapes)
+            *(
+                DynamicBlock(shape, context_channels(shape.expanded, width), temperature)
+                if dynamic_blocks == "all" or shape.squeeze
+                else InvertedResidual(shape)
+                for shape in shapes
+            )
         )
         self.in_c = conv_norm(1, shapes[0].channels_in, nn.Hardswish(), kernel=3, stride=2)
         self.out_c = conv_norm(shapes[-1].channels_out, last_channels, nn.Hardswish())

@@ -2,13 +2,18 @@
 
 import math
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from torch import Tensor, nn
 
 STEM_CHANNELS = 16
 HEAD_CHANNELS = 1280
 LAST_EXPANSION = 6
+
+Head = Literal["mlp", "fully_convolutional"]
+Strides = tuple[int, int, int, int]
+"""Of the four blocks that halve both axes in the published networks, in their order."""
+STRIDES: Strides = (2, 2, 2, 2)
 
 
 class BlockShape(NamedTuple):
@@ -63,27 +68,45 @@ class MobileNet(nn.Module):
 
     The embedding is the average over frequency and time of the last convolution's output. The
     state_dict has the keys of the published checkpoints (Schmid et al. 2023, arXiv:2211.04772).
+    The fully convolutional head classifies each place of the last map and averages the logits; a
+    stride of 1 instead of 2 leaves that map larger.
 
     Raises:
-        ValueError: If there is no class, or the width is not above 0.
+        ValueError: If there is no class, the width is not above 0, or strides or head are others
+            than the published ones.
     """
 
-    def __init__(self, n_classes: int, width: float = 1.0) -> None:
+    def __init__(
+        self,
+        n_classes: int,
+        width: float = 1.0,
+        strides: Strides = STRIDES,
+        head: Head = "mlp",
+    ) -> None:
         super().__init__()
         check_size(n_classes, width)
-        shapes = block_shapes(width)
+        _check_head(head)
+        shapes = block_shapes(width, strides)
         last_channels = LAST_EXPANSION * shapes[-1].channels_out
         self.features = nn.Sequential(
             conv_norm(1, shapes[0].channels_in, nn.Hardswish(), kernel=3, stride=2),
             *(InvertedResidual(shape) for shape in shapes),
             conv_norm(shapes[-1].channels_out, last_channels, nn.Hardswish()),
         )
-        self.classifier = mlp_head(last_channels, n_classes, width)
+        self.classifies_places = head == "fully_convolutional"
+        self.classifier = (
+            convolutional_head(last_channels, n_classes)
+            if self.classifies_places
+            else mlp_head(last_channels, n_classes, width)
+        )
         init_parameters(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, K) and embedding (B, D) of log-mels (B, 1, F, T)."""
-        embedding_BD = self.features(x).mean((2, 3))
+        map_BDFT = self.features(x)
+        embedding_BD = map_BDFT.mean((2, 3))
+        if self.classifies_places:
+            return self.classifier(map_BDFT).mean((2, 3)), embedding_BD
         return self.classifier(embedding_BD), embedding_BD
 
 
@@ -136,11 +159,19 @@ def round_channels(channels: float) -> int:
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
-def block_shapes(width: float) -> tuple[BlockShape, ...]:
-    """The 15 blocks of MobileNetV3-Large with all channels scaled by `width`."""
+def block_shapes(width: float, strides: Strides = STRIDES) -> tuple[BlockShape, ...]:
+    """The 15 blocks of MobileNetV3-Large with all channels scaled by `width`.
+
+    Raises:
+        ValueError: If `strides` are not four of 1 or 2.
+    """
+    if len(strides) != 4 or not set(strides) <= {1, 2}:
+        raise ValueError(f"strides are {strides}, expected four of 1 or 2 (published: {STRIDES})")
+    of_halving = iter(strides)
     shapes = []
     channels_in = round_channels(STEM_CHANNELS * width)
-    for kernel, stride, hardswish, squeeze, expanded, channels_out in _LARGE:
+    for kernel, usual_stride, hardswish, squeeze, expanded, channels_out in _LARGE:
+        stride = next(of_halving) if usual_stride == 2 else 1
         shape = BlockShape(
             channels_in=channels_in,
             expanded=round_channels(expanded * width),
@@ -192,6 +223,13 @@ def mlp_head(channels: int, n_classes: int, width: float) -> nn.Sequential:
     return nn.Sequential(OrderedDict(layers))
 
 
+def convolutional_head(channels: int, n_classes: int) -> nn.Sequential:
+    """From a map (B, channels, F, T) to logits (B, n_classes, F, T) of each of its places."""
+    # Unlike everywhere else in the network, upstream left this normalisation at torch's constants.
+    conv = nn.Conv2d(channels, n_classes, 1, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(n_classes))
+
+
 def init_parameters(model: nn.Module) -> None:
     """Start `model` as before any training: Kaiming convolutions, small linear layers, in place."""
     for module in model.modules():
@@ -213,3 +251,8 @@ def check_size(n_classes: int, width: float) -> None:
         raise ValueError(f"n_classes is {n_classes}, expected at least 1")
     if not width > 0:
         raise ValueError(f"width is {width}, expected a factor above 0 (published: 0.1 to 4.0)")
+
+
+def _check_head(head: str) -> None:
+    if head not in get_args(Head):
+        raise ValueError(f"head is {head!r}, expected one of {', '.join(get_args(Head))}")

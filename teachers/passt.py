@@ -12,11 +12,6 @@ from torch import Tensor
 
 N_MELS = 128
 PATCH = 16
-STRIDE = 10
-ROWS = 12
-PRETRAINED_FRAMES = 998
-MAX_COLUMNS = 99
-MAX_FRAMES = PATCH + STRIDE * MAX_COLUMNS - 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,11 +22,11 @@ class Draw:
     """
 
     time_offset: int = 0
-    """Which of the 99 time positions the first column gets."""
+    """Which of the time positions the first column gets."""
     columns: Tensor | None = None
     """Columns kept, of W."""
     rows: Tensor | None = None
-    """Rows kept, of 12."""
+    """Rows kept, of H."""
     patches: Tensor | None = None
     """Patches kept, of what rows and columns left, counted along time first."""
 
@@ -40,8 +35,10 @@ class PaSST(HearPaSST):
     """PaSST for log-mels (B, 1, 128, T) -> logits (B, K), embedding (B, D).
 
     Network and state_dict keys are those of the published checkpoints (Koutini et al. 2022,
-    arXiv:2110.05069), with patches of 16 x 16 every 10. The embedding is the mean of the two class
-    tokens. `head_dist` is in the checkpoints but not in the output: it never gets a gradient.
+    arXiv:2110.05069), with patches of 16 x 16 every `stride` bands and frames and one position a
+    row and a column. The columns are those of `frames`, the length that it was pretrained for. The
+    embedding is the mean of the two class tokens. `head_dist` is in the checkpoints but not in the
+    output: it never gets a gradient.
 
     In training each batch begins at a random one of the time positions, and loses some patches,
     the same ones for all its clips: `frequency_patchout` rows, `time_patchout` columns, then
@@ -60,19 +57,23 @@ class PaSST(HearPaSST):
         frequency_patchout: int = 6,
         time_patchout: int = 0,
         unstructured_patchout: int = 0,
+        stride: int = 10,
+        frames: int = 998,
     ) -> None:
         _check_size(n_classes, embed_dim, depth, heads)
-        _check_dropped("frequency_patchout", frequency_patchout, ROWS, "rows")
-        _check_dropped("time_patchout", time_patchout, MAX_COLUMNS, "columns")
-        left = (ROWS - frequency_patchout) * (MAX_COLUMNS - time_patchout)
+        _check_grid(stride, frames)
+        rows, columns = N_MELS // stride, frames // stride
+        _check_dropped("frequency_patchout", frequency_patchout, rows, "rows")
+        _check_dropped("time_patchout", time_patchout, columns, "columns")
+        left = (rows - frequency_patchout) * (columns - time_patchout)
         _check_dropped("unstructured_patchout", unstructured_patchout, left, "patches")
         super().__init__(
             u_patchout=unstructured_patchout,
             s_patchout_t=time_patchout,
             s_patchout_f=frequency_patchout,
-            img_size=(N_MELS, PRETRAINED_FRAMES),
+            img_size=(N_MELS, frames),
             patch_size=PATCH,
-            stride=STRIDE,
+            stride=stride,
             in_chans=1,
             num_classes=n_classes,
             embed_dim=embed_dim,
@@ -80,13 +81,15 @@ class PaSST(HearPaSST):
             num_heads=heads,
             distilled=True,
         )
+        self.n_rows, self.max_columns = rows, columns
+        self.max_frames = PATCH + stride * columns - 1
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, K) and embedding (B, D) of log-mels (B, 1, 128, T).
 
         Raises:
-            ValueError: If the shape is another one, T is not within 16...1005, or patchout would
-                leave nothing of so short a clip.
+            ValueError: If the shape is another one, T is not within 16...`max_frames`, or patchout
+                would leave nothing of so short a clip.
         """
         tokens = self.forward_features(x)
         embedding_BD = (tokens[0] + tokens[1]) / 2
@@ -94,7 +97,7 @@ class PaSST(HearPaSST):
 
     def forward_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The two class tokens (B, D) after the last normalisation; `Raises` as in `forward`."""
-        _check_input(x)
+        self._check_input(x)
         # Only the projection of `patch_embed`: its forward warns of every clip not 10 s long.
         patches_BDHW = self.patch_embed.proj(x)
         n_columns = patches_BDHW.shape[3]
@@ -104,20 +107,20 @@ class PaSST(HearPaSST):
         return tokens_BND[:, 0], tokens_BND[:, 1]
 
     def draw(self, n_columns: int) -> Draw:
-        """What a training batch keeps of a grid of 12 rows and `n_columns` columns.
+        """What a training batch keeps of a grid of all rows and `n_columns` columns.
 
         Raises:
             ValueError: If patchout would leave nothing.
         """
         _check_dropped("time_patchout", self.s_patchout_t, n_columns, "columns")
-        left = (ROWS - self.s_patchout_f) * (n_columns - self.s_patchout_t)
+        left = (self.n_rows - self.s_patchout_f) * (n_columns - self.s_patchout_t)
         _check_dropped("unstructured_patchout", self.u_patchout, left, "patches")
         # The installed package always starts at position 0; the published training drew the start.
-        time_offset = torch.randint(MAX_COLUMNS - n_columns + 1, (), device="cpu").item()
+        time_offset = torch.randint(self.max_columns - n_columns + 1, (), device="cpu").item()
         return Draw(
             time_offset=int(time_offset),
             columns=_keep(n_columns, self.s_patchout_t),
-            rows=_keep(ROWS, self.s_patchout_f),
+            rows=_keep(self.n_rows, self.s_patchout_f),
             patches=_keep(left, self.u_patchout),
         )
 
@@ -133,6 +136,20 @@ class PaSST(HearPaSST):
     def _class_tokens(self, n_clips: int) -> Tensor:
         tokens_12D = torch.cat((self.cls_token, self.get_parameter("dist_token")), dim=1)
         return (tokens_12D + self.new_pos_embed).expand(n_clips, -1, -1)
+
+    def _check_input(self, x: Tensor) -> None:
+        shape = tuple(x.shape)
+        if len(shape) != 4 or shape[1:3] != (1, N_MELS):
+            raise ValueError(
+                f"PaSST takes log-mels of shape (B, 1, {N_MELS}, T), got {shape}: "
+                f"compute them by a front-end with {N_MELS} mel bands"
+            )
+        if not PATCH <= shape[3] <= self.max_frames:
+            raise ValueError(
+                f"PaSST takes {PATCH} to {self.max_frames} frames (1 to {self.max_columns} columns "
+                f"of patches), got {shape[3]} in an input of shape {shape}: cut the clips, or "
+                "lengthen the hop"
+            )
 
 
 def _keep(size: int, n_dropped: int) -> Tensor | None:
@@ -159,23 +176,21 @@ def _check_size(n_classes: int, embed_dim: int, depth: int, heads: int) -> None:
         raise ValueError(f"embed_dim {embed_dim} is no multiple of the {heads} heads")
 
 
+def _check_grid(stride: int, frames: int) -> None:
+    # Positions are counted by whole strides in the checkpoints, patches by where a patch fits; the
+    # rows have to agree, while columns may end before their positions do.
+    if stride < 1 or N_MELS // stride != (N_MELS - PATCH) // stride + 1:
+        raise ValueError(
+            f"stride is {stride}, expected one at which {N_MELS} bands hold as many patches as "
+            "positions (published: 10, 12, 14, 16)"
+        )
+    if frames < PATCH:
+        raise ValueError(f"frames is {frames}, expected at least {PATCH} (published: 998)")
+
+
 def _check_dropped(name: str, n_dropped: int, n_places: int, what: str) -> None:
     if not 0 <= n_dropped < n_places:
         raise ValueError(
             f"{name} is {n_dropped}, expected 0 to {n_places - 1}: there are {n_places} {what} "
             "to drop from and one must stay"
-        )
-
-
-def _check_input(x: Tensor) -> None:
-    shape = tuple(x.shape)
-    if len(shape) != 4 or shape[1:3] != (1, N_MELS):
-        raise ValueError(
-            f"PaSST takes log-mels of shape (B, 1, {N_MELS}, T), got {shape}: "
-            f"compute them by a front-end with {N_MELS} mel bands"
-        )
-    if not PATCH <= shape[3] <= MAX_FRAMES:
-        raise ValueError(
-            f"PaSST takes {PATCH} to {MAX_FRAMES} frames (1 to {MAX_COLUMNS} columns of patches), "
-            f"got {shape[3]} in an input of shape {shape}: cut the clips, or lengthen the hop"
         )

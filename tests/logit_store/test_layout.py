@@ -64,11 +64,32 @@ def test_a_key_is_checked_when_it_is_made(corpus: str, split: int, member: str, 
 
 
 @pytest.mark.parametrize(
-    "name", ["teachers/v1/m", "clips/v1/m/x", "teachers/v1/../x", "teachers/v1/m/.x", "/etc/v1/a/b"]
+    "name",
+    [
+        "teachers/v1/m",
+        "clips/v1/m/x",
+        "teachers/v1/../x",
+        "weights/v1/mn.pt",
+        "weights/v2/a/b",
+        "teachers/v1/m/.x",
+        "/etc/v1/a/b",
+    ],
 )
 def test_an_object_cannot_lie_elsewhere(name: str) -> None:
     with pytest.raises(ValueError, match="object"):
         checked_object_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "teachers/v1/mn10-0123456789ab/record.json",
+        "students/v1/m/weights.safetensors",
+        "weights/v1/mn10_as-0123456789ab.pt/fetched.json",
+    ],
+)
+def test_an_object_belongs_to_a_member_or_to_a_file_of_weights(name: str) -> None:
+    assert checked_object_name(name) == name
 
 
 def test_an_ensemble_cannot_look_half_written() -> None:

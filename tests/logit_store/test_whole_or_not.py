@@ -138,10 +138,10 @@ def test_a_write_that_fails_leaves_the_old_and_nothing_else(
     store.write_object(name, b"old")
 
     def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(28, "no space left left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="no space left"):
         store.write_object(name, b"new")
     assert store.read_object(name) == b"old"
     assert temporary_files(store) == []

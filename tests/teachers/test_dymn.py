@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from teachers.dymn import DyMN, DynamicConv, DynamicReLU, context_channels
-from teachers.mobilenet import block_shapes
+from teachers.dymn import DyMN, DynamicBlock, DynamicConv, DynamicReLU, context_channels
+from teachers.mobilenet import InvertedResidual, MobileNet, block_shapes
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,42 @@ def test_a_dynamic_relu_without_coefficients_is_a_relu():
     assert torch.equal(activation(x, torch.randn(2, 5)), x.relu())
 
 
+def test_dynamic_blocks_can_stand_just_where_a_mobilenet_weighs_its_channels():
+    model = DyMN(5, 0.4, dynamic_blocks="replace_se")
+    kinds = [type(layer) for layer in model.layers]
+    assert kinds == (
+        [InvertedResidual] * 3 + [DynamicBlock] * 3 + [InvertedResidual] * 4 + [DynamicBlock] * 5
+    )
+
+
+def test_its_static_blocks_are_those_of_a_mobilenet_and_the_others_those_of_a_dymn():
+    own = {k: v.shape for k, v in DyMN(5, 0.4, dynamic_blocks="replace_se").state_dict().items()}
+    dynamic = {k: v.shape for k, v in DyMN(5, 0.4).state_dict().items()}
+    static = {
+        f"layers.{int(parts[1]) - 1}.{parts[2]}": value.shape
+        for key, value in MobileNet(5, 0.4).state_dict().items()
+        if len(parts := key.split(".", 2)) == 3 and parts[2].startswith("block.")
+    }
+    layers = {key: shape for key, shape in own.items() if key.startswith("layers.")}
+    for number in range(15):
+        source = dynamic if number in {3, 4, 5, 10, 11, 12, 13, 14} else static
+        of_layer = {k: s for k, s in layers.items() if k.startswith(f"layers.{number}.")}
+        assert of_layer == {k: s for k, s in source.items() if k.startswith(f"layers.{number}.")}
+    others = {key: shape for key, shape in dynamic.items() if not key.startswith("layers.")}
+    assert {key: shape for key, shape in own.items() if key not in layers} == others
+
+
+def test_a_partly_dynamic_network_computes_its_blocks_in_their_order():
+    torch.manual_seed(0)
+    model = DyMN(5, 0.1, dynamic_blocks="replace_se").eval()
+    x = torch.randn(2, 1, 64, 20)
+    step = model.in_c(x)
+    for layer in model.layers:
+        step = layer(step)
+    embedding_BD = model.out_c(step).mean((2, 3))
+    assert torch.equal(model(x)[1], embedding_BD)
+
+
 def test_temperature_changes_the_logits_but_not_the_keys():
     torch.manual_seed(0)
     cold, hot = DyMN(5, 0.2).eval(), DyMN(5, 0.2, temperature=30.0).eval()
@@ -108,6 +144,7 @@ def test_any_size_of_input_gives_finite_logits_and_every_parameter_a_gradient(
         ({"n_classes": 0}, "n_classes is 0"),
         ({"n_classes": 10, "width": -1.0}, "width is -1.0"),
         ({"n_classes": 10, "temperature": 0.0}, "temperature is 0.0"),
+        ({"n_classes": 10, "dynamic_blocks": "some"}, "dynamic_blocks is 'some'.*all, replace_se"),
     ],
 )
 def test_impossible_settings_are_refused_by_their_value(arguments, message):

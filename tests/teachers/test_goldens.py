@@ -8,15 +8,18 @@ logits by 6e-3 and more.
 
 import copy
 import functools
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from teacher_golden import fill_by_key, golden_input, load_golden
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from teachers import UnfitWeights, build
 from teachers.cp_resnet import CPResNet
 from teachers.dymn import DyMN
 from teachers.mobilenet import MobileNet
@@ -29,6 +32,14 @@ BUILD: dict[str, Callable[[], nn.Module]] = {
     "cpr_128_10": lambda: CPResNet(10),
     "passt_10": lambda: PaSST(10),
 }
+TEACHER = {
+    "mn04_as_10": ("mn04_as", 10),
+    "mn10_as_527": ("mn10_as", 527),
+    "dymn04_as_10": ("dymn04_as", 10),
+    "cpr_128_10": ("cpr_128", 10),
+    "passt_10": ("passt", 10),
+}
+"""The same by its name in the catalogue, with the number of classes."""
 FLOAT32_ATOL = {
     "mn04_as_10": 1e-4,
     "mn10_as_527": 1e-4,
@@ -95,6 +106,34 @@ def test_logits_and_embedding_agree_in_float32(name, filled):
         torch.testing.assert_close(embedding_BD, torch.tensor(golden["embedding"]), **tolerance)
     else:
         assert embedding_BD.shape == (len(logits_BK), 92)
+
+
+@pytest.mark.parametrize("name", TEACHER)
+@torch.no_grad()
+def test_a_published_file_loads_key_for_key_and_gives_the_published_logits(name, filled, tmp_path):
+    golden, stored = golden_of(name), filled(name).state_dict()
+    teacher, n_classes = TEACHER[name]
+    file = tmp_path / ("weights.safetensors" if teacher == "passt" else "weights.pt")
+    if teacher == "passt":
+        safetensors.torch.save_file(stored, file)
+    else:
+        torch.save(stored, file)
+    model = build(teacher, n_classes=n_classes, weights=file).eval()
+    file.unlink()
+    logits_BK, _ = model(golden_input(golden))
+    expected = torch.tensor(golden["logits"])
+    torch.testing.assert_close(logits_BK, expected, rtol=0, atol=FLOAT32_ATOL[name])
+
+
+@pytest.mark.parametrize("name", [name for name in CONVOLUTIONAL if name.endswith("_10")])
+def test_each_missing_key_of_a_published_file_is_refused(name, filled, tmp_path):
+    stored = filled(name).state_dict()
+    teacher, n_classes = TEACHER[name]
+    file = tmp_path / "weights.pt"
+    for key in list(stored)[:: len(stored) // 4]:
+        torch.save({other: value for other, value in stored.items() if other != key}, file)
+        with pytest.raises(UnfitWeights, match=rf"\n  missing {re.escape(key)}\n"):
+            build(teacher, n_classes=n_classes, weights=file)
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONAL)

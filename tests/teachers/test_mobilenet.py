@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from teachers.mobilenet import MobileNet, SqueezeExcite, block_shapes, round_channels
+from teachers.mobilenet import STRIDES, MobileNet, SqueezeExcite, block_shapes, round_channels
 
 
 @pytest.mark.parametrize("width", [0.1, 0.4, 0.5, 1.0, 2.0, 3.3])
@@ -57,6 +57,64 @@ def test_clips_of_a_batch_do_not_see_each_other_in_evaluation():
     # float64: another order of sums, for another batch size, stays far below 1e-12.
     alone = torch.cat([model(clip[None])[0] for clip in x])
     torch.testing.assert_close(model(x)[0], alone, rtol=0, atol=1e-12)
+
+
+def test_a_fully_convolutional_head_averages_what_it_says_of_each_place():
+    torch.manual_seed(0)
+    model = MobileNet(5, 0.1, head="fully_convolutional").double().eval()
+    mean_K = model.get_buffer("classifier.1.running_mean").uniform_(-1, 1)
+    variance_K = model.get_buffer("classifier.1.running_var").uniform_(0.5, 2)
+    x = torch.randn(2, 1, 64, 70, dtype=torch.float64)
+    weight_KD = model.get_parameter("classifier.0.weight")[:, :, 0, 0]
+    logits = []
+    for clip in model.features(x):
+        places = clip.flatten(1).T @ weight_KD.T
+        logits.append(((places - mean_K) / (variance_K + 1e-5).sqrt()).mean(0))
+    # The same sums in float64, in another order.
+    torch.testing.assert_close(model(x)[0], torch.stack(logits), rtol=0, atol=1e-12)
+
+
+def test_a_fully_convolutional_head_has_upstreams_keys_and_no_bias():
+    keys = [key for key in MobileNet(5, 0.1, head="fully_convolutional").state_dict()]
+    assert [key for key in keys if key.startswith("classifier")] == [
+        "classifier.0.weight",
+        "classifier.1.weight",
+        "classifier.1.bias",
+        "classifier.1.running_mean",
+        "classifier.1.running_var",
+        "classifier.1.num_batches_tracked",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("strides", "size"), [((2, 2, 2, 2), (4, 3)), ((2, 2, 2, 1), (8, 5)), ((2, 2, 1, 1), (16, 9))]
+)
+def test_strides_change_the_size_of_the_last_map_and_no_weight(strides, size):
+    torch.manual_seed(0)
+    usual, other = MobileNet(5, 0.1).eval(), MobileNet(5, 0.1, strides).eval()
+    other.load_state_dict(usual.state_dict())
+    x = torch.randn(1, 1, 128, 70)
+    assert other.features(x).shape[2:] == size
+    same = torch.equal(other(x)[0], usual(x)[0])
+    assert same == (strides == STRIDES)
+
+
+def test_strides_belong_to_the_blocks_that_halve_both_axes():
+    strides = [shape.stride for shape in block_shapes(1.0, (2, 1, 2, 1))]
+    assert strides == [1, 2, 1, 1, 1, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"strides": (2, 2, 2)}, r"strides are \(2, 2, 2\)"),
+        ({"strides": (2, 2, 2, 3)}, r"strides are \(2, 2, 2, 3\)"),
+        ({"head": "attention"}, "head is 'attention', expected one of mlp, fully_convolutional"),
+    ],
+)
+def test_unpublished_variants_are_refused_by_their_value(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        MobileNet(10, 0.1, **arguments)
 
 
 def test_the_gate_only_scales_whole_channels_by_0_to_1():

@@ -147,6 +147,47 @@ def test_every_length_up_to_99_columns_is_taken(n_frames):
 
 
 @pytest.mark.parametrize(
+    ("stride", "frames", "rows", "columns"),
+    [
+        (10, 998, 12, 99),
+        (12, 998, 10, 83),
+        (14, 998, 9, 71),
+        (16, 998, 8, 62),
+        (10, 2000, 12, 200),
+        (10, 3200, 12, 320),
+        # A grid of a few seconds is as good, for a teacher from scratch.
+        (16, 200, 8, 12),
+    ],
+)
+def test_a_grid_has_a_position_for_every_row_and_column(stride, frames, rows, columns):
+    torch.manual_seed(0)
+    model = PaSST(
+        5, embed_dim=16, depth=1, heads=2, **NOTHING_DROPPED, stride=stride, frames=frames
+    )
+    assert model.freq_new_pos_embed.shape == (1, 16, rows, 1)
+    assert model.time_new_pos_embed.shape == (1, 16, 1, columns)
+    for training in (True, False):
+        for n_frames in (16, 101, 16 + stride * columns - 1):
+            n_columns = (n_frames - 16) // stride + 1
+            assert n_tokens(model.train(training), torch.randn(1, 1, 128, n_frames)) == (
+                rows * n_columns + 2
+            )
+    with pytest.raises(ValueError, match=rf"1 to {columns} columns.*got {16 + stride * columns}"):
+        model(torch.zeros(1, 1, 128, 16 + stride * columns))
+
+
+def test_patchout_and_starts_follow_the_grid():
+    torch.manual_seed(0)
+    model = PaSST(
+        5, embed_dim=16, depth=1, heads=2, frequency_patchout=6, stride=16, frames=200
+    ).train()
+    # 6 columns of 101 frames, in 12 positions: 7 places; missing one in 1,000 draws has p = 1e-66.
+    draws = [model.draw(6) for _ in range(1000)]
+    assert {draw.time_offset for draw in draws} == set(range(7))
+    assert n_tokens(model, torch.randn(1, 1, 128, 101)) == (8 - 6) * 6 + 2
+
+
+@pytest.mark.parametrize(
     ("shape", "message"),
     [
         ((2, 1, 256, 65), r"\(B, 1, 128, T\), got \(2, 1, 256, 65\)"),
@@ -170,6 +211,10 @@ def test_other_inputs_are_refused_by_their_shape(shape, message):
         ({"unstructured_patchout": 12 * 99}, "unstructured_patchout is 1188"),
         ({"heads": 5, "embed_dim": 16}, "embed_dim 16 is no multiple of the 5 heads"),
         ({"n_classes": 0}, "n_classes is 0"),
+        ({"stride": 8}, "stride is 8, expected .* 10, 12, 14, 16"),
+        ({"stride": 0}, "stride is 0"),
+        ({"frames": 15}, "frames is 15, expected at least 16"),
+        ({"stride": 16, "frequency_patchout": 8}, "frequency_patchout is 8, expected 0 to 7"),
     ],
 )
 def test_impossible_settings_are_refused_by_their_value(arguments, message):

@@ -1,72 +1,221 @@
+"""Weights find their way into a model, or an error says which do not."""
+
 import logging
+from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
+from torch import Tensor, nn
 
-from teachers import MissingWeights, UnfitWeights, build
-from teachers.catalogue import CATALOGUE
-from teachers.weights import find_weights
+from teachers import MissingWeights, UnfitWeights, build, fetch_weights
+from teachers.fetch import place_of
+from teachers.weights import MAX_LISTED, load_weights, read_weights
 
 SMALL = {"width": 0.1}
+HEAD = ("classifier.5",)
 
 
-def save(model, file, **changes):
+def mobilenet(n_classes: int = 10, weights: str | Path = "none", width: float = 0.1) -> nn.Module:
+    return build("mn10_as", n_classes=n_classes, weights=weights, width=width)
+
+
+def save(model: nn.Module, file: Path, **changes: Tensor) -> Path:
     torch.save(model.state_dict() | changes, file)
     return file
 
 
-def test_weights_from_a_file_replace_the_random_ones(tmp_path):
-    source = build("mn10_as", n_classes=10, **SMALL)
-    file = save(source, tmp_path / "mn.pt")
-    loaded = build("mn10_as", n_classes=10, weights=file, **SMALL)
-    for key, value in source.state_dict().items():
-        torch.testing.assert_close(loaded.state_dict()[key], value, rtol=0, atol=0)
+def assert_same(a: Tensor, b: Tensor) -> None:
+    torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
-def test_a_head_for_other_classes_is_replaced_and_said_so(tmp_path, caplog):
-    source = build("mn10_as", n_classes=527, **SMALL)
+@pytest.mark.parametrize("name", ["mn.pt", "mn.safetensors"])
+def test_weights_from_a_file_replace_the_random_ones(name: str, tmp_path: Path, caplog):
+    source, file = mobilenet(), tmp_path / name
+    if file.suffix == ".pt":
+        save(source, file)
+    else:
+        safetensors.torch.save_file(source.state_dict(), file)
+    for weights in (file, str(file), file.as_uri()):
+        loaded = mobilenet(weights=weights)
+        for key, value in source.state_dict().items():
+            assert_same(loaded.state_dict()[key], value)
+    assert not caplog.records
+
+
+def test_a_head_for_other_classes_is_replaced_and_said_once(tmp_path: Path, caplog):
+    source = mobilenet(527)
     file = save(source, tmp_path / "mn.pt")
-    with caplog.at_level(logging.INFO):
-        loaded = build("mn10_as", n_classes=10, weights=file, **SMALL)
-    assert "fresh=classifier.5.weight,classifier.5.bias" in caplog.text
+    for _ in range(2):
+        loaded = mobilenet(10, file)
+    said = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(said) == 1
+    assert "replaced=classifier.5.weight, classifier.5.bias" in said[0].getMessage()
+    assert str(file) in said[0].getMessage()
     own, stored = loaded.state_dict(), source.state_dict()
     assert own["classifier.5.weight"].shape[0] == 10
-    torch.testing.assert_close(own["classifier.2.weight"], stored["classifier.2.weight"])
+    assert_same(own["classifier.2.weight"], stored["classifier.2.weight"])
 
 
-def test_weights_of_another_architecture_are_refused_with_their_keys(tmp_path):
-    file = save(build("cpr_128", n_classes=10), tmp_path / "cpr.pt")
+def test_a_file_without_a_head_gets_a_fresh_one(tmp_path: Path):
+    stored = {k: v for k, v in mobilenet().state_dict().items() if not k.startswith(HEAD[0])}
+    torch.save(stored, tmp_path / "mn.pt")
+    own = mobilenet(10, tmp_path / "mn.pt").state_dict()
+    assert_same(own["classifier.2.weight"], stored["classifier.2.weight"])
+
+
+def test_a_fresh_head_is_made_anew_even_if_the_stored_one_fits(tmp_path: Path):
+    source, model = mobilenet(), mobilenet()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    load_weights(model, save(source, tmp_path / "mn.pt"), ("classifier",), fresh_head=True)
+    for key, value in model.state_dict().items():
+        expected = before if key.startswith("classifier.") else source.state_dict()
+        assert_same(value, expected[key])
+
+
+def test_weights_of_another_architecture_are_refused_with_their_keys(tmp_path: Path):
+    file = save(build("cpr_128", n_classes=10, weights="none"), tmp_path / "cpr.pt")
     with pytest.raises(UnfitWeights, match=r"(?s)cpr\.pt does not fit MobileNet.*missing features"):
-        build("mn10_as", n_classes=10, weights=file, **SMALL)
+        mobilenet(weights=file)
 
 
-def test_weights_of_another_width_are_refused_with_both_shapes(tmp_path):
-    file = save(build("mn10_as", n_classes=10, width=0.3), tmp_path / "mn.pt")
-    with pytest.raises(UnfitWeights, match=r"shape \(\d+.*expected \(8"):
-        build("mn10_as", n_classes=10, weights=file, **SMALL)
-
-
-def test_missing_weights_name_the_address_and_the_place(tmp_path, monkeypatch):
-    monkeypatch.setenv("TUTTI_WEIGHTS", str(tmp_path))
-    with pytest.raises(MissingWeights) as caught:
-        build("mn10_as", n_classes=10, weights="audioset")
+def test_a_long_list_of_misfits_is_cut_and_counted(tmp_path: Path):
+    torch.save({}, tmp_path / "empty.pt")
+    n_keys = len(mobilenet().state_dict())
+    with pytest.raises(UnfitWeights) as caught:
+        mobilenet(weights=tmp_path / "empty.pt")
     message = str(caught.value)
-    assert CATALOGUE["mn10_as"].audioset_weights in message
-    assert str(tmp_path / "mn10_as_mAP_471.pt") in message
-    assert "--weights none" in message
+    assert message.count("missing ") == MAX_LISTED
+    # The absent head is no misfit.
+    assert f"and {n_keys - 2 - MAX_LISTED} more" in message
 
 
-def test_weights_in_place_are_found_by_the_name_of_their_file(tmp_path, monkeypatch):
+def test_weights_of_another_width_are_refused_with_both_shapes(tmp_path: Path):
+    file = save(mobilenet(width=0.3), tmp_path / "mn.pt")
+    with pytest.raises(UnfitWeights, match=r"shape \(\d+.*expected \(8"):
+        mobilenet(weights=file)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"classifier.5.weight": torch.zeros(10, 7)},
+        {"classifier.5.bias": torch.zeros(10, 1)},
+        {"features.0.0.weight": torch.zeros(8, 3, 3, 3)},
+    ],
+    ids=["head of another embedding", "head of another rank", "three input channels"],
+)
+def test_one_shape_off_is_refused_by_its_key(change: dict[str, Tensor], tmp_path: Path):
+    file = save(mobilenet(), tmp_path / "mn.pt", **change)
+    (key, value), *_ = change.items()
+    with pytest.raises(UnfitWeights) as caught:
+        mobilenet(weights=file)
+    assert f"{key}: shape {tuple(value.shape)}, expected " in str(caught.value)
+    assert str(caught.value).count(": shape (") == 1
+
+
+@pytest.mark.parametrize("key", ["features.3.block.1.1.running_var", "classifier.5.bias"])
+def test_one_missing_key_is_refused_by_its_name(key: str, tmp_path: Path):
+    stored = mobilenet().state_dict()
+    del stored[key]
+    torch.save(stored, tmp_path / "mn.pt")
+    with pytest.raises(UnfitWeights, match=f"missing {key}"):
+        mobilenet(weights=tmp_path / "mn.pt")
+
+
+def test_an_unknown_key_is_refused_by_its_name(tmp_path: Path):
+    file = save(mobilenet(), tmp_path / "mn.pt", **{"module.extra": torch.zeros(1)})
+    with pytest.raises(UnfitWeights, match=r"unknown module\.extra"):
+        mobilenet(weights=file)
+
+
+class MakesAFile:
+    """Unpickled with trust, it would create a file."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.place,)
+
+
+def test_code_in_a_file_is_refused_and_not_run(tmp_path: Path):
+    torch.save({"features.0.0.weight": MakesAFile(tmp_path / "ran")}, tmp_path / "mn.pt")
+    # The payload is alive: a reader with trust runs it.
+    torch.load(tmp_path / "mn.pt", weights_only=False)
+    (tmp_path / "ran").unlink()
+    with pytest.raises(UnfitWeights, match=r"(?s)mn\.pt is no state dict.*is never run") as caught:
+        mobilenet(weights=tmp_path / "mn.pt")
+    assert not (tmp_path / "ran").exists()
+    assert "weights_only" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["mn.pt", "mn.safetensors"])
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"<!DOCTYPE html><html><body>Not Found</body></html>", "is a web page"),
+        (b"\n <html>", "is a web page"),
+        (b"", "is empty"),
+        (b"\x80\x02broken", "cannot be read"),
+        (b"PK\x03\x04broken", "cannot be read"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "cannot be read"),
+    ],
+)
+def test_what_is_no_state_dict_is_said_with_a_way_out(
+    name: str, content: bytes, problem: str, tmp_path: Path
+):
+    file = tmp_path / name
+    file.write_bytes(content)
+    with pytest.raises(UnfitWeights) as caught:
+        mobilenet(weights=file)
+    assert str(caught.value).startswith(f"{file} is no state dict: it {problem}")
+    assert "delete it, and it is fetched again" in str(caught.value)
+
+
+def test_a_file_that_was_cut_off_is_said_so(tmp_path: Path):
+    file = save(mobilenet(), tmp_path / "mn.pt")
+    file.write_bytes(file.read_bytes()[:-1000])
+    with pytest.raises(UnfitWeights, match="it is cut off or of another kind"):
+        read_weights(file)
+
+
+@pytest.mark.parametrize(
+    ("stored", "problem"),
+    [
+        ([torch.zeros(1)], "holds a list"),
+        ({"state_dict": {"a": torch.zeros(1)}, "epoch": 3}, "than tensors: state_dict, epoch"),
+    ],
+)
+def test_a_file_of_other_things_than_tensors_names_them(
+    stored: object, problem: str, tmp_path: Path
+):
+    torch.save(stored, tmp_path / "mn.pt")
+    with pytest.raises(UnfitWeights, match=problem):
+        read_weights(tmp_path / "mn.pt")
+
+
+def test_a_file_that_is_not_there_is_said_with_what_could_be_given(tmp_path: Path):
+    with pytest.raises(MissingWeights, match="(?s)audioste: there is no such file.*audioset"):
+        mobilenet(weights="audioste")
+
+
+def test_a_cached_web_page_names_the_file_and_the_way_out(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("TUTTI_WEIGHTS", str(tmp_path))
-    (tmp_path / "mn.pt").touch()
-    assert find_weights("https://example.org/releases/mn.pt") == tmp_path / "mn.pt"
+    address = "https://nowhere.invalid/mn.pt"
+    place_of(address).write_bytes(b"<html>Sign in first</html>")
+    with pytest.raises(
+        UnfitWeights, match=r"mn-[0-9a-f]{12}\.pt is no state dict: it is a web page"
+    ):
+        mobilenet(weights=address)
 
 
-def test_a_teacher_trained_from_scratch_has_no_published_weights():
-    with pytest.raises(ValueError, match="cpr_128 has no AudioSet weights"):
-        build("cpr_128", n_classes=10, weights="audioset")
-
-
-def test_an_unknown_teacher_is_an_error_that_lists_the_known_ones():
-    with pytest.raises(ValueError, match="no teacher vgg; there are: mn04_as"):
-        build("vgg", n_classes=10)
+def test_fetching_ahead_gives_the_file_that_building_takes(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("TUTTI_WEIGHTS", str(tmp_path))
+    address = "https://nowhere.invalid/mn.pt"
+    source = mobilenet()
+    save(source, place_of(address))
+    assert fetch_weights("mn10_as", address) == place_of(address)
+    assert fetch_weights("mn10_as", "none") is None
+    loaded = mobilenet(weights=address)
+    assert_same(loaded.state_dict()["classifier.5.bias"], source.state_dict()["classifier.5.bias"])
