@@ -1,6 +1,5 @@
 """Connects a job to a Ray cluster: the one that runs, or one of its own on this machine."""
 
-import json
 import logging
 import os
 import socket
@@ -22,14 +21,20 @@ os.environ.setdefault("RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES", str(OBJECT_ST
 if "RAY_AUTH_TOKEN" in os.environ or TOKEN.is_file():
     os.environ.setdefault("RAY_AUTH_MODE", "token")
 
+import psutil
 import ray
 import torch
 from ray.exceptions import AuthenticationError
 
-from jobs.command import UserError
+from jobs.command import UserError, is_uploaded
 from training.provenance import COMMIT_VARIABLE, code_commit
 
 ROOT = Path(__file__).resolve().parent.parent
+MEMORY_SHARE = 0.4
+"""Of the machine's memory, which the runs of a cluster of our own share; the rest is for Ray, the
+page cache that holds the recordings, and the owner of the laptop."""
+FORWARDED = ("MLFLOW_TRACKING_URI", "TUTTI_WEIGHTS", "TUTTI_CACHE")
+"""Variables of the person who starts a job that its workers need as well."""
 EXCLUDES = ["/.venv/", "/.git/", "/runs/", "/tests/", "/docs/", "__pycache__", "*.parquet"]
 
 
@@ -49,6 +54,7 @@ def cluster() -> Iterator[None]:
                 address=address or "local",
                 logging_level=logging.ERROR,
                 runtime_env=_runtime_env(),
+                _memory=None if address else int(MEMORY_SHARE * psutil.virtual_memory().total),
             )
         except (ConnectionError, AuthenticationError) as error:
             raise UserError(
@@ -67,16 +73,23 @@ def gpus_in_cluster() -> float:
     return ray.cluster_resources().get("GPU", 0.0)
 
 
+def memory_of_a_node() -> int:
+    """Bytes that one task can reserve at most, on the largest node that is there now."""
+    return int(max(node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"]))
+
+
 def reserved_device() -> torch.device:
-    """Inside a task: the GPU that Ray reserved for it, the first that it sees; else the CPU."""
-    reserved = ray.get_runtime_context().get_accelerator_ids()["GPU"]
-    return torch.device("cuda" if reserved else "cpu")
+    """Inside a task: the GPU that Ray reserved for it, the first that it sees; else the CPU.
 
-
-def uploaded() -> bool:
-    """Whether this job runs from an uploaded copy of the working folder."""
-    submitted = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
-    return bool(submitted.get("runtime_env", {}).get("working_dir"))
+    Of the GPU's memory the task can take the share that it reserved, and no more.
+    """
+    context = ray.get_runtime_context()
+    if not context.get_accelerator_ids()["GPU"]:
+        return torch.device("cpu")
+    # What a task reserved is all that it gets: a neighbour on the same GPU is never in want.
+    share = context.get_assigned_resources().get("GPU", 1.0)
+    torch.cuda.set_per_process_memory_fraction(min(1.0, share))
+    return torch.device("cuda")
 
 
 def _running_here() -> str | None:
@@ -98,9 +111,9 @@ def _running_here() -> str | None:
 def _runtime_env() -> dict[str, Any]:
     """What workers need: the code, once. `ray job submit --working-dir` brings it already."""
     environment: dict[str, Any] = {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}}
-    commit = code_commit()
-    if commit:
-        environment["env_vars"][COMMIT_VARIABLE] = commit
-    if not uploaded():
+    told = {COMMIT_VARIABLE: code_commit()}
+    told |= {name: os.environ.get(name) for name in FORWARDED}
+    environment["env_vars"] |= {name: value for name, value in told.items() if value}
+    if not is_uploaded():
         environment |= {"working_dir": str(ROOT), "excludes": EXCLUDES}
     return environment

@@ -1,7 +1,9 @@
 """What all commands have in common: options, the corpus they name, errors as messages."""
 
 import io
+import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,9 +18,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from audio import corpora, waveforms
 from audio.clips import Corpus, CorpusError
 from audio.corpora import CorpusName
+from audio.lengths import UnfitLength
 from audio.waveforms import BrokenAudio
 from logit_store import LogitStore, LogitStoreError, MissingClips, MissingStore
-from teachers import UnfitWeights
+from teachers import UnfitClips, WeightsError
 
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -34,7 +37,8 @@ class CorpusOptions:
     """Which corpus, where its audio is, where results go."""
 
     corpus: CorpusName = "demo"
-    """demo: the recordings that come with the project; tau: TAU 2022 Mobile or its layout."""
+    """demo: the recordings that come with the project; tau: TAU 2022 Mobile or its layout;
+    cochlscene: as published; folder: a folder of audio files per class."""
     root: Path | None = None
     """Folder with meta.csv and audio/ of the corpus (demo: needs none)."""
     store: str | None = None
@@ -45,7 +49,7 @@ class CorpusOptions:
     def open_store(self) -> LogitStore:
         """The store, at an address that means the same on every worker."""
         address = Path(self.store or f"runs/{self.corpus}").expanduser()
-        if not address.is_absolute() and _in_upload():
+        if not address.is_absolute() and is_uploaded():
             raise UserError(
                 f"--store {address}: this job runs in an uploaded copy of the project, which is "
                 "thrown away; give a folder that stays, as an absolute path"
@@ -54,14 +58,27 @@ class CorpusOptions:
 
     def open_corpus(self, store: LogitStore) -> Corpus:
         """The corpus as its files say, less the clips that the store leaves out; says how many."""
-        root = self.root.expanduser().absolute() if self.root else None
-        corpus, left_out = open_corpus(self.corpus, root, store)
-        if left_out:
-            console.print(
-                f"{left_out} clips of {corpus.root} are not among those of this store: left out",
-                markup=False,
-            )
-        return corpus
+        return read_corpus(self.corpus, everywhere(self.root), store)
+
+    def where(self, store: LogitStore) -> dict[str, Any]:
+        """The arguments with which a task finds corpus and store."""
+        return {"corpus": self.corpus, "root": everywhere(self.root), "store": store.address}
+
+
+def everywhere(path: Path | None) -> Path | None:
+    """The path as every worker finds it, whatever folder it runs in."""
+    return path and path.expanduser().absolute()
+
+
+def read_corpus(name: CorpusName, root: Path | None, store: LogitStore) -> Corpus:
+    """The corpus as its files say, less the clips that the store leaves out; says how many."""
+    corpus, left_out = open_corpus(name, root, store)
+    if left_out:
+        console.print(
+            f"{left_out} clips of {corpus.root} are not among those of this store: left out",
+            markup=False,
+        )
+    return corpus
 
 
 def open_corpus(name: CorpusName, root: Path | None, store: LogitStore) -> tuple[Corpus, int]:
@@ -125,7 +142,8 @@ def run(main: Callable[[Any], int], options: type[Options]) -> None:
     # A submitted job is no terminal: without this its lines arrive in blocks.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
-    known = (UserError, CorpusError, BrokenAudio, LogitStoreError, UnfitWeights, OSError)
+    unfit = (UnfitLength, UnfitClips, WeightsError)
+    known = (UserError, CorpusError, BrokenAudio, LogitStoreError, *unfit, OSError)
     try:
         code = main(parsed)
     except KeyboardInterrupt:
@@ -139,6 +157,7 @@ def run(main: Callable[[Any], int], options: type[Options]) -> None:
     sys.exit(code)
 
 
-def _in_upload() -> bool:
-    """Whether the working folder is Ray's copy of what was submitted."""
-    return "_ray_pkg_" in str(Path.cwd())
+def is_uploaded() -> bool:
+    """Whether this job runs from an uploaded copy of the working folder."""
+    submitted = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+    return bool(submitted.get("runtime_env", {}).get("working_dir"))

@@ -1,5 +1,7 @@
 """Many tasks on Ray: bounded, retried on lost workers, and one failing alone."""
 
+import contextlib
+import ctypes
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +20,16 @@ RETRIES = 3
 """Of a task whose worker or node is lost; an error of its own is not retried."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Needs:
+    """What a task asks of a machine."""
+
+    cpus: float = 1
+    gpus: float = 0
+    memory_bytes: int = 0
+    """Of the host; 0 leaves it to chance."""
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """A plain function and what it is called with; `name` is what people see."""
@@ -25,16 +37,10 @@ class Task:
     name: str
     function: Callable[..., Any]
     arguments: dict[str, Any]
-    key: LogitKey | None = None
+    keys: tuple[LogitKey, ...] = ()
     """Where its logits will lie, if it makes logits: what is in the store is not done again."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Needs:
-    """What a task asks of a machine."""
-
-    cpus: float = 1
-    gpus: float = 0
+    needs: Needs | None = None
+    """None is what the fan-out's tasks need in general."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +63,8 @@ class FanOut:
         self._waiting: deque[Task] = deque()
         self._running: dict[ray.ObjectRef, Task] = {}
         # One remote function for all: Ray keeps the order only among calls of the same.
-        self._remote = ray.remote(num_cpus=needs.cpus, num_gpus=needs.gpus, max_retries=RETRIES)(
-            _run
-        )
-        self._cpus = needs.cpus
+        self._remote = ray.remote(max_retries=RETRIES)(_run)
+        self._needs = needs
 
     def add(self, tasks: Iterable[Task]) -> None:
         """Queue more tasks."""
@@ -75,8 +79,14 @@ class FanOut:
                 yield self._outcome(reference)
 
     def _submit(self, task: Task) -> None:
-        remote = self._remote.options(name=task.name)
-        self._running[remote.remote(task.function, task.arguments, self._cpus)] = task
+        needs = task.needs or self._needs
+        remote = self._remote.options(
+            name=task.name,
+            num_cpus=needs.cpus,
+            num_gpus=needs.gpus,
+            memory=needs.memory_bytes or None,
+        )
+        self._running[remote.remote(task.function, task.arguments, needs.cpus)] = task
 
     def _outcome(self, reference: ray.ObjectRef) -> Outcome:
         task = self._running.pop(reference)
@@ -94,4 +104,13 @@ def _run(function: Callable[..., Any], arguments: dict[str, Any], cpus: float) -
     # More threads than reserved cores make both of two tasks slower than one after the other.
     torch.set_num_threads(max(1, int(cpus)))
     started = time.monotonic()
-    return function(**arguments), time.monotonic() - started
+    try:
+        return function(**arguments), time.monotonic() - started
+    finally:
+        _give_memory_back()
+
+
+def _give_memory_back() -> None:
+    """Let the system have what the last task freed: the worker may wait long for its next."""
+    with contextlib.suppress(AttributeError):  # a C library that has no such call
+        ctypes.CDLL(None).malloc_trim(0)

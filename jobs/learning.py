@@ -3,11 +3,18 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from audio.clips import SPLITS
 from jobs.cluster import gpus_in_cluster
-from jobs.command import CorpusOptions, UserError, console, errors, progress_bar
+from jobs.command import (
+    CorpusOptions,
+    UserError,
+    console,
+    errors,
+    everywhere,
+    progress_bar,
+)
 from jobs.fanout import FanOut, Needs, Outcome, Task
 from jobs.tables import table
 from logit_store import Figures, LogitKey, LogitStore
@@ -17,8 +24,8 @@ from logit_store import Figures, LogitKey, LogitStore
 class LearningOptions(CorpusOptions):
     """Which runs, with what of the machine."""
 
-    splits: tuple[int, ...] = SPLITS
-    """Percent of the training clips to learn from: 5, 10, 25, 50, 100."""
+    splits: tuple[int | Literal["all"], ...] = ("all",)
+    """Percent of the training clips to learn from: 5, 10, 25, 50, 100, or all of these."""
     seeds: tuple[int, ...] = (0,)
     """One run per seed."""
     impulse_responses: Path | None = None
@@ -27,7 +34,8 @@ class LearningOptions(CorpusOptions):
     cpus_per_run: int = 1
     """Cores of one run; its torch uses so many threads."""
     gpus_per_run: float | None = None
-    """Share of a GPU for one run; if not given, 1 where the cluster has GPUs, else 0."""
+    """Share of a GPU for one run, enforced; if not given, 0 where the cluster has no GPU, else 1,
+    and for teachers what a dry step on a GPU shows that each recipe needs."""
     dry_run: bool = False
     """Print what would run, and run nothing."""
 
@@ -40,12 +48,7 @@ class LearningOptions(CorpusOptions):
 
     def responses(self) -> Path | None:
         """The folder of impulse responses, as every worker finds it."""
-        return self.impulse_responses and self.impulse_responses.expanduser().absolute()
-
-    def where(self, store: LogitStore) -> dict[str, Any]:
-        """The arguments with which a unit finds corpus and store."""
-        root = self.root and self.root.expanduser().absolute()
-        return {"corpus": self.corpus, "root": root, "store": store.address}
+        return everywhere(self.impulse_responses)
 
 
 def named(recipes: Sequence[str], known: dict[str, Any], what: str) -> list[Any]:
@@ -60,20 +63,22 @@ def named(recipes: Sequence[str], known: dict[str, Any], what: str) -> list[Any]
     return [known[name] for name in recipes]
 
 
-def check_splits(splits: Sequence[int]) -> None:
-    """Refuse splits that do not exist.
+def chosen(splits: Sequence[int | str]) -> tuple[int, ...]:
+    """The splits that these words mean, each once.
 
     Raises:
-        UserError: names them.
+        UserError: one does not exist.
     """
-    unknown = [split for split in splits if split not in SPLITS]
+    unknown = [split for split in splits if split not in (*SPLITS, "all")]
     if unknown:
-        raise UserError(f"no split {unknown}; there are: {', '.join(map(str, SPLITS))}")
+        raise UserError(f"no split {unknown}; there are: {', '.join(map(str, SPLITS))}, all")
+    found = SPLITS if "all" in splits else splits
+    return tuple(int(split) for split in dict.fromkeys(found))
 
 
 def is_done(task: Task, store: LogitStore) -> bool:
     """Whether the task's logits are in the store."""
-    return task.key is not None and task.key in store
+    return bool(task.keys) and all(key in store for key in task.keys)
 
 
 def show_plan(tasks: Sequence[Task], store: LogitStore) -> None:
@@ -109,9 +114,17 @@ def carry_out(
             state = f"done in {outcome.took_s:.0f} s" if outcome.error is None else "FAILED"
             bar.update(shown, completed=done, total=total)
             console.print(f"[{done}/{total}] {outcome.task.name}: {state}", markup=False)
-    for outcome in failed:
-        errors.print(f"failed: {outcome.task.name}: {outcome.error}", markup=False)
+    _show_failures(failed)
     return not failed
+
+
+def _show_failures(failed: Sequence[Outcome]) -> None:
+    """Each error once, with the runs that it ended."""
+    runs_of: dict[str | None, list[str]] = {}
+    for outcome in failed:
+        runs_of.setdefault(outcome.error, []).append(outcome.task.name)
+    for error, runs in runs_of.items():
+        errors.print(f"failed: {', '.join(runs)}: {error}", markup=False)
 
 
 def _add_missing(
@@ -121,12 +134,14 @@ def _add_missing(
     then: Callable[[Outcome], Sequence[Task]],
 ) -> int:
     """Queue the tasks that are not in the store, and what follows from those that are."""
-    missing = [task for task in tasks if not is_done(task, store)]
-    if len(missing) < len(tasks):
-        count = len(tasks) - len(missing)
-        console.print(f"{count} of {len(tasks)} runs are in the store already", markup=False)
+    missing: list[Task] = []
+    done: list[Task] = []
+    for task in tasks:
+        (done if is_done(task, store) else missing).append(task)
+    if done:
+        console.print(f"{len(done)} of {len(tasks)} runs are in the store already", markup=False)
     work.add(missing)
-    following = [then(Outcome(task, task.key)) for task in tasks if task not in missing]
+    following = [then(Outcome(task, task.keys[0])) for task in done]
     return len(missing) + sum(_add_missing(work, more, store, then) for more in following)
 
 
@@ -138,11 +153,12 @@ def select_figures(store: LogitStore, key: LogitKey) -> Figures:
     return figures
 
 
-def show_members(keys: Sequence[LogitKey | None], store: LogitStore) -> None:
+def show_members(tasks: Sequence[Task], store: LogitStore) -> None:
     """How the runs that are in the store did on `select`."""
     rows = []
-    for key in keys:
-        if key is None or key not in store:
+    for task in tasks:
+        key = task.keys[0]
+        if key not in store:
             continue
         footer, figures = store.footer(key), select_figures(store, key)
         rows.append(

@@ -14,14 +14,13 @@ from jobs import units
 from jobs.cluster import cluster
 from jobs.command import UserError, console, prepare, run
 from jobs.fanout import Outcome, Task
-from jobs.learning import LearningOptions, carry_out, select_figures, show_plan
+from jobs.learning import LearningOptions, carry_out, chosen, select_figures, show_plan
 from jobs.tables import table
 from jobs.units import ensemble_logits
 from logit_store import LogitKey, LogitStore
 from report import System, compare, summary
 from students import RECIPES as STUDENT_RECIPES
-from teachers import RECIPES as TEACHER_RECIPES
-from teachers.recipes import DEMO, PUBLISHED
+from teachers.recipes import DEMO
 
 DEMO_SPLITS = (25, 100)
 
@@ -52,13 +51,13 @@ class Stages:
     def of(cls, options: PipelineOptions) -> "Stages":
         """What each job is told when the pipeline is told `options`."""
         shared = {field.name: getattr(options, field.name) for field in fields(LearningOptions)}
-        splits = DEMO_SPLITS if options.demo else options.splits
+        splits = DEMO_SPLITS if options.demo else chosen(options.splits)
         student_splits = splits[-1:] if options.demo else splits
         student = options.student or ("demo_isotropic" if options.demo else "isotropic")
         return cls(
             teachers_job.TeachersOptions(
                 **shared | {"splits": splits},
-                recipes=options.recipes or (DEMO if options.demo else PUBLISHED),
+                recipes=options.recipes or (DEMO if options.demo else ("all",)),
             ),
             ensemble_job.EnsembleOptions(
                 corpus=options.corpus, root=options.root, store=options.store
@@ -77,14 +76,15 @@ def main(options: PipelineOptions) -> int:
     corpus = options.open_corpus(store)
     work = _Work(stages, corpus, store)
     if options.dry_run:
-        show_plan([*work.teachers, *work.baselines], store)
+        show_plan([*work.planned.everything(), *work.baselines], store)
         console.print("and then one ensemble a split, and as many distilled students")
         return 0
-    rates = {TEACHER_RECIPES[name].front_end.sample_rate for name in stages.teachers.recipes}
-    rates |= {STUDENT_RECIPES[name].front_end.sample_rate for name in stages.students.recipes}
-    prepare(corpus, store, rates)
+    teachers_job.prepare_all(work.planned)
+    prepare(
+        corpus, store, {STUDENT_RECIPES[n].front_end.sample_rate for n in stages.students.recipes}
+    )
     with cluster():
-        first = [*work.teachers, *work.baselines]
+        first = [*work.planned.ready(), *work.baselines]
         if not carry_out(first, store, options.needs(), then=work.follow):
             raise UserError("some runs failed: mend them and start again; the rest is kept")
     for split, name in sorted(work.ensembles.items()):
@@ -99,28 +99,31 @@ class _Work:
 
     def __init__(self, stages: Stages, corpus: Corpus, store: LogitStore) -> None:
         self.stages, self.corpus, self.store = stages, corpus, store
-        self.teachers = teachers_job.plan(stages.teachers, corpus, store)
-        alone = dict.fromkeys(stages.students.splits)
+        self.planned = teachers_job.plan(stages.teachers, corpus, store)
+        self.teachers = self.planned.tasks
+        self.student_splits = chosen(stages.students.splits)
+        alone: dict[int, str | None] = dict.fromkeys(self.student_splits)
         self.baselines = students_job.plan(stages.students, corpus, store, alone)
         self.distilled: list[Task] = []
         self.ensembles: dict[int, str] = {}
-        self._pending = {split: set(keys_of(self.teachers, split)) for split in self.splits}
-
-    @property
-    def splits(self) -> tuple[int, ...]:
-        return self.stages.teachers.splits
+        splits = chosen(stages.teachers.splits)
+        self._pending = {split: set(keys_of(self.teachers, split)) for split in splits}
 
     def follow(self, outcome: Outcome) -> list[Task]:
         """The last teacher of a split brings its selection, and that the students it teaches."""
-        task, split = outcome.task, outcome.task.arguments["split"]
+        task = outcome.task
         if task.function is units.teach:
-            self._pending[split].discard(task.key)
+            if task.keys[0] in self.planned.first:
+                return self.planned.follow(outcome)
+            split = task.keys[0].split
+            self._pending[split].discard(task.keys[0])
             if not self._pending[split]:
                 members = tuple(key.member for key in keys_of(self.teachers, split))
                 return [ensemble_job.task(self.stages.ensemble, self.store, split, members)]
         if task.function is units.choose:
+            split = task.arguments["split"]
             self.ensembles[split] = outcome.result
-            if split in self.stages.students.splits:
+            if split in self.student_splits:
                 taught: dict[int, str | None] = {split: outcome.result}
                 tasks = students_job.plan(self.stages.students, self.corpus, self.store, taught)
                 self.distilled += tasks
@@ -130,7 +133,7 @@ class _Work:
 
 def keys_of(tasks: Sequence[Task], split: int) -> list[LogitKey]:
     """Where these tasks' logits of one split lie."""
-    return [task.key for task in tasks if task.key is not None and task.key.split == split]
+    return [task.keys[0] for task in tasks if task.keys[0].split == split]
 
 
 def show_results(corpus: Corpus, store: LogitStore, work: _Work) -> None:
@@ -144,7 +147,7 @@ def show_results(corpus: Corpus, store: LogitStore, work: _Work) -> None:
         systems.append(
             System("ensemble", split, [ensemble_logits(store, corpus.name, split, name)])
         )
-        if split in work.stages.students.splits:
+        if split in work.student_splits:
             alone = _system(store, "student alone", keys_of(work.baselines, split))
             taught = _system(store, "student distilled", keys_of(work.distilled, split))
             pairs.append((alone, taught))

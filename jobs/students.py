@@ -13,7 +13,7 @@ from jobs.fanout import Task
 from jobs.learning import (
     LearningOptions,
     carry_out,
-    check_splits,
+    chosen,
     named,
     show_members,
     show_plan,
@@ -55,7 +55,7 @@ def plan(
                     "ensemble_name": ensemble,
                 }
                 name = f"{taught.name} split {split} seed {seed}"
-                tasks.append(Task(name, units.learn, arguments, key))
+                tasks.append(Task(name, units.learn, arguments, (key,)))
     return tasks
 
 
@@ -66,7 +66,7 @@ def find_ensembles(options: StudentsOptions, corpus: str, store: LogitStore) -> 
         UserError: there is none, or one must be chosen.
     """
     found = {}
-    for split in options.splits:
+    for split in chosen(options.splits):
         names = store.ensembles(corpus, split)
         if options.ensemble in names:
             names = [options.ensemble]
@@ -82,10 +82,10 @@ def find_ensembles(options: StudentsOptions, corpus: str, store: LogitStore) -> 
 
 def main(options: StudentsOptions) -> int:
     """Teach students from an ensemble's soft labels, or alone, and store their logits."""
-    check_splits(options.splits)
+    splits = chosen(options.splits)
     store = options.open_store()
     corpus = options.open_corpus(store)
-    teachers: dict[int, str | None] = dict.fromkeys(options.splits)
+    teachers: dict[int, str | None] = dict.fromkeys(splits)
     if not options.no_teacher:
         teachers |= find_ensembles(options, corpus.name, store)
     tasks = plan(options, corpus, store, teachers)
@@ -95,7 +95,7 @@ def main(options: StudentsOptions) -> int:
     prepare(corpus, store, {RECIPES[name].front_end.sample_rate for name in options.recipes})
     with cluster():
         went_well = carry_out(tasks, store, options.needs())
-    show_members([task.key for task in tasks], store)
+    show_members(tasks, store)
     console.print(f"next: python -m logit_store ls --store {store.address}")
     return 0 if went_well else 1
 

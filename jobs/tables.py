@@ -1,4 +1,4 @@
-"""Tables for the terminal: one style, plain when piped."""
+"""Tables and durations for the terminal: one style, plain when piped."""
 
 from collections.abc import Sequence
 
@@ -15,3 +15,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     for row in rows:
         made.add_row(*row)
     return made
+
+
+def duration(seconds: float) -> str:
+    """As people say it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"

@@ -12,16 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from audio import impulse_responses
 from audio.clips import Corpus
 from audio.feed import Feed
-from logit_store import LogitKey, LogitStore, member_name
+from logit_store import LogitKey, LogitStore
 from students.adversary import Discriminator, reversal_strength, reverse_gradient
 from students.complexity import measure
 from students.isotropic import Isotropic
 from students.losses import distillation_loss
 from students.recipes import StudentRecipe
-from training import Batch, OnEpoch, Run, learn_and_store
+from training import Batch, OnEpoch, Run, learn_and_store, member_key
 
 ARCHITECTURES = {"isotropic": Isotropic}
 
@@ -63,15 +62,8 @@ def student_key(
             f"student recipe {recipe.name} with distillation {recipe.distillation} and ensemble "
             f"{ensemble}: a student that distils needs an ensemble, one alone takes none"
         )
-    identity = {
-        "recipe": recipe,
-        "corpus": corpus.identity(),
-        "split": split,
-        "seed": seed,
-        "responses": impulse_responses.identity(responses),
-        "ensemble": ensemble,
-    }
-    return LogitKey(corpus.name, split, member_name(recipe.name, identity))
+    identity = {"recipe": recipe, "ensemble": ensemble}
+    return member_key(recipe.name, corpus, split, seed, responses, identity)
 
 
 def distill(

@@ -11,7 +11,7 @@ from typing import Any
 from audio.log_mel import ASCDOMAIN_CNN, FrontEnd
 from audio.views import ASCDOMAIN, Augmentation
 from students.losses import Reduction
-from training import TrainingRecipe
+from training import TrainingRecipe, WarmupCosine
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +71,7 @@ def demo_isotropic() -> StudentRecipe:
         base.training,
         max_epochs=28,
         batch_size=16,
-        warmup_steps=30,
+        schedule=WarmupCosine(warmup_steps=30),
         clips_per_epoch=128,
     )
     return replace(base, name="demo_isotropic", training=training)

@@ -13,7 +13,7 @@ from audio.corpora import tau
 from audio.feed import Feed
 from audio.log_mel import FrontEnd
 from audio.views import Augmentation
-from training import TrainingRecipe
+from training import TrainingRecipe, WarmupCosine
 
 RATE = 8_000
 FRONT_END = FrontEnd(
@@ -26,7 +26,11 @@ AUGMENTATION = Augmentation(
     mixstyle_probability=0.5,
 )
 RECIPE = TrainingRecipe(
-    max_epochs=6, batch_size=8, peak_learning_rate=1e-2, warmup_steps=5, keep="best"
+    max_epochs=6,
+    batch_size=8,
+    peak_learning_rate=1e-2,
+    schedule=WarmupCosine(warmup_steps=5),
+    keep="best",
 )
 
 

@@ -6,7 +6,6 @@ Dimensions: B clips in a batch, N clips, K classes, C channels, F mel bands, T f
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -14,40 +13,24 @@ from torch import Tensor, nn
 
 from audio.feed import Feed
 from audio.views import training_view
-from metrics import accuracy, log_loss
+from metrics import log_loss, macro_accuracy
 from training.checkpoint import Checkpoint, Progress
-from training.schedule import warmup_cosine
+from training.parallel import Workers, share_norms, together, workers
+from training.recipe import (
+    Protocol,
+    TrainingRecipe,
+    judging_fold,
+    learning_folds,
+    make_optimizer,
+)
 
-SELECT_CACHE_BYTES = 512 * 1024**2
-"""Inputs of the `select` clips up to this size are computed once, not once per epoch."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingRecipe:
-    """How long, how fast and with what a module learns. AdamW, one learning rate for all."""
-
-    max_epochs: int
-    batch_size: int
-    peak_learning_rate: float
-    warmup_steps: int = 2000
-    """Steps of the linear warm-up; a half cosine to 0 follows."""
-    weight_decay: float = 1e-3
-    """On every parameter, norms and biases included, as published."""
-    clips_per_epoch: int | None = None
-    """An epoch is so many clips, whatever the split holds: a part of them, another each time, or
-    all of them several times. None is each clip once."""
-    norm_momentum: float | None = None
-    """Of all batch normalisations; None leaves the architecture's (0.01 in MobileNets: too slow
-    for runs of a few hundred steps)."""
-    patience: int | None = None
-    """Stop after so many epochs without a lower log loss on `select`; None never stops early."""
-    keep: Literal["best", "last"] = "last"
-    """Which epoch's weights remain: that of the lowest log loss on `select`, or the last."""
+JUDGE_CACHE_BYTES = 512 * 1024**2
+"""Inputs of the judging clips up to this size are computed once, not once per epoch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one step learns from."""
+    """What one step learns from: on several workers, this worker's share."""
 
     inputs_BCFT: Tensor
     labels_B: Tensor
@@ -60,7 +43,8 @@ Objective = Callable[[Batch], Tensor]
 """From a batch to its mean loss."""
 LogitsOf = Callable[[Tensor], Tensor]
 """From inputs [B, C, F, T] to logits [B, K]."""
-OnEpoch = Callable[[dict[str, float]], None]
+Figures = dict[str, float]
+OnEpoch = Callable[[Figures], None]
 """Called after each epoch with its figures."""
 
 
@@ -76,46 +60,41 @@ class Run:
     split: int
     recipe: TrainingRecipe
     seed: int
+    protocol: Protocol = "honest"
+    head: tuple[str, ...] = ()
+    """Layers of the module that the recipe's `head_learning_rate` is for."""
 
 
 def fit(run: Run, checkpoint: Checkpoint, on_epoch: OnEpoch) -> Progress:
-    """Teach the run's module on the `fit` clips; leave in it the weights to keep.
+    """Teach the run's module its split's clips; leave in it the weights to keep.
 
-    Everything random is a function of seed, epoch and clip, so a run that is interrupted and goes
-    on from its checkpoint ends in the same weights, bit for bit on the same machine's CPU with
-    the same number of threads.
+    Everything random is a function of seed, epoch, step and clip, so a run that is interrupted at
+    any step and goes on from its checkpoint ends in the same weights, bit for bit on the same
+    machine's CPU with the same number of threads. In a process group all workers call this, and
+    each step is that of the whole batch.
 
     Raises:
         FloatingPointError: the loss is no longer finite; names the epoch.
+        OSError: a checkpoint cannot be written; the one before it is still there.
     """
-    corpus, recipe = run.feed.corpus, run.recipe
-    select_rows = corpus.rows(run.split, "select")
-    select_labels_N = corpus.labels()[select_rows]
-    kept_inputs = None
-    if run.feed.input_bytes(select_rows) <= SELECT_CACHE_BYTES:
-        kept_inputs = list(run.feed.batches(select_rows))
-    optimizer = torch.optim.AdamW(
-        run.module.parameters(), lr=recipe.peak_learning_rate, weight_decay=recipe.weight_decay
-    )
-    if recipe.norm_momentum is not None:
-        _set_norm_momentum(run.module, recipe.norm_momentum)
-    progress = checkpoint.resume(run.module, optimizer)
-    while not _finished(progress, recipe):
-        started = time.monotonic()
-        loss = _train_epoch(run, optimizer, progress.epochs_done)
-        inputs = kept_inputs or run.feed.batches(select_rows)
-        logits_NK = predict(run.module, run.logits_of, inputs)
-        figures = {
-            "epoch": progress.epochs_done + 1,
-            "loss": loss,
-            "select_log_loss": log_loss(logits_NK, select_labels_N),
-            "select_accuracy": accuracy(logits_NK, select_labels_N),
-            "took_s": time.monotonic() - started,
+    learner, judge = _Learner(run, checkpoint), _Judge(run)
+    progress = learner.progress
+    while not learner.is_finished():
+        began = time.monotonic() - progress.epoch_took_s
+        loss = learner.learn_epoch(began)
+        learnt_s = time.monotonic() - began
+        figures = {"epoch": progress.epochs_done + 1, "loss": loss} | judge.figures()
+        took_s = time.monotonic() - began
+        figures |= {
+            "learning_rate": learner.optimizer.param_groups[0]["lr"],
+            "clips_per_s": learner.clips_per_epoch / learnt_s,
+            "took_s": took_s,
+            "time_left_s": took_s * (run.recipe.max_epochs - figures["epoch"]),
+            "ended": time.time(),
         }
-        _note_epoch(progress, run.module, figures, recipe)
-        checkpoint.save(progress, run.module, optimizer)
+        learner.note_epoch(figures)
         on_epoch(figures)
-    if recipe.keep == "best":
+    if run.recipe.keep == "best":
         run.module.load_state_dict(progress.best_weights)
     return progress
 
@@ -124,41 +103,170 @@ def fit(run: Run, checkpoint: Checkpoint, on_epoch: OnEpoch) -> Progress:
 def predict(module: nn.Module, logits_of: LogitsOf, inputs: Iterable[Tensor]) -> np.ndarray:
     """Logits of batches of inputs [B, C, F, T], one after the other: float32 [N, K]."""
     module.eval()
-    return torch.cat([logits_of(inputs_BCFT).float().cpu() for inputs_BCFT in inputs]).numpy()
+    return torch.cat([logits_of(inputs_BCFT).float() for inputs_BCFT in inputs]).cpu().numpy()
 
 
-def _train_epoch(run: Run, optimizer: torch.optim.Optimizer, epoch: int) -> float:
-    """One epoch on the `fit` clips; the mean loss per clip."""
-    feed, recipe = run.feed, run.recipe
-    labels_N, fit_rows = feed.corpus.labels(), feed.corpus.rows(run.split, "fit")
-    run.module.train()
-    # Dropout and patchout draw from torch's generator; the order of clips and Freq-MixStyle from
-    # numpy's. Both start anew each epoch, so that an epoch does not depend on those before it.
-    torch.manual_seed(int(np.random.SeedSequence([run.seed, epoch]).generate_state(1)[0]))
-    randomness = np.random.default_rng([run.seed, epoch])
-    epoch_rows = _draw(fit_rows, recipe.clips_per_epoch or len(fit_rows), randomness)
-    batches = list(_batches(epoch_rows, recipe.batch_size))
-    total_steps = recipe.max_epochs * len(batches)
-    loss_sum = torch.zeros((), device=feed.device)
-    for index, rows_B in enumerate(batches):
-        step = epoch * len(batches) + index
-        factor = warmup_cosine(step, recipe.warmup_steps, total_steps)
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.peak_learning_rate * factor
-        batch = Batch(
-            inputs_BCFT=feed.training_batch(rows_B, training_view(run.seed, epoch), randomness),
-            labels_B=torch.from_numpy(labels_N[rows_B]).to(feed.device),
-            rows_B=rows_B,
-            progress=step / total_steps,
+def predict_rows(run: Run, rows: np.ndarray, view: int = 0) -> np.ndarray:
+    """Logits of one view of these clips, by all workers together: float32 [N, K]."""
+    own = rows[workers().share(len(rows))]
+    own_NK = predict(run.module, run.logits_of, run.feed.batches(own, view))
+    return _gathered(own_NK, len(rows), run.feed.device)
+
+
+def _gathered(own_NK: np.ndarray, n: int, device: torch.device) -> np.ndarray:
+    return workers().gather(torch.from_numpy(own_NK).to(device), n).cpu().numpy()
+
+
+class _Judge:
+    """What the module is worth on the clips that decide about a run."""
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._fold = run, judging_fold(run.protocol)
+        rows = run.feed.corpus.rows(run.split, self._fold)
+        self._labels_N = run.feed.corpus.labels()[rows]
+        self._rows = rows[workers().share(len(rows))]
+        self._kept: list[Tensor] | None = None
+        if run.feed.input_bytes(self._rows) <= JUDGE_CACHE_BYTES:
+            self._kept = list(run.feed.batches(self._rows))
+
+    def figures(self) -> Figures:
+        """Log loss in nats and macro accuracy in 0...1, named after the fold."""
+        run = self._run
+        own_NK = predict(run.module, run.logits_of, self._kept or run.feed.batches(self._rows))
+        logits_NK = _gathered(own_NK, len(self._labels_N), run.feed.device)
+        return {
+            f"{self._fold}_log_loss": log_loss(logits_NK, self._labels_N),
+            f"{self._fold}_accuracy": macro_accuracy(logits_NK, self._labels_N),
+        }
+
+
+class _Learner:
+    """A run's optimiser, and how far it has come."""
+
+    def __init__(self, run: Run, checkpoint: Checkpoint) -> None:
+        recipe, corpus = run.recipe, run.feed.corpus
+        share_norms(run.module)
+        if recipe.norm_momentum is not None:
+            _set_norm_momentum(run.module, recipe.norm_momentum)
+        self.run, self.checkpoint, self.team = run, checkpoint, workers()
+        self.optimizer = make_optimizer(recipe, run.module, run.head)
+        self.progress = checkpoint.resume(run.module, self.optimizer)
+        self.objective = together(run.module, run.objective)
+        self.labels_N = torch.from_numpy(corpus.labels()).to(run.feed.device)
+        self.rows = corpus.rows(run.split, *learning_folds(run.protocol))
+        self.clips_per_epoch = recipe.clips_per_epoch or len(self.rows)
+        self.steps_per_epoch = len(list(batches(self.clips_per_epoch, recipe.batch_size)))
+        planned = recipe.max_epochs * self.steps_per_epoch
+        self.total_steps = min(planned, recipe.max_steps or planned)
+
+    def is_finished(self) -> bool:
+        """Whether the run has waited long enough for something better, or has no step left."""
+        progress, patience = self.progress, self.run.recipe.patience
+        waited = progress.epochs_done - progress.best_epoch
+        if patience is not None and waited >= patience:
+            return True
+        return progress.epochs_done * self.steps_per_epoch >= self.total_steps
+
+    def learn_epoch(self, began: float) -> float:
+        """What is left of the present epoch; its mean loss per clip.
+
+        Args:
+            began: the clock when the epoch began, had it never been interrupted.
+
+        Raises:
+            FloatingPointError: the loss is no longer finite.
+        """
+        run, progress = self.run, self.progress
+        epoch, recipe = progress.epochs_done, run.recipe
+        order = _draw(self.rows, self.clips_per_epoch, np.random.default_rng([run.seed, 0, epoch]))
+        before = epoch * self.steps_per_epoch
+        todo = [order[part] for part in batches(self.clips_per_epoch, recipe.batch_size)]
+        todo = todo[: self.total_steps - before]
+        loss_sum = torch.tensor(progress.loss_sum, device=run.feed.device)
+        run.module.train()
+        for index in range(progress.steps_done, len(todo)):
+            if index > progress.steps_done and self._saves():
+                progress.loss_sum, progress.steps_done = float(loss_sum), index
+                progress.epoch_took_s = time.monotonic() - began
+                self.checkpoint.save(progress, run.module, self.optimizer)
+            loss_sum += self._step(epoch, before + index, todo[index]) * len(todo[index])
+        mean_loss = float(loss_sum) / sum(map(len, todo))
+        if not np.isfinite(mean_loss):
+            raise FloatingPointError(
+                f"the loss of epoch {epoch + 1} is {mean_loss}: lower the peak learning rate "
+                f"({recipe.peak_learning_rate}) or lengthen the warm-up ({recipe.schedule})"
+            )
+        return mean_loss
+
+    def note_epoch(self, figures: Figures) -> None:
+        """Take down an epoch's end, and keep its weights if they are the best."""
+        progress, recipe = self.progress, self.run.recipe
+        progress.epochs_done += 1
+        progress.steps_done, progress.loss_sum, progress.epoch_took_s = 0, 0.0, 0.0
+        progress.history.append(figures)
+        judged = figures[f"{judging_fold(self.run.protocol)}_log_loss"]
+        if judged < progress.best_loss:
+            progress.best_loss, progress.best_epoch = judged, progress.epochs_done
+            if recipe.keep == "best":
+                weights = self.run.module.state_dict()
+                progress.best_weights = {k: v.detach().cpu().clone() for k, v in weights.items()}
+        if self._saves():
+            self.checkpoint.save(progress, self.run.module, self.optimizer)
+
+    def _saves(self) -> bool:
+        # All workers have the same state: one of them writes it.
+        return self.team.leads and self.checkpoint.is_due()
+
+    def _step(self, epoch: int, step: int, rows_B: np.ndarray) -> Tensor:
+        """Take one optimiser step; the batch's mean loss, on its device."""
+        run, feed, n_clips = self.run, self.run.feed, len(rows_B)
+        factor = run.recipe.schedule.factor(step, self.steps_per_epoch, self.total_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+        randomness = _seed_step(run.seed, step, self.team)
+        share = self.team.share(n_clips)
+        inputs_BCFT = feed.training_batch(
+            rows_B,
+            training_view(run.seed, epoch),
+            randomness,
+            share,
+            lambda own: self.team.gather(own, n_clips),
         )
-        loss_sum += _step(run.objective, batch, optimizer) * len(rows_B)
-    mean_loss = float(loss_sum) / len(epoch_rows)
-    if not np.isfinite(mean_loss):
-        raise FloatingPointError(
-            f"the loss of epoch {epoch + 1} is {mean_loss}: lower the peak learning rate "
-            f"({recipe.peak_learning_rate}) or lengthen the warm-up ({recipe.warmup_steps} steps)"
-        )
-    return mean_loss
+        labels_B = self.labels_N[feed.to_device(rows_B[share])]
+        batch = Batch(inputs_BCFT, labels_B, rows_B[share], step / self.total_steps)
+        # Float32 weights, bfloat16 products: it needs no loss scaling.
+        kind = feed.device.type
+        with torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"):
+            loss = self.objective(batch) * self.team.weight(n_clips)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return self.team.mean(loss.detach())
+
+
+def batches(n_clips: int, batch_size: int) -> Iterator[slice]:
+    """So many clips in batches; a single one left over joins the batch before it.
+
+    Batch normalisation cannot learn from one clip.
+    """
+    starts = list(range(0, n_clips, batch_size))
+    if len(starts) > 1 and n_clips - starts[-1] == 1:
+        starts.pop()
+    for start, end in zip(starts, [*starts[1:], n_clips], strict=True):
+        yield slice(start, end)
+
+
+def _seed_step(seed: int, step: int, team: Workers) -> np.random.Generator:
+    """Start anew all that is random in a step, so that it depends on no step before it.
+
+    Dropout and patchout draw from torch's generators, Freq-MixStyle from the returned one. On the
+    CPU's generator all workers draw the same, as patchout must; on its GPU each drops its own.
+    """
+    drawn = int(np.random.SeedSequence([seed, 1, step]).generate_state(1)[0])
+    torch.manual_seed(drawn)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed(drawn + team.rank)
+    return np.random.default_rng([seed, 2, step])
 
 
 def _draw(rows: np.ndarray, n_clips: int, randomness: np.random.Generator) -> np.ndarray:
@@ -167,47 +275,7 @@ def _draw(rows: np.ndarray, n_clips: int, randomness: np.random.Generator) -> np
     return np.concatenate([randomness.permutation(rows) for _ in range(passes)])[:n_clips]
 
 
-def _step(objective: Objective, batch: Batch, optimizer: torch.optim.Optimizer) -> Tensor:
-    """Take one optimiser step; the loss, detached and still on its device."""
-    loss = objective(batch)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
-    return loss.detach()
-
-
 def _set_norm_momentum(module: nn.Module, momentum: float) -> None:
     for layer in module.modules():
-        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
             layer.momentum = momentum
-
-
-def _batches(rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-    """The rows in batches; a single one left over joins the batch before it.
-
-    Batch normalisation cannot learn from one clip.
-    """
-    ends = list(range(batch_size, len(rows), batch_size))
-    if ends and len(rows) - ends[-1] == 1:
-        ends.pop()
-    yield from np.split(rows, ends)
-
-
-def _finished(progress: Progress, recipe: TrainingRecipe) -> bool:
-    waited = progress.epochs_done - progress.best_epoch
-    stopped = recipe.patience is not None and waited >= recipe.patience
-    return stopped or progress.epochs_done >= recipe.max_epochs
-
-
-def _note_epoch(
-    progress: Progress, module: nn.Module, figures: dict[str, float], recipe: TrainingRecipe
-) -> None:
-    progress.epochs_done += 1
-    progress.history.append(figures)
-    if figures["select_log_loss"] < progress.best_loss:
-        progress.best_loss = figures["select_log_loss"]
-        progress.best_epoch = progress.epochs_done
-        if recipe.keep == "best":
-            progress.best_weights = {
-                key: value.detach().cpu().clone() for key, value in module.state_dict().items()
-            }

@@ -3,22 +3,65 @@
 import hashlib
 import json
 import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import safetensors.torch
 from torch import nn
 
-from logit_store import LogitKey, LogitStore
-from training.checkpoint import Checkpoint
-from training.loop import OnEpoch, Run, fit, predict
+from audio import impulse_responses
+from audio.clips import Corpus
+from logit_store import LogitKey, LogitStore, member_name
+from training.checkpoint import Checkpoint, Progress
+from training.loop import Figures, OnEpoch, Run, fit, predict_rows
+from training.parallel import workers
 from training.provenance import provenance
+from training.watch import event_file, mlflow_run
+
+Kind = Literal["teacher", "student"]
+
+
+def member_key(
+    name: str,
+    corpus: Corpus,
+    split: int,
+    seed: int,
+    responses: Path | None,
+    identity: Mapping[str, Any],
+) -> LogitKey:
+    """Where the logits of such a member are: all that changes it has a fingerprint.
+
+    Args:
+        name: what people call it.
+        corpus: whose clips it learns.
+        split: how many of them.
+        seed: of everything random.
+        responses: folder of impulse responses; None is the synthetic set.
+        identity: recipe and whatever else changes it.
+    """
+    whole = {
+        "corpus": corpus.identity(),
+        "split": split,
+        "seed": seed,
+        "responses": impulse_responses.identity(responses),
+        **identity,
+    }
+    return LogitKey(corpus.name, split, member_name(name, whole))
+
+
+def weights_object(kind: Kind, member: str) -> str:
+    """Name of the object that holds a member's weights."""
+    return f"{kind}s/v1/{member}/weights.safetensors"
 
 
 def learn_and_store(
     run: Run,
     key: LogitKey,
-    kind: Literal["teacher", "student"],
+    kind: Kind,
     keep: nn.Module,
     record: dict[str, Any],
     store: LogitStore,
@@ -26,8 +69,8 @@ def learn_and_store(
 ) -> None:
     """Teach the run's module and store what it became, as member `key.member`.
 
-    The logits of all clips are written last: what has logits is done. Until then each epoch leaves
-    a checkpoint, from which the same call goes on.
+    The logits of all clips are written last: what has logits is done. Until then there is a
+    checkpoint, from which the same call goes on. Of several workers all call this and one writes.
 
     Args:
         run: what learns what.
@@ -39,15 +82,22 @@ def learn_and_store(
         on_epoch: called after each epoch with its figures.
     """
     folder = f"{kind}s/v1/{key.member}"
-    checkpoint = Checkpoint(store, f"{folder}/checkpoint.pt")
+    events = _Events(store, folder)
+    checkpoint = Checkpoint(store, f"{folder}/checkpoint.pt", on_save=events.write)
     started = time.monotonic()
-    progress = fit(run, checkpoint, on_epoch)
-    everything = np.arange(len(run.feed.corpus))
-    logits_NK = predict(run.module, run.logits_of, run.feed.batches(everything))
+    leads = workers().leads
+    tracker = mlflow_run(key.corpus, key.member, record) if leads else nullcontext(_say_nothing)
+    with tracker as track:
+        progress = fit(run, checkpoint, _both(track, on_epoch))
+    logits_NK = predict_rows(run, np.arange(len(run.feed.corpus)))
+    if not leads:
+        return
+    events.write(progress)
     weights = safetensors.torch.save({k: v.contiguous() for k, v in keep.state_dict().items()})
-    store.write_object(f"{folder}/weights.safetensors", weights)
+    store.write_object(weights_object(kind, key.member), weights)
     record = record | {
         "kind": kind,
+        "protocol": run.protocol,
         "epochs": progress.epochs_done,
         "best_epoch": progress.best_epoch,
         "training_s": sum(figures["took_s"] for figures in progress.history),
@@ -59,3 +109,53 @@ def learn_and_store(
     store.write_object(f"{folder}/record.json", with_history.encode())
     store.write(key, logits_NK, record)
     checkpoint.discard()
+
+
+def store_views(run: Run, key: LogitKey, n_views: int, store: LogitStore) -> None:
+    """Store the logits of views 1 to n_views - 1 of a member whose view 0 is stored.
+
+    Args:
+        run: with the member's weights in its module.
+        key: of view 0.
+        n_views: how many in all.
+        store: where to.
+    """
+    everything = np.arange(len(run.feed.corpus))
+    record = store.record(key)
+    for view_key in view_keys(key, n_views):
+        if view_key not in store:
+            logits_NK = predict_rows(run, everything, view_key.view)
+            if workers().leads:
+                store.write(view_key, logits_NK, record | {"view": view_key.view})
+
+
+def view_keys(key: LogitKey, n_views: int) -> tuple[LogitKey, ...]:
+    """Where views 0 to n_views - 1 of a member are."""
+    return tuple(replace(key, view=view) for view in range(n_views))
+
+
+class _Events:
+    """Figures for TensorBoard beside the record: whole files, each from where the last one ended."""
+
+    def __init__(self, store: LogitStore, folder: str) -> None:
+        self._store, self._folder = store, folder
+
+    def write(self, progress: Progress) -> None:
+        """Store the epochs that are new; called before each checkpoint, so that both agree."""
+        new = progress.history[progress.epochs_shown :]
+        if new:
+            name = f"events.out.tfevents.{progress.epochs_shown + 1:06d}.tutti"
+            self._store.write_object(f"{self._folder}/{name}", event_file(new))
+            progress.epochs_shown += len(new)
+
+
+def _say_nothing(figures: Figures) -> None:
+    """What the workers do that do not lead."""
+
+
+def _both(first: Callable[[Figures], None], second: OnEpoch) -> OnEpoch:
+    def on_epoch(figures: Figures) -> None:
+        first(figures)
+        second(figures)
+
+    return on_epoch

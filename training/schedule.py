@@ -1,15 +1,55 @@
-"""How the learning rate goes over a run."""
+"""How the learning rate goes over a run: factors of the peak learning rate."""
 
 import math
+from dataclasses import dataclass
 
 
-def warmup_cosine(step: int, warmup_steps: int, total_steps: int) -> float:
-    """Factor of the peak learning rate at a step (from 0): linear from 0, then half a cosine to 0.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WarmupCosine:
+    """Linear from 0, then half a cosine to 0, new at every step.
 
     The schedule of the DCASE 2024 baseline, of ASCDomain's students and of its teachers. When the
     warm-up is longer than the run, the peak is never reached, as published.
     """
-    if step < warmup_steps:
-        return step / warmup_steps
-    share = (step - warmup_steps) / max(1, total_steps - warmup_steps)
-    return max(0.0, 0.5 * (1 + math.cos(math.pi * share)))
+
+    warmup_steps: int = 2000
+
+    def factor(self, step: int, steps_per_epoch: int, total_steps: int) -> float:
+        """Factor at a step, counted from 0; the epochs do not matter to it."""
+        if step < self.warmup_steps:
+            return step / self.warmup_steps
+        share = (step - self.warmup_steps) / max(1, total_steps - self.warmup_steps)
+        return max(0.0, 0.5 * (1 + math.cos(math.pi * share)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RampHoldLinear:
+    """Exponential ramp up, the peak for a while, then a line down; the same for a whole epoch.
+
+    The schedule of CP-JKU's DCASE 2022 and 2023 entries and of SIT; the ramp is that of Laine and
+    Aila 2017, arXiv:1610.02242, section 3: exp(-5 (1 - t)^2).
+    """
+
+    ramp_epochs: int = 3
+    hold_until_epoch: int = 3
+    line_epochs: int = 10
+    last_factor: float = 0.01
+
+    def factor(self, step: int, steps_per_epoch: int, total_steps: int) -> float:
+        """Factor at a step, counted from 0."""
+        epoch = step // steps_per_epoch
+        return self._ramp(epoch) * self._line(epoch)
+
+    def _ramp(self, epoch: int) -> float:
+        if epoch >= self.ramp_epochs:
+            return 1.0
+        # The first epoch counts as half done: at 0 it would learn next to nothing.
+        missing = 1 - max(0.5, epoch) / self.ramp_epochs
+        return math.exp(-5 * missing**2)
+
+    def _line(self, epoch: int) -> float:
+        done = min(max(0.0, (epoch - self.hold_until_epoch) / self.line_epochs), 1.0)
+        return 1 - done * (1 - self.last_factor)
+
+
+Schedule = WarmupCosine | RampHoldLinear

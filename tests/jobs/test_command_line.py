@@ -2,6 +2,9 @@ import shutil
 
 import pytest
 import soundfile
+import torch
+
+from logit_store import LogitStore
 
 JOBS = ("prepare", "teachers", "ensemble", "students", "pipeline")
 
@@ -22,16 +25,41 @@ def test_prepare_tells_what_the_splits_hold(commands, tmp_path):
 def test_a_dry_run_lists_the_runs_and_starts_nothing(commands, tmp_path):
     options = ("--recipes", "demo_mn", "demo_cpr", "--splits", "25", "100", "--dry-run")
     printed = commands.job("teachers", *options, store=tmp_path / "store")
-    assert printed.count("to do") == 4
+    assert printed.count("to do  ") == 4
     assert not (tmp_path / "store").exists()
 
 
 @pytest.mark.parametrize(
     ("job", "options", "message"),
     [
-        ("teachers", ("--recipes", "demo_vgg"), "error: no teacher recipe demo_vgg; there are:"),
+        (
+            "teachers",
+            ("--recipes", "demo_pasts"),
+            "error: no teacher recipe demo_pasts; nearest: demo_p",
+        ),
         ("teachers", ("--splits", "7"), "error: no split [7]; there are: 5, 10, 25, 50, 100"),
         ("teachers", ("--splits", "5"), "no clip in fold fit of split 5"),
+        ("teachers", ("--splits", "25", "--views", "-1"), "error: --views -1: expected 1 or more"),
+        (
+            "teachers",
+            ("--splits", "25", "--length", "crop:2"),
+            "clips of 1 s cannot become 2 s by crop",
+        ),
+        (
+            "teachers",
+            ("--splits", "25", "--length", "cut:2"),
+            "error: --length cut:2: expected native, crop:SECONDS",
+        ),
+        (
+            "teachers",
+            ("--splits", "25", "--recipes", "passt_dir_fms", "--length", "repeat:12"),
+            "1201 frames; passt takes 16 to 1005: see --length",
+        ),
+        (
+            "teachers",
+            ("--splits", "25", "--recipes", "passt_sit"),
+            "passt_sit_first cannot learn corpus cochlscene: corpus cochlscene: say where",
+        ),
         (
             "teachers",
             ("--splits", "25", "--impulse-responses", "/nowhere"),
@@ -47,12 +75,66 @@ def test_a_users_mistake_is_one_message_and_exit_code_1(commands, tmp_path, job,
     assert "Traceback" not in printed
 
 
-@pytest.mark.ray
 def test_weights_that_are_not_there_are_named_with_the_way_out(commands, tmp_path):
     options = ("--recipes", "mn10_as_dir_fms", "--splits", "25")
-    printed = commands.job("teachers", *options, store=tmp_path, code=1)
+    # No network: a proxy that does not exist stands for it.
+    proxy = {"https_proxy": "http://127.0.0.1:9", "no_proxy": ""}
+    command = commands.arguments("teachers", *options, store=tmp_path)
+    printed = commands.run(*command, code=1, **proxy)
     assert "mn10_as_mAP_471.pt" in printed
     assert "--weights none" in printed
+
+
+def test_weights_of_another_family_are_refused_with_their_keys(commands, tmp_path):
+    from teachers import build
+
+    file = tmp_path / "cpr.pt"
+    torch.save(build("cpr_128", n_classes=3, weights="none").state_dict(), file)
+    options = ("--recipes", "mn04_as_dir_fms", "--splits", "25", "--weights", str(file))
+    printed = commands.job("teachers", *options, "--max-steps", "1", store=tmp_path / "s", code=1)
+    assert "cpr.pt" in printed
+    assert "missing features.0.0.weight" in printed
+    assert not LogitStore(tmp_path / "s").keys("tau")
+
+
+@pytest.mark.ray
+def test_more_gpus_than_there_are_is_one_message(commands, tmp_path):
+    options = ("--recipes", "demo_cpr", "--splits", "25", "--gpus-per-teacher", "2")
+    printed = commands.job("teachers", *options, store=tmp_path, code=1)
+    assert "error: --gpus-per-teacher 2: the cluster has 0 GPUs" in printed
+    assert "Traceback" not in printed
+
+
+def test_a_dry_run_estimates_every_run(commands, tmp_path):
+    options = ("--corpus", "demo", "--recipes", "demo_*", "--splits", "all", "--dry-run")
+    printed = commands.run("jobs/teachers.py", *options, "--store", tmp_path)
+    assert printed.count("to do  ") == 20
+    assert "20 runs to do, together" in printed
+
+
+@pytest.mark.ray
+def test_what_is_stored_is_planned_as_done_and_views_are_added(commands, tmp_path):
+    options = ("--recipes", "demo_cpr", "--splits", "25", "--max-steps", "2")
+    commands.job("teachers", *options, store=tmp_path)
+    assert "done" in commands.job("teachers", *options, "--dry-run", store=tmp_path)
+    printed = commands.job("teachers", *options, "--views", "3", store=tmp_path)
+    assert "epoch 1/" not in printed  # nothing was taught again
+    store = LogitStore(tmp_path)
+    keys = store.keys("tau", 25, view=None)
+    assert [key.view for key in keys] == [0, 1, 2]
+    untouched, *changed = store.read(keys)
+    assert all((view != untouched).any() for view in changed)
+
+
+@pytest.mark.ray
+def test_a_teacher_learns_another_corpus_first(commands, tmp_path):
+    options = ("--recipes", "passt_sit", "--splits", "25", "--max-steps", "1", "--weights", "none")
+    first = ("--first-corpus", "tau", "--first-root", commands.corpus, "--first-length", "native")
+    printed = commands.job("teachers", *options, *first, store=tmp_path)
+    assert "[1/1] passt_sit_first split 100 seed 0: done" in printed
+    assert "[2/2] passt_sit split 25 seed 0: done" in printed
+    again = commands.job("teachers", *options, *first, store=tmp_path)
+    assert again.count("1 of 1 runs are in the store already") == 2
 
 
 def test_tau_without_a_root_asks_for_one(commands, tmp_path):

@@ -1,3 +1,5 @@
+import os
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -7,11 +9,12 @@ from tiny import RECIPE, TinyModel, tiny_corpus, tiny_feed
 from torch import nn
 from torch.nn import functional
 
-from logit_store import LogitKey, LogitStore
+from logit_store import LogitKey, LogitStore, StoreFull
 from metrics import log_loss
 from training import Run, fit, learn_and_store, predict
 from training.checkpoint import Checkpoint
-from training.loop import _batches
+from training.loop import batches
+from training.recipe import make_optimizer
 
 KEY = LogitKey("tau", 100, "tiny-0")
 
@@ -47,14 +50,6 @@ def learn(run, store, on_epoch=lambda figures: None):
     return fit(run, Checkpoint(store, "teachers/v1/tiny-0/checkpoint.pt"), on_epoch)
 
 
-def killed_after(epochs):
-    def on_epoch(figures):
-        if figures["epoch"] == epochs:
-            raise Killed
-
-    return on_epoch
-
-
 def test_a_model_learns_tones_and_its_loss_falls(feed, store):
     run = make_run(feed, recipe=replace(RECIPE, max_epochs=12))
     history = learn(run, store).history
@@ -74,19 +69,45 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(feed, tmp_
     assert (weights[0] != weights[2]).any()
 
 
-@pytest.mark.parametrize("epochs", [1, 3, 6])
-def test_a_killed_run_goes_on_and_ends_in_the_same_bits(feed, store, tmp_path, epochs):
+class EveryStep(Checkpoint):
+    """Saves after every step."""
+
+    def is_due(self):
+        return True
+
+
+def test_a_run_interrupted_at_5_random_steps_ends_in_the_same_bits(feed, store, tmp_path):
     whole = make_run(feed)
     expected = learn(whole, LogitStore(tmp_path / "whole"))
-    with pytest.raises(Killed):
-        learn(make_run(feed), store, killed_after(epochs))
-    torch.rand(7)  # another process has another state of the generator
-    resumed = make_run(feed)
-    progress = learn(resumed, store)
+    n_steps = RECIPE.max_epochs * len(list(batches(len(feed.corpus.rows(100, "fit")), 8)))
+    kills = sorted(np.random.default_rng(5).choice(n_steps, 5, replace=False).tolist())
+    steps_done = 0
+
+    def until_killed():
+        run = make_run(feed)
+
+        def objective(batch):
+            nonlocal steps_done
+            if kills and steps_done == kills[0]:
+                kills.pop(0)
+                torch.rand(7)  # another process has another state of the generator
+                raise Killed
+            steps_done += 1
+            return run.objective(batch)
+
+        checkpoint = EveryStep(store, "teachers/v1/tiny-0/checkpoint.pt")
+        return run, fit(replace(run, objective=objective), checkpoint, lambda figures: None)
+
+    for _ in range(5):
+        with pytest.raises(Killed):
+            until_killed()
+    resumed, progress = until_killed()
+    assert steps_done == n_steps  # no step was taken twice
     for key, value in whole.module.state_dict().items():
         torch.testing.assert_close(resumed.module.state_dict()[key], value, rtol=0, atol=0)
-    losses = [figures["loss"] for figures in progress.history]
-    assert losses == [figures["loss"] for figures in expected.history]
+    for name in ("loss", "select_log_loss", "learning_rate"):
+        assert [f[name] for f in progress.history] == [f[name] for f in expected.history]
+    assert (progress.best_epoch, progress.best_loss) == (expected.best_epoch, expected.best_loss)
 
 
 def test_the_weights_of_the_epoch_with_the_lowest_log_loss_on_select_are_kept(feed, store):
@@ -111,7 +132,7 @@ def test_a_run_stops_when_it_has_waited_long_enough(feed, store):
 
 def test_kept_inputs_of_select_change_nothing_but_the_time(feed, tmp_path, monkeypatch):
     kept = learn(make_run(feed), LogitStore(tmp_path / "kept"))
-    monkeypatch.setattr("training.loop.SELECT_CACHE_BYTES", 0)
+    monkeypatch.setattr("training.loop.JUDGE_CACHE_BYTES", 0)
     computed = learn(make_run(feed), LogitStore(tmp_path / "computed"))
     for first, second in zip(kept.history, computed.history, strict=True):
         assert first["select_log_loss"] == second["select_log_loss"]
@@ -148,14 +169,97 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_its_epoch(feed, store):
         learn(broken, store)
 
 
-def test_batches_hold_every_row_once_and_never_a_single_one():
-    rows = np.arange(17)
-    batches = list(_batches(rows, 8))
-    assert [len(batch) for batch in batches] == [8, 9]
-    assert np.concatenate(batches).tolist() == rows.tolist()
-    assert [len(batch) for batch in _batches(rows[:16], 8)] == [8, 8]
-    assert [len(batch) for batch in _batches(rows[:5], 8)] == [5]
-    assert [len(batch) for batch in _batches(rows[:1], 8)] == [1]
+def test_batches_hold_every_clip_once_and_never_a_single_one():
+    def sizes(n_clips):
+        parts = list(batches(n_clips, 8))
+        assert [i for part in parts for i in range(n_clips)[part]] == list(range(n_clips))
+        return [part.stop - part.start for part in parts]
+
+    assert sizes(17) == [8, 9]
+    assert sizes(16) == [8, 8]
+    assert sizes(5) == [5]
+    assert sizes(1) == [1]
+
+
+def test_a_run_ends_after_its_last_step_in_the_middle_of_an_epoch(feed, store):
+    seen = []
+    run = make_run(feed, recipe=replace(RECIPE, max_steps=7))
+
+    def objective(batch):
+        seen.append(len(batch.rows_B))
+        return run.objective(batch)
+
+    progress = learn(replace(run, objective=objective), store)
+    assert len(seen) == 7
+    assert progress.epochs_done == -(-7 // (42 // 8))
+
+
+def test_the_published_protocol_learns_select_and_lets_test_judge(feed, store):
+    seen = []
+    run = make_run(feed, recipe=replace(RECIPE, max_epochs=2))
+
+    def objective(batch):
+        seen.append(batch.rows_B)
+        return run.objective(batch)
+
+    progress = learn(replace(run, objective=objective, protocol="published"), store)
+    taught = set(feed.corpus.rows(100, "fit", "select").tolist())
+    assert set(np.concatenate(seen).tolist()) == taught
+    rows = feed.corpus.rows(100, "test")
+    logits_NK = predict(run.module, run.logits_of, feed.batches(rows))
+    assert log_loss(logits_NK, feed.corpus.labels()[rows]) == pytest.approx(
+        progress.best_loss, rel=1e-6
+    )
+    assert "select_log_loss" not in progress.history[0]
+
+
+def test_the_head_learns_at_its_own_rate(feed, store):
+    recipe = replace(
+        RECIPE, max_epochs=1, peak_learning_rate=0.0, head_learning_rate=1e-2, weight_decay=0.0
+    )
+    run = replace(make_run(feed, recipe=recipe), head=("linear",))
+    before = {key: value.clone() for key, value in run.module.named_parameters()}
+    learn(run, store)
+    for key, value in run.module.named_parameters():
+        assert torch.equal(value, before[key]) == (not key.startswith("linear."))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 256 KB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_fills_up_leaves_the_last_good_checkpoint(feed, small_disk):
+    store = LogitStore(small_disk / "store")
+    name = "teachers/v1/tiny-0/checkpoint.pt"
+
+    def fill(figures):
+        if figures["epoch"] == 2:
+            status = os.statvfs(small_disk)
+            (small_disk / "other").write_bytes(bytes((status.f_bfree - 2) * status.f_bsize))
+
+    with pytest.raises(StoreFull, match=r"checkpoint\.pt: no space left .* --store"):
+        fit(make_run(feed), EveryStep(store, name), fill)
+    assert [path.name for path in (small_disk / "store").rglob("*") if path.is_file()] == [
+        "checkpoint.pt"
+    ]
+    (small_disk / "other").unlink()
+    whole = make_run(feed)
+    learn(whole, LogitStore(small_disk / "whole"))
+    resumed = make_run(feed)
+    assert Checkpoint(store, name).resume(
+        resumed.module, make_optimizer(RECIPE, resumed.module, ())
+    ).epochs_done in (1, 2)
+    resumed = make_run(feed)
+    learn(resumed, store)
+    assert torch.equal(resumed.module.linear.weight, whole.module.linear.weight)
 
 
 def test_a_stored_run_leaves_logits_weights_and_record_and_no_checkpoint(feed, store):

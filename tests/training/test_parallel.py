@@ -1,0 +1,111 @@
+"""Two processes that teach one model together, over gloo."""
+
+import socket
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from tiny import RECIPE, TinyModel, tiny_corpus, tiny_feed
+from torch import nn
+from torch.nn import functional
+
+from logit_store import LogitStore
+from training import Run, fit
+from training.checkpoint import Checkpoint
+from training.parallel import SharedBatchNorm, Workers
+
+# No dropout: each worker of several drops its own.
+TOGETHER = replace(RECIPE, max_epochs=3, batch_size=10)
+
+
+@pytest.fixture(scope="module")
+def corpus_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    tiny_feed(tiny_corpus(folder), folder / "cache")
+    return folder
+
+
+class Unused(nn.Module):
+    """A model with a part that never gets a gradient, as PaSST has."""
+
+    def __init__(self):
+        super().__init__()
+        self.tiny, self.unused = TinyModel(3), nn.Linear(2, 2)
+        self.tiny.dropout.p = 0.0
+
+    def forward(self, inputs_BCFT):
+        return self.tiny(inputs_BCFT)
+
+
+def teach(corpus_folder, store):
+    """A run's weights and losses, by however many workers there are."""
+    from audio.corpora import tau
+
+    feed = tiny_feed(tau.read(corpus_folder / "tau"), corpus_folder / "cache")
+    torch.manual_seed(0)
+    model = Unused()
+
+    def objective(batch):
+        return functional.cross_entropy(model(batch.inputs_BCFT), batch.labels_B)
+
+    run = Run(model, objective, model, feed, 100, TOGETHER, 0)
+    progress = fit(run, Checkpoint(store, "teachers/v1/t/checkpoint.pt"), lambda figures: None)
+    return progress.history, model.state_dict()
+
+
+def as_worker(rank, size, port, corpus_folder, out):
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=size
+    )
+    history, weights = teach(corpus_folder, LogitStore(out / "store"))
+    torch.save((history, weights), out / f"{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def test_two_workers_teach_as_one_would(corpus_folder, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    mp.spawn(as_worker, (2, port, corpus_folder, tmp_path), nprocs=2)
+    results = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    alone_history, alone = teach(corpus_folder, LogitStore(tmp_path / "alone"))
+    for history, weights in results:
+        for name in ("loss", "select_log_loss", "select_accuracy"):
+            # Sums in another order: float32 rounding, grown over 15 steps.
+            expected = pytest.approx([f[name] for f in alone_history], rel=1e-4)
+            assert [f[name] for f in history] == expected
+        for key, value in alone.items():
+            torch.testing.assert_close(weights[key], value, rtol=1e-3, atol=1e-5)
+    for key in alone:
+        assert torch.equal(results[0][1][key], results[1][1][key])
+
+
+def test_shares_are_everything_once_and_weigh_as_much_as_they_hold():
+    for n in (1, 7, 10, 256):
+        parts = [Workers(rank, 3).share(n) for rank in range(3)]
+        assert [i for part in parts for i in range(n)[part]] == list(range(n))
+        sizes = [part.stop - part.start for part in parts]
+        assert max(sizes) - min(sizes) <= 1
+        weights = [Workers(rank, 3).weight(n) for rank in range(3)]
+        assert weights == pytest.approx([3 * size / n for size in sizes])
+
+
+def test_one_worker_alone_gathers_and_averages_nothing():
+    own = torch.arange(3.0)
+    alone = Workers(0, 1)
+    assert alone.gather(own, 3) is own
+    assert alone.mean(own) is own
+    assert alone.leads
+
+
+def test_a_shared_norm_goes_on_with_the_statistics_of_the_one_that_it_stands_for():
+    norm = nn.BatchNorm2d(4, eps=1e-3, momentum=0.01)
+    norm(torch.randn(8, 4, 3, 3))
+    shared = SharedBatchNorm.of(norm).eval()
+    x = torch.randn(2, 4, 5, 5)
+    assert torch.equal(shared(x), norm.eval()(x))
+    assert shared.state_dict().keys() == norm.state_dict().keys()

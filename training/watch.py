@@ -1,0 +1,231 @@
+"""A run's figures where others look at them: TensorBoard's event files, MLflow's tracking."""
+
+import io
+import logging
+import os
+import time
+import warnings
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+# Protobuf makes its classes when it is imported: no type checker sees them.
+from tensorboard.compat.proto.event_pb2 import Event  # pyrefly: ignore[missing-module-attribute]
+from tensorboard.compat.proto.summary_pb2 import (
+    Summary,  # pyrefly: ignore[missing-module-attribute]
+)
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+logger = logging.getLogger(__name__)
+
+NO_CURVES = ("epoch", "ended")
+"""Figures that say when an epoch was, and not how it went."""
+RETRY_AFTER_S = 300.0
+"""A tracking server that did not answer is left alone for so long."""
+MAX_PARAMETER_LENGTH = 500
+_PARAMETERS_PER_REQUEST = 100
+_METRICS_PER_REQUEST = 1000
+
+
+class TrackingError(OSError):
+    """MLflow is asked for, but cannot take figures; the message says what to do."""
+
+
+def event_file(history: Sequence[Mapping[str, float]]) -> bytes:
+    """A TensorBoard event file: a scalar per figure, at the step that its epoch is.
+
+    Equal figures are equal bytes. TensorBoard joins the files of a folder in the order of their
+    names, so a run may leave one for every few epochs, and go on with the next after it was killed.
+
+    Args:
+        history: figures of some epochs, in their order, one at least; "epoch" counts from 1, and
+            "ended", if there is one, is when the epoch was over, in unix seconds.
+    """
+    file = io.BytesIO()
+    records = RecordWriter(file)
+    started_s = history[0].get("ended", 0.0)
+    records.write(Event(wall_time=started_s, file_version="brain.Event:2").SerializeToString())
+    for figures in history:
+        values = [Summary.Value(tag=n, simple_value=v) for n, v in _curves(figures).items()]
+        event = Event(
+            wall_time=figures.get("ended", 0.0),
+            step=int(figures["epoch"]),
+            summary=Summary(value=values),
+        )
+        records.write(event.SerializeToString())
+    return file.getvalue()
+
+
+@contextmanager
+def mlflow_run(
+    experiment: str, name: str, parameters: Mapping[str, object]
+) -> Generator[Callable[[dict[str, float]], None]]:
+    """What gives an epoch's figures to MLflow, where MLFLOW_TRACKING_URI says where that is.
+
+    The run ends as FINISHED, or as FAILED where the block raises. One that has the name already is
+    gone on with, since it was interrupted. Where the variable is not set, nothing is done.
+
+    A server that stops answering does not stop the training: that is said once, and the figures
+    wait until it answers again.
+
+    Args:
+        experiment: groups runs; made if there is none of that name.
+        name: of the run, without quotation marks.
+        parameters: what it learns with; dataclasses and mappings become `outer.inner`.
+
+    Raises:
+        TrackingError: no MLflow is installed, or there is none at that address.
+    """
+    address = os.environ.get("MLFLOW_TRACKING_URI")
+    if not address:
+        yield lambda figures: None
+        return
+    run = _open_run(address, experiment, name, parameters)
+    try:
+        yield run.note
+    except BaseException:
+        run.end("FAILED")
+        raise
+    run.end("FINISHED")
+
+
+def _curves(figures: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in figures.items() if name not in NO_CURVES}
+
+
+class _TrackedRun:
+    """One run of an MLflow client; figures that could not be sent wait for the next time."""
+
+    def __init__(self, client: Any, run_id: str, address: str) -> None:
+        self._client, self._run_id, self._address = client, run_id, address
+        self._waiting: list[tuple[str, float, int, int]] = []
+        self._failed_at: float | None = None
+        self._has_warned = False
+
+    def note(self, figures: dict[str, float]) -> None:
+        """Send an epoch's figures, and those that wait."""
+        at_ms = round(1000 * figures.get("ended", time.time()))
+        step = int(figures["epoch"])
+        self._waiting += [(name, value, at_ms, step) for name, value in _curves(figures).items()]
+        if self._failed_at is None or time.monotonic() - self._failed_at > RETRY_AFTER_S:
+            self._try(self._send)
+
+    def end(self, status: str) -> None:
+        """Send what waits, and say how the run ended."""
+        self._try(self._send)
+        if self._failed_at is None:
+            self._try(lambda: self._client.set_terminated(self._run_id, status))
+        if self._failed_at is not None:
+            logger.warning(
+                "MLflow at %s does not know that run %s is %s; figures that it did not get: %d",
+                self._address,
+                self._run_id,
+                status,
+                len(self._waiting),
+            )
+
+    def _send(self) -> None:
+        from mlflow.entities import Metric
+
+        while self._waiting:
+            batch = self._waiting[:_METRICS_PER_REQUEST]
+            self._client.log_batch(self._run_id, metrics=[Metric(*each) for each in batch])
+            del self._waiting[: len(batch)]
+
+    def _try(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001 - no figure is worth the training
+            self._failed_at = time.monotonic()
+            if not self._has_warned:
+                self._has_warned = True
+                logger.warning(
+                    "MLflow at %s takes no figures of run %s for now, training goes on: %s",
+                    self._address,
+                    self._run_id,
+                    error,
+                )
+        else:
+            self._failed_at = None
+
+
+def _open_run(
+    address: str, experiment: str, name: str, parameters: Mapping[str, object]
+) -> _TrackedRun:
+    if "'" in name or '"' in name:
+        raise ValueError(f"run {name!r}: a name that is searched for may hold no quotation mark")
+    # Its own patience is 8 requests of two minutes each: too long before an epoch. What it sends
+    # about its use to its makers is not ours to give.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    with warnings.catch_warnings():
+        # Of its own libraries' next versions: nothing that whoever trains can do about.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            from mlflow import MlflowClient
+        except ImportError as error:
+            raise TrackingError(
+                f"MLFLOW_TRACKING_URI is {address}, but there is no MLflow here ({error}): "
+                "pip install mlflow-skinny, or unset the variable"
+            ) from error
+        try:
+            client = MlflowClient(address)
+            run_id = _run_of_name(client, _experiment_id(client, experiment), name)
+            _write_parameters(client, run_id, _flat(parameters))
+        except Exception as error:
+            raise TrackingError(
+                f"no figures can be given to MLflow at {address} (MLFLOW_TRACKING_URI): {error}; "
+                "start it, mend the address or unset the variable"
+            ) from error
+    return _TrackedRun(client, run_id, address)
+
+
+def _experiment_id(client: Any, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return found.experiment_id
+    try:
+        return client.create_experiment(name)
+    except MlflowException:
+        # Many tasks begin at once: another one may have made it just now.
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return found.experiment_id
+
+
+def _run_of_name(client: Any, experiment_id: str, name: str) -> str:
+    found = client.search_runs(
+        [experiment_id], f"attributes.run_name = '{name}'", order_by=["attributes.start_time"]
+    )
+    if not found:
+        return client.create_run(experiment_id, run_name=name).info.run_id
+    run_id = found[0].info.run_id
+    client.update_run(run_id, status="RUNNING")
+    return run_id
+
+
+def _write_parameters(client: Any, run_id: str, parameters: Mapping[str, str]) -> None:
+    from mlflow.entities import Param
+
+    # What is there stays: MLflow refuses another value, as a later commit would be.
+    there = client.get_run(run_id).data.params
+    new = [Param(key, value) for key, value in parameters.items() if key not in there]
+    for first in range(0, len(new), _PARAMETERS_PER_REQUEST):
+        client.log_batch(run_id, params=new[first : first + _PARAMETERS_PER_REQUEST])
+
+
+def _flat(parameters: Mapping[str, object], outer: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in parameters.items():
+        inner = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+        if isinstance(inner, Mapping):
+            flat |= _flat(inner, f"{outer}{key}.")
+        else:
+            flat[f"{outer}{key}"] = str(inner)[:MAX_PARAMETER_LENGTH]
+    return flat
