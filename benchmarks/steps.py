@@ -14,35 +14,35 @@ from audio.corpora import demo
 from audio.feed import Feed
 from teachers.catalogue import build
 from teachers.recipes import TeacherRecipe
+from training.recipe import make_optimizer
+from training.step import descend
 
 Inputs = Callable[[], tuple[Tensor, Tensor]]
 """Makes the inputs [B, C, F, T] and labels [B] of a step."""
 
 
 class Step:
-    """Forward, cross-entropy, backward, AdamW: the same function whatever the inputs are."""
+    """A recipe's optimiser step: the same function whatever the inputs are."""
 
     def __init__(self, recipe: TeacherRecipe, feed: Feed, n_clips: int) -> None:
         self.feed, self.n_clips = feed, n_clips
         n_classes = len(feed.corpus.scenes)
         model = build(recipe.model, n_classes=n_classes, weights="none", **recipe.arguments)
         self.model = model.to(feed.device).train()
-        rate = recipe.training.peak_learning_rate
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=rate, weight_decay=1e-3)
+        self.optimizer = make_optimizer(recipe.training, self.model, ())
         self._labels_N = torch.from_numpy(feed.corpus.labels()).to(feed.device)
         self._randomness = np.random.default_rng(0)
         self._random_inputs = torch.randn(n_clips, *feed.input_shape[1:], device=feed.device)
         self._view = 0
 
     def take(self, inputs: Inputs) -> None:
-        """One optimiser step, in bfloat16 on a GPU."""
+        """One optimiser step."""
         inputs_BCFT, labels_B = inputs()
-        kind = self.feed.device.type
-        with torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"):
-            loss = functional.cross_entropy(self.model(inputs_BCFT)[0], labels_B)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
+        descend(
+            lambda: functional.cross_entropy(self.model(inputs_BCFT)[0], labels_B),
+            self.optimizer,
+            self.feed.device,
+        )
 
     def random(self) -> tuple[Tensor, Tensor]:
         """What costs nothing."""

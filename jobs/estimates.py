@@ -110,13 +110,13 @@ def memory_needs(tasks: Sequence[Task], corpus_of: CorpusOf, needs: Needs) -> di
 
     A run that needs more than any node has gets a node's memory for itself.
     """
-    kinds = {task.name: Kind.of(task, corpus_of(task)) for task in tasks}
-    distinct = {kind.name: kind for kind in kinds.values()}
+    kind_of = {task.name: Kind.of(task, corpus_of(task)) for task in tasks}
+    kinds = {kind.name: kind for kind in kind_of.values()}
     most = memory_of_a_node()
-    bytes_of = {name: training_bytes(**kind.arguments) for name, kind in distinct.items()}
+    bytes_of = {name: training_bytes(**kind.arguments) for name, kind in kinds.items()}
     return {
         name: replace(needs, memory_bytes=min(bytes_of[kind.name], most))
-        for name, kind in kinds.items()
+        for name, kind in kind_of.items()
     }
 
 

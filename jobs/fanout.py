@@ -59,12 +59,12 @@ class FanOut:
     Iterate to get the outcomes in the order in which they end; `add` more at any time before.
     """
 
-    def __init__(self, needs: Needs) -> None:
+    def __init__(self, needs: Needs, in_flight: int = IN_FLIGHT) -> None:
         self._waiting: deque[Task] = deque()
         self._running: dict[ray.ObjectRef, Task] = {}
         # One remote function for all: Ray keeps the order only among calls of the same.
         self._remote = ray.remote(max_retries=RETRIES)(_run)
-        self._needs = needs
+        self._needs, self._in_flight = needs, in_flight
 
     def add(self, tasks: Iterable[Task]) -> None:
         """Queue more tasks."""
@@ -72,7 +72,7 @@ class FanOut:
 
     def __iter__(self) -> Iterator[Outcome]:
         while self._waiting or self._running:
-            while self._waiting and len(self._running) < IN_FLIGHT:
+            while self._waiting and len(self._running) < self._in_flight:
                 self._submit(self._waiting.popleft())
             ready, _ = ray.wait(list(self._running), num_returns=1)
             for reference in ready:

@@ -15,7 +15,7 @@ from jobs.command import (
     everywhere,
     progress_bar,
 )
-from jobs.fanout import FanOut, Needs, Outcome, Task
+from jobs.fanout import IN_FLIGHT, FanOut, Needs, Outcome, Task
 from jobs.tables import table
 from logit_store import Figures, LogitKey, LogitStore
 
@@ -92,16 +92,18 @@ def carry_out(
     store: LogitStore,
     needs: Needs,
     then: Callable[[Outcome], Sequence[Task]] = lambda outcome: (),
+    in_flight: int = IN_FLIGHT,
 ) -> bool:
     """Run what is not in the store; one line per finished run. Whether all went well.
 
     Args:
         tasks: what to do, the most urgent first.
         store: what has its logits there is done.
-        needs: of each task.
+        needs: of each task that does not say its own.
         then: called with each task that is done; tasks that can be done from now on.
+        in_flight: so many are submitted at once.
     """
-    work = FanOut(needs)
+    work = FanOut(needs, in_flight)
     failed: list[Outcome] = []
     with progress_bar() as bar:
         shown = bar.add_task("runs", total=0)

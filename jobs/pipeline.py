@@ -16,6 +16,7 @@ from jobs.command import UserError, console, prepare, run
 from jobs.fanout import Outcome, Task
 from jobs.learning import LearningOptions, carry_out, chosen, select_figures, show_plan
 from jobs.tables import table
+from jobs.teacher_runs import TeachersOptions, plan
 from jobs.units import ensemble_logits
 from logit_store import LogitKey, LogitStore
 from report import System, compare, summary
@@ -43,7 +44,7 @@ class PipelineOptions(LearningOptions):
 class Stages:
     """The options of each job that the pipeline is made of."""
 
-    teachers: teachers_job.TeachersOptions
+    teachers: TeachersOptions
     ensemble: ensemble_job.EnsembleOptions
     students: students_job.StudentsOptions
 
@@ -55,7 +56,7 @@ class Stages:
         student_splits = splits[-1:] if options.demo else splits
         student = options.student or ("demo_isotropic" if options.demo else "isotropic")
         return cls(
-            teachers_job.TeachersOptions(
+            TeachersOptions(
                 **shared | {"splits": splits},
                 recipes=options.recipes or (DEMO if options.demo else ("all",)),
             ),
@@ -84,8 +85,10 @@ def main(options: PipelineOptions) -> int:
         corpus, store, {STUDENT_RECIPES[n].front_end.sample_rate for n in stages.students.recipes}
     )
     with cluster():
+        needs = options.needs()
+        work.planned = teachers_job.measured(work.planned, needs)
         first = [*work.planned.ready(), *work.baselines]
-        if not carry_out(first, store, options.needs(), then=work.follow):
+        if not carry_out(first, store, needs, then=work.follow):
             raise UserError("some runs failed: mend them and start again; the rest is kept")
     for split, name in sorted(work.ensembles.items()):
         ensemble_job.show(store, corpus.name, split, name)
@@ -99,7 +102,7 @@ class _Work:
 
     def __init__(self, stages: Stages, corpus: Corpus, store: LogitStore) -> None:
         self.stages, self.corpus, self.store = stages, corpus, store
-        self.planned = teachers_job.plan(stages.teachers, corpus, store)
+        self.planned = plan(stages.teachers, corpus, store)
         self.teachers = self.planned.tasks
         self.student_splits = chosen(stages.students.splits)
         alone: dict[int, str | None] = dict.fromkeys(self.student_splits)

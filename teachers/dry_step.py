@@ -21,6 +21,7 @@ from teachers.catalogue import build
 from teachers.recipes import TeacherRecipe
 from training import TrainingRecipe
 from training.recipe import make_optimizer
+from training.step import descend
 
 TIMED_STEPS = 2
 SMALL_BATCH = 8
@@ -117,11 +118,11 @@ def _step(
 
     def step() -> None:
         inputs_BCFT = feed.training_batch(np.arange(n_clips), 1, randomness)
-        with torch.autocast(feed.device.type, torch.bfloat16, enabled=feed.device.type == "cuda"):
-            loss = functional.cross_entropy(model(inputs_BCFT)[0], labels_B)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        descend(
+            lambda: functional.cross_entropy(model(inputs_BCFT)[0], labels_B),
+            optimizer,
+            feed.device,
+        )
 
     return step
 

@@ -23,6 +23,7 @@ from training.recipe import (
     learning_folds,
     make_optimizer,
 )
+from training.step import descend
 
 JUDGE_CACHE_BYTES = 512 * 1024**2
 """Inputs of the judging clips up to this size are computed once, not once per epoch."""
@@ -234,14 +235,9 @@ class _Learner:
         )
         labels_B = self.labels_N[feed.to_device(rows_B[share])]
         batch = Batch(inputs_BCFT, labels_B, rows_B[share], step / self.total_steps)
-        # Float32 weights, bfloat16 products: it needs no loss scaling.
-        kind = feed.device.type
-        with torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"):
-            loss = self.objective(batch) * self.team.weight(n_clips)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        return self.team.mean(loss.detach())
+        weight = self.team.weight(n_clips)
+        loss = descend(lambda: self.objective(batch) * weight, self.optimizer, feed.device)
+        return self.team.mean(loss)
 
 
 def batches(n_clips: int, batch_size: int) -> Iterator[slice]:

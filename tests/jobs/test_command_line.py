@@ -127,6 +127,18 @@ def test_what_is_stored_is_planned_as_done_and_views_are_added(commands, tmp_pat
 
 
 @pytest.mark.ray
+def test_teachers_of_the_published_protocol_are_never_selected_with_honest_ones(commands, tmp_path):
+    options = ("--recipes", "demo_cpr", "--splits", "25", "--max-steps", "2")
+    published = ("--protocol", "published")
+    printed = commands.job("teachers", *options, *published, store=tmp_path)
+    assert "published protocol: the test clips judge" in printed
+    printed = commands.job("ensemble", store=tmp_path, code=1)
+    assert "has no teachers of corpus tau (honest protocol)" in printed
+    printed = commands.job("ensemble", *published, store=tmp_path)
+    assert "log loss on test" in printed
+
+
+@pytest.mark.ray
 def test_a_teacher_learns_another_corpus_first(commands, tmp_path):
     options = ("--recipes", "passt_sit", "--splits", "25", "--max-steps", "1", "--weights", "none")
     first = ("--first-corpus", "tau", "--first-root", commands.corpus, "--first-length", "native")

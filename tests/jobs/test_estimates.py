@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,10 +7,10 @@ import torch
 from audio.corpora import demo
 from jobs.estimates import Kind, run_seconds
 from jobs.tables import duration
-from jobs.teachers import TeachersOptions, plan
+from jobs.teacher_runs import TeachersOptions, plan
 from logit_store import LogitStore
-from teachers import RECIPES
-from teachers.dry_step import DryStep, dry_step
+from teachers import RECIPES, build
+from teachers.dry_step import DryStep, dry_step, training_bytes
 
 
 def planned(tmp_path: Path, **options):
@@ -22,6 +23,23 @@ def test_a_dry_step_measures_training_and_prediction():
     assert measured.train_clip_s > 0
     assert measured.predict_clip_s > 0
     assert measured.gpu_share is None
+
+
+def test_the_memory_of_a_run_grows_with_its_batch_and_holds_its_optimiser():
+    recipe = RECIPES["demo_cpr"]
+
+    def needed(batch_size):
+        training = replace(recipe.training, batch_size=batch_size)
+        return training_bytes(replace(recipe, training=training), 8, 1.0)
+
+    few, more, most = needed(16), needed(1016), needed(2016)
+    # The process's own peak may grow in between: some megabytes of some hundreds.
+    assert most - more == pytest.approx(more - few, rel=0.1)
+    model = build("cpr_128", n_classes=8, weights="none")
+    shape = recipe.front_end.shape(32_000)
+    first_layer = model.in_c[0](torch.zeros(1, *shape))
+    # What a convolution and its normalisation leave for the backward pass, at the very least.
+    assert more - few > 1000 * first_layer.numel() * 4
 
 
 def test_a_run_takes_as_long_as_its_clips(tmp_path):

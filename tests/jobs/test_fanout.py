@@ -1,12 +1,14 @@
+import itertools
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from jobs.cluster import cluster, reserved_device
+from jobs.cluster import cluster, memory_of_a_node, reserved_device
 from jobs.fanout import FanOut, Needs, Task
 
 pytestmark = pytest.mark.ray
@@ -85,6 +87,28 @@ def test_torch_uses_the_cores_that_the_task_reserved():
     if (os.cpu_count() or 1) >= 2:
         (outcome,) = fan_out([Task("threads", threads, {})], Needs(cpus=2))
         assert outcome.result == 2
+
+
+def spell():
+    started = time.monotonic()
+    time.sleep(0.3)
+    return started, time.monotonic()
+
+
+def test_tasks_that_need_most_of_the_memory_run_one_after_the_other():
+    needs = Needs(cpus=0.5, memory_bytes=int(0.6 * memory_of_a_node()))
+    tasks = [Task(str(i), spell, {}, needs=needs) for i in range(3)]
+    spells = sorted(outcome.result for outcome in fan_out(tasks, Needs()))
+    for (_, ended), (started, _) in itertools.pairwise(spells):
+        assert started >= ended
+
+
+def test_no_more_tasks_are_submitted_at_once_than_asked():
+    work = FanOut(Needs(cpus=0.5), in_flight=1)
+    work.add([Task(str(i), spell, {}) for i in range(3)])
+    spells = sorted(outcome.result for outcome in work)
+    for (_, ended), (started, _) in itertools.pairwise(spells):
+        assert started >= ended
 
 
 def test_a_task_without_a_reserved_gpu_computes_on_the_cpu():

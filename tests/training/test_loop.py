@@ -5,13 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import RECIPE, TinyModel, tiny_corpus, tiny_feed
 from torch import nn
 from torch.nn import functional
 
 from logit_store import LogitKey, LogitStore, StoreFull
 from metrics import log_loss
-from training import Run, fit, learn_and_store, predict
+from training import Run, fit, learn_and_store, predict, store_views, view_keys
 from training.checkpoint import Checkpoint
 from training.loop import batches
 from training.recipe import make_optimizer
@@ -274,3 +275,39 @@ def test_a_stored_run_leaves_logits_weights_and_record_and_no_checkpoint(feed, s
     assert record["versions"]["torch"].startswith("2.")
     assert store.has_object("teachers/v1/tiny-0/weights.safetensors")
     assert not store.has_object("teachers/v1/tiny-0/checkpoint.pt")
+    assert record["protocol"] == "honest"
+
+
+def shown_epochs(store):
+    """Epochs in the TensorBoard files of a run, one file after the other."""
+    folder = store.object_path("teachers/v1/tiny-0/record.json").parent
+    accumulator = EventAccumulator(str(folder)).Reload()
+    return [event.step for event in accumulator.Scalars("select_log_loss")]
+
+
+def test_a_killed_runs_tensorboard_files_go_on_where_they_ended(feed, store):
+    run = make_run(feed)
+
+    def killed_in_epoch_4(figures):
+        if figures["epoch"] == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        learn_and_store(run, KEY, "teacher", run.module, {}, store, killed_in_epoch_4)
+    again = make_run(feed)
+    learn_and_store(again, KEY, "teacher", again.module, {}, store, lambda figures: None)
+    assert shown_epochs(store) == [1, 2, 3, 4, 5, 6]
+
+
+def test_views_are_stored_beside_the_untouched_clips(feed, store):
+    run = make_run(feed)
+    learn_and_store(run, KEY, "teacher", run.module, {"seed": 0}, store, lambda figures: None)
+    store_views(run, KEY, 3, store)
+    keys = view_keys(KEY, 3)
+    assert store.keys("tau", view=None) == list(keys)
+    everything = np.arange(len(feed.corpus))
+    for key, logits_NK in zip(keys, store.read(keys), strict=True):
+        expected_NK = predict(run.module, run.logits_of, feed.batches(everything, key.view))
+        # The store keeps float16: 11 bits.
+        np.testing.assert_allclose(logits_NK, expected_NK, rtol=2**-11, atol=1e-6)
+    assert store.record(keys[2])["view"] == 2
