@@ -9,7 +9,8 @@ from jobs.estimates import gpu_needs, memory_needs, show_estimates
 from jobs.fanout import IN_FLIGHT, Needs
 from jobs.learning import carry_out, show_members
 from jobs.teacher_runs import Plan, TeachersOptions, plan
-from teachers import fetch_weights
+from logit_store import LogitStore
+from teachers import TeacherRecipe, build, fetch_weights
 
 
 def main(options: TeachersOptions) -> int:
@@ -40,7 +41,12 @@ def main(options: TeachersOptions) -> int:
 
 
 def prepare_all(planned: Plan) -> None:
-    """Decode what the runs learn from, and fetch what they start from, before any of them."""
+    """Decode what the runs learn from, and fetch and try what they start from, before any of them.
+
+    Raises:
+        BrokenAudio: some clips cannot be read.
+        WeightsError: some weights are not to be had, or are not their model's.
+    """
     for corpus in filter(None, (planned.corpus, planned.first_corpus)):
         rates = {
             task.arguments["run"].recipe.front_end.sample_rate
@@ -48,19 +54,32 @@ def prepare_all(planned: Plan) -> None:
             if planned.corpus_of(task) is corpus
         }
         prepare(corpus, planned.store, rates)
-    runs = [task.arguments["run"] for task in planned.everything()]
-    starts = {(r.recipe.model, r.recipe.weights) for r in runs if r.start is None}
-    for model, weights in sorted(starts):
-        with progress_bar() as bar:
-            shown = bar.add_task(f"weights of {model}", total=None)
-            fetch_weights(
-                model,
-                weights,
-                planned.store,
-                lambda done, total, bar=bar, shown=shown: bar.update(
-                    shown, completed=done, total=total
-                ),
-            )
+    runs = [task.arguments["run"] for task in planned.to_do()]
+    starting = {
+        (run.recipe.model, run.recipe.weights): run.recipe
+        for run in runs
+        if run.start is None and run.recipe.weights != "none"
+    }
+    for recipe in starting.values():
+        _try_weights(recipe, len(planned.corpus.scenes), planned.store)
+
+
+def _try_weights(recipe: TeacherRecipe, n_classes: int, store: LogitStore) -> None:
+    """Fetch what a recipe starts from, with a bar, and load it once."""
+    with progress_bar() as bar:
+        shown = bar.add_task(f"weights of {recipe.model}", total=None)
+
+        def show(done: int, total: int | None) -> None:
+            bar.update(shown, completed=done, total=total)
+
+        fetch_weights(recipe.model, recipe.weights, store, show)
+    build(
+        recipe.model,
+        n_classes=n_classes,
+        weights=recipe.weights,
+        store=store,
+        **recipe.arguments,
+    )
 
 
 def in_flight(options: TeachersOptions) -> int:

@@ -138,17 +138,6 @@ def test_teachers_of_the_published_protocol_are_never_selected_with_honest_ones(
     assert "log loss on test" in printed
 
 
-@pytest.mark.ray
-def test_a_teacher_learns_another_corpus_first(commands, tmp_path):
-    options = ("--recipes", "passt_sit", "--splits", "25", "--max-steps", "1", "--weights", "none")
-    first = ("--first-corpus", "tau", "--first-root", commands.corpus, "--first-length", "native")
-    printed = commands.job("teachers", *options, *first, store=tmp_path)
-    assert "[1/1] passt_sit_first split 100 seed 0: done" in printed
-    assert "[2/2] passt_sit split 25 seed 0: done" in printed
-    again = commands.job("teachers", *options, *first, store=tmp_path)
-    assert again.count("1 of 1 runs are in the store already") == 2
-
-
 def test_tau_without_a_root_asks_for_one(commands, tmp_path):
     printed = commands.run("jobs/prepare.py", "--corpus", "tau", "--store", tmp_path, code=1)
     assert "--root FOLDER" in printed

@@ -37,7 +37,7 @@ def test_the_memory_of_a_run_grows_with_its_batch_and_holds_its_optimiser():
     assert most - more == pytest.approx(more - few, rel=0.1)
     model = build("cpr_128", n_classes=8, weights="none")
     shape = recipe.front_end.shape(32_000)
-    first_layer = model.in_c[0](torch.zeros(1, *shape))
+    first_layer = model.get_submodule("in_c.0")(torch.zeros(1, *shape))
     # What a convolution and its normalisation leave for the backward pass, at the very least.
     assert more - few > 1000 * first_layer.numel() * 4
 

@@ -1,0 +1,102 @@
+from dataclasses import replace
+
+import pytest
+import safetensors.torch
+import torch
+from corpus_files import write_corpus
+
+from audio.corpora import tau
+from logit_store import LogitStore
+from teachers import RECIPES, TeacherRun, finetune
+from teachers.finetune import teacher_key
+from training import WarmupCosine, weights_object
+
+CPU = torch.device("cpu")
+SMALL = {"embed_dim": 24, "depth": 1, "heads": 2}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUTTI_CACHE", str(folder / "cache"))
+        yield tau.read(write_corpus(folder / "tau"))
+
+
+@pytest.fixture
+def store(tmp_path, corpus):
+    store = LogitStore(tmp_path)
+    store.write_clips("tau", corpus.clips_table())
+    return store
+
+
+def small(name, **training):
+    """A recipe with a PaSST of one block, that takes one step."""
+    recipe = RECIPES[name]
+    changes = {"max_steps": 1, "max_epochs": 1, "batch_size": 8, **training}
+    first = recipe.first_stage
+    return replace(
+        recipe,
+        weights="none",
+        arguments=SMALL,
+        front_end=RECIPES["passt_dir_fms"].front_end,
+        training=replace(recipe.training, **changes),
+        first_stage=first and replace(first, weights="none", arguments=SMALL),
+    )
+
+
+def taught(store, run, corpus, **options):
+    key = finetune(run, corpus, store, responses=None, device=CPU, **options)
+    return key, safetensors.torch.load(store.read_object(weights_object("teacher", key.member)))
+
+
+def test_a_second_stage_starts_from_the_first_ones_weights_with_fresh_heads(store, corpus):
+    first = TeacherRun(recipe=small("passt_standard"), split=100)
+    first_key, before = taught(store, first, corpus)
+    # Without a step: what is stored is what it started from.
+    still = small("passt_sit", peak_learning_rate=0.0, head_learning_rate=0.0)
+    # Another seed: from the same one fresh heads would begin as the first ones did.
+    second = TeacherRun(recipe=still, split=25, seed=1, start=first_key.member)
+    key, after = taught(store, second, corpus)
+    assert before.keys() == after.keys()
+    for name, weights in after.items():
+        is_head = name.startswith(("head.", "head_dist."))
+        # The fresh head's normalisation and biases begin at 1 and 0, as any do.
+        if weights.ndim > 1:
+            assert torch.equal(weights, before[name]) != is_head, name
+    assert store.record(key)["start"] == first_key.member
+
+
+def test_in_a_second_stage_only_the_heads_learn_fast(store, corpus):
+    first = TeacherRun(recipe=small("passt_standard"), split=100)
+    first_key, before = taught(store, first, corpus)
+    slow = small("passt_sit", peak_learning_rate=0.0, head_learning_rate=1e-2)
+    second = TeacherRun(recipe=slow, split=25, start=first_key.member)
+    _, after = taught(store, second, corpus)
+    assert all(
+        torch.equal(weights, before[name])
+        for name, weights in after.items()
+        if not name.startswith(("head.", "head_dist."))
+    )
+    assert after["head.1.bias"].abs().max() > 0
+
+
+def test_views_of_a_stored_teacher_come_from_its_weights_without_teaching_again(store, corpus):
+    recipe = small("passt_dir_fms", schedule=WarmupCosine(warmup_steps=0))
+    run = TeacherRun(recipe=recipe, split=25)
+    key, weights = taught(store, run, corpus)
+    epochs = []
+    again, unchanged = taught(store, run, corpus, n_views=2, on_epoch=epochs.append)
+    assert (again, epochs) == (key, [])
+    assert all(torch.equal(weights[name], unchanged[name]) for name in weights)
+    untouched, changed = store.read([key, replace(key, view=1)])
+    assert (untouched != changed).any()
+
+
+def test_what_is_stored_is_not_taught_again(store, corpus):
+    run = TeacherRun(recipe=small("passt_dir_fms"), split=25)
+    assert teacher_key(run, corpus, None) not in store
+    key, _ = taught(store, run, corpus)
+    epochs = []
+    assert finetune(run, corpus, store, responses=None, device=CPU, on_epoch=epochs.append) == key
+    assert epochs == []
