@@ -22,22 +22,31 @@ def main(options: TeachersOptions) -> int:
     if options.dry_run:
         show_estimates(planned.everything(), store, planned.corpus_of, options.cpus_per_run)
         return 0
-    prepare_all(planned)
-    with cluster():
-        needs = options.needs()
-        planned = measured(planned, needs)
-        went_well = carry_out(
-            planned.ready(),
-            store,
-            needs,
-            then=planned.follow,
-            in_flight=in_flight(options),
-        )
+    went_well = carry_out_all(planned)
     show_members(planned.everything(), store)
     console.print(
         f"next: python jobs/ensemble.py --corpus {options.corpus} --store {store.address}"
     )
     return 0 if went_well else 1
+
+
+def carry_out_all(planned: Plan) -> bool:
+    """Do what is not in the store; whether all went well. Starts nothing if nothing is to do."""
+    if not planned.to_do():
+        n_runs = len(planned.everything())
+        console.print(f"{n_runs} of {n_runs} runs are in the store already")
+        return True
+    prepare_all(planned)
+    with cluster():
+        needs = planned.options.needs()
+        planned = measured(planned, needs)
+        return carry_out(
+            planned.ready(),
+            planned.store,
+            needs,
+            then=planned.follow,
+            in_flight=in_flight(planned.options),
+        )
 
 
 def prepare_all(planned: Plan) -> None:
