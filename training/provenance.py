@@ -22,7 +22,8 @@ def code_commit() -> str | None:
         return told
     try:
         commit = _git("rev-parse", "HEAD")
-        changed = _git("status", "--porcelain", "--untracked-files=no")
+        # Text is no code: a benchmark that wrote its results has not changed what it measured.
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)*.md")
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit + ("+changes" if changed else "")
