@@ -21,7 +21,7 @@ from audio.corpora import CorpusName
 from audio.lengths import UnfitLength
 from audio.waveforms import BrokenAudio
 from logit_store import LogitStore, LogitStoreError, MissingClips, MissingStore
-from teachers import UnfitClips, WeightsError
+from teachers import UnfitClips, UnknownTeacher, WeightsError
 
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -142,7 +142,7 @@ def run(main: Callable[[Any], int], options: type[Options]) -> None:
     # A submitted job is no terminal: without this its lines arrive in blocks.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
-    unfit = (UnfitLength, UnfitClips, WeightsError)
+    unfit = (UnfitLength, UnfitClips, UnknownTeacher, WeightsError)
     known = (UserError, CorpusError, BrokenAudio, LogitStoreError, *unfit, OSError)
     try:
         code = main(parsed)

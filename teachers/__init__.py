@@ -1,6 +1,13 @@
 """From clips to logits: families of teachers, their published weights, and how they learn."""
 
-from teachers.catalogue import CATALOGUE, Architecture, architecture, build, fetch_weights
+from teachers.catalogue import (
+    CATALOGUE,
+    Architecture,
+    UnknownTeacher,
+    architecture,
+    build,
+    fetch_weights,
+)
 from teachers.fetch import DamagedWeights, MissingWeights, WeightsError
 from teachers.finetune import TeacherRun, UnfitClips, finetune
 from teachers.recipes import RECIPES, TeacherRecipe
@@ -16,6 +23,7 @@ __all__ = [
     "TeacherRun",
     "UnfitClips",
     "UnfitWeights",
+    "UnknownTeacher",
     "WeightsError",
     "architecture",
     "build",

@@ -32,6 +32,10 @@ TIMM = "timm:"
 TrainedOn = Literal["AudioSet", "ImageNet", "TAU22"]
 
 
+class UnknownTeacher(ValueError):
+    """There is no teacher of that name, or none with such weights; the message says which are."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Architecture:
     """A published network: how it is made, what it takes, and where its weights are."""
@@ -69,13 +73,13 @@ def architecture(name: str) -> Architecture:
     """The entry of a name: one of CATALOGUE, or `timm:` and the name of any timm model.
 
     Raises:
-        ValueError: there is none; names the nearest.
+        UnknownTeacher: there is none; names the nearest.
     """
     if name.startswith(TIMM):
         return _timm(name.removeprefix(TIMM))
     if name not in CATALOGUE:
         near = ", ".join(difflib.get_close_matches(name, CATALOGUE, n=3, cutoff=0))
-        raise ValueError(
+        raise UnknownTeacher(
             f"no teacher {name}; the nearest are {near}, and {TIMM}NAME is any timm model"
         )
     return CATALOGUE[name]
@@ -102,7 +106,7 @@ def build(
         **arguments: overrides of the architecture's arguments.
 
     Raises:
-        ValueError: no such teacher, or it has no such weights.
+        UnknownTeacher: no such teacher, or it has no such weights.
         MissingWeights: the weights are neither on this machine nor to be had; says what to do.
         DamagedWeights: they are not the file that the store remembers.
         UnfitWeights: they are no state dict, or that of another architecture; lists the keys.
@@ -133,7 +137,7 @@ def fetch_weights(
         on_progress: told bytes and their total while they are downloaded.
 
     Raises:
-        ValueError: no such teacher, or it has no such weights.
+        UnknownTeacher: no such teacher, or it has no such weights.
         MissingWeights: the weights are neither on this machine nor to be had; says what to do.
         DamagedWeights: they are not the file that the store remembers.
     """
@@ -163,7 +167,7 @@ def fetch_weights(
 def _means_own(name: str, entry: Architecture, weights: str | Path) -> bool:
     """Whether the architecture finds its own weights, as timm's do."""
     if weights == PRETRAINED and entry.fetch_own is None:
-        raise ValueError(
+        raise UnknownTeacher(
             f"weights={PRETRAINED} are those of {TIMM} models, and {name} is none: give "
             f"weights={PUBLISHED} or weights={NONE}"
         )
@@ -177,14 +181,14 @@ def _address(name: str, entry: Architecture, weights: str | Path) -> str | None:
     if weights not in (PUBLISHED, AUDIOSET):
         return str(weights)
     if weights == AUDIOSET and entry.trained_on not in (None, "AudioSet"):
-        raise ValueError(
+        raise UnknownTeacher(
             f"the weights of teacher {name} are of {entry.trained_on}, not of AudioSet: give "
             f"weights={PUBLISHED}"
         )
     if entry.published is None:
         kind = "AudioSet" if weights == AUDIOSET else "published"
         instead = PRETRAINED if entry.fetch_own else NONE
-        raise ValueError(f"teacher {name} has no {kind} weights: give weights={instead}")
+        raise UnknownTeacher(f"teacher {name} has no {kind} weights: give weights={instead}")
     return entry.published
 
 
@@ -192,7 +196,10 @@ def _timm(name: str) -> Architecture:
     # timm and torchvision: seconds and megabytes for this family alone.
     from teachers import timm_backbone
 
-    config = timm_backbone.pretrained_config(name)
+    try:
+        config = timm_backbone.pretrained_config(name)
+    except ValueError as error:
+        raise UnknownTeacher(str(error)) from error
     return Architecture(
         make=timm_backbone.timm_backbone,
         arguments={"name": name},

@@ -38,6 +38,16 @@ def test_a_dry_run_lists_the_runs_and_starts_nothing(commands, tmp_path):
             "error: no teacher recipe demo_pasts; nearest: demo_p",
         ),
         ("teachers", ("--splits", "7"), "error: no split [7]; there are: 5, 10, 25, 50, 100"),
+        (
+            "teachers",
+            ("--splits", "25", "--recipes", "timm:convnext_atoo"),
+            "error: no timm model convnext_atoo; the nearest are convnext_atto",
+        ),
+        (
+            "teachers",
+            ("--splits", "25", "--recipes", "demo_cpr", "--weights", "audioset"),
+            "error: teacher cpr_128 has no AudioSet weights",
+        ),
         ("teachers", ("--splits", "5"), "no clip in fold fit of split 5"),
         ("teachers", ("--splits", "25", "--views", "-1"), "error: --views -1: expected 1 or more"),
         (
