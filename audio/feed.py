@@ -243,7 +243,7 @@ def _upload(samples_NS: np.ndarray, device: torch.device) -> Tensor | None:
     if device.type != "cuda":
         return None
     free_bytes, total_bytes = torch.cuda.mem_get_info(device)
-    allowed_bytes = torch.cuda.get_per_process_memory_fraction(device) * total_bytes
+    allowed_bytes = torch.cuda.get_per_process_memory_fraction(device.index) * total_bytes
     if samples_NS.nbytes > RESIDENT_SHARE * min(free_bytes, allowed_bytes):
         return None
     resident_NS = torch.empty(samples_NS.shape, dtype=torch.int16, device=device)

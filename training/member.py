@@ -90,25 +90,26 @@ def learn_and_store(
     with tracker as track:
         progress = fit(run, checkpoint, _both(track, on_epoch))
     logits_NK = predict_rows(run, np.arange(len(run.feed.corpus)))
-    if not leads:
-        return
-    events.write(progress)
-    weights = safetensors.torch.save({k: v.contiguous() for k, v in keep.state_dict().items()})
-    store.write_object(weights_object(kind, key.member), weights)
-    record = record | {
-        "kind": kind,
-        "protocol": run.protocol,
-        "epochs": progress.epochs_done,
-        "best_epoch": progress.best_epoch,
-        "training_s": sum(figures["took_s"] for figures in progress.history),
-        "last_attempt_s": time.monotonic() - started,
-        "weights_sha256": hashlib.sha256(weights).hexdigest(),
-        **provenance(run.feed.device),
-    }
-    with_history = json.dumps(record | {"history": progress.history}, indent=1)
-    store.write_object(f"{folder}/record.json", with_history.encode())
-    store.write(key, logits_NK, record)
-    checkpoint.discard()
+    if leads:
+        events.write(progress)
+        weights = safetensors.torch.save({k: v.contiguous() for k, v in keep.state_dict().items()})
+        store.write_object(weights_object(kind, key.member), weights)
+        record = record | {
+            "kind": kind,
+            "protocol": run.protocol,
+            "epochs": progress.epochs_done,
+            "best_epoch": progress.best_epoch,
+            "training_s": sum(figures["took_s"] for figures in progress.history),
+            "last_attempt_s": time.monotonic() - started,
+            "weights_sha256": hashlib.sha256(weights).hexdigest(),
+            **provenance(run.feed.device),
+        }
+        with_history = json.dumps(record | {"history": progress.history}, indent=1)
+        store.write_object(f"{folder}/record.json", with_history.encode())
+        store.write(key, logits_NK, record)
+        checkpoint.discard()
+    # From here on all workers find the member in the store.
+    workers().wait()
 
 
 def store_views(run: Run, key: LogitKey, n_views: int, store: LogitStore) -> None:

@@ -1,8 +1,10 @@
 """Two processes that teach one model together, over gloo."""
 
+import json
 import socket
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -11,11 +13,11 @@ from tiny import RECIPE, TinyModel, tiny_corpus, tiny_feed
 from torch import nn
 from torch.nn import functional
 
-from logit_store import LogitStore
-from training import Run, fit
-from training.checkpoint import Checkpoint
+from logit_store import LogitKey, LogitStore
+from training import Run, learn_and_store, store_views, view_keys
 from training.parallel import SharedBatchNorm, Workers
 
+KEY = LogitKey("tau", 100, "tiny-0")
 # No dropout: each worker of several drops its own.
 TOGETHER = replace(RECIPE, max_epochs=3, batch_size=10)
 
@@ -40,10 +42,11 @@ class Unused(nn.Module):
 
 
 def teach(corpus_folder, store):
-    """A run's weights and losses, by however many workers there are."""
+    """A member's history, its weights and its logits of two views, by however many workers."""
     from audio.corpora import tau
 
     feed = tiny_feed(tau.read(corpus_folder / "tau"), corpus_folder / "cache")
+    store.write_clips("tau", feed.corpus.clips_table())
     torch.manual_seed(0)
     model = Unused()
 
@@ -51,8 +54,10 @@ def teach(corpus_folder, store):
         return functional.cross_entropy(model(batch.inputs_BCFT), batch.labels_B)
 
     run = Run(model, objective, model, feed, 100, TOGETHER, 0)
-    progress = fit(run, Checkpoint(store, "teachers/v1/t/checkpoint.pt"), lambda figures: None)
-    return progress.history, model.state_dict()
+    learn_and_store(run, KEY, "teacher", model, {}, store, lambda figures: None)
+    store_views(run, KEY, 2, store)
+    record = json.loads(store.read_object("teachers/v1/tiny-0/record.json"))
+    return record["history"], model.state_dict()
 
 
 def as_worker(rank, size, port, corpus_folder, out):
@@ -73,6 +78,9 @@ def test_two_workers_teach_as_one_would(corpus_folder, tmp_path):
     mp.spawn(as_worker, (2, port, corpus_folder, tmp_path), nprocs=2)
     results = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
     alone_history, alone = teach(corpus_folder, LogitStore(tmp_path / "alone"))
+    keys = view_keys(KEY, 2)
+    by_two, by_one = (LogitStore(tmp_path / name).read(keys) for name in ("store", "alone"))
+    np.testing.assert_allclose(by_two, by_one, rtol=1e-2, atol=1e-3)
     for history, weights in results:
         for name in ("loss", "select_log_loss", "select_accuracy"):
             # Sums in another order: float32 rounding, grown over 15 steps.
