@@ -2,10 +2,13 @@
 
 import contextlib
 import ctypes
+import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import ray
@@ -18,6 +21,10 @@ IN_FLIGHT = 64
 """Submitted at once: keeps a hundred GPUs fed, and the scheduler's tables small."""
 RETRIES = 3
 """Of a task whose worker or node is lost; an error of its own is not retried."""
+
+
+LISTEN_EVERY_S = 1.0
+"""How long a lost Ctrl-C stays unheard at most."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,12 +78,15 @@ class FanOut:
         self._waiting.extend(tasks)
 
     def __iter__(self) -> Iterator[Outcome]:
-        while self._waiting or self._running:
-            while self._waiting and len(self._running) < self._in_flight:
-                self._submit(self._waiting.popleft())
-            ready, _ = ray.wait(list(self._running), num_returns=1)
-            for reference in ready:
-                yield self._outcome(reference)
+        with _interrupts() as seen:
+            while self._waiting or self._running:
+                while self._waiting and len(self._running) < self._in_flight:
+                    self._submit(self._waiting.popleft())
+                ready, _ = ray.wait(list(self._running), num_returns=1, timeout=LISTEN_EVERY_S)
+                if seen:
+                    raise KeyboardInterrupt
+                for reference in ready:
+                    yield self._outcome(reference)
 
     def _submit(self, task: Task) -> None:
         needs = task.needs or self._needs
@@ -97,6 +107,25 @@ class FanOut:
         except RayError as error:
             return Outcome(task, error=f"{type(error).__name__}: {error}")
         return Outcome(task, result, took_s=took_s)
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Ctrl-Cs of this time, also such as were lost in the middle of Ray's own code."""
+    seen: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        signal.default_int_handler(number, frame)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _run(function: Callable[..., Any], arguments: dict[str, Any], cpus: float) -> Any:

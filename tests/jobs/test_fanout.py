@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from jobs.cluster import cluster, memory_of_a_node, reserved_device
+from jobs.cluster import cluster, memory_of_a_node, ray, reserved_device
 from jobs.fanout import FanOut, Needs, Task
 
 pytestmark = pytest.mark.ray
@@ -109,6 +109,23 @@ def test_no_more_tasks_are_submitted_at_once_than_asked():
     spells = sorted(outcome.result for outcome in work)
     for (_, ended), (started, _) in itertools.pairwise(spells):
         assert started >= ended
+
+
+def test_an_interrupt_that_rays_own_code_loses_is_heard_all_the_same(monkeypatch):
+    wait = ray.wait
+
+    def losing(*arguments, **options):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+        except KeyboardInterrupt:
+            pass
+        return wait(*arguments, **options)
+
+    monkeypatch.setattr("jobs.fanout.ray.wait", losing)
+    with pytest.raises(KeyboardInterrupt):
+        list(fan_out([Task("spell", spell, {})], Needs()))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_task_without_a_reserved_gpu_computes_on_the_cpu():
