@@ -1,5 +1,6 @@
 """Impulse responses of recording devices, from a folder or synthetic (R responses of L samples)."""
 
+import functools
 import hashlib
 import math
 from pathlib import Path
@@ -60,6 +61,12 @@ def identity(folder: Path | None) -> str:
     """
     if folder is None:
         return f"synthetic-{_SEED}"
+    return _digest(folder)
+
+
+@functools.lru_cache(maxsize=8)
+def _digest(folder: Path) -> str:
+    # Asked for by every run of a plan, and it reads every file.
     digest = hashlib.sha256()
     for file in _files(folder):
         digest.update(file.name.encode() + file.read_bytes())

@@ -98,12 +98,13 @@ def _saved_bytes(model: nn.Module, inputs_BCFT: torch.Tensor) -> int:
     """What one forward pass keeps for the backward pass, each piece of memory once."""
     kept: dict[int, torch.UntypedStorage] = {}
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
+    def keep(tensor: torch.Tensor) -> None:
+        # Nothing goes back to the graph: an operation that keeps its own result would hold itself
+        # and the whole model for ever.
         storage = tensor.untyped_storage()
         kept[storage.data_ptr()] = storage
-        return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda nothing: nothing):
         outputs = model(inputs_BCFT)
     del outputs
     return sum(storage.nbytes() for storage in kept.values())
