@@ -1,153 +1,281 @@
-"""What a store holds, on the command line: python -m logit_store ls | sql."""
+"""What a store holds, on the command line: python -m logit_store ls | show | sql | import...."""
 
 import io
 import os
 import re
 import sys
-from collections.abc import Sequence
-from contextlib import redirect_stderr
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import tyro
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, Group, RenderableType
+from rich.json import JSON
+from rich.progress import Progress
 
-from logit_store import LogitStore, LogitStoreError
+from audio.clips import CorpusError
+from audio.corpora import CorpusName
+from logit_store import LogitStore, LogitStoreError, collect, show, tables
+from logit_store.exporters import Form, chosen, export
+from logit_store.importers import Protocol, import_logits, know_clips
+from logit_store.verify import Problem, verify
 
 PROGRAM = "python -m logit_store"
 
+_FORM = tyro.conf.create_mutex_group(required=False)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ls:
-    """List the members: who they are and what they are worth."""
+class Command:
+    """What all commands are told."""
 
     store: str
-    """The store's folder."""
+    """The store: a folder or s3://BUCKET/PREFIX."""
+    json: Annotated[tyro.conf.FlagCreatePairsOff[bool], _FORM] = False
+    """Answer in JSON."""
+    csv: Annotated[tyro.conf.FlagCreatePairsOff[bool], _FORM] = False
+    """Answer in CSV. Else tables in a terminal, tab-separated lines in a pipe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command found."""
+
+    table: pa.Table
+    """For programs."""
+    picture: RenderableType
+    """For people."""
+    document: Any = None
+    """As JSON; None: the rows of the table."""
+    exit_code: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ls(Command):
+    """List the members: who they are and what they are worth."""
+
     corpus: str | None = None
     """Only members of this corpus."""
     split: Literal[5, 10, 25, 50, 100] | None = None
     """Only members that learnt from this split."""
 
 
+def _ls(command: Ls) -> Answer:
+    store = LogitStore(command.store)
+    if command.corpus is not None:
+        # A corpus that is misspelt is no empty one.
+        store.clips(command.corpus)
+    members = store.members(command.corpus, command.split)
+    return Answer(members, tables.overview(members))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sql:
-    """Ask DuckDB over the views clips, logits, members and predictions."""
+class Show(Command):
+    """Show one member: its figures per fold and recording device, its files and its record."""
+
+    member: tyro.conf.Positional[str]
+    """Its name, or as much of the beginning as tells it from others."""
+
+
+def _show(command: Show) -> Answer:
+    store = LogitStore(command.store)
+    keys = show.keys_of(store, command.member)
+    figures, document = show.figures(store, keys), show.document(store, keys)
+    lines = [f"  {each['name']}  {tables.size(each['bytes'])}" for each in document["files"]]
+    record = JSON.from_data(document["record"], default=str)
+    picture = Group(
+        document["member"], "", tables.worth(figures), "", "files", *lines, "", "record", record
+    )
+    return Answer(figures, picture, document)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sql(Command):
+    """Ask DuckDB over the views clips, logits, members, ensembles and predictions."""
 
     query: tyro.conf.Positional[str]
     """For example "select member, avg(log_loss) from predictions group by member"."""
-    store: str
-    """The store's folder."""
 
 
-Command = Annotated[Ls, tyro.conf.subcommand("ls")] | Annotated[Sql, tyro.conf.subcommand("sql")]
+def _sql(command: Sql) -> Answer:
+    answer = LogitStore(command.store).sql(command.query)
+    return Answer(answer, tables.picture(answer))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verify(Command):
+    """Read every file of clips, logits and ensembles again and name what is wrong."""
+
+
+def _verify(command: Verify) -> Answer:
+    store = LogitStore(command.store)
+    with _progress("files") as on_progress:
+        problems = verify(store, on_progress)
+    schema = pa.schema(dict.fromkeys(Problem.__annotations__, pa.string()))
+    table = pa.Table.from_pylist([asdict(each) for each in problems], schema=schema)
+    lines = [f"{each.file}: {each.problem}" for each in problems] or ["all is as it was written"]
+    return Answer(table, "\n".join(lines), exit_code=int(bool(problems)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gc(Command):
+    """Remove what nobody needs: never logits, weights or records."""
+
+    dry_run: bool = False
+    """Only show it."""
+
+
+def _gc(command: Gc) -> Answer:
+    store = LogitStore(command.store)
+    found = collect.garbage(store)
+    if not command.dry_run:
+        collect.remove(store, found)
+    schema = pa.schema({"file": pa.string(), "why": pa.string(), "bytes": pa.int64()})
+    table = pa.Table.from_pylist([asdict(each) for each in found], schema=schema)
+    n_bytes = sum(each.bytes for each in found)
+    verb = "would free" if command.dry_run else "freed"
+    total = f"{len(found)} file(s), {verb} {n_bytes:,} bytes ({tables.size(n_bytes)})"
+    document = {"dry_run": command.dry_run, "bytes": n_bytes, "files": table.to_pylist()}
+    return Answer(table, Group(tables.picture(table), total) if found else total, document)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Import(Command):
+    """Store logits that others published as members; all files or, if one does not fit, none."""
+
+    paths: tyro.conf.Positional[tuple[Path, ...]]
+    """Files <teacher>_<split>.pt, .csv, .h5, .hdf5 or .npz, or folders of such."""
+    corpus: CorpusName
+    """Whose clips the logits are of."""
+    root: Path | None = None
+    """The corpus's folder, if the store does not know its clips yet; no audio is needed there."""
+    split: Literal[5, 10, 25, 50, 100] | None = None
+    """What the teachers learnt, where the file names do not end in it."""
+    member: str | None = None
+    """What to call the teacher of a single file; else as the file is called."""
+    protocol: Protocol | None = None
+    """How the teachers were taught: published (looked at the test clips) or honest; else published
+    for .pt and honest for tables."""
+
+
+def _import(command: Import) -> Answer:
+    store = LogitStore(command.store)
+    know_clips(store, command.corpus, command.root)
+    with _progress("checks and writes") as on_progress:
+        imported = import_logits(
+            store,
+            command.corpus,
+            command.paths,
+            split=command.split,
+            member=command.member,
+            protocol=command.protocol,
+            on_progress=on_progress,
+        )
+    rows = [
+        {
+            "member": each.key.member,
+            "split": each.key.split,
+            "accuracy_fit": each.accuracy,
+            "new": each.new,
+            "file": str(each.file),
+            "remarks": "; ".join(each.remarks),
+        }
+        for each in imported
+    ]
+    table = pa.Table.from_pylist(rows)
+    return Answer(table, tables.picture(table))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Export(Command):
+    """Write members as files <teacher>_<split>.<form> that other programs read."""
+
+    members: tyro.conf.Positional[tuple[str, ...]] = ("*",)
+    """Their names, with or without the fingerprint; * stands for anything."""
+    corpus: str
+    """Whose clips the logits are of."""
+    split: Literal[5, 10, 25, 50, 100] | None = None
+    """Only members that learnt from this split."""
+    form: Form
+    """pt: a tensor, rows as in meta.csv; csv: probabilities as in DCASE submissions; npz: arrays."""
+    to: Path
+    """The folder to write to; files of the same names are replaced."""
+
+
+def _export(command: Export) -> Answer:
+    store = LogitStore(command.store)
+    keys = chosen(store, command.corpus, command.split, command.members)
+    paths = export(store, keys, command.to, command.form)
+    rows = [{"member": k.member, "split": k.split, "file": str(path)} for k, path in paths.items()]
+    table = pa.Table.from_pylist(rows)
+    return Answer(table, tables.picture(table))
+
+
+_ANSWERS: dict[type[Command], Callable[[Any], Answer]] = {
+    Ls: _ls,
+    Show: _show,
+    Sql: _sql,
+    Verify: _verify,
+    Gc: _gc,
+    Import: _import,
+    Export: _export,
+}
+"""What answers each command, whose name is the class's in small letters."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code is 1 for what the store refuses, 2 for what cannot be read."""
     command = _parsed(arguments)
     try:
-        answer = _answer(command)
-        if not sys.stdout.isatty():
-            sys.stdout.write(plain(answer))
-            sys.stdout.flush()
-        else:
-            Console().print(overview(answer) if isinstance(command, Ls) else picture(answer))
-    except LogitStoreError as error:
+        answer = _ANSWERS[type(command)](command)
+        _write(command, answer)
+    except (LogitStoreError, CorpusError) as error:
         sys.stderr.write(f"{PROGRAM}: {' '.join(str(error).split())}\n")
         return 1
     except BrokenPipeError:
         # The reader (head, less) has seen enough; else Python complains again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    return 0
+    return answer.exit_code
 
 
-def _answer(command: Ls | Sql) -> pa.Table:
-    store = LogitStore(command.store)
-    if isinstance(command, Sql):
-        return store.sql(command.query)
-    if command.corpus is not None:
-        store.clips(command.corpus)
-    return store.members(command.corpus, command.split)
+def _write(command: Command, answer: Answer) -> None:
+    if command.json:
+        document = answer.table.to_pylist() if answer.document is None else answer.document
+        sys.stdout.write(tables.as_json(document))
+    elif command.csv:
+        sys.stdout.write(tables.comma_separated(answer.table))
+    elif sys.stdout.isatty():
+        # Names of files and members are no markup.
+        Console(markup=False, highlight=False).print(answer.picture)
+    else:
+        sys.stdout.write(tables.tabs(answer.table))
+    sys.stdout.flush()
 
 
-def _parsed(arguments: Sequence[str] | None) -> Ls | Sql:
+@contextmanager
+def _progress(what: str) -> Generator[Callable[[int, int], None]]:
+    """A bar for people who wait, told by what is done of all that there is to do."""
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _parsed(arguments: Sequence[str] | None) -> Command:
     # tyro draws a box of many lines around its complaint; one line is what scripts can use.
     complaint = io.StringIO()
+    named: dict[str, Callable[..., Command]] = {each.__name__.lower(): each for each in _ANSWERS}
     try:
         with redirect_stderr(complaint):
-            return tyro.cli(Command, prog=PROGRAM, args=arguments)
+            return tyro.extras.subcommand_cli_from_dict(named, prog=PROGRAM, args=arguments)
     except SystemExit:
         words = re.sub(r"[\u2500-\u257f]|\x1b\[[0-9;]*m", " ", complaint.getvalue()).split()
         if words:
             sys.stderr.write(f"{PROGRAM}: {' '.join(words)}\n")
         raise
-
-
-def plain(answer: pa.Table) -> str:
-    """A table as lines of tab-separated values under a header, for other programs."""
-    rows = [answer.column_names, *zip(*(c.to_pylist() for c in answer.columns), strict=True)]
-    return "".join("\t".join(map(_cell, row)) + "\n" for row in rows)
-
-
-def picture(answer: pa.Table) -> Table:
-    """A table for people: whatever the width, nothing is cut off."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for field in answer.schema:
-        number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
-        table.add_column(field.name, overflow="fold", justify="right" if number else "left")
-    for row in zip(*(c.to_pylist() for c in answer.columns), strict=True):
-        table.add_row(*map(_short, row))
-    return table
-
-
-def overview(members: pa.Table, now: datetime | None = None) -> Table:
-    """The members of a store in 80 columns."""
-    now = now or datetime.now(UTC)
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("member", overflow="fold")
-    table.add_column("corpus", overflow="fold")
-    for name in ("split", "view", "loss\nselect", "accuracy\nselect", "size", "age"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in members.to_pylist():
-        table.add_row(
-            row["member"],
-            row["corpus"],
-            str(row["split"]),
-            str(row["view"]),
-            _figure(row["log_loss_select"], ".3f"),
-            _figure(row["accuracy_select"], ".1%"),
-            _size(row["bytes"]),
-            _age(now - row["written"]),
-        )
-    return table
-
-
-def _cell(value: object) -> str:
-    return "" if value is None else str(value).replace("\t", " ").replace("\n", " ")
-
-
-def _short(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else _cell(value)
-
-
-def _figure(value: Any, form: str) -> str:
-    return "-" if value is None else format(value, form)
-
-
-def _size(n_bytes: int) -> str:
-    kib = n_bytes / 1024
-    return f"{kib:.0f} KiB" if kib < 1000 else f"{kib / 1024:.1f} MiB"
-
-
-def _age(age: timedelta) -> str:
-    minutes = max(0, int(age.total_seconds() // 60))
-    if minutes < 120:
-        return f"{minutes} min"
-    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} d"
 
 
 if __name__ == "__main__":

@@ -1,16 +1,25 @@
 """What can go wrong with a store.
 
 LogitStoreError
-├── UnsupportedAddress     (also a ValueError) the address is no folder
+├── UnsupportedAddress     (also a ValueError) the address is that of no folder and no bucket
+├── UnreachableStore       an S3 server does not answer, or refuses
+├── UnusableCache          there is no place for local copies of what lies on S3
 ├── MissingStore           nothing lies at the address
 ├── MissingClips           a corpus was never written
 ├── MissingLogits          members that were asked for are absent
 ├── MissingEnsemble        no ensemble of that name
+├── MissingMember          no member of that name
 ├── MissingObject          no object of that name
-├── ClipsMismatch          the store holds other clips under the corpus's name
+├── ClipsMismatch          the store holds other clips under the corpus's name, or another order
+├── UnknownClips           (also a ValueError) clips that the corpus does not have
+├── WrongRowOrder          (also a ValueError) logits in another order than the corpus's clips
+├── EnsembleChanged        a member is not what it was when its ensemble was selected
 ├── StoreFull              (also an OSError) no space is left where the store lies
 ├── UnstorableLogits       (also a ValueError) a value that float16 cannot hold
 ├── QueryFailed            the SQL was refused
+├── UnfitImport            (also a ValueError) a file whose logits cannot become a member
+├── ImportRefused          (also a ValueError) an import with such files
+├── UnfitExport            (also a ValueError) members that a form cannot hold
 └── UnreadableFile         a file that must not be used
     ├── UnsupportedVersion     written by another format version
     ├── RowOrderMismatch       written for clips in another order
@@ -45,12 +54,24 @@ def _rebuild(
 
 
 class UnsupportedAddress(LogitStoreError, ValueError):
-    """The address is not that of a folder."""
+    """The address is neither a folder's nor a bucket's."""
 
     def __init__(self, address: str) -> None:
         self.address = address
-        kind = "S3 is" if address.startswith("s3://") else f"{address.split('://')[0]}:// is"
-        super().__init__(f"{kind} not supported yet as a store ({address}): give a folder")
+        kind = "no bucket in it" if address.startswith("s3://") else "not supported yet as a store"
+        super().__init__(f"{address}: {kind}: give a folder, or s3://BUCKET/PREFIX")
+
+
+class UnreachableStore(LogitStoreError):
+    """An S3 server does not answer, or refuses; `address` is that of the bucket or the object."""
+
+    def __init__(self, address: str, *, reason: str, way_out: str) -> None:
+        self.address, self.reason = address, reason
+        super().__init__(f"{address} cannot be reached ({reason}): {way_out}")
+
+
+class UnusableCache(LogitStoreError):
+    """There is no place on this machine for copies of what lies on S3."""
 
 
 class MissingStore(LogitStoreError):
@@ -98,6 +119,15 @@ class MissingEnsemble(LogitStoreError):
         )
 
 
+class MissingMember(LogitStoreError):
+    """No member of that name, or several whose names begin so."""
+
+    def __init__(self, name: str, *, store: str, near: Sequence[str]) -> None:
+        self.name, self.near = name, tuple(near)
+        held = f"several begin so: {', '.join(near)}" if near else "ls shows those that there are"
+        super().__init__(f"{store} holds no member {name!r} ({held}): name one")
+
+
 class MissingObject(LogitStoreError):
     """No object of that name."""
 
@@ -107,13 +137,61 @@ class MissingObject(LogitStoreError):
 
 
 class ClipsMismatch(LogitStoreError):
-    """The store holds other clips under the corpus's name, and logits that belong to them."""
+    """The store holds other clips under the corpus's name, and logits that belong to them.
 
-    def __init__(self, corpus: str, *, stored: str, given: str, store: str) -> None:
+    `reordered` says that they are the same but for their order.
+    """
+
+    def __init__(
+        self, corpus: str, *, stored: str, given: str, store: str, reordered: int | None = None
+    ) -> None:
         self.corpus, self.stored, self.given = corpus, stored, given
+        self.reordered = reordered is not None
+        found = (
+            "other clips" if reordered is None else f"the same {reordered} clips in another order"
+        )
+        way_out = "Give another --store, or the corpus as it was"
+        if reordered is not None:
+            way_out += (
+                "; nothing was changed: LogitStore.read(keys, clip_ids=...) reads in any order"
+            )
         super().__init__(
-            f"{store} holds logits of corpus {corpus!r} with other clips: content hash {stored} "
-            f"there, {given} now. Give another --store, or the corpus as it was"
+            f"{store} holds logits of corpus {corpus!r} with {found}: content hash {stored} "
+            f"there, {given} now. {way_out}"
+        )
+
+
+class UnknownClips(LogitStoreError, ValueError):
+    """Clips were asked for that the corpus does not have."""
+
+    def __init__(self, corpus: str, *, n: int, first: str) -> None:
+        self.corpus, self.n, self.first = corpus, n, first
+        super().__init__(
+            f"corpus {corpus!r} has no {n} of the clip_ids asked for, the first is {first!r}: a "
+            "clip_id is a file name without folder and ending"
+        )
+
+
+class WrongRowOrder(LogitStoreError, ValueError):
+    """Logits were given in another order than that of the stored clips."""
+
+    def __init__(self, key: "LogitKey", *, given: str, expected: str) -> None:
+        self.key, self.given, self.expected = key, given, expected
+        super().__init__(
+            f"{key}: logits of clips with row-order hash {given}, expected {expected} as in the "
+            "store's clips of the corpus: bring them to the order of LogitStore.clips, or give "
+            "another --store"
+        )
+
+
+class EnsembleChanged(LogitStoreError):
+    """A member's logits are not those that its ensemble was selected from."""
+
+    def __init__(self, key: "LogitKey", *, found: str, expected: str) -> None:
+        self.key, self.found, self.expected = key, found, expected
+        super().__init__(
+            f"{key}: logits with hash {found}, expected {expected} as when the ensemble was "
+            "selected: select it again, or bring the old logits back"
         )
 
 
@@ -131,7 +209,7 @@ class UnstorableLogits(LogitStoreError, ValueError):
 class StoreFull(LogitStoreError, OSError):
     """No space is left where the store lies."""
 
-    def __init__(self, path: Path, size: int) -> None:
+    def __init__(self, path: str, size: int) -> None:
         self.path, self.size = path, size
         super().__init__(
             f"{path}: no space left for its {size:,} bytes; what was stored before is untouched. "
@@ -146,21 +224,43 @@ class QueryFailed(LogitStoreError):
         self.reason = reason
         # What follows the blank line is a picture of the query, which the caller has.
         words = " ".join(reason.split("\n\nLINE ")[0].split())
-        super().__init__(f"{words} (views: clips, logits, members, predictions)")
+        super().__init__(f"{words} (views: clips, logits, members, ensembles, predictions)")
+
+
+class UnfitImport(LogitStoreError, ValueError):
+    """A file of somebody else whose logits cannot become a member; `path` says which."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"{path}: {reason}")
+
+
+class ImportRefused(LogitStoreError, ValueError):
+    """An import with files that do not fit, of which nothing was stored; they are in `problems`."""
+
+    def __init__(self, problems: Sequence[UnfitImport]) -> None:
+        self.problems = tuple(problems)
+        lines = [f"nothing imported, as {len(problems)} file(s) do not fit:"]
+        lines += [f"  {problem}" for problem in problems]
+        super().__init__("\n".join(lines))
+
+
+class UnfitExport(LogitStoreError, ValueError):
+    """Members that cannot be written in the form that was asked for."""
 
 
 class UnreadableFile(LogitStoreError):
-    """A file that must not be used; `path` says which."""
+    """A file that must not be used; `path` says which, `reason` why."""
 
-    def __init__(self, path: Path, reason: str) -> None:
-        self.path = path
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
         super().__init__(f"{path}: {reason}")
 
 
 class UnsupportedVersion(UnreadableFile):
     """The file was written by another format version."""
 
-    def __init__(self, path: Path, *, found: str | None, expected: str) -> None:
+    def __init__(self, path: str, *, found: str | None, expected: str) -> None:
         self.found, self.expected = found, expected
         super().__init__(
             path,
@@ -172,7 +272,7 @@ class UnsupportedVersion(UnreadableFile):
 class RowOrderMismatch(UnreadableFile):
     """The logits were written for other clips, or for the same ones in another order."""
 
-    def __init__(self, path: Path, *, found: str, expected: str) -> None:
+    def __init__(self, path: str, *, found: str, expected: str) -> None:
         self.found, self.expected = found, expected
         super().__init__(
             path,
@@ -184,7 +284,7 @@ class RowOrderMismatch(UnreadableFile):
 class ClassOrderMismatch(UnreadableFile):
     """The logits were written for other classes, or for the same ones in another order."""
 
-    def __init__(self, path: Path, *, found: Sequence[str], expected: Sequence[str]) -> None:
+    def __init__(self, path: str, *, found: Sequence[str], expected: Sequence[str]) -> None:
         self.found, self.expected = tuple(found), tuple(expected)
         super().__init__(
             path,
@@ -196,7 +296,7 @@ class ClassOrderMismatch(UnreadableFile):
 class DamagedFile(UnreadableFile):
     """The file is not what was written."""
 
-    def __init__(self, path: Path, reason: str) -> None:
+    def __init__(self, path: str, reason: str) -> None:
         words = " ".join(reason.split())
         super().__init__(path, f"cannot be read ({words}): delete it and run its job again")
 
@@ -204,5 +304,5 @@ class DamagedFile(UnreadableFile):
 class StrayFile(UnreadableFile):
     """The file lies where no key leads to."""
 
-    def __init__(self, path: Path, reason: str) -> None:
+    def __init__(self, path: str, reason: str) -> None:
         super().__init__(path, f"not a place for logits ({reason}): move it out of the store")

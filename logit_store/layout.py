@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, Self
 
 import numpy as np
@@ -99,7 +99,7 @@ class Footer:
         }
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[bytes, bytes] | None, path: Path) -> Self:
+    def from_metadata(cls, metadata: Mapping[bytes, bytes] | None, path: str) -> Self:
         """The footer that the key-value pairs of the file at `path` hold.
 
         Raises:
@@ -149,7 +149,7 @@ class ClipsHeader:
         }
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[bytes, bytes] | None, n: int, path: Path) -> Self:
+    def from_metadata(cls, metadata: Mapping[bytes, bytes] | None, n: int, path: str) -> Self:
         """The header that the key-value pairs of the file of n rows at `path` hold.
 
         Raises:
@@ -168,7 +168,7 @@ class ClipsHeader:
             raise DamagedFile(path, f"footer: {error!r}") from error
 
 
-def checked_metadata(metadata: Mapping[bytes, bytes] | None, path: Path) -> dict[str, str]:
+def checked_metadata(metadata: Mapping[bytes, bytes] | None, path: str) -> dict[str, str]:
     """A file's key-value pairs as text, after a look at the format version.
 
     Raises:
@@ -249,8 +249,13 @@ def logits_pattern(
     return "/".join(["logits/v1", *folders, "logits.parquet"])
 
 
-def key_of(path: str, root: Path) -> LogitKey:
-    """The key of logits that lie at `path`, from the store's root.
+def corpus_of(path: str) -> str:
+    """The corpus of a file that lies at `path`, from the store's root, below `corpus=C`."""
+    return PurePosixPath(path).parts[2].partition("=")[2]
+
+
+def key_of(path: str, address: str) -> LogitKey:
+    """The key of logits that lie at `path`, from the store's root; `address` is for complaints.
 
     Raises:
         StrayFile: no key leads there.
@@ -260,24 +265,39 @@ def key_of(path: str, root: Path) -> LogitKey:
         corpus, split, member, view = values
         key = LogitKey(corpus, int(split), member, int(view))
     except ValueError as error:
-        raise StrayFile(root / path, str(error)) from error
+        raise StrayFile(address, str(error)) from error
     if logits_path(key) != path:
-        raise StrayFile(root / path, f"the logits of {key} lie at {logits_path(key)}")
+        raise StrayFile(address, f"the logits of {key} lie at {logits_path(key)}")
     return key
 
 
-def ensembles_folder(corpus: str, split: int) -> str:
-    """Where a split's ensembles lie, from the store's root."""
+CATALOGUE_PATTERN = "catalogue/v1/corpus=*/catalogue.parquet"
+"""A glob pattern for the catalogues of all corpora, from the store's root."""
+
+
+def catalogue_path(corpus: str) -> str:
+    """Where the catalogue of a corpus's logits lies, from the store's root."""
+    check_name("corpus", corpus)
+    return f"catalogue/v1/corpus={corpus}/catalogue.parquet"
+
+
+ENSEMBLES_PATTERN = "ensembles/v1/corpus=*/split=*/*.json"
+"""A glob pattern for all ensembles, from the store's root."""
+
+
+def ensembles_pattern(corpus: str, split: int, name: str = "*") -> str:
+    """A glob pattern for a split's ensembles, from the store's root; `name` may be a pattern."""
     check_name("corpus", corpus)
     check_split(split)
-    return f"ensembles/v1/corpus={corpus}/split={split}"
+    return f"ensembles/v1/corpus={corpus}/split={split}/{name}.json"
 
 
-def ensemble_path(corpus: str, split: int, name: str) -> str:
-    """Where an ensemble lies, from the store's root."""
-    check_name("ensemble", name)
-    _check_visible("ensemble", name)
-    return f"{ensembles_folder(corpus, split)}/{name}.json"
+def ensemble_path(corpus: str, split: int, reference: str) -> str:
+    """Where an ensemble lies, from the store's root; `reference` is `name` or `name@hash`."""
+    for part in reference.split("@", 1):
+        check_name(f"ensemble {reference!r}: part", part)
+    _check_visible("ensemble", reference)
+    return ensembles_pattern(corpus, split, reference)
 
 
 def checked_object_name(name: str) -> str:

@@ -9,6 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
+CALIBRATION_BINS = 15
+"""As in Guo et al. 2017."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scores:
@@ -59,6 +62,38 @@ def macro_accuracy(logits_NK: ArrayLike, labels_N: ArrayLike) -> float:
     hits_K = np.bincount(labels, weights=hits(logits, labels), minlength=n_classes)
     occurs_K = clips_K > 0
     return float((hits_K[occurs_K] / clips_K[occurs_K]).mean())
+
+
+def brier(logits_NK: ArrayLike, labels_N: ArrayLike) -> float:
+    """Mean over clips of the squared distance of the probabilities from the truth, 0...2.
+
+    Brier 1950, "Verification of forecasts expressed in terms of probability", eq. 2.
+
+    Raises:
+        ValueError: No clips, shapes or labels that do not fit, logits that are not finite.
+    """
+    logits, labels = checked(logits_NK, labels_N)
+    distances_NK = np.exp(log_softmax(logits))
+    distances_NK[np.arange(len(labels)), labels] -= 1
+    return float((distances_NK**2).sum(axis=1).mean())
+
+
+def calibration_error(logits_NK: ArrayLike, labels_N: ArrayLike) -> float:
+    """Expected calibration error, 0...1: how far confidence is from accuracy.
+
+    Clips are sorted into CALIBRATION_BINS of equal width by their largest probability; the result
+    is the mean over bins, weighted by their clips, of the distance between the mean of these
+    probabilities and the share of hits (Guo et al. 2017, arXiv:1706.04599, eq. 3). A bin holds its
+    upper border and not its lower one.
+
+    Raises:
+        ValueError: No clips, shapes or labels that do not fit, logits that are not finite.
+    """
+    logits, labels = checked(logits_NK, labels_N)
+    confidence_N = np.exp(log_softmax(logits).max(axis=1))
+    bin_N = np.ceil(confidence_N * CALIBRATION_BINS).astype(np.int64) - 1
+    too_sure_N = confidence_N - hits(logits, labels)
+    return float(np.abs(np.bincount(bin_N, weights=too_sure_N)).sum() / len(labels))
 
 
 def by_group(logits_NK: ArrayLike, labels_N: ArrayLike, groups_N: ArrayLike) -> dict[str, Scores]:

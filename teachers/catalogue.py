@@ -42,6 +42,8 @@ class Architecture:
 
     make: Callable[..., nn.Module]
     """Called with n_classes and the arguments; what it makes gives (logits, embedding)."""
+    family: str
+    """Which kind of network it is: the name of its file in this package."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     head: tuple[str, ...] = ()
     """Layers whose size depends on the classes, and which start anew for other classes."""
@@ -202,6 +204,7 @@ def _timm(name: str) -> Architecture:
         raise UnknownTeacher(str(error)) from error
     return Architecture(
         make=timm_backbone.timm_backbone,
+        family="timm_backbone",
         arguments={"name": name},
         head=timm_backbone.head_layers(name),
         fetch_own=functools.partial(timm_backbone.fetch_pretrained, name),
@@ -229,6 +232,7 @@ def _mobilenet(
     is_convolutional = arguments.get("head") == "fully_convolutional"
     return Architecture(
         make=MobileNet,
+        family="mobilenet",
         arguments={"width": width, **arguments},
         head=("classifier.0", "classifier.1") if is_convolutional else ("classifier.5",),
         published=EFFICIENT_AT_RELEASE + file,
@@ -244,6 +248,7 @@ def _dymn(
 ) -> Architecture:
     return Architecture(
         make=DyMN,
+        family="dymn",
         arguments={"width": width, "temperature": 1.0, **arguments},
         head=("classifier.5",),
         published=EFFICIENT_AT_RELEASE + file,
@@ -275,6 +280,7 @@ def _passt(
 ) -> Architecture:
     return Architecture(
         make=_make_passt,
+        family="passt",
         arguments={"stride": stride, "frames": frames, **arguments},
         head=("head.1", "head_dist"),
         published=PASST_RELEASES + file,
@@ -311,7 +317,11 @@ def _bands(mel_bands: int) -> FrontEnd:
 
 _PASST = _passt("v0.0.1-audioset/passt-s-f128-p16-s10-ap.476-swa.pt", 0.476)
 _CP_RESNET = Architecture(
-    make=CPResNet, head=("feed_forward.0", "feed_forward.1"), licence="MIT", shortest_frames=5
+    make=CPResNet,
+    family="cp_resnet",
+    head=("feed_forward.0", "feed_forward.1"),
+    licence="MIT",
+    shortest_frames=5,
 )
 
 _MOBILENETS = {

@@ -145,7 +145,12 @@ def finetune(
         _whole_head(recipe.model),
     )
     if not is_taught:
-        record = {"recipe": asdict(recipe), "seed": run.seed, "start": run.start}
+        record = {
+            "recipe": asdict(recipe),
+            "family": architecture(recipe.model).family,
+            "seed": run.seed,
+            "start": run.start,
+        }
         learn_and_store(learning, key, "teacher", model, record, store, on_epoch)
     store_views(learning, key, n_views, store)
     return key
@@ -162,7 +167,7 @@ def _start(
         recipe.model, n_classes=n_classes, weights=weights, store=store, **recipe.arguments
     )
     if member is not None:
-        file = store.object_path(weights_object("teacher", member))
+        file = store.local_object(weights_object("teacher", member))
         # Between two stages no head is kept, even where the number of classes agrees.
         load_weights(model, file, _whole_head(recipe.model), fresh_head=taught is None)
     return model

@@ -15,7 +15,7 @@ from torch import nn
 
 from audio import impulse_responses
 from audio.clips import Corpus
-from logit_store import LogitKey, LogitStore, member_name
+from logit_store import LogitKey, LogitStore, member_name, row_order_hash
 from training.checkpoint import Checkpoint, Progress
 from training.loop import Figures, OnEpoch, Run, fit, predict_rows
 from training.parallel import workers
@@ -106,7 +106,7 @@ def learn_and_store(
         }
         with_history = json.dumps(record | {"history": progress.history}, indent=1)
         store.write_object(f"{folder}/record.json", with_history.encode())
-        store.write(key, logits_NK, record)
+        store.write(key, logits_NK, record, row_order=_row_order(run.feed.corpus))
         checkpoint.discard()
     # From here on all workers find the member in the store.
     workers().wait()
@@ -122,17 +122,23 @@ def store_views(run: Run, key: LogitKey, n_views: int, store: LogitStore) -> Non
         store: where to.
     """
     everything = np.arange(len(run.feed.corpus))
-    record = store.record(key)
+    record, row_order = store.record(key), _row_order(run.feed.corpus)
     for view_key in view_keys(key, n_views):
         if view_key not in store:
             logits_NK = predict_rows(run, everything, view_key.view)
             if workers().leads:
-                store.write(view_key, logits_NK, record | {"view": view_key.view})
+                with_view = record | {"view": view_key.view}
+                store.write(view_key, logits_NK, with_view, row_order=row_order)
 
 
 def view_keys(key: LogitKey, n_views: int) -> tuple[LogitKey, ...]:
     """Where views 0 to n_views - 1 of a member are."""
     return tuple(replace(key, view=view) for view in range(n_views))
+
+
+def _row_order(corpus: Corpus) -> str:
+    """The order in which the clips were predicted, for the store to compare with its own."""
+    return row_order_hash(corpus.table["clip_id"].to_pylist())
 
 
 class _Events:

@@ -1,14 +1,16 @@
 """A small corpus, its logits, and processes that use a store (N clips, K classes)."""
 
 import os
+import secrets
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from s3_servers import BUCKET, S3Server, weed
 
 from logit_store import LogitKey, LogitStore
 
@@ -85,3 +87,17 @@ def start_python() -> StartPython:
         )
 
     return start
+
+
+@pytest.fixture(scope="session")
+def weed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with weed(tmp_path_factory.mktemp("weed")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3_address(weed_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Of a store on a real server that nobody has written to; the variables lead there."""
+    weed_server.name_in(monkeypatch)
+    monkeypatch.setenv("TUTTI_CACHE", str(tmp_path / "cache"))
+    return f"s3://{BUCKET}/{tmp_path.name}-{secrets.token_hex(4)}"

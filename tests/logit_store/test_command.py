@@ -1,7 +1,9 @@
 """python -m logit_store."""
 
 import contextlib
+import csv
 import io
+import json
 import os
 import pty
 import subprocess
@@ -14,8 +16,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from logit_store import LogitKey, LogitStore
-from logit_store.__main__ import overview, picture
+from logit_store import LogitKey, LogitStore, show
+from logit_store.__main__ import main
+from logit_store.tables import overview, picture, worth
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -66,7 +69,10 @@ def test_sql_answers(filled: LogitStore, command: Callable[..., tuple[int, str, 
     ("arguments", "expected_code", "words"),
     [
         (["ls", "--store", "nowhere"], 1, "no store at nowhere"),
-        (["ls", "--store", "s3://bucket/x"], 1, "S3 is not supported yet"),
+        (["ls", "--store", "gs://bucket/x"], 1, "gs://bucket/x"),
+        (["show", "nobody", "--store", "STORE"], 1, "no member 'nobody'"),
+        (["show", "", "--store", "STORE"], 1, "several begin so: mn10_as_dir_fms-3f9c21ab04de, o"),
+        (["ls", "--store", "STORE", "--json", "--csv"], 2, "--json and --csv"),
         (["ls", "--store", "STORE", "--corpus", "cochl"], 1, "no clips of corpus 'cochl'"),
         (["sql", "--store", "STORE", "select * from nothing"], 1, "nothing does not exist"),
         (["ls"], 2, "--store"),
@@ -87,6 +93,83 @@ def test_what_goes_wrong_is_told_in_one_line(
     assert error.count("\n") == 1
     assert words in error
     assert "Traceback" not in error
+
+
+def test_json_and_csv_say_the_same_as_the_table(
+    filled: LogitStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ls", "--store", filled.address, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert main(["ls", "--store", filled.address, "--csv"]) == 0
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    expected = filled.members().to_pylist()
+    assert [
+        row | {"written": each["written"]} for row, each in zip(rows, expected, strict=True)
+    ] == expected
+    assert [line["recipe"] for line in lines] == ["", "a\tb"]
+    assert [float(line["log_loss_select"] or 0) for line in lines] == [
+        row["log_loss_select"] or 0 for row in rows
+    ]
+
+
+def test_json_has_no_number_that_json_does_not_know(
+    filled: LogitStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    query = "select 'nan'::double as x, [1.5, 'inf'::double] as y"
+    assert main(["sql", query, "--store", filled.address, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"x": None, "y": [1.5, None]}]
+
+
+def test_show_tells_figures_files_and_record_of_the_member_that_begins_so(
+    filled: LogitStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, key = "mn10_as_dir_fms-3f9c21ab04de", filled.keys("tau", 25)[0]
+    filled.write_object(f"teachers/v1/{name}/weights.safetensors", b"abc")
+    assert main(["show", "mn10", "--store", filled.address, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["member"], shown["record"]) == (name, {"kind": "teacher"})
+    assert [each["logits_hash"] for each in shown["logits"]] == [filled.footer(key).logits_hash]
+    assert [each["bytes"] for each in shown["files"]][1:] == [3]
+    assert shown["files"][0]["name"].startswith("logits/v1/corpus=tau/split=25/")
+    assert main(["show", name, "--store", filled.address, "--csv"]) == 0
+    figures = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert {(f["fold"], f["recording_device"], float(f["log_loss"])) for f in figures} == {
+        (f.fold, f.recording_device or "", f.log_loss) for f in filled.footer(key).figures
+    }
+
+
+def test_a_member_is_shown_in_80_columns(filled: LogitStore) -> None:
+    text = io.StringIO()
+    figures = show.figures(filled, show.keys_of(filled, "mn10"))
+    Console(file=text, width=80).print(worth(figures))
+    assert max(map(len, text.getvalue().splitlines())) <= 80
+    assert "s1" in text.getvalue()
+
+
+def test_verify_names_what_is_wrong_and_ends_with_1(
+    filled: LogitStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", "--store", filled.address]) == 0
+    assert capsys.readouterr() == ("file\tproblem\n", "")
+    stray = Path(filled.address) / "logits" / "notes.txt"
+    stray.write_text("x")
+    assert main(["verify", "--store", filled.address]) == 1
+    _, line = capsys.readouterr().out.splitlines()
+    assert line.split("\t")[0] == str(stray)
+
+
+def test_gc_shows_with_dry_run_what_it_removes_without(
+    filled: LogitStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "teachers/v1/other-000000000000/checkpoint.pt"
+    filled.write_object(name, b"12345")
+    for dry_run in (["--dry-run"], []):
+        assert filled.has_object(name)
+        assert main(["gc", "--store", filled.address, "--json", *dry_run]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert (told["dry_run"], told["bytes"]) == (bool(dry_run), 5)
+        assert [each["file"] for each in told["files"]] == [name]
+    assert not filled.has_object(name)
 
 
 def test_help_goes_to_standard_output(command: Callable[..., tuple[int, str, str]]) -> None:

@@ -177,3 +177,27 @@ def test_a_query_that_cannot_be_answered_is_refused_in_words(
 
 def test_a_statement_without_an_answer_gives_an_empty_table(filled: LogitStore) -> None:
     assert filled.sql("create table x (a int)").num_rows == 0
+
+
+def test_s3_answers_as_a_disk_does(
+    filled: LogitStore, clips: pa.Table, logits_NK: np.ndarray, s3_address: str
+) -> None:
+    bucket = LogitStore(s3_address)
+    bucket.write_clips("tau", clips)
+    for key, sign in ((LogitKey("tau", 25, "m-1"), 1), (LogitKey("tau", 10, "m-2"), -1)):
+        bucket.write(key, sign * logits_NK, {"kind": "teacher"})
+    pin = {
+        "member": "m-1",
+        "weight": 1.0,
+        "hash": filled.footer(LogitKey("tau", 25, "m-1")).logits_hash,
+    }
+    for store in (filled, bucket):
+        store.write_ensemble("tau", 25, "best", {"members": [pin]})
+    for query in (
+        "select * from predictions where recording_device = 's1' order by member, row",
+        "select * from logits order by all",
+        "select * from clips order by row",
+        "select * exclude (written) from members order by all",
+        "select * exclude (written) from ensembles",
+    ):
+        assert bucket.sql(query).equals(filled.sql(query)), query

@@ -2,7 +2,8 @@
 
 import json
 import pickle
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from logit_store import (
     CLIPS_SCHEMA,
@@ -19,20 +22,28 @@ from logit_store import (
     LogitKey,
     LogitStore,
     MissingClips,
-    MissingEnsemble,
     MissingLogits,
     MissingObject,
     MissingStore,
     RowOrderMismatch,
+    UnknownClips,
     UnstorableLogits,
     UnsupportedAddress,
     UnsupportedVersion,
+    WrongRowOrder,
     row_order_hash,
 )
-from logit_store.store import _widen
+from logit_store.logits_file import widen
 from metrics import accuracy, log_loss
 
-RECORD = {"kind": "teacher", "recipe": {"name": "mn10"}, "seed": 3, "history": [1.5, None, "é"]}
+RECORD = {
+    "kind": "teacher",
+    "recipe": {"name": "mn10"},
+    "family": "mobilenet",
+    "protocol": "honest",
+    "seed": 3,
+    "history": [1.5, None, "é"],
+}
 
 
 def logits_file(store: LogitStore, key: LogitKey) -> Path:
@@ -40,12 +51,12 @@ def logits_file(store: LogitStore, key: LogitKey) -> Path:
     return path
 
 
-def rewrite(path: Path, **changed: str) -> None:
-    """Write a file's table again with other key-value pairs."""
+def rewrite(path: Path, form: Mapping[str, Any] | None = None, **changed: str) -> None:
+    """Write a file's table again with other key-value pairs, in pyarrow's form or another."""
     with pq.ParquetFile(path) as file:
         table, metadata = file.read(), {k.decode(): v for k, v in file.metadata.metadata.items()}
     metadata |= {f"tutti.{name}": value for name, value in changed.items()}
-    with pq.ParquetWriter(path, table.schema) as writer:
+    with pq.ParquetWriter(path, table.schema, **(form or {})) as writer:
         writer.write_table(table)
         writer.add_key_value_metadata(metadata)
 
@@ -65,7 +76,7 @@ def test_every_finite_float16_is_widened_exactly() -> None:
     half = np.arange(2**16, dtype=np.uint16).view(np.float16)
     half = half[np.isfinite(half)]
     single = np.empty(len(half), np.float32)
-    _widen(half, single)
+    widen(single, half)
     # Bits, so that -0.0 is not 0.0.
     np.testing.assert_array_equal(
         single.view(np.uint32), half.astype(np.float32).view(np.uint32), strict=True
@@ -82,6 +93,129 @@ def test_members_and_rows_come_in_the_order_asked_for(
     whole_MNK = store.read(keys)
     np.testing.assert_array_equal(store.read(keys[::-1], rows), whole_MNK[::-1][:, rows])
     assert store.read(keys, np.array([], int)).shape == (3, 0, 4)
+
+
+@settings(max_examples=25, derandomize=True, deadline=None)
+@given(st.permutations(range(12)))
+def test_a_corpus_in_another_order_is_read_by_clip_id(order: list[int]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store, key = twelve_clips(folder)
+        reordered = [f"clip-{i}" for i in order]
+        np.testing.assert_array_equal(
+            store.read([key], clip_ids=reordered), store.read([key])[:, order]
+        )
+
+
+def twelve_clips(folder: str) -> tuple[LogitStore, LogitKey]:
+    texts = {name: ["x"] * 12 for name in ("recording", "city", "recording_device")}
+    folds = {f"fold_{split}": ["fit"] * 12 for split in (5, 10, 25, 50, 100)}
+    clips = pa.table(
+        {"row": range(12), "clip_id": [f"clip-{i}" for i in range(12)], "scene": ["a", "b"] * 6}
+        | texts
+        | folds
+    )
+    store, key = LogitStore(folder), LogitKey("twelve", 5, "m")
+    store.write_clips("twelve", clips)
+    store.write(key, np.arange(24.0).reshape(12, 2), {})
+    return store, key
+
+
+def test_clip_ids_may_be_some_and_repeated(
+    store: LogitStore, key: LogitKey, logits_NK: np.ndarray
+) -> None:
+    store.write(key, logits_NK, {})
+    clip_ids = ["clip-0-59", "clip-0-3", "clip-0-59"]
+    np.testing.assert_array_equal(
+        store.read([key], clip_ids=clip_ids), store.read([key], [59, 3, 59])
+    )
+    assert store.read([key], clip_ids=[]).shape == (1, 0, 4)
+
+
+def test_clips_that_the_corpus_does_not_have_are_counted_and_the_first_is_named(
+    store: LogitStore, key: LogitKey, logits_NK: np.ndarray
+) -> None:
+    store.write(key, logits_NK, {})
+    with pytest.raises(UnknownClips, match="no 2 of the clip_ids asked for, the first is 'x'"):
+        store.read([key], clip_ids=["clip-0-0", "x", "y"])
+
+
+def test_rows_and_clip_ids_together_are_refused(
+    store: LogitStore, key: LogitKey, logits_NK: np.ndarray
+) -> None:
+    store.write(key, logits_NK, {})
+    with pytest.raises(ValueError, match="rows and clip_ids"):
+        store.read([key], [0], clip_ids=["clip-0-0"])
+
+
+def test_logits_of_clips_in_another_order_are_not_written(
+    store: LogitStore, key: LogitKey, logits_NK: np.ndarray, clips: pa.Table
+) -> None:
+    clip_ids = clips["clip_id"].to_pylist()
+    given, expected = row_order_hash(clip_ids[::-1]), row_order_hash(clip_ids)
+    with pytest.raises(WrongRowOrder, match=f"{given}, expected {expected}"):
+        store.write(key, logits_NK, {}, row_order=given)
+    assert key not in store
+    store.write(key, logits_NK, {}, row_order=expected)
+    assert key in store
+
+
+def test_the_same_clips_in_another_order_are_recognised_and_change_nothing(
+    store: LogitStore, key: LogitKey, logits_NK: np.ndarray, clips: pa.Table
+) -> None:
+    store.write(key, logits_NK, {})
+    before = store.clips("tau")
+    reordered = clips.take(np.random.default_rng(0).permutation(60))
+    reordered = with_column(reordered, "row", list(range(60)), pa.int32())
+    with pytest.raises(ClipsMismatch, match=r"same 60 clips in another order.*clip_ids=") as caught:
+        store.write_clips("tau", reordered)
+    assert caught.value.reordered
+    assert store.clips("tau").equals(before)
+    np.testing.assert_array_equal(
+        store.read([key], clip_ids=reordered["clip_id"].to_pylist())[0],
+        logits_NK.astype(np.float16)[
+            [int(i.split("-")[2]) for i in reordered["clip_id"].to_pylist()]
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"use_dictionary": True, "compression": "none"},
+        {"use_dictionary": False, "compression": "snappy"},
+        {"use_dictionary": False, "compression": "none", "use_byte_stream_split": True},
+        {"use_dictionary": False, "compression": "none", "data_page_size": 1},
+    ],
+)
+def test_a_file_whose_columns_are_not_one_plain_page_is_refused(
+    store: LogitStore, key: LogitKey, logits_NK: np.ndarray, form: dict[str, Any]
+) -> None:
+    store.write(key, logits_NK, {})
+    path = logits_file(store, key)
+    if "use_byte_stream_split" in form:
+        form = form | {"use_byte_stream_split": list(store.footer(key).classes)}
+    rewrite(path, form | {"write_batch_size": 1})
+    with pytest.raises(DamagedFile, match="expected one plain page"):
+        store.read([key])
+
+
+def test_half_precision_is_what_the_file_holds(
+    store: LogitStore, key: LogitKey, logits_NK: np.ndarray
+) -> None:
+    store.write(key, logits_NK, {})
+    read_MNK = store.read([key], [5, 4], dtype=np.float16)
+    np.testing.assert_array_equal(read_MNK[0], logits_NK.astype(np.float16)[[5, 4]], strict=True)
+
+
+def test_footers_of_many_are_those_of_each(store: LogitStore, logits_NK: np.ndarray) -> None:
+    keys = [LogitKey("tau", 25, "b"), LogitKey("tau", 5, "a"), LogitKey("tau", 25, "b", 1)]
+    for i, key in enumerate(keys):
+        store.write(key, logits_NK + i, RECORD | {"view": key.view})
+    footers = store.footers(keys)
+    assert list(footers) == keys
+    assert footers == {key: store.footer(key) for key in keys}
+    with pytest.raises(MissingLogits, match="gone"):
+        store.footers([keys[0], LogitKey("tau", 25, "gone")])
 
 
 @pytest.mark.parametrize("rows", [[-1], [60], [0.0], [[0]], [True]])
@@ -343,7 +477,7 @@ def test_a_damaged_file_is_named(
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(DamagedFile, match="delete it") as caught:
         store.read([key])
-    assert caught.value.path == path
+    assert caught.value.path == str(path)
 
 
 def test_all_absent_members_are_named(
@@ -405,8 +539,9 @@ def test_members_say_who_they_are_and_what_they_are_worth(
     store.write(LogitKey("tau", 5, "x"), logits_NK, {"recipe": "by-name"})
     other, row = store.members("tau").to_pylist()[::-1]
     assert (row["member"], row["corpus"], row["split"]) == (key.member, "tau", 25)
-    assert (row["kind"], row["recipe"]) == ("teacher", "mn10")
-    assert (other["kind"], other["recipe"]) == (None, "by-name")
+    assert (row["kind"], row["recipe"], row["seed"]) == ("teacher", "mn10", 3)
+    assert (row["family"], row["protocol"]) == ("mobilenet", "honest")
+    assert (other["kind"], other["recipe"], other["seed"]) == (None, "by-name", None)
     figures = store.footer(key).figure("select")
     assert figures is not None
     assert row["log_loss_select"] == figures.log_loss
@@ -440,30 +575,9 @@ def test_a_folder_that_is_not_there_is_no_store_to_read_but_one_to_write(
     assert store.corpora() == ["tau"]
 
 
-@pytest.mark.parametrize("address", ["s3://bucket/prefix", "gs://bucket"])
-def test_an_address_that_is_no_folder_is_refused_in_words(address: str) -> None:
-    with pytest.raises(UnsupportedAddress, match="not supported yet.*give a folder") as caught:
-        LogitStore(address)
-    assert address in str(caught.value)
-
-
-def test_ensembles_are_read_as_they_were_written(store: LogitStore) -> None:
-    document = {"members": ["a", "b"], "weights": [0.25, 0.75], "temperature": None}
-    store.write_ensemble("tau", 25, "greedy-1", document)
-    store.write_ensemble("tau", 25, "best", {})
-    store.write_ensemble("tau", 5, "other", {})
-    assert store.read_ensemble("tau", 25, "greedy-1") == document
-    assert store.ensembles("tau", 25) == ["best", "greedy-1"]
-    store.write_ensemble("tau", 25, "best", {"members": ["c"]})
-    assert store.read_ensemble("tau", 25, "best") == {"members": ["c"]}
-    with pytest.raises(MissingEnsemble, match=r"'worst' of tau, split 25 \(there: best, greedy-1"):
-        store.read_ensemble("tau", 25, "worst")
-
-
-def test_an_ensemble_that_is_no_json_is_refused(store: LogitStore) -> None:
-    with pytest.raises(ValueError, match="ensemble 'best' is no JSON"):
-        store.write_ensemble("tau", 25, "best", {"weights": np.ones(2)})
-    assert store.ensembles("tau", 25) == []
+def test_an_address_of_another_kind_is_refused_in_words() -> None:
+    with pytest.raises(UnsupportedAddress, match="gs://bucket"):
+        LogitStore("gs://bucket")
 
 
 def test_objects_are_read_as_they_were_written(store: LogitStore) -> None:
@@ -473,7 +587,7 @@ def test_objects_are_read_as_they_were_written(store: LogitStore) -> None:
     store.write_object(name, b"two\x00")
     assert store.has_object(name)
     assert store.read_object(name) == b"two\x00"
-    assert store.object_path(name).read_bytes() == b"two\x00"
+    assert store.local_object(name).read_bytes() == b"two\x00"
     store.delete_object(name)
     store.delete_object(name)
     assert not store.has_object(name)

@@ -4,15 +4,15 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from logit_store import LogitKey, LogitStore
-from logit_store.store import _host
+from logit_store import LogitKey, LogitStore, StoreFull
+from logit_store.folder import _host
 
 N = 20_000
 KEY = LogitKey("tau", 5, "m")
@@ -53,6 +53,74 @@ elif stage == "after rename":
     real_replace = pathlib.Path.replace
     pathlib.Path.replace = lambda *a: (real_replace(*a), die())
 LogitStore(sys.argv[1]).write_object("teachers/v1/m/weights", b"new" * 100_000)
+"""
+
+CROWD = """
+import os, random, sys, time
+import numpy as np
+from logit_store import LogitKey, LogitStore
+
+address, n_writers = sys.argv[1], int(sys.argv[2])
+keys = [LogitKey("tau", 5, f"m-{i:02}") for i in range(40)]
+finished = f"{sys.argv[3]}/finished"
+
+def write(writer):
+    # Every logit of a file is its writer's number: two writers in one file would be seen.
+    store, logits_NK = LogitStore(address), np.full((2_000, 4), writer, np.float32)
+    for key in random.Random(writer).sample(keys, len(keys)):
+        store.write(key, logits_NK, {"writer": writer})
+
+def read(reader):
+    store, order, n_seen = LogitStore(address), random.Random(reader), 0
+    while not os.path.exists(finished):
+        some = [key for key in order.sample(keys, 5) if key in store]
+        for logits_NK in store.read(some) if some else ():
+            (value,) = np.unique(logits_NK)
+            assert value in range(n_writers), value
+            n_seen += 1
+        time.sleep(0.02)
+    assert n_seen, "nothing was seen"
+
+def start(work, number):
+    child = os.fork()
+    if not child:
+        work(number)
+        os._exit(0)
+    return child
+
+readers = [start(read, i) for i in range(4)]
+writers = [start(write, i) for i in range(n_writers)]
+failed = [os.waitpid(child, 0)[1] for child in writers]
+open(finished, "w").close()
+failed += [os.waitpid(child, 0)[1] for child in readers]
+sys.exit(any(failed))
+"""
+
+KILLS = """
+import os, random, signal, sys, time
+import numpy as np
+from logit_store import LogitKey, LogitStore
+
+store, order = LogitStore(sys.argv[1]), random.Random(0)
+keys = [LogitKey("tau", 5, f"m-{i}") for i in range(8)]
+for value, key in enumerate(keys):
+    store.write(key, np.full((20_000, 4), value, np.float32), {"value": value})
+names = [entry.name for entry in store.files.entries("logits/v1/*/*/*/*/*")]
+contents = [store.files.get(name) for name in names]
+n_half_written = 0
+for _ in range(200):
+    child = os.fork()
+    if not child:
+        # Nothing but the writing itself, so that most kills hit it.
+        while True:
+            store.files.put(order.choice(names), order.choice(contents))
+    time.sleep(order.uniform(0.005, 0.03))
+    os.kill(child, signal.SIGKILL)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    n_half_written += len(store.files.sweep()) > 0
+    for name in names:
+        assert store.files.get(name) in contents, name
+print(n_half_written)
 """
 
 
@@ -112,6 +180,39 @@ def test_a_writer_killed_at_any_time_leaves_whole_logits_or_none(
     assert temporary_files(large_store) == []
 
 
+@pytest.mark.parametrize(("where", "n_writers"), [("folder", 8), ("bucket", 3)])
+def test_many_writers_of_the_same_forty_keys_and_four_readers_agree(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    make_clips: Callable[..., Any],
+    start_python: Callable[..., subprocess.Popen[str]],
+    where: str,
+    n_writers: int,
+) -> None:
+    s3_address = request.getfixturevalue("s3_address") if where == "bucket" else None
+    store = LogitStore(s3_address or tmp_path / "store")
+    store.write_clips("tau", make_clips(2_000))
+    process = start_python("-c", CROWD, store.address, str(n_writers), str(tmp_path))
+    assert finish(process) == 0
+    assert len(store.files.entries("logits/v1/*/*/*/*/*")) == 40
+    assert len(store.keys()) == 40
+    if s3_address is None:
+        assert temporary_files(store) == []
+
+
+def test_writers_killed_two_hundred_times_leave_whole_files_or_none(
+    large_store: LogitStore, start_python: Callable[..., subprocess.Popen[str]]
+) -> None:
+    process = start_python("-c", KILLS, large_store.address)
+    output, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error
+    # Else the kills came too early or too late to prove anything.
+    assert int(output) > 20
+    assert temporary_files(large_store) == []
+    keys = large_store.keys()
+    assert [len(np.unique(logits_NK)) for logits_NK in large_store.read(keys)] == [1] * 8
+
+
 @pytest.mark.parametrize(
     "stage", ["half of the bytes", "before fsync", "before rename", "after rename"]
 )
@@ -147,6 +248,47 @@ def test_a_write_that_fails_leaves_the_old_and_nothing_else(
     assert temporary_files(store) == []
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root may make a small disk, and not everywhere")
+    try:
+        yield folder
+    finally:
+        # Lazily: a test that fails holds on to its files.
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def write_all(store: LogitStore, keys: Sequence[LogitKey], n: int) -> None:
+    for key in keys:
+        store.write(key, np.zeros((n, 4)), {})
+
+
+def test_a_full_disk_is_named_and_what_was_stored_stays(
+    small_disk: Path, make_clips: Callable[..., Any]
+) -> None:
+    store, n = LogitStore(small_disk / "store"), 10_000
+    store.write_clips("tau", make_clips(n))
+    store.write(KEY, np.ones((n, 4)), {})
+    others = [LogitKey("tau", 5, f"m-{i}") for i in range(100)]
+    with pytest.raises(StoreFull, match=r"no space left for its [\d,]+ bytes.*untouched") as caught:
+        write_all(store, others, n)
+    stored = {KEY, *(key for key in others if key in store)}
+    assert 2 < len(stored) < 20
+    assert f"member=m-{len(stored) - 1}/" in caught.value.path
+    # No room for the new file beside the old one.
+    with pytest.raises(StoreFull):
+        store.write(KEY, np.full((n, 4), 2.0), {})
+    assert the_value(store) == 1
+    assert set(store.keys()) == stored
+    assert store.read(sorted(stored, key=str)).shape == (len(stored), n, 4)
+    assert temporary_files(store) == []
+
+
 def test_half_written_files_are_not_seen(
     large_store: LogitStore,
 ) -> None:
@@ -166,7 +308,7 @@ def test_half_written_files_are_not_seen(
 def test_only_abandoned_temporary_files_are_swept(tmp_path: Path) -> None:
     store, name = LogitStore(tmp_path), "teachers/v1/m/weights"
     store.write_object(name, b"old")
-    folder = store.object_path(name).parent
+    folder = store.local_object(name).parent
     # The largest process id that Linux allows is 2^22.
     dead, alive = 2**22 + 1, os.getpid()
     abandoned = [f".{dead}-{_host()}-00000000.tmp", ".1-ffffffff-00000001.tmp"]

@@ -5,7 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metrics import accuracy, by_group, device_groups, log_loss, log_softmax, macro_accuracy
+from metrics import (
+    accuracy,
+    brier,
+    by_group,
+    calibration_error,
+    device_groups,
+    log_loss,
+    log_softmax,
+    macro_accuracy,
+)
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "students"
 TAU = {"real": ("a", "b", "c"), "seen": ("s1", "s2", "s3"), "unseen": ("s4", "s5", "s6")}
@@ -115,7 +124,48 @@ def test_half_precision_logits_are_scored_in_double_precision():
     assert log_loss(half_NK, labels_N) == log_loss(half_NK.astype(np.float64), labels_N)
 
 
-@pytest.mark.parametrize("figure", [accuracy, macro_accuracy, log_loss])
+def test_the_brier_score_is_the_squared_distance_from_the_truth():
+    # Probabilities 1/2, 1/4, 1/4 of the true class and the others, and equal ones.
+    logits_NK = np.log([[0.5, 0.25, 0.25], [1, 1, 1]])
+    expected = (0.5**2 + 2 * 0.25**2 + (2 / 3) ** 2 + 2 / 9) / 2
+    assert brier(logits_NK, [0, 2]) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("label", "expected"), [(0, 0), (1, 2)])
+def test_the_brier_score_goes_from_certainty_to_certain_error(label, expected):
+    assert brier([[1000.0, -1000.0]], [label]) == expected
+
+
+def test_the_calibration_error_is_that_of_its_bins_by_hand():
+    # The bin of 11/15...12/15: confidence 0.75 and 0.8, its upper border, and one hit of three.
+    # The bin of 7/15...8/15: confidence 0.5, of two equal ones the first counts, and no hit.
+    confidence_N = np.array([0.75, 0.75, 0.8 - 1e-12, 0.5])
+    logits_NK = np.log(np.stack([confidence_N, 1 - confidence_N], axis=1))
+    labels_N = [0, 1, 1, 1]
+    in_one_bin = 3 / 4 * abs(2.3 / 3 - 1 / 3)
+    assert calibration_error(logits_NK, labels_N) == pytest.approx(in_one_bin + 0.5 / 4, abs=1e-9)
+
+
+def test_the_calibration_error_is_that_of_looking_into_every_bin():
+    logits_NK, labels_N = random_predictions(n=2000)
+    confidence_N = np.exp(log_softmax(logits_NK)).max(axis=1)
+    hit_N = logits_NK.argmax(axis=1) == labels_N
+    expected = 0.0
+    for i in range(15):
+        inside = (confidence_N > i / 15) & (confidence_N <= (i + 1) / 15)
+        if inside.any():
+            gap = abs(confidence_N[inside].mean() - hit_N[inside].mean())
+            expected += inside.mean() * gap
+    assert calibration_error(logits_NK, labels_N) == pytest.approx(expected, rel=1e-9)
+
+
+def test_certain_and_right_is_calibrated_and_certain_and_wrong_is_not():
+    certain_NK = 1000 * np.eye(3)
+    assert calibration_error(certain_NK, [0, 1, 2]) == 0
+    assert calibration_error(certain_NK, [1, 2, 0]) == 1
+
+
+@pytest.mark.parametrize("figure", [accuracy, brier, calibration_error, log_loss, macro_accuracy])
 @pytest.mark.parametrize(
     ("logits", "labels", "message"),
     [

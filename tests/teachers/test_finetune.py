@@ -1,12 +1,13 @@
 from dataclasses import replace
 
+import pyarrow as pa
 import pytest
 import safetensors.torch
 import torch
 from corpus_files import write_corpus
 
 from audio.corpora import tau
-from logit_store import LogitStore
+from logit_store import LogitStore, WrongRowOrder
 from teachers import RECIPES, TeacherRun, finetune
 from teachers.finetune import teacher_key
 from training import WarmupCosine, weights_object
@@ -100,3 +101,19 @@ def test_what_is_stored_is_not_taught_again(store, corpus):
     epochs = []
     assert finetune(run, corpus, store, responses=None, device=CPU, on_epoch=epochs.append) == key
     assert epochs == []
+
+
+def test_a_teacher_that_heard_the_clips_in_another_order_is_not_stored(store, corpus):
+    table = corpus.table.take(pa.array(range(len(corpus))[::-1]))
+    rows = pa.array(range(len(corpus)), pa.int32())
+    reversed_corpus = replace(corpus, table=table.set_column(0, table.schema.field("row"), rows))
+    run = TeacherRun(recipe=small("passt_standard"), split=100)
+    with pytest.raises(WrongRowOrder, match="LogitStore.clips"):
+        finetune(run, reversed_corpus, store, responses=None, device=CPU)
+    assert store.keys() == []
+
+
+def test_the_store_knows_a_teachers_family(store, corpus):
+    taught(store, TeacherRun(recipe=small("passt_standard"), split=100), corpus)
+    assert store.members()["family"].to_pylist() == ["passt"]
+    assert store.sql("select member from members where family != 'passt'").num_rows == 0

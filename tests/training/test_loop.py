@@ -280,7 +280,7 @@ def test_a_stored_run_leaves_logits_weights_and_record_and_no_checkpoint(feed, s
 
 def shown_epochs(store):
     """Epochs in the TensorBoard files of a run, one file after the other."""
-    folder = store.object_path("teachers/v1/tiny-0/record.json").parent
+    folder = store.local_object("teachers/v1/tiny-0/record.json").parent
     accumulator = EventAccumulator(str(folder)).Reload()
     return [event.step for event in accumulator.Scalars("select_log_loss")]
 

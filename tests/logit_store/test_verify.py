@@ -1,0 +1,227 @@
+"""What was spoilt is named, and nothing else."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from logit_store import LogitKey, LogitStore, MissingStore, parquet
+from logit_store.collect import garbage
+from logit_store.verify import Problem, verify
+
+KEYS = [LogitKey("tau", 25, "a"), LogitKey("tau", 5, "b"), LogitKey("tau", 25, "a", 1)]
+
+
+@pytest.fixture
+def filled(store: LogitStore, logits_NK: np.ndarray) -> LogitStore:
+    for i, key in enumerate(KEYS):
+        store.write(key, logits_NK + i, {"kind": "teacher"})
+    pin = {"member": "a", "weight": 1.0, "hash": store.footer(KEYS[0]).logits_hash}
+    store.write_ensemble("tau", 25, "best", {"members": [pin]})
+    store.write_object("teachers/v1/a/weights.safetensors", b"x")
+    store.members()
+    return store
+
+
+@pytest.fixture
+def spoilt_file(filled: LogitStore) -> Path:
+    return Path(filled.address) / "logits/v1/corpus=tau/split=25/member=a/view=0/logits.parquet"
+
+
+def rewrite(
+    path: Path, change: Callable[[pa.Table], pa.Table] = lambda table: table, **pairs: str
+) -> None:
+    """Change a file's table and key-value pairs, and nothing of its form."""
+    with pq.ParquetFile(path) as file:
+        table, metadata = file.read(), dict(file.metadata.metadata)
+    told = {key.decode(): value.decode() for key, value in metadata.items()}
+    told |= {f"tutti.{name}": value for name, value in pairs.items()}
+    write = parquet.plain if path.name == "logits.parquet" else parquet.small
+    path.write_bytes(write(change(table), told))
+
+
+def with_value(name: str, row: int, value: object) -> Callable[[pa.Table], pa.Table]:
+    def change(table: pa.Table) -> pa.Table:
+        values = table[name].to_pylist()
+        values[row] = value
+        field = table.schema.field(name)
+        array = pa.array(np.array(values, field.type.to_pandas_dtype()), field.type)
+        return table.set_column(table.column_names.index(name), field, array)
+
+    return change
+
+
+def words(store: LogitStore) -> dict[str, list[str]]:
+    """What is wrong, by file."""
+    found: dict[str, list[str]] = {}
+    for problem in verify(store):
+        name = problem.file.removeprefix(f"{store.address}/")
+        found.setdefault(name, []).append(problem.problem)
+    return found
+
+
+def test_a_sound_store_has_no_problem_and_tells_how_far_it_is(filled: LogitStore) -> None:
+    seen = []
+    assert verify(filled, lambda done, total: seen.append((done, total))) == []
+    # Clips, three files of logits, an ensemble.
+    assert seen == [(done, 5) for done in range(1, 6)]
+
+
+def test_a_single_changed_logit_is_found(filled: LogitStore, spoilt_file: Path) -> None:
+    rewrite(spoilt_file, with_value("airport", 7, 3.5))
+    (name, (first, *others)), *more = words(filled).items()
+    assert name == "logits/v1/corpus=tau/split=25/member=a/view=0/logits.parquet"
+    assert first.startswith("logits_hash ")
+    assert first.endswith("computed again")
+    assert all(each.startswith(("figures of", "largest_logit")) for each in others)
+    # The ensemble pins what the footer says, which is as it was.
+    assert more == []
+
+
+def test_a_figure_that_is_not_so_is_told_with_fold_and_recording_device(
+    filled: LogitStore, spoilt_file: Path
+) -> None:
+    with pq.ParquetFile(spoilt_file) as file:
+        figures = json.loads(file.metadata.metadata[b"tutti.figures"])
+    wrong = next(each for each in figures if each["recording_device"] == "s1")
+    wrong["log_loss"] += 1e-6
+    rewrite(spoilt_file, figures=json.dumps(figures))
+    (problems,) = words(filled).values()
+    assert [each.split(":")[0] for each in problems] == [f"figures of {wrong['fold']}/s1"]
+
+
+def test_figures_in_another_last_digit_are_no_problem(
+    filled: LogitStore, spoilt_file: Path
+) -> None:
+    with pq.ParquetFile(spoilt_file) as file:
+        figures = json.loads(file.metadata.metadata[b"tutti.figures"])
+    for each in figures:
+        each["log_loss"] = float(np.nextafter(each["log_loss"], 9))
+    rewrite(spoilt_file, figures=json.dumps(figures))
+    assert words(filled) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "pairs", "expected"),
+    [
+        (with_value("airport", 3, np.nan), {}, "1 logits are not finite"),
+        (with_value("row", 3, 4), {}, "row 4 in place 3"),
+        (lambda table: table.slice(0, 59), {}, "59 rows, expected 60"),
+        (lambda table: table, {"largest_logit": "1.0"}, "largest_logit 1.0"),
+        (lambda table: table, {"format_version": "2"}, "format version 2, expected 1"),
+        (lambda table: table, {"row_order_hash": "0"}, "row-order hash 0, expected"),
+        (lambda table: table, {"class_order": '["b", "a"]'}, "classes ['b', 'a'], expected"),
+        (lambda table: table.rename_columns(["row", *"abcd"]), {}, "expected one of row and"),
+    ],
+)
+def test_what_does_not_belong_is_found(
+    filled: LogitStore,
+    spoilt_file: Path,
+    change: Callable[[pa.Table], pa.Table],
+    pairs: dict[str, str],
+    expected: str,
+) -> None:
+    rewrite(spoilt_file, change, **pairs)
+    problems = verify(filled)
+    assert expected in " ".join(each.problem for each in problems)
+    assert {each.file for each in problems} == {str(spoilt_file)}
+
+
+def test_a_file_that_is_cut_is_found(filled: LogitStore, spoilt_file: Path) -> None:
+    spoilt_file.write_bytes(spoilt_file.read_bytes()[:200])
+    problems = verify(filled)
+    assert {each.file for each in problems} == {str(spoilt_file)}
+    assert "cannot be read" in problems[0].problem
+
+
+def test_clips_that_were_changed_are_found(filled: LogitStore) -> None:
+    path = Path(filled.address) / "clips/v1/corpus=tau/clips.parquet"
+
+    def change(table: pa.Table) -> pa.Table:
+        return table.set_column(4, "city", pa.array(["rome"] * 60))
+
+    rewrite(path, change)
+    (problem,) = verify(filled)
+    assert problem.file == str(path)
+    assert problem.problem.startswith("content_hash ")
+
+
+def test_logits_without_clips_are_found(filled: LogitStore) -> None:
+    (Path(filled.address) / "clips/v1/corpus=tau/clips.parquet").unlink()
+    problems = verify(filled)
+    assert len({each.file for each in problems}) == 4
+    assert all("holds no clips of corpus 'tau'" in each.problem for each in problems)
+
+
+def test_an_ensemble_whose_member_changed_or_is_gone_is_found(
+    filled: LogitStore, logits_NK: np.ndarray, spoilt_file: Path
+) -> None:
+    (reference,) = filled.ensembles("tau", 25)
+    name = f"ensembles/v1/corpus=tau/split=25/{reference}.json"
+    filled.write(KEYS[0], -logits_NK, {})
+    assert "as when the ensemble was selected" in words(filled)[name][0]
+    spoilt_file.unlink()
+    assert "holds no logits for 1 member(s)" in words(filled)[name][0]
+    (Path(filled.address) / name).write_text("{}")
+    assert "content hash" in words(filled)[name][0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "logits/v1/corpus=tau/split=25/logits.parquet",
+        "logits/v1/corpus=tau/split=25/member=a/view=0/copy.parquet",
+        "logits/v1/corpus=tau/split=7/member=a/view=0/logits.parquet",
+        "logits/v2/corpus=tau/logits.parquet",
+        "clips/notes.txt",
+        "ensembles/v1/corpus=tau/split=7/best.json",
+    ],
+)
+def test_a_file_out_of_place_is_found(filled: LogitStore, name: str) -> None:
+    path = Path(filled.address) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("{}")
+    (problem,) = verify(filled)
+    assert problem.file == str(path)
+    assert "move it out of the store" in problem.problem
+
+
+def test_a_catalogue_that_tells_otherwise_is_found(filled: LogitStore, spoilt_file: Path) -> None:
+    path = Path(filled.address) / "catalogue/v1/corpus=tau/catalogue.parquet"
+    (place,) = np.flatnonzero(
+        [name.endswith("split=25/member=a/view=0/logits.parquet") for name in names(path)]
+    )
+    rewrite(path, with_value("largest_logit", int(place), 1.0))
+    assert verify(filled) == [
+        Problem(
+            str(spoilt_file),
+            f"the catalogue tells of it what its footer does not: delete {path}",
+        )
+    ]
+
+
+def names(path: Path) -> list[str]:
+    return pq.read_table(path)["name"].to_pylist()
+
+
+def test_a_folder_that_is_not_there_cannot_be_verified(tmp_path: Path) -> None:
+    with pytest.raises(MissingStore):
+        verify(LogitStore(tmp_path / "nowhere"))
+
+
+def test_s3_is_catalogued_and_verified(
+    clips: pa.Table, logits_NK: np.ndarray, s3_address: str
+) -> None:
+    store, key = LogitStore(s3_address), LogitKey("tau", 25, "m-1")
+    store.write_clips("tau", clips)
+    store.write(key, logits_NK, {"kind": "teacher"})
+    first = store.members()
+    assert LogitStore(s3_address).members().equals(first)
+    assert verify(store) == []
+    assert garbage(store) == []
+    store.files.put("logits/v1/notes.txt", b"x")
+    assert [problem.file for problem in verify(store)] == [f"{s3_address}/logits/v1/notes.txt"]

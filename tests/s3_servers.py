@@ -1,0 +1,237 @@
+"""S3 servers for tests: a real one with credentials, one in the process, and a proxy that fails."""
+
+import contextlib
+import http.client
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+from urllib.parse import urlsplit
+
+import pytest
+from botocore.exceptions import BotoCoreError
+from s3fs import S3FileSystem
+
+BUCKET = "tutti"
+READY_WITHIN_S = 120
+SLOW_S = 0.9
+"""How long a slow answer takes; a reader that shall notice must wait for less."""
+
+Fault = Literal["500", "503", "slow", "cut", "lost"]
+"""`cut` breaks an answer off in the middle; `lost` does what was asked and says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class S3Server:
+    """Where a server is, and who may use it; it has a bucket BUCKET."""
+
+    endpoint: str
+    key: str = "a-key"
+    secret: str = "a-secret"
+
+    def variables(self) -> dict[str, str]:
+        """What leads to the server."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": self.key,
+            "AWS_SECRET_ACCESS_KEY": self.secret,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            # Where no key is given, none is looked for in the network.
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def name_in(self, patch: pytest.MonkeyPatch) -> None:
+        """Set the variables that lead to the server."""
+        for name, value in self.variables().items():
+            patch.setenv(name, value)
+
+
+@contextmanager
+def weed(folder: Path) -> Iterator[S3Server]:
+    """SeaweedFS with all its parts in a process, which takes no other key than its own."""
+    names = ("master", "volume", "filer", "s3")
+    ports = dict(zip([*names, *(f"{name}.grpc" for name in names)], free_ports(8), strict=True))
+    server = S3Server(f"http://127.0.0.1:{ports['s3']}")
+    (folder / "data").mkdir()
+    (folder / "s3.json").write_text(json.dumps(_identities(server)))
+    options = [f"-{name}.port={ports[name]}" for name in names]
+    options += [f"-{name}.port.grpc={ports[f'{name}.grpc']}" for name in names]
+    options += ["-filer", "-s3", "-s3.config=s3.json", "-s3.iam=false", "-master.telemetry=false"]
+    options += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.max=0"]
+    options += ["-master.volumeSizeLimitMB=64", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-dir=data"]
+    program = Path(sys.executable).with_name("weed")
+    log = folder / "log"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            [program, "server", *options], cwd=folder, stdout=sink, stderr=subprocess.STDOUT
+        )
+    try:
+        _wait_for(server, process, log)
+        yield server
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def moto() -> Iterator[S3Server]:
+    """A server in threads of this process; it takes any key and forgets everything at its end."""
+    # A second to import, which most tests of a store have no use for.
+    from moto.server import ThreadedMotoServer
+
+    threaded = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    threaded.start()
+    try:
+        server = S3Server(f"http://127.0.0.1:{threaded.get_host_and_port()[1]}")
+        _as_owner(server).call_s3("create_bucket", Bucket=BUCKET)
+        yield server
+    finally:
+        threaded.stop()
+
+
+class Proxy:
+    """Stands before a server, writes down what is asked, and does harm when told to."""
+
+    def __init__(self, target: S3Server, endpoint: str) -> None:
+        self.server = S3Server(endpoint, target.key, target.secret)
+        self.target = urlsplit(target.endpoint).netloc
+        self.fault: Fault | None = None
+        """What happens to every third request from now on."""
+        self.every = 3
+        self.pause_s = 0.0
+        """Before each answer."""
+        self.asked: list[str] = []
+        """Methods, in the order in which requests came."""
+        self.sent_bytes = 0
+        self.most_at_once = 0
+        self._now = 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def request(self, method: str) -> Iterator[Fault | None]:
+        """Count a request; gives what shall happen to it."""
+        with self._lock:
+            self.asked.append(method)
+            self._now += 1
+            self.most_at_once = max(self.most_at_once, self._now)
+            due = len(self.asked) % self.every == 0
+        try:
+            yield self.fault if due else None
+        finally:
+            with self._lock:
+                self._now -= 1
+
+    def forget(self) -> None:
+        """Begin to count anew."""
+        self.asked, self.sent_bytes, self.most_at_once = [], 0, 0
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    proxy: ClassVar[Proxy]
+
+    def answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        with self.proxy.request(self.command) as fault:
+            time.sleep(self.proxy.pause_s)
+            if fault in ("500", "503"):
+                self.send_response(int(fault))
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            if fault == "slow":
+                time.sleep(SLOW_S)
+            self.forward(body, fault)
+
+    def forward(self, body: bytes, fault: Fault | None) -> None:
+        connection = http.client.HTTPConnection(self.proxy.target)
+        connection.request(self.command, self.path, body, dict(self.headers.items()))
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        self.close_connection = fault in ("cut", "lost")
+        if fault == "lost":
+            return
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+                self.send_header(name, value)
+        # What a HEAD is told is the length of the object.
+        length = answer.getheader("Content-Length") or str(len(content))
+        self.send_header("Content-Length", length)
+        self.end_headers()
+        sent = content[: len(content) // 2] if fault == "cut" else content
+        self.proxy.sent_bytes += len(sent)
+        # A client that gave up waiting has gone.
+        with contextlib.suppress(ConnectionError):
+            self.wfile.write(sent)
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def proxy(target: S3Server) -> Iterator[Proxy]:
+    """A proxy before a server."""
+    handler = type("Handler", (_Handler,), {})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http_server:
+        http_server.daemon_threads = True
+        http_server.block_on_close = False
+        handler.proxy = Proxy(target, f"http://127.0.0.1:{http_server.server_port}")
+        thread = threading.Thread(target=http_server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield handler.proxy
+        finally:
+            http_server.shutdown()
+            thread.join()
+
+
+def free_ports(n: int) -> list[int]:
+    """Different ports of this machine on which nobody listens now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def _identities(server: S3Server) -> dict[str, object]:
+    credentials = [{"accessKey": server.key, "secretKey": server.secret}]
+    actions = ["Admin", "Read", "Write", "List", "Tagging"]
+    return {"identities": [{"name": "tests", "credentials": credentials, "actions": actions}]}
+
+
+def _as_owner(server: S3Server) -> S3FileSystem:
+    return S3FileSystem(
+        key=server.key,
+        secret=server.secret,
+        endpoint_url=server.endpoint,
+        client_kwargs={"region_name": "us-east-1"},
+        skip_instance_cache=True,
+    )
+
+
+def _wait_for(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Until the server takes an object, which is some seconds after it lists its buckets."""
+    files, give_up_at = _as_owner(server), time.monotonic() + READY_WITHIN_S
+    while process.poll() is None and time.monotonic() < give_up_at:
+        try:
+            if not files.exists(BUCKET):
+                files.call_s3("create_bucket", Bucket=BUCKET)
+            files.pipe_file(f"{BUCKET}/ready", b"yes")
+        except (OSError, BotoCoreError):
+            time.sleep(0.5)
+        else:
+            return
+    raise RuntimeError(f"{process.args} does not answer: {log.read_text()[-2000:]}")
