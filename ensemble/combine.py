@@ -1,94 +1,201 @@
-"""The members' logits as one set of soft labels (M members, N clips, K classes)."""
+"""The members' logits as one set of soft labels (M members, N clips, K classes, B of a block)."""
 
 import math
 
+import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ensemble.blocks import (
+    CLIPS_PER_BLOCK,
+    SMALLEST_PROBABILITY,
+    Floats,
+    Rows,
+    Space,
+    as_double,
+    by_class,
+    checked_logits,
+    checked_space,
+    load,
+    softmax,
+)
+
 Float32s = NDArray[np.float32]
-Floats = NDArray[np.float64]
 
 _LARGEST_LOGIT = float(np.finfo(np.float32).max)
-_CLIPS_PER_BLOCK = 4096
-"""A block of ten classes in float64 is 320 KiB: it stays in the second-level cache."""
 
 
-def mean_logits(logits_MNK: ArrayLike, weights_M: ArrayLike) -> Float32s:
-    """Weighted mean of the members' logits, float32 [N, K].
+def mean_logits(
+    logits_MNK: ArrayLike,
+    weights_M: ArrayLike,
+    *,
+    temperatures_M: ArrayLike | None = None,
+    space: Space = "logits",
+) -> Float32s:
+    """Weighted mean of the members, float32 [N, K].
 
     Args:
-        logits_MNK: finite floats.
-        weights_M: how much each member counts; none negative, sum 1.
+        logits_MNK: finite floats. Fastest, and not copied, as `LogitStore.read` lays them out, in
+            float16 or float32.
+        weights_M: how much each member counts; none negative, sum 1. A member of weight 0 is not
+            looked at.
+        temperatures_M: what each member's logits are divided by first; None leaves them.
+        space: the mean of the logits, or the logarithm of the mean of the members' probabilities.
 
     Raises:
-        ValueError: shapes or weights that do not fit, a value that is not finite.
+        ValueError: shapes, weights or temperatures that do not fit, a value that is not finite.
     """
-    return _by_block(logits_MNK, weights_M, temperature=None)
+    return _combined(logits_MNK, weights_M, temperatures_M, space, temperature=None)
 
 
-def soft_labels(logits_MNK: ArrayLike, weights_M: ArrayLike, temperature: float) -> Float32s:
-    """Class probabilities of the mean logits at a temperature, float32 [N, K]; rows sum to 1.
+def soft_labels(
+    logits_MNK: ArrayLike,
+    weights_M: ArrayLike,
+    temperature: float,
+    *,
+    temperatures_M: ArrayLike | None = None,
+    space: Space = "logits",
+) -> Float32s:
+    """Class probabilities of `mean_logits` at a temperature, float32 [N, K]; rows sum to 1.
 
     Hinton et al. 2015, arXiv:1503.02531, eq. 1.
 
     Args:
-        logits_MNK: finite floats.
-        weights_M: how much each member counts; none negative, sum 1.
-        temperature: above 0; 1 leaves the logits as they are, more is softer.
+        logits_MNK: as for `mean_logits`.
+        weights_M: as for `mean_logits`.
+        temperature: above 0; 1 leaves the mean as it is, more is softer.
+        temperatures_M: as for `mean_logits`.
+        space: as for `mean_logits`.
 
     Raises:
-        ValueError: shapes, weights or a temperature that do not fit, a value that is not finite.
+        ValueError: shapes, weights or temperatures that do not fit, a value that is not finite.
     """
     if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(f"temperature {temperature!r}, expected a finite number above 0")
-    return _by_block(logits_MNK, weights_M, temperature)
+    return _combined(logits_MNK, weights_M, temperatures_M, space, float(temperature))
 
 
-def _by_block(logits_MNK: ArrayLike, weights_M: ArrayLike, temperature: float | None) -> Float32s:
-    logits, weights = np.asarray(logits_MNK), np.asarray(weights_M, np.float64)
-    _check(logits, weights)
-    _, n, n_classes = logits.shape
-    result_NK = np.empty((n, n_classes), np.float32)
-    for start in range(0, n, _CLIPS_PER_BLOCK):
-        block = slice(start, start + _CLIPS_PER_BLOCK)
-        mean_KB = _weighted_mean(logits[:, block], weights)
+def _combined(
+    logits_MNK: ArrayLike,
+    weights_M: ArrayLike,
+    temperatures_M: ArrayLike | None,
+    space: Space,
+    temperature: float | None,
+) -> Float32s:
+    logits = checked_logits(logits_MNK)
+    weights = _checked_weights(weights_M, len(logits))
+    temperatures = _checked_temperatures(temperatures_M, len(logits))
+    of_probabilities = checked_space(space) == "probabilities"
+    result_NK = np.empty(logits.shape[1:], np.float32)
+    row = _fill(
+        by_class(logits), weights, 1 / temperatures, of_probabilities, temperature, result_NK
+    )
+    if row >= 0:
         # Written so that a NaN counts as wrong.
-        wrong_B = ~(np.abs(mean_KB).max(axis=0) <= _LARGEST_LOGIT)
-        if wrong_B.any():
-            row = start + int(wrong_B.argmax())
-            raise ValueError(
-                f"the mean logits of row {row} are not finite or beyond +-{_LARGEST_LOGIT:.2g}: "
-                "look for the member that diverged"
-            )
-        result_NK[block] = (mean_KB if temperature is None else _softmax(mean_KB / temperature)).T
+        wrong_MK = ~(np.abs(logits[:, row]) <= _LARGEST_LOGIT * temperatures[:, None])
+        members = np.flatnonzero(wrong_MK.any(axis=1) & (weights > 0)).tolist()
+        raise ValueError(
+            f"the logits of row {row} of members {members} are not finite or beyond "
+            f"+-{_LARGEST_LOGIT:.2g}: leave out the members that diverged"
+        )
     return result_NK
 
 
-def _weighted_mean(logits_MBK: NDArray[np.floating], weights_M: Floats) -> Floats:
-    mean_KB = np.zeros((logits_MBK.shape[2], logits_MBK.shape[1]))
-    # Infinities of both signs become a NaN here, which the caller finds and names.
-    with np.errstate(invalid="ignore", over="ignore"):
-        for m in np.flatnonzero(weights_M):
-            mean_KB += weights_M[m] * logits_MBK[m].T
-    return mean_KB
-
-
-def _softmax(logits_KB: Floats) -> Floats:
-    """Softmax over the first axis: numpy is ten times faster there than over a short last one."""
-    powers_KB = np.exp(logits_KB - logits_KB.max(axis=0))
-    return powers_KB / powers_KB.sum(axis=0)
-
-
-def _check(logits: NDArray[np.floating], weights: Floats) -> None:
-    if logits.ndim != 3 or 0 in logits.shape or not np.issubdtype(logits.dtype, np.floating):
-        raise ValueError(
-            f"logits of shape {logits.shape} and type {logits.dtype}, expected floats of shape "
-            "(members, clips, classes), at least one of each"
-        )
-    if weights.shape != logits.shape[:1]:
-        raise ValueError(
-            f"weights of shape {weights.shape}, expected {logits.shape[:1]}: one a member"
-        )
+def _checked_weights(weights_M: ArrayLike, n_members: int) -> Floats:
+    weights = np.asarray(weights_M, np.float64)
+    if weights.shape != (n_members,):
+        raise ValueError(f"weights of shape {weights.shape}, expected {(n_members,)}: one a member")
     # A sum of some hundred float32 shares is off by less than 1e-5.
     if not (weights.min() >= 0 and abs(weights.sum() - 1) <= 1e-5):
         raise ValueError(f"weights {weights.tolist()}, expected none negative and a sum of 1")
+    return weights
+
+
+def _checked_temperatures(temperatures_M: ArrayLike | None, n_members: int) -> Floats:
+    if temperatures_M is None:
+        return np.ones(n_members)
+    temperatures = np.asarray(temperatures_M, np.float64)
+    if temperatures.shape != (n_members,):
+        raise ValueError(
+            f"temperatures of shape {temperatures.shape}, expected {(n_members,)}: one a member"
+        )
+    if not (np.isfinite(temperatures).all() and temperatures.min() > 0):
+        raise ValueError(f"temperatures {temperatures.tolist()}, expected finite numbers above 0")
+    return temperatures
+
+
+@numba.njit(cache=True)
+def _fill(
+    logits_MKN: Rows,
+    weights_M: Floats,
+    scales_M: Floats,
+    of_probabilities: bool,
+    temperature: float | None,
+    result_NK: Float32s,
+) -> int:
+    """Write the mean, or its softmax at a temperature; the first row that is not finite, or -1."""
+    _, n_classes, n = logits_MKN.shape
+    for start in range(0, n, CLIPS_PER_BLOCK):
+        mean_KB = np.zeros((n_classes, min(CLIPS_PER_BLOCK, n - start)))
+        if of_probabilities:
+            _add_probabilities(logits_MKN, start, weights_M, scales_M, mean_KB)
+            _take_logarithms(mean_KB)
+        else:
+            _add_logits(logits_MKN, start, weights_M, scales_M, mean_KB)
+        wrong = _first_wrong(mean_KB)
+        if wrong >= 0:
+            return start + wrong
+        if temperature is not None:
+            softmax(mean_KB, 1 / temperature)
+        result_NK[start : start + CLIPS_PER_BLOCK] = mean_KB.T
+    return -1
+
+
+@numba.njit(cache=True)
+def _add_logits(
+    logits_MKN: Rows, start: int, weights_M: Floats, scales_M: Floats, mean_KB: Floats
+) -> None:
+    n_classes, n_inside = mean_KB.shape
+    for m in range(len(logits_MKN)):
+        share = weights_M[m] * scales_M[m]
+        if share == 0:
+            continue
+        for k in range(n_classes):
+            row_B, mean_B = logits_MKN[m, k, start : start + n_inside], mean_KB[k]
+            for b in range(n_inside):
+                mean_B[b] += share * as_double(row_B[b])
+
+
+@numba.njit(cache=True)
+def _add_probabilities(
+    logits_MKN: Rows, start: int, weights_M: Floats, scales_M: Floats, mean_KB: Floats
+) -> None:
+    member_KB = np.empty_like(mean_KB)
+    for m in range(len(logits_MKN)):
+        if weights_M[m] == 0:
+            continue
+        load(logits_MKN[m], start, scales_M[m], member_KB)
+        # -inf would pass for a probability of 0: times 0 it is a NaN, as any that is not finite.
+        mean_KB += 0 * member_KB
+        softmax(member_KB, 1.0)
+        mean_KB += weights_M[m] * member_KB
+
+
+@numba.njit(cache=True)
+def _take_logarithms(mean_KB: Floats) -> None:
+    for k in range(len(mean_KB)):
+        for b in range(mean_KB.shape[1]):
+            # In this order a NaN stays one.
+            mean_KB[k, b] = math.log(max(mean_KB[k, b], SMALLEST_PROBABILITY))
+
+
+@numba.njit(cache=True)
+def _first_wrong(mean_KB: Floats) -> int:
+    n_wrong_B = np.zeros(mean_KB.shape[1], np.int64)
+    for k in range(len(mean_KB)):
+        for b in range(mean_KB.shape[1]):
+            n_wrong_B[b] += not abs(mean_KB[k, b]) <= _LARGEST_LOGIT
+    for b in range(len(n_wrong_B)):
+        if n_wrong_B[b]:
+            return b
+    return -1

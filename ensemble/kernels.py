@@ -1,168 +1,274 @@
-"""The inner loop of selection (M members, P tiles, K classes, B clips in a tile).
+"""Log loss of mean logits, the inner loop of selection (M members, N clips, K classes).
 
-Tiles of 32 clips with the clips innermost: every loop over b becomes a few vector instructions,
-and a tile's numbers stay in the first-level cache.
+B clips in a block, L lanes of a product.
+
+Logits lie as [K, N], clips side by side, and are taken a block of B clips at a time: every loop
+over b becomes a few vector instructions, and a block's numbers stay in the caches next to the core.
+Several members take their turns by chunks, whose sums stay in the second-level cache, and ask for
+the next block while they compute.
+
+What keeps LLVM from vectors, and is avoided here: loops that touch many arrays, as it would have to
+check at run time that none overlap; loads behind a condition; Python's error at a division by 0.
 """
-
-import math
-from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import ir
-from numba.extending import intrinsic as _untyped_intrinsic
 from numpy.typing import NDArray
 
-CLIPS_PER_TILE = 32
-ROWS_PER_LOG = 8
-"""Sums of exponentials that are multiplied before one logarithm; each is at most K."""
+from ensemble.arithmetic import (
+    FACTORS,
+    LANES,
+    LOG2_E,
+    Floats,
+    Integers,
+    as_single,
+    exp2,
+    exp2_single,
+    fetch,
+    larger_magnitude,
+    log_of_lanes,
+    take_exponents,
+)
+from ensemble.blocks import Rows, as_double
 
-_PADDING_LOGIT = 1e4
-_LOG2_E = math.log2(math.e)
-# ln 2 in two parts: the first has so few digits that its products with small integers are exact.
-_LN_2_HIGH = float.fromhex("0x1.62e42fee00000p-1")
-_LN_2_LOW = float.fromhex("0x1.a39ef35793c76p-33")
-_ROUND_TO_INTEGER = 1.5 * 2.0**52
-"""Added to a double, leaves its nearest integer in the lowest bits."""
-_SMALLEST_EXPONENT = -708.0
-"""Below it the exponential is no longer a normal double; next to a sum of at least 1 it is 0."""
+CLIPS_PER_BLOCK = LANES * FACTORS
+CLIPS_PER_CHUNK = 8 * CLIPS_PER_BLOCK
 
-Floats = NDArray[np.float64]
-
-intrinsic: Any = _untyped_intrinsic
-"""numba calls what it decorates with other arguments than it is written with."""
-
-
-def tiles(
-    logits_MNK: NDArray[np.floating], labels_N: NDArray[np.integer]
-) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
-    """Lay logits out for `losses`.
-
-    Clips that fill up the last tile have a label that is certain: their loss is exactly 0 in any
-    mean, so that the loops need no case for them.
-
-    Returns:
-        logits_MPKB of the same type, labels_PB.
-    """
-    n_members, n, n_classes = logits_MNK.shape
-    n_tiles, n_whole = -(-n // CLIPS_PER_TILE), n // CLIPS_PER_TILE
-    n_inside = n_whole * CLIPS_PER_TILE
-    shape = (n_members, n_tiles, n_classes, CLIPS_PER_TILE)
-    tiles_MPKB = np.zeros(shape, logits_MNK.dtype)
-    by_tile = logits_MNK[:, :n_inside].reshape(n_members, n_whole, CLIPS_PER_TILE, n_classes)
-    tiles_MPKB[:, :n_whole] = by_tile.transpose(0, 1, 3, 2)
-    if n > n_inside:
-        tiles_MPKB[:, -1, 0] = _PADDING_LOGIT
-        tiles_MPKB[:, -1, :, : n - n_inside] = logits_MNK[:, n_inside:].transpose(0, 2, 1)
-    labels_PB = np.zeros((n_tiles, CLIPS_PER_TILE), np.int64)
-    labels_PB.reshape(-1)[:n] = labels_N
-    return tiles_MPKB, labels_PB
+Singles = NDArray[np.float32]
+Labels = NDArray[np.int32]
+Magnitudes = NDArray[np.signedinteger]
 
 
-@intrinsic
-def _double_of_bits(typing_context: Any, bits: Any) -> Any:
-    """The double that has these 64 bits."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.DoubleType())
-
-    return numba.float64(numba.int64), generate
-
-
-@intrinsic
-def _bits_of_double(typing_context: Any, value: Any) -> Any:
-    """The 64 bits of a double."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.IntType(64))
-
-    return numba.int64(numba.float64), generate
-
-
-@numba.njit(cache=True, inline="always")
-def _exp(x: float) -> float:
-    """e^x for x <= 0, to about one unit in the last place.
-
-    Own arithmetic, because the C library's takes one number at a time: with x = n ln 2 + r and
-    |r| <= ln 2 / 2, it is 2^n times a Taylor polynomial of degree 13, whose remainder is 4e-18.
-    """
-    x = max(x, _SMALLEST_EXPONENT)
-    shifted = x * _LOG2_E + _ROUND_TO_INTEGER
-    n = shifted - _ROUND_TO_INTEGER
-    r = (x - n * _LN_2_HIGH) - n * _LN_2_LOW
-    p = 1.0 / 6227020800.0
-    p = p * r + 1.0 / 479001600.0
-    p = p * r + 1.0 / 39916800.0
-    p = p * r + 1.0 / 3628800.0
-    p = p * r + 1.0 / 362880.0
-    p = p * r + 1.0 / 40320.0
-    p = p * r + 1.0 / 5040.0
-    p = p * r + 1.0 / 720.0
-    p = p * r + 1.0 / 120.0
-    p = p * r + 1.0 / 24.0
-    p = p * r + 1.0 / 6.0
-    p = p * r + 0.5
-    p = p * r + 1.0
-    p = p * r + 1.0
-    return p * _double_of_bits((_bits_of_double(shifted) + 1023) << 52)
-
-
-@numba.njit(cache=True)
-def losses(
-    tiles_MPKB: NDArray[np.floating],
-    sum_PKB: Floats,
-    n_chosen: int,
-    labels_PB: NDArray[np.int64],
-    candidates: NDArray[np.int64],
-) -> Floats:
-    """Log loss, summed over clips, of the mean of the chosen members and each candidate.
+@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
+def survey(
+    logits_KN: Rows, magnitudes_KN: Magnitudes, labels_N: Labels, with_logs: bool
+) -> tuple[int, float, float, float]:
+    """What is to be known of a member before it is used.
 
     Args:
-        tiles_MPKB: logits, from `tiles`.
-        sum_PKB: sum of the chosen members' logits.
-        n_chosen: how many they are.
-        labels_PB: true classes, from `tiles`.
-        candidates: members to try, one at a time.
+        logits_KN: of the member.
+        magnitudes_KN: the same memory as signed integers. Without the sign bit, they have the order
+            of the absolute logits, and NaN is above infinity.
+        labels_N: true classes.
+        with_logs: whether the last figure is wanted; it takes most of the time.
 
     Returns:
-        In nats, in the order of candidates. A candidate's figure does not depend on the others.
+        The largest magnitude; the mean over clips of the largest absolute logit; the
+        sum of the labels' logits; what `logs_of_sums` gives of the member alone, if it is small
+        enough for that.
     """
-    result = np.empty(len(candidates))
-    for i in range(len(candidates)):
-        tiles_PKB = tiles_MPKB[candidates[i]]
-        total = 0.0
-        for p in range(len(tiles_PKB)):
-            total += _tile_loss(tiles_PKB[p], sum_PKB[p], n_chosen + 1, labels_PB[p])
-        result[i] = total
+    n_classes, n = logits_KN.shape
+    scale = np.float32(LOG2_E)
+    size_B = np.empty(CLIPS_PER_BLOCK, magnitudes_KN.dtype)
+    largest_B, label_B = np.zeros_like(size_B), np.zeros(CLIPS_PER_BLOCK, logits_KN.dtype)
+    labels_B, sizes_B = np.zeros(CLIPS_PER_BLOCK), np.zeros(CLIPS_PER_BLOCK)
+    sum_B = np.empty(CLIPS_PER_BLOCK, np.float32)
+    products_L, exponents_L = np.ones(LANES), np.zeros(LANES, np.int64)
+    for start in range(0, n, CLIPS_PER_BLOCK):
+        class_B = labels_N[start : start + CLIPS_PER_BLOCK]
+        size_B[:] = 0
+        sum_B[:] = 0
+        for k in range(n_classes):
+            magnitude_B = magnitudes_KN[k, start : start + CLIPS_PER_BLOCK]
+            for b in range(len(magnitude_B)):
+                size_B[b] = larger_magnitude(size_B[b], magnitude_B[b])
+            row_B = logits_KN[k, start : start + CLIPS_PER_BLOCK]
+            for b in range(len(class_B)):
+                logit, other = row_B[b], label_B[b]
+                label_B[b] = logit if class_B[b] == k else other
+            for b in range(len(row_B) if with_logs else 0):
+                sum_B[b] += exp2_single(scale * as_single(row_B[b]))
+        for b in range(CLIPS_PER_BLOCK):
+            largest_B[b] = larger_magnitude(largest_B[b], size_B[b])
+        for b in range(CLIPS_PER_BLOCK):
+            sizes_B[b] += as_double(size_B[b])
+        for b in range(len(class_B)):
+            labels_B[b] += as_double(label_B[b])
+        sum_B[n - start if with_logs else 0 :] = 1
+        _multiply(products_L, exponents_L, sum_B)
+    return largest_B.max(), sizes_B.sum() / n, labels_B.sum(), log_of_lanes(products_L, exponents_L)
+
+
+@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
+def logs_of_sums(
+    logits_MKN: Rows, candidates: Integers, base_KN: Singles, scale: np.float32
+) -> Floats:
+    """Sum over clips of ln(sum over classes of 2^(base + scale * logit)), of each candidate.
+
+    In float32 but for the logarithms; no exponent may reach +-126 less the digits of K.
+    """
+    n = logits_MKN.shape[2]
+    result = np.zeros(len(candidates))
+    sum_B = np.empty(CLIPS_PER_BLOCK, np.float32)
+    products_L = np.empty(LANES)
+    exponents_L = np.empty(LANES, np.int64)
+    for chunk in range(0, n, CLIPS_PER_CHUNK):
+        for i in range(len(candidates)):
+            products_L[:] = 1
+            exponents_L[:] = 0
+            for start in range(chunk, min(chunk + CLIPS_PER_CHUNK, n), CLIPS_PER_BLOCK):
+                next_KN = _next_block(logits_MKN, candidates, i, chunk, start)
+                sum_B[:] = 0
+                for k in range(logits_MKN.shape[1]):
+                    row_B = logits_MKN[candidates[i], k, start : start + CLIPS_PER_BLOCK]
+                    base_B = base_KN[k, start : start + CLIPS_PER_BLOCK]
+                    fetch(next_KN[k, :CLIPS_PER_BLOCK])
+                    for b in range(len(row_B)):
+                        sum_B[b] += exp2_single(base_B[b] + scale * as_single(row_B[b]))
+                # Behind the last clip there is nothing to take a logarithm of.
+                sum_B[n - start :] = 1
+                _multiply(products_L, exponents_L, sum_B)
+            result[i] += log_of_lanes(products_L, exponents_L)
     return result
 
 
-@numba.njit(cache=True)
-def _tile_loss(
-    logits_KB: NDArray[np.floating], sum_KB: Floats, n_members: int, labels_B: NDArray[np.int64]
-) -> float:
-    """Summed over the tile: log of the sum of exponentials, less the label's logit.
+@numba.njit(cache=True, inline="always")
+def _next_block(logits_MKN: Rows, candidates: Integers, i: int, chunk: int, start: int) -> Rows:
+    """What is read after a block: the chunk's next, or the chunk's first of the next candidate."""
+    start += CLIPS_PER_BLOCK
+    if start < min(chunk + CLIPS_PER_CHUNK, logits_MKN.shape[2]):
+        return logits_MKN[candidates[i], :, start:]
+    if i + 1 < len(candidates):
+        return logits_MKN[candidates[i + 1], :, chunk:]
+    return logits_MKN[candidates[0], :, chunk + CLIPS_PER_CHUNK :]
 
-    The largest logit is taken off before anything is divided, so that no logit is too large. It is
-    divided and not multiplied by a reciprocal: means that are equal have equal bits, whichever
-    number of members they come from, and ties are ties.
+
+@numba.njit(cache=True, inline="always")
+def _multiply(products_L: Floats, exponents_L: Integers, sum_B: Floats | Singles) -> None:
+    """Multiply a block of positive numbers into lanes."""
+    for b in range(0, CLIPS_PER_BLOCK, LANES):
+        for lane in range(LANES):
+            products_L[lane] *= sum_B[b + lane]
+    take_exponents(products_L, exponents_L)
+
+
+@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
+def logs_and_softmax(logits_KN: Rows, sum_KN: Floats, n_members: int, soft_KN: Singles) -> float:
+    """`logs_of_sums` of the mean of one more member with those of a sum, all in float64.
+
+    Args:
+        logits_KN: of the one more.
+        sum_KN: sum of the others' logits.
+        n_members: how many they are together.
+        soft_KN: is filled with the mean's softmax.
     """
-    n_classes = len(logits_KB)
-    sums_KB = np.empty((n_classes, CLIPS_PER_TILE))
-    largest_B = np.full(CLIPS_PER_TILE, -np.inf)
-    for k in range(n_classes):
-        for b in range(CLIPS_PER_TILE):
-            sums_KB[k, b] = sum_KB[k, b] + logits_KB[k, b]
-            largest_B[b] = max(largest_B[b], sums_KB[k, b])
-    total_B = np.zeros(CLIPS_PER_TILE)
-    for k in range(n_classes):
-        for b in range(CLIPS_PER_TILE):
-            total_B[b] += _exp((sums_KB[k, b] - largest_B[b]) / n_members)
-    loss = 0.0
-    for start in range(0, CLIPS_PER_TILE, ROWS_PER_LOG):
-        product = 1.0
-        for b in range(start, start + ROWS_PER_LOG):
-            product *= total_B[b]
-            loss += (largest_B[b] - sums_KB[labels_B[b], b]) / n_members
-        loss += math.log(product)
-    return loss
+    n_classes, n = logits_KN.shape
+    scale = LOG2_E / n_members
+    powers_KB = np.empty((n_classes, CLIPS_PER_BLOCK), np.float32)
+    total_B = np.empty(CLIPS_PER_BLOCK)
+    products_L, exponents_L = np.ones(LANES), np.zeros(LANES, np.int64)
+    for start in range(0, n, CLIPS_PER_BLOCK):
+        total_B[:] = 0
+        for k in range(n_classes):
+            row_B = logits_KN[k, start : start + CLIPS_PER_BLOCK]
+            base_B, powers_B = sum_KN[k, start : start + CLIPS_PER_BLOCK], powers_KB[k]
+            for b in range(len(row_B)):
+                power = exp2((base_B[b] + as_double(row_B[b])) * scale)
+                total_B[b] += power
+                powers_B[b] = power
+        total_B[n - start :] = 1
+        _multiply(products_L, exponents_L, total_B)
+        for b in range(CLIPS_PER_BLOCK):
+            total_B[b] = 1 / total_B[b]
+        for k in range(n_classes):
+            soft_B, powers_B = soft_KN[k, start : start + CLIPS_PER_BLOCK], powers_KB[k]
+            for b in range(len(soft_B)):
+                soft_B[b] = powers_B[b] * np.float32(total_B[b])
+    return log_of_lanes(products_L, exponents_L)
+
+
+@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
+def log_loss(logits_KN: Rows, sum_KN: Floats, n_members: int, labels_N: Labels) -> float:
+    """Log loss, summed over clips, of the mean of one more member with those of a sum.
+
+    In float64; the largest logit is taken off before anything is divided, so that none is too large.
+
+    Args:
+        logits_KN: of the one more.
+        sum_KN: sum of the others' logits.
+        n_members: how many they are together.
+        labels_N: true classes.
+    """
+    n_classes, n = logits_KN.shape
+    share, scale = 1.0 / n_members, LOG2_E / n_members
+    sums_KB = np.empty((n_classes, CLIPS_PER_BLOCK))
+    largest_B, total_B = np.empty(CLIPS_PER_BLOCK), np.empty(CLIPS_PER_BLOCK)
+    loss_B = np.zeros(CLIPS_PER_BLOCK)
+    products_L, exponents_L = np.ones(LANES), np.zeros(LANES, np.int64)
+    for start in range(0, n, CLIPS_PER_BLOCK):
+        class_B = labels_N[start : start + CLIPS_PER_BLOCK]
+        largest_B[:] = -np.inf
+        for k in range(n_classes):
+            row_B = logits_KN[k, start : start + CLIPS_PER_BLOCK]
+            base_B, sums_B = sum_KN[k, start : start + CLIPS_PER_BLOCK], sums_KB[k]
+            for b in range(len(row_B)):
+                sums_B[b] = base_B[b] + as_double(row_B[b])
+            for b in range(len(row_B)):
+                largest_B[b] = max(largest_B[b], sums_B[b])
+        total_B[:] = 0
+        for k in range(n_classes):
+            sums_B = sums_KB[k]
+            for b in range(len(class_B)):
+                total_B[b] += exp2((sums_B[b] - largest_B[b]) * scale)
+        total_B[len(class_B) :] = 1
+        _multiply(products_L, exponents_L, total_B)
+        for b in range(len(class_B)):
+            loss_B[b] += (largest_B[b] - sums_KB[class_B[b], b]) * share
+    return loss_B.sum() + log_of_lanes(products_L, exponents_L)
+
+
+@numba.njit(cache=True, error_model="numpy")
+def add_to(sum_KN: Floats, numbers_KN: Rows) -> None:
+    """Add a member to a sum, in float64."""
+    for k in range(len(sum_KN)):
+        sum_N, row_N = sum_KN[k], numbers_KN[k]
+        for n in range(len(row_N)):
+            sum_N[n] += as_double(row_N[n])
+
+
+@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
+def choose(
+    logits_KN: Rows, sum_KN: Floats, soft_KN: Singles, scale: float, base_KN: Singles
+) -> float:
+    """Add a member to a sum, and fill base_KN with the sum times a scale.
+
+    Returns:
+        Summed over clips and classes: soft_KN times the sum.
+    """
+    agreement_B = np.zeros(CLIPS_PER_BLOCK)
+    for k in range(len(sum_KN)):
+        for start in range(0, sum_KN.shape[1], CLIPS_PER_BLOCK):
+            row_B = logits_KN[k, start : start + CLIPS_PER_BLOCK]
+            sum_B = sum_KN[k, start : start + CLIPS_PER_BLOCK]
+            soft_B = soft_KN[k, start : start + CLIPS_PER_BLOCK]
+            base_B = base_KN[k, start : start + CLIPS_PER_BLOCK]
+            for b in range(len(row_B)):
+                sum_B[b] += as_double(row_B[b])
+            for b in range(len(sum_B)):
+                base_B[b] = sum_B[b] * scale
+            for b in range(len(sum_B)):
+                agreement_B[b] += soft_B[b] * sum_B[b]
+    return agreement_B.sum()
+
+
+@numba.njit(cache=True, error_model="numpy", fastmath={"contract", "reassoc"})
+def products(rows_MKN: Rows, candidates: Integers, weights_KN: Singles) -> Floats:
+    """Sum over classes and clips of weight times number, of each candidate.
+
+    In float32 within a block and class, in float64 beyond.
+    """
+    n = rows_MKN.shape[2]
+    result = np.zeros(len(candidates))
+    for chunk in range(0, n, CLIPS_PER_CHUNK):
+        for i in range(len(candidates)):
+            for start in range(chunk, min(chunk + CLIPS_PER_CHUNK, n), CLIPS_PER_BLOCK):
+                next_KN = _next_block(rows_MKN, candidates, i, chunk, start)
+                for k in range(rows_MKN.shape[1]):
+                    row_B = rows_MKN[candidates[i], k, start : start + CLIPS_PER_BLOCK]
+                    weights_B = weights_KN[k, start : start + CLIPS_PER_BLOCK]
+                    fetch(next_KN[k, :CLIPS_PER_BLOCK])
+                    part = np.float32(0)
+                    for b in range(len(row_B)):
+                        part += as_single(row_B[b]) * weights_B[b]
+                    result[i] += part
+    return result

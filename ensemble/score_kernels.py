@@ -1,0 +1,101 @@
+"""Brier score and hits of a mean of members (N clips, K classes, B clips in a block).
+
+In float64, a block of clips at a time, so that the block stays in the first-level cache.
+"""
+
+import numba
+import numpy as np
+
+from ensemble.arithmetic import Floats, Integers, exp
+from ensemble.blocks import Rows, as_double
+from ensemble.kernels import CLIPS_PER_BLOCK, Labels
+
+
+@numba.njit(cache=True, error_model="numpy")
+def probabilities(logits_KN: Rows) -> Floats:
+    """Softmax of a member's logits [K, N]."""
+    n_classes, n = logits_KN.shape
+    result_KN = np.empty((n_classes, n))
+    for start in range(0, n, CLIPS_PER_BLOCK):
+        block_KB = result_KN[:, start : start + CLIPS_PER_BLOCK]
+        for k in range(n_classes):
+            row_B = logits_KN[k, start : start + CLIPS_PER_BLOCK]
+            for b in range(len(row_B)):
+                block_KB[k, b] = as_double(row_B[b])
+        _softmax(block_KB)
+    return result_KN
+
+
+@numba.njit(cache=True, error_model="numpy")
+def brier(numbers_KN: Rows, sum_KN: Floats, n_members: int, labels_N: Labels, soft: bool) -> float:
+    """Brier score, summed over clips, of the mean of one more member with those of a sum.
+
+    Args:
+        numbers_KN: of the one more: probabilities if `soft`, else logits.
+        sum_KN: sum of the others' numbers.
+        n_members: how many they are together.
+        labels_N: true classes.
+        soft: whether the numbers are probabilities.
+    """
+    n_classes, n = numbers_KN.shape
+    block_KB = np.empty((n_classes, CLIPS_PER_BLOCK))
+    loss_B = np.zeros(CLIPS_PER_BLOCK)
+    for start in range(0, n, CLIPS_PER_BLOCK):
+        n_inside = min(CLIPS_PER_BLOCK, n - start)
+        mean_KB = block_KB[:, :n_inside]
+        _mean(numbers_KN, sum_KN, n_members, start, mean_KB)
+        if not soft:
+            _softmax(mean_KB)
+        for k in range(n_classes):
+            for b in range(n_inside):
+                difference = mean_KB[k, b] - (1.0 if labels_N[start + b] == k else 0.0)
+                loss_B[b] += difference * difference
+    return loss_B.sum()
+
+
+@numba.njit(cache=True, error_model="numpy")
+def hits(numbers_KN: Rows, sum_KN: Floats, labels_N: Labels) -> Integers:
+    """How many clips of each class have their largest sum there; of equal ones the first counts."""
+    n_classes, n = numbers_KN.shape
+    result_K = np.zeros(n_classes, np.int64)
+    block_KB = np.empty((n_classes, CLIPS_PER_BLOCK))
+    largest_B = np.empty(CLIPS_PER_BLOCK)
+    class_B = np.empty(CLIPS_PER_BLOCK, np.int32)
+    for start in range(0, n, CLIPS_PER_BLOCK):
+        sums_KB = block_KB[:, : min(CLIPS_PER_BLOCK, n - start)]
+        _mean(numbers_KN, sum_KN, 1, start, sums_KB)
+        largest_B[:] = -np.inf
+        for k in range(n_classes):
+            for b in range(sums_KB.shape[1]):
+                larger = sums_KB[k, b] > largest_B[b]
+                class_B[b] = k if larger else class_B[b]
+                largest_B[b] = sums_KB[k, b] if larger else largest_B[b]
+        for b in range(sums_KB.shape[1]):
+            result_K[class_B[b]] += class_B[b] == labels_N[start + b]
+    return result_K
+
+
+@numba.njit(cache=True, inline="always")
+def _mean(numbers_KN: Rows, sum_KN: Floats, n_members: int, start: int, mean_KB: Floats) -> None:
+    for k in range(len(mean_KB)):
+        row_B = numbers_KN[k, start : start + mean_KB.shape[1]]
+        base_B = sum_KN[k, start : start + mean_KB.shape[1]]
+        for b in range(len(row_B)):
+            mean_KB[k, b] = (base_B[b] + as_double(row_B[b])) / n_members
+
+
+@numba.njit(cache=True, inline="always")
+def _softmax(block_KB: Floats) -> None:
+    """In place; the largest is taken off first, so that no logit is too large."""
+    n_classes, n = block_KB.shape
+    largest_B, total_B = np.full(n, -np.inf), np.zeros(n)
+    for k in range(n_classes):
+        for b in range(n):
+            largest_B[b] = max(largest_B[b], block_KB[k, b])
+    for k in range(n_classes):
+        for b in range(n):
+            block_KB[k, b] = exp(block_KB[k, b] - largest_B[b])
+            total_B[b] += block_KB[k, b]
+    for k in range(n_classes):
+        for b in range(n):
+            block_KB[k, b] /= total_B[b]

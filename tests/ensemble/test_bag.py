@@ -1,0 +1,103 @@
+"""Bags of recordings (M members, N clips, K classes)."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from slow_selection import problem, slow_loss
+
+from ensemble import Bagged, bagged, select
+
+
+@pytest.fixture(scope="module")
+def logits_MNK() -> np.ndarray:
+    return problem(8, 400, 5)[0]
+
+
+@pytest.fixture(scope="module")
+def labels_N() -> np.ndarray:
+    return problem(8, 400, 5)[1]
+
+
+GROUPS_N = np.array([f"city-{i // 10}" for i in range(400)])
+
+
+def test_weights_are_the_mean_of_selections_on_halves_of_the_recordings(
+    logits_MNK: np.ndarray, labels_N: np.ndarray
+) -> None:
+    found = bagged(logits_MNK, labels_N, GROUPS_N, n_bags=6)
+    randomness, weights = np.random.default_rng(0), []
+    groups = np.unique(GROUPS_N)
+    for bag in found.bags:
+        rows = np.isin(GROUPS_N, groups[randomness.choice(40, 20, replace=False)])
+        assert rows.sum() == 200
+        expected = select(logits_MNK[:, rows], labels_N[rows])
+        assert bag.members == expected.members
+        assert bag.losses == expected.losses
+        weights.append(expected.weights)
+    np.testing.assert_array_equal(found.weights, np.mean(weights, axis=0))
+    assert found.weights.sum() == pytest.approx(1, abs=1e-15)
+    assert len({bag.members for bag in found.bags}) > 1
+
+
+def test_members_are_those_that_a_bag_chose_heaviest_first(
+    logits_MNK: np.ndarray, labels_N: np.ndarray
+) -> None:
+    found = bagged(logits_MNK, labels_N, GROUPS_N, n_bags=3, max_members=2)
+    assert set(found.members) == {m for bag in found.bags for m in bag.members}
+    assert (np.diff(found.weights[list(found.members)]) <= 0).all()
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "macro_accuracy", "brier"])
+@pytest.mark.parametrize("space", ["logits", "probabilities"])
+def test_the_loss_is_that_of_one_selection_if_a_bag_holds_everything(
+    logits_MNK: np.ndarray, labels_N: np.ndarray, space: str, metric: str
+) -> None:
+    options = {"space": space, "metric": metric, "max_members": 3}
+    found = bagged(logits_MNK, labels_N, GROUPS_N, n_bags=1, share=1.0, **options)
+    whole = select(logits_MNK, labels_N, **options)
+    assert set(found.members) == set(whole.members)
+    # Weights are equal here.
+    for n in range(1, len(found.members) + 1):
+        loss = slow_loss(logits_MNK[list(found.members[:n])], labels_N, space, metric)
+        # The weighted mean is rounded to float32.
+        assert found.losses[n - 1] == pytest.approx(loss, abs=1e-6)
+
+
+def test_the_seed_decides_and_the_type_of_floats_does_not(
+    logits_MNK: np.ndarray, labels_N: np.ndarray
+) -> None:
+    def weights(logits_MNK: np.ndarray, seed: int) -> list[float]:
+        found: Bagged = bagged(logits_MNK, labels_N, GROUPS_N, n_bags=4, seed=seed)
+        return found.weights.tolist()
+
+    half_MNK = logits_MNK.astype(np.float16)
+    single_MNK = half_MNK.astype(np.float32)
+    assert weights(half_MNK, 1) == weights(single_MNK, 1)
+    assert weights(single_MNK, 1) != weights(single_MNK, 2)
+
+
+def test_a_bag_of_few_recordings_holds_at_least_one(
+    logits_MNK: np.ndarray, labels_N: np.ndarray
+) -> None:
+    found = bagged(logits_MNK, labels_N, np.zeros(400, int), n_bags=2, share=0.1)
+    assert found.bags[0].losses == select(logits_MNK, labels_N).losses
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"n_bags": 0}, "n_bags 0"),
+        ({"share": 0.0}, r"share 0\.0"),
+        ({"share": 1.5}, r"share 1\.5"),
+        ({"groups_N": GROUPS_N[1:]}, r"groups of shape \(399,\)"),
+        ({"labels_N": np.zeros(399, int)}, r"labels of shape \(399,\)"),
+        ({"metric": "error"}, "metric 'error'"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    logits_MNK: np.ndarray, labels_N: np.ndarray, options: dict[str, Any], words: str
+) -> None:
+    arguments: dict[str, Any] = {"labels_N": labels_N, "groups_N": GROUPS_N} | options
+    with pytest.raises(ValueError, match=words):
+        bagged(logits_MNK, **arguments)
