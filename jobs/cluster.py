@@ -9,23 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-TOKEN = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
-OBJECT_STORE_BYTES = 256 * 1024**2
-"""Of a cluster of our own: only names and figures go through it."""
-
-# Ray reads these when it is imported. Merged log lines would hide progress. A task without GPU
-# shall not warn that it still sees GPUs. Without a mode, a client does not look for its token.
-os.environ.setdefault("RAY_DEDUP_LOGS", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES", str(OBJECT_STORE_BYTES))
-if "RAY_AUTH_TOKEN" in os.environ or TOKEN.is_file():
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-
 import psutil
 import ray
 import torch
 from ray.exceptions import AuthenticationError
 
+from jobs import TOKEN
 from jobs.command import UserError, is_uploaded
 from training.provenance import COMMIT_VARIABLE, code_commit
 
@@ -33,8 +22,16 @@ ROOT = Path(__file__).resolve().parent.parent
 MEMORY_SHARE = 0.4
 """Of the machine's memory, which the runs of a cluster of our own share; the rest is for Ray, the
 page cache that holds the recordings, and the owner of the laptop."""
-FORWARDED = ("MLFLOW_TRACKING_URI", "TUTTI_WEIGHTS", "TUTTI_CACHE")
-"""Variables of the person who starts a job that its workers need as well."""
+FORWARDED = (
+    "MLFLOW_TRACKING_URI",
+    "TUTTI_WEIGHTS",
+    "TUTTI_CACHE",
+    "TUTTI_CACHE_GB",
+    "AWS_ENDPOINT_URL",
+    "AWS_DEFAULT_REGION",
+)
+"""Variables of the person who starts a job that its workers need as well. Keys are not among them:
+Ray shows these in its dashboard; machines of a cluster have keys of their own."""
 EXCLUDES = ["/.venv/", "/.git/", "/runs/", "/tests/", "/docs/", "__pycache__", "*.parquet"]
 
 
@@ -53,7 +50,7 @@ def cluster() -> Iterator[None]:
             ray.init(
                 address=address or "local",
                 logging_level=logging.ERROR,
-                runtime_env=_runtime_env(),
+                runtime_env=_runtime_env(elsewhere=address is not None),
                 _memory=None if address else int(MEMORY_SHARE * psutil.virtual_memory().total),
             )
         except (ConnectionError, AuthenticationError) as error:
@@ -108,12 +105,18 @@ def _running_here() -> str | None:
     return address
 
 
-def _runtime_env() -> dict[str, Any]:
+def _runtime_env(*, elsewhere: bool) -> dict[str, Any]:
     """What workers need: the code, once. `ray job submit --working-dir` brings it already."""
     environment: dict[str, Any] = {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}}
     told = {COMMIT_VARIABLE: code_commit()}
     told |= {name: os.environ.get(name) for name in FORWARDED}
-    environment["env_vars"] |= {name: value for name, value in told.items() if value}
-    if not is_uploaded():
+    if not elsewhere:
+        # Workers of this machine import the project where it is: nothing to copy, and what numba
+        # has compiled is found again the next time.
+        told["PYTHONPATH"] = os.pathsep.join(
+            filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
+        )
+    elif not is_uploaded():
         environment |= {"working_dir": str(ROOT), "excludes": EXCLUDES}
+    environment["env_vars"] |= {name: value for name, value in told.items() if value}
     return environment

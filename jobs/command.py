@@ -42,17 +42,20 @@ class CorpusOptions:
     root: Path | None = None
     """Folder with meta.csv and audio/ of the corpus (demo: needs none)."""
     store: str | None = None
-    """Folder of the logit store; runs/CORPUS if not given."""
+    """The logit store: a folder, or s3://BUCKET/PREFIX with endpoint, region and keys in the AWS_*
+    variables; runs/CORPUS if not given."""
     debug: bool = False
     """Show the traceback of an error."""
 
     def open_store(self) -> LogitStore:
         """The store, at an address that means the same on every worker."""
+        if self.store is not None and "://" in self.store:
+            return LogitStore(self.store)
         address = Path(self.store or f"runs/{self.corpus}").expanduser()
         if not address.is_absolute() and is_uploaded():
             raise UserError(
                 f"--store {address}: this job runs in an uploaded copy of the project, which is "
-                "thrown away; give a folder that stays, as an absolute path"
+                "thrown away; give a folder that stays, as an absolute path, or s3://BUCKET/PREFIX"
             )
         return LogitStore(str(address.absolute()))
 
@@ -60,9 +63,25 @@ class CorpusOptions:
         """The corpus as its files say, less the clips that the store leaves out; says how many."""
         return read_corpus(self.corpus, everywhere(self.root), store)
 
-    def where(self, store: LogitStore) -> dict[str, Any]:
-        """The arguments with which a task finds corpus and store."""
-        return {"corpus": self.corpus, "root": everywhere(self.root), "store": store.address}
+    def where(self, store: LogitStore) -> "Where":
+        """With what a task finds corpus and store."""
+        return Where(self.corpus, everywhere(self.root), store.address)
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """With what a worker of any node finds a corpus and a store."""
+
+    corpus: CorpusName
+    root: Path | None
+    """Absolute."""
+    store: str
+    """Its address; a folder is absolute."""
+
+    def open(self) -> tuple[LogitStore, Corpus]:
+        """Both; the corpus less the clips that the store leaves out."""
+        store = LogitStore(self.store)
+        return store, open_corpus(self.corpus, self.root, store)[0]
 
 
 def everywhere(path: Path | None) -> Path | None:

@@ -12,8 +12,8 @@ from audio.clips import Corpus
 from jobs import units
 from jobs.cluster import memory_of_a_node
 from jobs.command import UserError, console, progress_bar
-from jobs.fanout import FanOut, Needs, Task
-from jobs.learning import is_done
+from jobs.fanout import FanOut, Needs, Task, give_memory_back
+from jobs.learning import done_of
 from jobs.tables import duration, table
 from logit_store import LogitStore, fingerprint
 from teachers import TeacherRecipe, TeacherRun
@@ -58,14 +58,15 @@ def show_estimates(
     tasks: Sequence[Task], store: LogitStore, corpus_of: CorpusOf, threads: int
 ) -> None:
     """What is in the store already, what would run, and how long it would take here."""
-    todo = [task for task in tasks if not is_done(task, store)]
+    states = done_of(tasks, store)
+    todo = [task for task, done in zip(tasks, states, strict=True) if not done]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kinds = [Kind.of(task, corpus_of(task)) for task in todo]
     measured = _measure_here({kind.name: kind for kind in kinds}, device, threads)
     rows, total_s = [], 0.0
-    for task in tasks:
+    for task, done in zip(tasks, states, strict=True):
         state = ["done", "", ""]
-        if not is_done(task, store):
+        if not done:
             dry = measured[Kind.of(task, corpus_of(task)).name]
             seconds = run_seconds(task, corpus_of(task), dry)
             total_s += seconds
@@ -114,6 +115,7 @@ def memory_needs(tasks: Sequence[Task], corpus_of: CorpusOf, needs: Needs) -> di
     kinds = {kind.name: kind for kind in kind_of.values()}
     most = memory_of_a_node()
     bytes_of = {name: training_bytes(**kind.arguments) for name, kind in kinds.items()}
+    give_memory_back()
     return {
         name: replace(needs, memory_bytes=min(bytes_of[kind.name], most))
         for name, kind in kind_of.items()

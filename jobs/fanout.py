@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -48,6 +48,8 @@ class Task:
     """Where its logits will lie, if it makes logits: what is in the store is not done again."""
     needs: Needs | None = None
     """None is what the fan-out's tasks need in general."""
+    shared: dict[str, ray.ObjectRef] = field(default_factory=dict)
+    """More arguments: results of other remote calls, which Ray passes without a copy on a node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,8 @@ class FanOut:
             num_gpus=needs.gpus,
             memory=needs.memory_bytes or None,
         )
-        self._running[remote.remote(task.function, task.arguments, needs.cpus)] = task
+        reference = remote.remote(task.function, task.arguments, needs.cpus, **task.shared)
+        self._running[reference] = task
 
     def _outcome(self, reference: ray.ObjectRef) -> Outcome:
         task = self._running.pop(reference)
@@ -128,18 +131,20 @@ def _interrupts() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _run(function: Callable[..., Any], arguments: dict[str, Any], cpus: float) -> Any:
+def _run(
+    function: Callable[..., Any], arguments: dict[str, Any], cpus: float, **shared: Any
+) -> Any:
     """The result, and how long the last attempt took, in seconds."""
     # More threads than reserved cores make both of two tasks slower than one after the other.
     torch.set_num_threads(max(1, int(cpus)))
     started = time.monotonic()
     try:
-        return function(**arguments), time.monotonic() - started
+        return function(**arguments, **shared), time.monotonic() - started
     finally:
-        _give_memory_back()
+        give_memory_back()
 
 
-def _give_memory_back() -> None:
-    """Let the system have what the last task freed: the worker may wait long for its next."""
+def give_memory_back() -> None:
+    """Let the system have what was freed: this process may wait long before it needs it again."""
     with contextlib.suppress(AttributeError):  # a C library that has no such call
         ctypes.CDLL(None).malloc_trim(0)

@@ -17,7 +17,7 @@ from jobs.command import (
 )
 from jobs.fanout import IN_FLIGHT, FanOut, Needs, Outcome, Task
 from jobs.tables import table
-from logit_store import Figures, LogitKey, LogitStore
+from logit_store import Figures, Footer, LogitKey, LogitStore, MissingStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,14 +76,22 @@ def chosen(splits: Sequence[int | str]) -> tuple[int, ...]:
     return tuple(int(split) for split in dict.fromkeys(found))
 
 
-def is_done(task: Task, store: LogitStore) -> bool:
-    """Whether the task's logits are in the store."""
-    return bool(task.keys) and all(key in store for key in task.keys)
+def done_of(tasks: Sequence[Task], store: LogitStore) -> list[bool]:
+    """Whether each task's logits are in the store."""
+    try:
+        # One listing: thousands of questions for a name take minutes on S3.
+        there = set(store.keys(view=None))
+    except MissingStore:
+        there = set()
+    return [bool(task.keys) and there.issuperset(task.keys) for task in tasks]
 
 
 def show_plan(tasks: Sequence[Task], store: LogitStore) -> None:
     """What is in the store already, and what would run."""
-    rows = [[task.name, "done" if is_done(task, store) else "to do"] for task in tasks]
+    states = done_of(tasks, store)
+    rows = [
+        [task.name, "done" if done else "to do"] for task, done in zip(tasks, states, strict=True)
+    ]
     console.print(table(["run", "state"], rows))
 
 
@@ -136,10 +144,12 @@ def _add_missing(
     then: Callable[[Outcome], Sequence[Task]],
 ) -> int:
     """Queue the tasks that are not in the store, and what follows from those that are."""
+    if not tasks:
+        return 0
     missing: list[Task] = []
     done: list[Task] = []
-    for task in tasks:
-        (done if is_done(task, store) else missing).append(task)
+    for task, is_done in zip(tasks, done_of(tasks, store), strict=True):
+        (done if is_done else missing).append(task)
     if done:
         console.print(f"{len(done)} of {len(tasks)} runs are in the store already", markup=False)
     work.add(missing)
@@ -147,9 +157,9 @@ def _add_missing(
     return len(missing) + sum(_add_missing(work, more, store, then) for more in following)
 
 
-def select_figures(store: LogitStore, key: LogitKey) -> Figures:
+def select_figures(key: LogitKey, footer: Footer) -> Figures:
     """What a member is worth on the `select` clips, from the footer of its logits."""
-    figures = store.footer(key).figure("select")
+    figures = footer.figure("select")
     if figures is None:
         raise UserError(f"{key}: its split has no select clips; see python jobs/prepare.py")
     return figures
@@ -157,12 +167,11 @@ def select_figures(store: LogitStore, key: LogitKey) -> Figures:
 
 def show_members(tasks: Sequence[Task], store: LogitStore) -> None:
     """How the runs that are in the store did on `select`."""
+    states = done_of(tasks, store)
+    keys = [task.keys[0] for task, done in zip(tasks, states, strict=True) if done]
     rows = []
-    for task in tasks:
-        key = task.keys[0]
-        if key not in store:
-            continue
-        footer, figures = store.footer(key), select_figures(store, key)
+    for key, footer in store.footers(keys).items():
+        figures = select_figures(key, footer)
         rows.append(
             [
                 key.member,

@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 
 from audio.clips import Corpus
 from jobs import ensemble as ensemble_job
+from jobs import selection, units
 from jobs import students as students_job
 from jobs import teachers as teachers_job
-from jobs import units
 from jobs.cluster import cluster
 from jobs.command import UserError, console, prepare, run
 from jobs.fanout import Outcome, Task
@@ -80,13 +80,14 @@ def main(options: PipelineOptions) -> int:
         show_plan([*work.planned.everything(), *work.baselines], store)
         console.print("and then one ensemble a split, and as many distilled students")
         return 0
-    teachers_job.prepare_all(work.planned)
+    to_do = work.planned.to_do()
+    teachers_job.prepare_all(work.planned, to_do)
     prepare(
         corpus, store, {STUDENT_RECIPES[n].front_end.sample_rate for n in stages.students.recipes}
     )
     with cluster():
         needs = options.needs()
-        work.planned = teachers_job.measured(work.planned, needs)
+        work.planned = teachers_job.measured(work.planned, to_do, needs)
         first = [*work.planned.ready(), *work.baselines]
         if not carry_out(first, store, needs, then=work.follow):
             raise UserError("some runs failed: mend them and start again; the rest is kept")
@@ -122,12 +123,14 @@ class _Work:
             self._pending[split].discard(task.keys[0])
             if not self._pending[split]:
                 members = tuple(key.member for key in keys_of(self.teachers, split))
-                return [ensemble_job.task(self.stages.ensemble, self.store, split, members)]
-        if task.function is units.choose:
+                options = self.stages.ensemble
+                variants = ensemble_job.settings_of(options)
+                return ensemble_job.plan(options, self.store, split, members, variants)
+        if task.function is selection.choose:
             split = task.arguments["split"]
-            self.ensembles[split] = outcome.result
+            self.ensembles[split] = outcome.result.reference
             if split in self.student_splits:
-                taught: dict[int, str | None] = {split: outcome.result}
+                taught: dict[int, str | None] = {split: self.ensembles[split]}
                 tasks = students_job.plan(self.stages.students, self.corpus, self.store, taught)
                 self.distilled += tasks
                 return tasks
@@ -144,8 +147,9 @@ def show_results(corpus: Corpus, store: LogitStore, work: _Work) -> None:
     systems, pairs = [], []
     for split, name in sorted(work.ensembles.items()):
         keys = keys_of(work.teachers, split)
+        footers = store.footers(keys)
         systems += [_system(store, _plain(key), [key]) for key in keys]
-        best = min(keys, key=lambda key: select_figures(store, key).log_loss)
+        best = min(keys, key=lambda key: select_figures(key, footers[key]).log_loss)
         systems.append(_system(store, f"best: {_plain(best)}", [best]))
         systems.append(
             System("ensemble", split, [ensemble_logits(store, corpus.name, split, name)])

@@ -31,7 +31,8 @@ class StudentsOptions(LearningOptions):
     """Names in students/recipes.py: isotropic, isotropic_ascdomain (as published),
     demo_isotropic."""
     ensemble: str | None = None
-    """Name of the ensemble to learn from; may be left out where a split has just one."""
+    """Ensemble to learn from: NAME@HASH, or NAME for the newest of that name; may be left out where
+    a split has just one name."""
     no_teacher: bool = False
     """Learn from the labels alone: the baseline."""
 
@@ -47,7 +48,8 @@ def plan(
             taught = recipe if ensemble else alone(recipe)
             for seed in options.seeds:
                 key = student_key(taught, corpus, split, seed, options.responses(), ensemble)
-                arguments = options.where(store) | {
+                arguments = {
+                    "where": options.where(store),
                     "recipe": taught,
                     "split": split,
                     "seed": seed,
@@ -60,23 +62,23 @@ def plan(
 
 
 def find_ensembles(options: StudentsOptions, corpus: str, store: LogitStore) -> dict[int, str]:
-    """The ensemble of each split: the named one, or the only one.
+    """The NAME@HASH of each split's ensemble: the named one, or the only one.
 
     Raises:
         UserError: there is none, or one must be chosen.
     """
     found = {}
     for split in chosen(options.splits):
-        names = store.ensembles(corpus, split)
-        if options.ensemble in names:
-            names = [options.ensemble]
-        elif options.ensemble or len(names) != 1:
-            wanted = f"named {options.ensemble}" if options.ensemble else "that is the only one"
+        there = store.ensembles(corpus, split)
+        names = sorted({reference.partition("@")[0] for reference in there})
+        wanted = options.ensemble or (names[0] if len(names) == 1 else None)
+        if wanted is None or wanted not in (*names, *there):
+            which = f"named {options.ensemble}" if options.ensemble else "that is the only one"
             raise UserError(
-                f"split {split} has no ensemble {wanted} (there: {', '.join(names) or 'none'}): "
+                f"split {split} has no ensemble {which} (there: {', '.join(there) or 'none'}): "
                 "run python jobs/ensemble.py, name one with --ensemble, or use --no-teacher"
             )
-        found[split] = names[0]
+        found[split] = store.find_ensemble(corpus, split, wanted)
     return found
 
 

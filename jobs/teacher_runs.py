@@ -9,9 +9,9 @@ from audio.clips import Corpus, CorpusError
 from audio.corpora import CorpusName
 from audio.lengths import ClipLength, UnfitLength
 from jobs import units
-from jobs.command import UserError, everywhere, read_corpus
+from jobs.command import UserError, Where, everywhere, read_corpus
 from jobs.fanout import Needs, Outcome, Task
-from jobs.learning import LearningOptions, chosen, is_done
+from jobs.learning import LearningOptions, chosen, done_of
 from logit_store import LogitKey, LogitStore
 from teachers import TeacherRecipe, TeacherRun, UnfitClips, recipes
 from teachers.finetune import check_input, teacher_key
@@ -93,7 +93,9 @@ class Plan:
 
     def to_do(self) -> list[Task]:
         """Those that are not in the store."""
-        return [task for task in self.everything() if not is_done(task, self.store)]
+        tasks = self.everything()
+        states = done_of(tasks, self.store)
+        return [task for task, done in zip(tasks, states, strict=True) if not done]
 
     def names(self) -> list[str]:
         """Of all tasks."""
@@ -124,6 +126,7 @@ def plan(options: TeachersOptions, corpus: Corpus, store: LogitStore) -> Plan:
     first_corpus = _first_corpus(options, store, firsts) if firsts else None
     planned = Plan(options, corpus, store, first_corpus, [], {})
     _check_corpus(corpus, wanted, splits)
+    _check_shares(options, wanted)
     for split in sorted(splits, reverse=True):
         for recipe in wanted:
             for seed in options.seeds:
@@ -141,20 +144,22 @@ def _plan_first(planned: Plan, recipe: TeacherRecipe, seed: int) -> str | None:
         return None
     options = planned.options
     teacher = TeacherRun(recipe=recipe.first_stage, split=FIRST_SPLIT, seed=seed)
-    where = options.where(planned.store) | {
-        "corpus": options.first_corpus,
-        "root": everywhere(options.first_root),
-    }
+    where = replace(
+        options.where(planned.store),
+        corpus=options.first_corpus,
+        root=everywhere(options.first_root),
+    )
     task = _task(planned, teacher, planned.first_corpus, where)
     planned.first[task.keys[0]] = task
     return task.keys[0].member
 
 
-def _task(planned: Plan, teacher: TeacherRun, corpus: Corpus, where: dict[str, Any]) -> Task:
+def _task(planned: Plan, teacher: TeacherRun, corpus: Corpus, where: Where) -> Task:
     options = planned.options
     key = teacher_key(teacher, corpus, options.responses())
-    arguments = where | {
+    arguments = {
         "run": teacher,
+        "where": where,
         "responses": options.responses(),
         "n_views": options.views,
         "n_gpus": options.gpus_per_teacher,
@@ -205,6 +210,15 @@ def _check(options: TeachersOptions) -> None:
         if value is not None and value < 1:
             option = f"--{name.replace('_', '-')}"
             raise UserError(f"{option} {value}: expected 1 or more")
+
+
+def _check_shares(options: TeachersOptions, wanted: Sequence[TeacherRecipe]) -> None:
+    for recipe in wanted:
+        if options.gpus_per_teacher > recipe.training.batch_size:
+            raise UserError(
+                f"--gpus-per-teacher {options.gpus_per_teacher}: {recipe.name} learns "
+                f"{recipe.training.batch_size} clips at a time, expected at least one a GPU"
+            )
 
 
 def _first_corpus(

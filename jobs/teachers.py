@@ -3,10 +3,12 @@
 if not __package__:
     import _root  # noqa: F401
 
+from collections.abc import Sequence
+
 from jobs.cluster import cluster, gpus_in_cluster
 from jobs.command import UserError, console, prepare, progress_bar, run
 from jobs.estimates import gpu_needs, memory_needs, show_estimates
-from jobs.fanout import IN_FLIGHT, Needs
+from jobs.fanout import IN_FLIGHT, Needs, Task
 from jobs.learning import carry_out, show_members
 from jobs.teacher_runs import Plan, TeachersOptions, plan
 from logit_store import LogitStore
@@ -32,14 +34,15 @@ def main(options: TeachersOptions) -> int:
 
 def carry_out_all(planned: Plan) -> bool:
     """Do what is not in the store; whether all went well. Starts nothing if nothing is to do."""
-    if not planned.to_do():
+    to_do = planned.to_do()
+    if not to_do:
         n_runs = len(planned.everything())
         console.print(f"{n_runs} of {n_runs} runs are in the store already")
         return True
-    prepare_all(planned)
+    prepare_all(planned, to_do)
     with cluster():
         needs = planned.options.needs()
-        planned = measured(planned, needs)
+        planned = measured(planned, to_do, needs)
         return carry_out(
             planned.ready(),
             planned.store,
@@ -49,7 +52,7 @@ def carry_out_all(planned: Plan) -> bool:
         )
 
 
-def prepare_all(planned: Plan) -> None:
+def prepare_all(planned: Plan, to_do: Sequence[Task]) -> None:
     """Decode what the runs learn from, and fetch and try what they start from, before any of them.
 
     Raises:
@@ -63,7 +66,7 @@ def prepare_all(planned: Plan) -> None:
             if planned.corpus_of(task) is corpus
         }
         prepare(corpus, planned.store, rates)
-    runs = [task.arguments["run"] for task in planned.to_do()]
+    runs = [task.arguments["run"] for task in to_do]
     starting = {
         (run.recipe.model, run.recipe.weights): run.recipe
         for run in runs
@@ -109,7 +112,7 @@ def in_flight(options: TeachersOptions) -> int:
     return 1 + int(there // options.gpus_per_teacher)
 
 
-def measured(planned: Plan, needs: Needs) -> Plan:
+def measured(planned: Plan, to_do: Sequence[Task], needs: Needs) -> Plan:
     """The plan with what each run needs of a machine, as far as a measurement tells more."""
     options = planned.options
     if options.gpus_per_teacher > 1:
@@ -118,7 +121,7 @@ def measured(planned: Plan, needs: Needs) -> Plan:
     if needs.gpus and options.gpus_per_run is not None:
         return planned
     measure = gpu_needs if needs.gpus else memory_needs
-    return planned.with_needs(measure(planned.to_do(), planned.corpus_of, needs))
+    return planned.with_needs(measure(to_do, planned.corpus_of, needs))
 
 
 if __name__ == "__main__":

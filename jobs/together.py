@@ -1,8 +1,9 @@
 """One teacher on several GPUs: the same function in each worker of a Ray Train run."""
 
-import shutil
-from pathlib import Path
+import contextlib
 from typing import Any
+
+from pyarrow.fs import FileSystem
 
 # Its own modules: the package's names are those of two versions, chosen at import.
 from ray.train.torch import get_device
@@ -14,7 +15,7 @@ from jobs.fanout import RETRIES
 
 
 def teach_together(
-    arguments: tuple[Any, ...], folder: Path, *, n_workers: int, use_gpu: bool
+    arguments: tuple[Any, ...], notes: str, *, n_workers: int, use_gpu: bool
 ) -> None:
     """Let several workers teach one teacher.
 
@@ -23,7 +24,7 @@ def teach_together(
 
     Args:
         arguments: of `units.teach_on`, but for the device.
-        folder: for these notes, where all nodes find it.
+        notes: folder or s3:// address for these, where all nodes find it.
         n_workers: how many.
         use_gpu: a GPU for each; else a core for each.
     """
@@ -32,13 +33,15 @@ def teach_together(
         train_loop_config={"arguments": arguments},
         scaling_config=ScalingConfig(num_workers=n_workers, use_gpu=use_gpu),
         run_config=RunConfig(
-            storage_path=str(folder), failure_config=FailureConfig(max_failures=RETRIES)
+            storage_path=notes, failure_config=FailureConfig(max_failures=RETRIES)
         ),
     )
     try:
         trainer.fit()
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        filesystem, path = FileSystem.from_uri(notes)
+        with contextlib.suppress(FileNotFoundError):
+            filesystem.delete_dir(path)
 
 
 def _teach(config: dict[str, Any]) -> None:

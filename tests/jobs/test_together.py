@@ -46,11 +46,12 @@ def losses(store, run, root):
 
 def taught_by(n_workers, run, root, store):
     # Ray is imported by jobs.cluster first, which tells it how to authenticate.
+    from jobs.command import Where
     from jobs.together import teach_together
 
     LogitStore(store).write_clips("tau", _clips(root))
-    arguments = (run, "tau", root, str(store), None, 1)
-    teach_together(arguments, store / "train", n_workers=n_workers, use_gpu=False)
+    arguments = (run, Where("tau", root, str(store)), None, 1)
+    teach_together(arguments, str(store / "train"), n_workers=n_workers, use_gpu=False)
     return losses(store, run, root)
 
 

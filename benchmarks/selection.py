@@ -1,0 +1,295 @@
+"""How fast is the selection of an ensemble, beside the obvious way, the published one and others?
+
+M members, N clips, K classes.
+"""
+
+if __name__ == "__main__" and not __package__:
+    import _root  # noqa: F401
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import cross_entropy
+
+from benchmarks.clips import clips
+from benchmarks.results import markdown, publish, ratio, take_turns
+from ensemble import select
+from logit_store import LogitKey, LogitStore
+
+CLASSES = 10
+SIZES = ((22, 29_680), (110, 29_680), (500, 29_680), (2000, 29_680), (22, 230_350))
+NAIVE_UP_TO, CHUNKS_UP_TO = 110, 500
+"""Members; with more, these sides take minutes."""
+CANDIDATES_AT_ONCE = 8
+STEPS_OF_PROBABILITIES = 40
+CPU = torch.device("cpu")
+
+Floats = NDArray[np.floating]
+Integers = NDArray[np.int64]
+Sides = dict[str, Callable[[], object]]
+
+
+def main() -> None:
+    """Measure and publish."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--memory", nargs=2, metavar=("MEMBERS", "TYPE"), help="print it, only")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.memory:
+        print(_growth(int(options.memory[0]), np.dtype(options.memory[1])))
+        return
+    rounds = options.rounds
+    logits = [_of_logits(n_members, n, rounds) for n_members, n in SIZES]
+    likelihoods = [_of_probabilities(n_members, n, rounds) for n_members, n in SIZES[:3]]
+    memory = [
+        [f"{m} {kind}", _peak(m, kind)] for m in (110, 500) for kind in ("float16", "float32")
+    ]
+    parts = [
+        markdown(
+            [
+                "mean logits, members x clips",
+                "steps",
+                "ms",
+                "over the floor",
+                "naive numpy over it",
+                "published way over it",
+                "torch over it",
+            ],
+            logits,
+        ),
+        markdown(["mean probabilities", "ms", "TabRepo's way over it"], likelihoods),
+        markdown(["110 members on disk", "ms", "over reading"], _from_disk(rounds)),
+        markdown(["memory with the input", "over float32 logits"], memory),
+        NOTES,
+    ]
+    publish("selection.py", "Selection (cpu)", CPU, "\n\n".join(parts))
+
+
+NOTES = (
+    f"Synthetic logits of {CLASSES} classes, of members that share mistakes and are right for 45 to "
+    "65 % of the clips alone; float16, as the store gives them, for select, float32 in the layout "
+    "that suits them for the others. Log loss; mean logits without replacement until nothing is "
+    f"won, mean probabilities with replacement, {STEPS_OF_PROBABILITIES} steps. All sides take as many "
+    "steps as select. Floor: reading all logits once a step as float32, at the "
+    "bandwidth of a sum over an array. Naive: a running sum and log-softmax of every candidate in "
+    "numpy. Published: each candidate loads every member's .pt file. Torch: logsumexp of "
+    f"{CANDIDATES_AT_ONCE} candidates at a time. TabRepo's way: the labels' probabilities, "
+    "then a running sum and the mean logarithm of every candidate's mean; both sides start at the "
+    "logits. Memory: growth of the "
+    "resident set, its peak, with the logits. Milliseconds of processor time on one thread, medians."
+)
+
+
+def pool(n_members: int, n: int, dtype: np.dtype) -> tuple[Floats, Integers]:
+    """Logits of members that share mistakes, laid out as the store does.
+
+    Each sees the truth, what all mistake, what its family of five mistakes, and noise of its own.
+    """
+    randomness = np.random.default_rng(0)
+    labels_N = randomness.integers(0, CLASSES, n)
+    true_KN = np.zeros((CLASSES, n), np.float32)
+    true_KN[labels_N, np.arange(n)] = 1
+    shared_KN = 1.4 * _noise(randomness, n)
+    families = [0.8 * _noise(randomness, n) + shared_KN for _ in range(5)]
+    logits_MKN = np.empty((n_members, CLASSES, n), dtype)
+    for m in range(n_members):
+        own_KN = randomness.uniform(0.6, 1.2) * _noise(randomness, n)
+        clean_KN = randomness.uniform(2.6, 3.4) * true_KN + families[m % 5]
+        logits_MKN[m] = (clean_KN + own_KN) * randomness.uniform(0.8, 1.3)
+    return logits_MKN.transpose(0, 2, 1), labels_N
+
+
+def _noise(randomness: np.random.Generator, n: int) -> NDArray[np.float32]:
+    return randomness.standard_normal((CLASSES, n), dtype=np.float32)
+
+
+def _of_logits(n_members: int, n: int, rounds: int) -> list[str]:
+    """A row of the table of mean logits."""
+    logits_MNK, labels_N = pool(n_members, n, np.dtype(np.float16))
+    n_steps = len(select(logits_MNK, labels_N).members)
+    sides: Sides = {"ours": lambda: select(logits_MNK, labels_N)}
+    with tempfile.TemporaryDirectory() as folder:
+        if n_members <= CHUNKS_UP_TO:
+            sides |= _others(logits_MNK, labels_N, n_steps, Path(folder))
+        seconds = take_turns(sides, rounds=rounds, device=CPU)
+    floor_s = n_steps * 4 * logits_MNK.size / _bytes_per_s()
+    return [
+        f"{n_members} x {n:,}",
+        str(n_steps),
+        f"{1e3 * statistics.median(seconds['ours']):.1f}",
+        f"{statistics.median(seconds['ours']) / floor_s:.2f}",
+        *(_times(seconds, side) for side in ("naive", "published", "torch")),
+    ]
+
+
+def _others(logits_MNK: Floats, labels_N: Integers, n_steps: int, folder: Path) -> Sides:
+    """The other ways to the same members, those that end in time."""
+    single_MNK, labels = np.ascontiguousarray(logits_MNK, np.float32), torch.from_numpy(labels_N)
+    n_members, n, _ = single_MNK.shape
+    ways = {"torch": partial(_chunk_losses, torch.from_numpy(single_MNK), labels)}
+    if n_members <= NAIVE_UP_TO:
+        ways["naive"] = partial(_naive_losses, single_MNK, labels_N)
+    if (n_members, n) == SIZES[0]:
+        files = [folder / f"{m}.pt" for m in range(n_members)]
+        for file, logits_NK in zip(files, single_MNK, strict=True):
+            torch.save(torch.from_numpy(logits_NK.copy()), file)
+        ways["published"] = partial(_published_losses, files, labels)
+    return {name: partial(_greedy, n_members, n_steps, way) for name, way in ways.items()}
+
+
+def _of_probabilities(n_members: int, n: int, rounds: int) -> list[str]:
+    """A row of the table of mean probabilities."""
+    logits_MNK, labels_N = pool(n_members, n, np.dtype(np.float16))
+    ours = partial(
+        select,
+        logits_MNK,
+        labels_N,
+        space="probabilities",
+        with_replacement=True,
+        max_members=STEPS_OF_PROBABILITIES,
+        patience=STEPS_OF_PROBABILITIES,
+    )
+    single_MNK = np.ascontiguousarray(logits_MNK, np.float32)
+    sides: Sides = {"ours": ours, "tabrepo": partial(_tabrepo, single_MNK, labels_N)}
+    seconds = take_turns(sides, rounds=rounds, device=CPU)
+    milliseconds = 1e3 * statistics.median(seconds["ours"])
+    size = f"{n_members} x {n:,}"
+    return [size, f"{milliseconds:.1f}", _times(seconds, "tabrepo")]
+
+
+def _times(seconds: dict[str, list[float]], side: str) -> str:
+    return f"{ratio(seconds[side], seconds['ours']):.1f}" if side in seconds else ""
+
+
+def _greedy(
+    n_members: int,
+    n_steps: int,
+    losses_of: Callable[[list[int], list[int]], list[float]],
+) -> list[int]:
+    """The best candidate, as often as asked; `losses_of` takes the chosen and the candidates."""
+    chosen: list[int] = []
+    for _ in range(n_steps):
+        candidates = [m for m in range(n_members) if m not in chosen]
+        chosen.append(candidates[int(np.argmin(losses_of(chosen, candidates)))])
+    return chosen
+
+
+def _naive_losses(
+    logits_MNK: Floats, labels_N: Integers, chosen: list[int], candidates: list[int]
+) -> list[float]:
+    sum_NK, rows = logits_MNK[chosen].sum(axis=0), np.arange(len(labels_N))
+    losses = []
+    for m in candidates:
+        mean_NK = (sum_NK + logits_MNK[m]) / (len(chosen) + 1)
+        mean_NK -= mean_NK.max(axis=1, keepdims=True)
+        logs_N = np.log(np.exp(mean_NK).sum(axis=1))
+        losses.append(float((logs_N - mean_NK[rows, labels_N]).mean()))
+    return losses
+
+
+def _chunk_losses(
+    logits_MNK: torch.Tensor, labels_N: torch.Tensor, chosen: list[int], candidates: list[int]
+) -> list[float]:
+    sum_NK, losses = logits_MNK[chosen].sum(0), []
+    for start in range(0, len(candidates), CANDIDATES_AT_ONCE):
+        some = candidates[start : start + CANDIDATES_AT_ONCE]
+        mean_CNK = (sum_NK + logits_MNK[some]) / (len(chosen) + 1)
+        index_CN1 = labels_N.expand(len(some), -1)[..., None]
+        losses_CN = mean_CNK.logsumexp(-1) - mean_CNK.gather(-1, index_CN1)[..., 0]
+        losses += losses_CN.mean(-1).tolist()
+    return losses
+
+
+def _published_losses(
+    files: list[Path], labels_N: torch.Tensor, chosen: list[int], candidates: list[int]
+) -> list[float]:
+    losses = []
+    for m in candidates:
+        logits_MNK = torch.stack([torch.load(files[member]) for member in [*chosen, m]])
+        losses.append(cross_entropy(logits_MNK.mean(0), labels_N).item())
+    return losses
+
+
+def _tabrepo(logits_MNK: Floats, labels_N: Integers) -> list[int]:
+    """The labels' probabilities once, a running sum, and a logarithm a clip and candidate."""
+    n_members, n, _ = logits_MNK.shape
+    likelihoods_MN, rows = np.empty((n_members, n), np.float32), np.arange(n)
+    for likelihoods_N, logits_NK in zip(likelihoods_MN, logits_MNK, strict=True):
+        powers_NK = np.exp(logits_NK - logits_NK.max(axis=1, keepdims=True))
+        likelihoods_N[:] = powers_NK[rows, labels_N] / powers_NK.sum(axis=1)
+    chosen: list[int] = []
+    sum_N = np.zeros(n, np.float32)
+    for step in range(STEPS_OF_PROBABILITIES):
+        share = np.float32(1 / (step + 1))
+        losses = [-np.log((sum_N + row_N) * share).mean() for row_N in likelihoods_MN]
+        chosen.append(int(np.argmin(losses)))
+        sum_N += likelihoods_MN[chosen[-1]]
+    return chosen
+
+
+def _bytes_per_s() -> float:
+    """Bandwidth of a sum over an array that no cache holds."""
+    numbers = np.ones(1 << 26, np.float32)
+    seconds = take_turns({"sum": numbers.sum}, rounds=5, device=CPU)["sum"]
+    return numbers.nbytes / min(seconds)
+
+
+def _from_disk(rounds: int) -> list[list[str]]:
+    """The rows of the table of what starts at files, which are in the page cache."""
+    n_members, n = SIZES[1]
+    logits_MNK, labels_N = pool(n_members, n, np.dtype(np.float16))
+    keys = [LogitKey("tau", 100, f"m{m}-{m:012x}") for m in range(n_members)]
+    with tempfile.TemporaryDirectory() as folder:
+        store = LogitStore(folder)
+        store.write_clips("tau", clips(n))
+        for key, logits_NK in zip(keys, logits_MNK, strict=True):
+            store.write(key, logits_NK, {"kind": "teacher", "recipe": "noise"})
+        files = sorted(Path(folder).rglob("logits.parquet"))
+        sides: Sides = {
+            "the files' bytes": lambda: [file.read_bytes() for file in files],
+            "store.read": lambda: store.read(keys, dtype=np.float16),
+            "store.read and select": lambda: select(store.read(keys, dtype=np.float16), labels_N),
+        }
+        seconds = take_turns(sides, rounds=3 * rounds, device=CPU)
+    reading = seconds["store.read"]
+    return [
+        [name, f"{1e3 * statistics.median(times):.1f}", f"{ratio(times, reading):.1f}"]
+        for name, times in seconds.items()
+    ]
+
+
+def _peak(n_members: int, kind: str) -> str:
+    """Growth of a process of its own, as a peak never falls."""
+    command = [sys.executable, __file__, "--memory", str(n_members), kind]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return f"{float(done.stdout):.2f}"
+
+
+def _growth(n_members: int, dtype: np.dtype) -> float:
+    """Peak of the resident set over what it was before the logits, over float32 logits."""
+    small_MNK, labels_N = pool(3, 100, dtype)
+    select(small_MNK, labels_N)
+    before = _peak_bytes()
+    logits_MNK, labels_N = pool(n_members, SIZES[0][1], dtype)
+    select(logits_MNK, labels_N)
+    return (_peak_bytes() - before) / (4 * logits_MNK.size)
+
+
+def _peak_bytes() -> int:
+    """Of this program; getrusage would count what started it, too."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Ensembles of members that are in a store, selected by the command (M members, N clips)."""
+
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from audio.corpora import tau
+from ensemble import mean_logits, select
+from jobs.command import UserError
+from jobs.ensemble import EnsembleOptions, find_candidates, settings_of
+from jobs.selection import Settings, choose, read_candidates
+from jobs.units import ensemble_logits
+from logit_store import LogitKey, LogitStore, QueryFailed
+from metrics import log_loss
+
+FAMILIES = ("mobilenet", "mobilenet", "passt", "passt", "cp_resnet")
+
+
+@pytest.fixture(scope="module")
+def corpus(commands):
+    return tau.read(commands.corpus)
+
+
+@pytest.fixture(scope="module")
+def store(corpus, tmp_path_factory):
+    """Five members of two splits that are right more often than not."""
+    made = LogitStore(tmp_path_factory.mktemp("store"))
+    made.write_clips("tau", corpus.clips_table())
+    rng = np.random.default_rng(0)
+    certain_NK = 2.0 * np.eye(len(corpus.scenes))[corpus.labels()]
+    for split in (25, 100):
+        for m, family in enumerate(FAMILIES):
+            noise_NK = rng.normal(0, 1 + m / 4, certain_NK.shape)
+            record = {"kind": "teacher", "family": family, "protocol": "honest", "recipe": f"t{m}"}
+            made.write(LogitKey("tau", split, f"t{m}-{split:012x}"), certain_NK + noise_NK, record)
+    return made
+
+
+def chosen(store, split, **settings):
+    """The ensemble of these settings among all members, without Ray."""
+    members = [key.member for key in store.keys("tau", split)]
+    candidates = read_candidates(store.address, "tau", split, members, "select")
+    made = choose(store.address, "tau", split, "select", "mine", Settings(**settings), candidates)
+    return made, store.read_ensemble("tau", split, made.reference)
+
+
+def test_the_ensemble_is_what_selection_by_hand_gives(corpus, store):
+    rows = corpus.rows(100, "select")
+    keys = store.keys("tau", 100)
+    expected = select(store.read(keys, rows), corpus.labels()[rows])
+    made, document = chosen(store, 100)
+    assert document["order"] == [keys[m].member for m in expected.members]
+    assert document["losses"] == pytest.approx(expected.losses, abs=1e-12)
+    assert document["clips"] == len(rows)
+    assert document["optimism"]["nested"] > document["optimism"]["selected_on"]
+    assert chosen(store, 100)[0].reference == made.reference
+    assert store.ensembles("tau", 100).count(made.reference) == 1
+    n_members = len(document["members"])
+    assert made.agreement_MM.shape == (n_members, n_members)
+    assert (np.diag(made.agreement_MM) == 1).all()
+
+
+def test_students_see_the_weighted_mean_of_calibrated_members(corpus, store):
+    how = {"space": "probabilities", "calibrate": True, "weights": "convex", "bags": 3}
+    made, document = chosen(store, 25, **how)
+    keys = [LogitKey("tau", 25, each["member"]) for each in document["members"]]
+    by_hand_NK = mean_logits(
+        store.read(keys),
+        [each["weight"] for each in document["members"]],
+        temperatures_M=[each["temperature"] for each in document["members"]],
+        space="probabilities",
+    )
+    seen_NK = ensemble_logits(store, "tau", 25, made.reference)
+    np.testing.assert_array_equal(seen_NK, by_hand_NK)
+    rows = corpus.rows(25, "select")
+    loss = log_loss(seen_NK[rows], corpus.labels()[rows])
+    # The members' logits are rounded to float32 once they are calibrated.
+    assert loss == pytest.approx(document["optimism"]["selected_on"], abs=1e-5)
+    assert all(each["temperature"] != 1 for each in document["members"])
+
+
+def test_required_members_are_in_from_the_start(store):
+    required = f"t4-{100:012x}"
+    assert chosen(store, 100, required=(required,))[1]["order"][0] == required
+
+
+def test_candidates_are_what_query_and_names_leave(store):
+    options = EnsembleOptions(corpus="tau", query="family != 'passt'", forbid=("t0",))
+    found = find_candidates(options, store)
+    assert found == {split: (f"t1-{split:012x}", f"t4-{split:012x}") for split in (25, 100)}
+
+
+@pytest.mark.ray
+def test_many_selections_share_one_reading(commands, store, tmp_path):
+    printed = commands.job(
+        "ensemble",
+        *("--pools", "logits,probabilities", "--replacement", "both", "--bags", "2"),
+        *("--query", "family != 'passt'", "--name", "cnn_only", "--plot", str(tmp_path)),
+        store=store.address,
+    )
+    assert "[8/8]" in printed
+    assert "of optimism (95 % interval" in printed
+    for split in (25, 100):
+        for space in ("logits", "probabilities"):
+            for way in ("without", "with"):
+                name = f"cnn_only-{space}-{way}"
+                document = store.read_ensemble("tau", split, name)
+                assert document["space"] == space
+                assert document["settings"]["with_replacement"] == (way == "with")
+                assert len(document["candidates"]) == 3
+                assert sum(each["weight"] for each in document["members"]) == pytest.approx(1)
+                assert store.find_ensemble("tau", split, name) in printed
+    pictures = sorted(tmp_path.glob("*.svg"))
+    assert len(pictures) == 8
+    assert all(ElementTree.parse(each).getroot().tag.endswith("svg") for each in pictures)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"pools": ("votes",)}, "--pools votes: expected logits or probabilities"),
+        ({"bags": -1}, "--bags -1: expected 0 or more"),
+        ({"max_members": 0}, "--max-members 0: expected 1 or more"),
+        ({"require": ("t9",)}, "--require t9: no candidate of split 25 is called so"),
+        ({"query": "family = 'dymn'"}, "has no members with family = 'dymn'"),
+        ({"splits": (5,)}, r"has no teachers .* for split \[5\]"),
+        ({"query": "familly = 'passt'"}, "familly"),
+    ],
+)
+def test_options_that_make_no_sense_are_one_error(store, options, words):
+    asked = EnsembleOptions(corpus="tau", **options)
+    with pytest.raises((UserError, QueryFailed), match=words):
+        settings_of(asked), find_candidates(asked, store)
