@@ -9,8 +9,10 @@ DEMO_STORE ?= runs/demo
 demo: .venv/ready
 	$(BIN)/python jobs/pipeline.py --demo --store $(DEMO_STORE)
 
+# Two processes of one thread each; what starts a Ray cluster has the machine to itself.
 test: check
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not ray"
+	$(BIN)/pytest -m ray
 
 # Cheapest first.
 check: .venv/ready
