@@ -50,7 +50,7 @@ class Commands:
     def run(self, *command, cwd=ROOT, code=0, **environment):
         """Run python with a command line to its end; what it printed."""
         process = self.start(*command, cwd=cwd, **environment)
-        printed, _ = process.communicate(timeout=300)
+        printed, _ = process.communicate(timeout=540)
         assert process.returncode == code, printed
         return printed
 
