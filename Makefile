@@ -24,12 +24,12 @@ check: .venv/ready
 .venv/ready: requirements.lock
 	@test -n "$(PYTHON)" || { echo "make: no python3.11 or newer on the PATH: install one, or name it: make PYTHON=/path/to/python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
 	@touch $@
 
 # After a change of the ranges in pyproject.toml. No index address goes into the lock.
 lock: .venv/ready
-	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --universal --python-version 3.11 --group dev --upgrade --no-annotate --no-header \
 		--no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
 

@@ -6,16 +6,24 @@ import pyarrow as pa
 from logit_store import CLIPS_SCHEMA
 
 SCENES = tuple("abcdefghij")
+DEVICES = ("a", "b", "c", "s1", "s2", "s3")
+FOLDS = ("fit", "fit", "fit", "select", "test")
 
 
 def clips(n: int) -> pa.Table:
-    """A table that `LogitStore.write_clips` takes, ten clips a recording, scenes in turn."""
+    """A table that `LogitStore.write_clips` takes.
+
+    Scenes in turn, seven clips after one another from one device; ten clips are a recording, and
+    recordings take the folds in turn, the same ones in all splits.
+    """
+    rows = np.arange(n)
     text = {
-        "clip_id": [f"clip-{row}" for row in range(n)],
-        "scene": [SCENES[row % len(SCENES)] for row in range(n)],
-        "recording": [f"recording-{row // 10}" for row in range(n)],
+        "clip_id": [f"clip-{row}" for row in rows],
+        "scene": np.array(SCENES)[rows % len(SCENES)],
+        "recording": [f"recording-{row // 10}" for row in rows],
         "city": ["city"] * n,
-        "recording_device": ["a"] * n,
+        "recording_device": np.array(DEVICES)[rows // 7 % len(DEVICES)],
     }
-    folds = {name: ["fit"] * n for name in CLIPS_SCHEMA.names if name.startswith("fold_")}
-    return pa.table({"row": np.arange(n), **text, **folds}).cast(CLIPS_SCHEMA)
+    fold_N = np.array(FOLDS)[rows // 10 % len(FOLDS)]
+    folds = {name: fold_N for name in CLIPS_SCHEMA.names if name.startswith("fold_")}
+    return pa.table({"row": rows, **text, **folds}).cast(CLIPS_SCHEMA)

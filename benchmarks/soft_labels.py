@@ -12,16 +12,15 @@ import tempfile
 from collections.abc import Callable
 
 import numpy as np
-import pyarrow as pa
 import torch
 
+from benchmarks.clips import SCENES, clips
 from benchmarks.results import markdown, publish, ratio, take_turns
 from ensemble import soft_labels
-from logit_store import CLIPS_SCHEMA, LogitKey, LogitStore
+from logit_store import LogitKey, LogitStore
 
 N_CLIPS = 139_620
 """TAU's training clips of the full split."""
-SCENES = tuple("abcdefghij")
 N_MEMBERS = 6
 TEMPERATURE = 2.0
 
@@ -52,25 +51,12 @@ def main() -> None:
 
 def _stored(store: LogitStore) -> list[LogitKey]:
     generator = np.random.default_rng(0)
-    store.write_clips("tau", _clips())
+    store.write_clips("tau", clips(N_CLIPS))
     keys = [LogitKey("tau", 100, f"m{m}-{m:012x}") for m in range(N_MEMBERS)]
     for key in keys:
         logits_NK = generator.normal(0, 4, (N_CLIPS, len(SCENES)))
         store.write(key, logits_NK, {"kind": "teacher", "recipe": "noise"})
     return keys
-
-
-def _clips() -> pa.Table:
-    rows = np.arange(N_CLIPS)
-    text = {
-        "clip_id": [f"clip-{row}" for row in rows],
-        "scene": [SCENES[row % len(SCENES)] for row in rows],
-        "recording": [f"recording-{row // 10}" for row in rows],
-        "city": ["city"] * N_CLIPS,
-        "recording_device": ["a"] * N_CLIPS,
-    }
-    folds = {name: ["fit"] * N_CLIPS for name in CLIPS_SCHEMA.names if name.startswith("fold_")}
-    return pa.table({"row": rows, **text, **folds}).cast(CLIPS_SCHEMA)
 
 
 def _sides(store: LogitStore, keys: list[LogitKey]) -> dict[str, Callable[[], object]]:

@@ -18,13 +18,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from benchmarks.clips import SCENES, clips
 from benchmarks.results import markdown, publish, ratio, take_turns
-from logit_store import CLIPS_SCHEMA, LogitKey, LogitStore
+from logit_store import LogitKey, LogitStore
 from logit_store.layout import catalogue_path, logits_path
 
 CPU = torch.device("cpu")
-SCENES = tuple("abcdefghij")
-DEVICES = ("a", "b", "c", "s1", "s2", "s3")
 N_LISTED, N_ASKED, N_READ = 2_000, 110, 6
 N_FEW, N_TRAINING, N_ALL = 29_680, 139_620, 230_350
 """TAU's test clips, its training clips, and all."""
@@ -157,18 +156,8 @@ def _reading(root: Path, n_clips: int) -> Sides:
 
 def _new(root: Path, n_clips: int) -> LogitStore:
     """A store that knows so many clips."""
-    rows = np.arange(n_clips)
-    texts = {
-        "clip_id": [f"clip-{row}" for row in rows],
-        "scene": np.array(SCENES)[rows % len(SCENES)],
-        "recording": [f"recording-{row // 10}" for row in rows],
-        "city": ["city"] * n_clips,
-        "recording_device": np.array(DEVICES)[rows // 7 % len(DEVICES)],
-    }
-    fold_N = np.array(["fit", "fit", "fit", "select", "test"])[rows // 10 % 5]
-    folds = {name: fold_N for name in CLIPS_SCHEMA.names if name.startswith("fold_")}
     store = LogitStore(root)
-    store.write_clips("tau", pa.table({"row": rows, **texts, **folds}).cast(CLIPS_SCHEMA))
+    store.write_clips("tau", clips(n_clips))
     return store
 
 

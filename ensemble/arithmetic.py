@@ -82,6 +82,20 @@ def as_single(typing_context: Any, value: Any) -> Any:
 
 
 @intrinsic
+def as_double(typing_context: Any, value: Any) -> Any:
+    """A float, or the one that has these 16, 32 or 64 bits, as a double; exact, NaN stays NaN."""
+    kinds = {numba.int16: ir.HalfType(), numba.int32: ir.FloatType(), numba.int64: ir.DoubleType()}
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        number = arguments[0]
+        if value in kinds:
+            number = builder.bitcast(number, kinds[value])
+        return number if value.bitwidth == 64 else builder.fpext(number, ir.DoubleType())
+
+    return numba.float64(value), generate
+
+
+@intrinsic
 def larger_magnitude(typing_context: Any, largest: Any, bits: Any) -> Any:
     """The larger of an integer and of another one without its sign bit; numba would widen both."""
 

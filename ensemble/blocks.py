@@ -4,14 +4,13 @@ Clips side by side, as the store lays them out, and a block of them at a time: e
 becomes a few vector instructions, and a block's numbers stay in the first-level cache.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import numba
 import numpy as np
-from llvmlite import ir
 from numpy.typing import ArrayLike, NDArray
 
-from ensemble.arithmetic import Floats, Integers, exp, intrinsic
+from ensemble.arithmetic import Floats, Integers, as_double, exp
 
 Space = Literal["logits", "probabilities"]
 """What is averaged."""
@@ -90,20 +89,6 @@ def check_finite(logits_MNK: NDArray[np.floating]) -> None:
     wrong = [m for m, logits_NK in enumerate(logits_MNK) if not np.isfinite(logits_NK).all()]
     if wrong:
         raise ValueError(f"logits of members {wrong} are not all finite: leave these members out")
-
-
-@intrinsic
-def as_double(typing_context: Any, value: Any) -> Any:
-    """A float, or the one that has these 16, 32 or 64 bits, as a double; exact, NaN stays NaN."""
-    kinds = {numba.int16: ir.HalfType(), numba.int32: ir.FloatType(), numba.int64: ir.DoubleType()}
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        number = arguments[0]
-        if value in kinds:
-            number = builder.bitcast(number, kinds[value])
-        return number if value.bitwidth == 64 else builder.fpext(number, ir.DoubleType())
-
-    return numba.float64(value), generate
 
 
 @numba.njit(cache=True, inline="always")

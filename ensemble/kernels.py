@@ -21,6 +21,7 @@ from ensemble.arithmetic import (
     LOG2_E,
     Floats,
     Integers,
+    as_double,
     as_single,
     exp2,
     exp2_single,
@@ -29,7 +30,7 @@ from ensemble.arithmetic import (
     log_of_lanes,
     take_exponents,
 )
-from ensemble.blocks import Rows, as_double
+from ensemble.blocks import Rows
 
 CLIPS_PER_BLOCK = LANES * FACTORS
 CLIPS_PER_CHUNK = 8 * CLIPS_PER_BLOCK

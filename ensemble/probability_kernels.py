@@ -14,6 +14,7 @@ from ensemble.arithmetic import (
     LOG2_E,
     Floats,
     Integers,
+    as_double,
     as_single,
     exp2,
     exp2_single,
@@ -21,7 +22,7 @@ from ensemble.arithmetic import (
     log_of_lanes,
     take_exponents,
 )
-from ensemble.blocks import Rows, as_double
+from ensemble.blocks import Rows
 from ensemble.kernels import CLIPS_PER_BLOCK, Labels, Singles
 
 SMALLEST_PROBABILITY = 1e-30

@@ -6,8 +6,8 @@ In float64, a block of clips at a time, so that the block stays in the first-lev
 import numba
 import numpy as np
 
-from ensemble.arithmetic import Floats, Integers, exp
-from ensemble.blocks import Rows, as_double
+from ensemble.arithmetic import Floats, Integers, as_double, exp
+from ensemble.blocks import Rows
 from ensemble.kernels import CLIPS_PER_BLOCK, Labels
 
 

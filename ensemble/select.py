@@ -9,7 +9,7 @@ from typing import Literal, TypedDict, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ensemble.blocks import Rows, by_class, checked_logits
+from ensemble.blocks import Rows, Space, by_class, checked_labels, checked_logits, checked_space
 from ensemble.kernels import survey
 from ensemble.objectives import (
     EveryCandidate,
@@ -26,7 +26,6 @@ _LARGEST_LOGIT = float(np.finfo(np.float32).max)
 _LARGEST_LOG = 85.0
 """Sums of exponentials beyond e^85 leave float32, and products of eight leave float64."""
 
-Space = Literal["logits", "probabilities"]
 Metric = Literal["log_loss", "macro_accuracy", "brier"]
 
 
@@ -106,10 +105,10 @@ def select(
         ValueError: arguments that do not fit, values not finite.
     """
     logits = checked_logits(logits_MNK)
-    labels = _checked_labels(labels_N, logits)
+    labels = checked_labels(labels_N, *logits.shape[1:]).astype(np.int32)
     n_members = len(logits)
-    _check_choice("space", space, Space)
-    _check_choice("metric", metric, Metric)
+    checked_space(space)
+    _check_metric(metric)
     _check_count("patience", patience, 0)
     names = _checked_names(names, n_members)
     first = _checked_members("required", required, n_members)
@@ -208,21 +207,6 @@ def _objective(
     return EveryCandidate(logits_MKN, labels_N, space=space, metric=metric)
 
 
-def _checked_labels(labels_N: ArrayLike, logits_MNK: NDArray[np.floating]) -> NDArray[np.int32]:
-    labels = np.asarray(labels_N)
-    _, n, n_classes = logits_MNK.shape
-    if labels.shape != (n,) or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(
-            f"labels of shape {labels.shape} and type {labels.dtype}, expected {n} integers: "
-            "one a clip"
-        )
-    if labels.min() < 0 or labels.max() >= n_classes:
-        raise ValueError(
-            f"labels within {labels.min()}...{labels.max()}, expected 0...{n_classes - 1}"
-        )
-    return labels.astype(np.int32)
-
-
 def _checked_names(names: Sequence[str] | None, n_members: int) -> Sequence[str]:
     """The names; members without are called by their index, padded so that names sort like it."""
     if names is None:
@@ -263,6 +247,6 @@ def _check_count(what: str, count: int, lowest: int) -> None:
         raise ValueError(f"{what} {count!r}, expected {lowest}, {lowest + 1}, {lowest + 2}...")
 
 
-def _check_choice(what: str, chosen: str, kind: object) -> None:
-    if chosen not in get_args(kind):
-        raise ValueError(f"{what} {chosen!r}, expected one of {', '.join(get_args(kind))}")
+def _check_metric(metric: Metric) -> None:
+    if metric not in get_args(Metric):
+        raise ValueError(f"metric {metric!r}, expected one of {', '.join(get_args(Metric))}")

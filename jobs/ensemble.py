@@ -16,7 +16,7 @@ from jobs.fanout import Needs, Outcome, Task
 from jobs.learning import carry_out, chosen
 from jobs.selection import Chosen, Settings, Space
 from jobs.tables import table
-from logit_store import LogitStore
+from logit_store import LogitStore, plain_name
 from report.ensemble_picture import draw_ensemble
 from training import Protocol
 from training.recipe import judging_fold
@@ -163,7 +163,7 @@ def find_candidates(options: EnsembleOptions, store: LogitStore) -> dict[int, tu
 
 def _is_one_of(member: str, names: Sequence[str]) -> bool:
     """Whether one of these is the member's name, with or without its fingerprint."""
-    return member in names or member.rsplit("-", 1)[0] in names
+    return member in names or plain_name(member) in names
 
 
 def plan(

@@ -18,7 +18,7 @@ from jobs.learning import LearningOptions, carry_out, chosen, select_figures, sh
 from jobs.tables import table
 from jobs.teacher_runs import TeachersOptions, plan
 from jobs.units import ensemble_logits
-from logit_store import LogitKey, LogitStore
+from logit_store import LogitKey, LogitStore, plain_name
 from report import System, compare, summary
 from students import RECIPES as STUDENT_RECIPES
 from teachers.recipes import DEMO
@@ -148,9 +148,9 @@ def show_results(corpus: Corpus, store: LogitStore, work: _Work) -> None:
     for split, name in sorted(work.ensembles.items()):
         keys = keys_of(work.teachers, split)
         footers = store.footers(keys)
-        systems += [_system(store, _plain(key), [key]) for key in keys]
+        systems += [_system(store, plain_name(key.member), [key]) for key in keys]
         best = min(keys, key=lambda key: select_figures(key, footers[key]).log_loss)
-        systems.append(_system(store, f"best: {_plain(best)}", [best]))
+        systems.append(_system(store, f"best: {plain_name(best.member)}", [best]))
         systems.append(
             System("ensemble", split, [ensemble_logits(store, corpus.name, split, name)])
         )
@@ -174,10 +174,6 @@ def show_results(corpus: Corpus, store: LogitStore, work: _Work) -> None:
 
 def _system(store: LogitStore, name: str, keys: Sequence[LogitKey]) -> System:
     return System(name, keys[0].split, list(store.read(keys)))
-
-
-def _plain(key: LogitKey) -> str:
-    return key.member.rsplit("-", 1)[0]
 
 
 def _row(corpus: Corpus, system: System) -> list[str]:

@@ -36,6 +36,7 @@ from logit_store.layout import (
     LogitKey,
     fingerprint,
     member_name,
+    plain_name,
     row_order_hash,
 )
 from logit_store.store import LogitStore
@@ -75,5 +76,6 @@ __all__ = [
     "WrongRowOrder",
     "fingerprint",
     "member_name",
+    "plain_name",
     "row_order_hash",
 ]

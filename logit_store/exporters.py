@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from logit_store.errors import MissingMember, UnfitExport
 from logit_store.folder import Folder
-from logit_store.layout import LogitKey
+from logit_store.layout import LogitKey, plain_name
 from logit_store.store import LogitStore
 from metrics import log_softmax
 
@@ -53,7 +53,7 @@ def export(
         MissingLogits: names all members that are absent.
         UnreadableFile: one cannot be used.
     """
-    paths = {key: folder / f"{teacher(key)}_{key.split}.{form}" for key in keys}
+    paths = {key: folder / f"{plain_name(key.member)}_{key.split}.{form}" for key in keys}
     _refuse_shared(paths)
     files = Folder(folder)
     for key, path in paths.items():
@@ -85,17 +85,12 @@ def chosen(
         matching = [
             key
             for key in keys
-            if fnmatchcase(key.member, pattern) or fnmatchcase(teacher(key), pattern)
+            if fnmatchcase(key.member, pattern) or fnmatchcase(plain_name(key.member), pattern)
         ]
         if not matching:
             raise MissingMember(pattern, store=store.address, near=())
         found |= dict.fromkeys(matching)
     return list(found)
-
-
-def teacher(key: LogitKey) -> str:
-    """What a member is called without its fingerprint."""
-    return key.member.rsplit("-", 1)[0]
 
 
 def _refuse_shared(paths: dict[LogitKey, Path]) -> None:

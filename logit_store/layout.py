@@ -336,6 +336,11 @@ def member_name(name: str, value: object) -> str:
     return f"{name}-{fingerprint(value)}"
 
 
+def plain_name(member: str) -> str:
+    """What a member is called without its fingerprint."""
+    return member.rsplit("-", 1)[0]
+
+
 def fingerprint(value: object) -> str:
     """12 hex digits that stand for a value: equal values, equal digits, on any machine.
 

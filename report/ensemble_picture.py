@@ -13,6 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from logit_store import plain_name
+
 INCHES_PER_MEMBER = 0.3
 SMALLEST_INCHES = 4.0
 FIGURES_UP_TO = 12
@@ -31,7 +33,7 @@ def draw_ensemble(title: str, document: Mapping[str, Any], agreement_MM: NDArray
     Raises:
         ValueError: there are not as many rows and columns as members.
     """
-    names = [member["member"].rsplit("-", 1)[0] for member in document["members"]]
+    names = [plain_name(member["member"]) for member in document["members"]]
     if agreement_MM.shape != (len(names), len(names)):
         raise ValueError(f"agreement of shape {agreement_MM.shape} for {len(names)} members")
     side = max(SMALLEST_INCHES, INCHES_PER_MEMBER * max(len(names), len(document["order"])))
@@ -52,7 +54,7 @@ def _path(axes: Axes, document: Mapping[str, Any]) -> None:
     losses = document["losses"]
     steps = np.arange(1, len(losses) + 1)
     axes.plot(steps, losses, marker="o")
-    added = [name.rsplit("-", 1)[0] for name in document["order"]]
+    added = [plain_name(name) for name in document["order"]]
     axes.set_xticks(steps, added[: len(steps)], rotation=90)
     axes.set_xlabel("member added")
     axes.set_ylabel(f"{document['settings']['metric'].replace('_', ' ')} on {document['fold']}")

@@ -331,7 +331,7 @@ def test_a_bound_that_is_no_number_of_members_is_refused(max_members: int) -> No
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"space": "odds"}, "space 'odds', expected one of logits, probabilities"),
+        ({"space": "odds"}, "space 'odds', expected 'logits' or 'probabilities'"),
         ({"metric": "accuracy"}, "metric 'accuracy', expected one of log_loss"),
         ({"patience": -1}, "patience -1"),
         ({"required": [3]}, r"required members \[3\], expected 0\.\.\.2"),
