@@ -9,10 +9,9 @@ DEMO_STORE ?= runs/demo
 demo: .venv/ready
 	$(BIN)/python jobs/pipeline.py --demo --store $(DEMO_STORE)
 
-# Two processes of one thread each; what starts a Ray cluster has the machine to itself.
+# Three processes of one thread each: that with the Ray clusters waits most of its time.
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not ray"
-	$(BIN)/pytest -m ray
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadgroup
 
 # Cheapest first.
 check: .venv/ready

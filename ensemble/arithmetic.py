@@ -31,13 +31,28 @@ _SMALLEST_EXPONENT = -708.0
 _MANTISSA, _ONE = (1 << 52) - 1, 1023 << 52
 
 # Polynomials of 2^r for |r| <= 1/2 have the least largest relative error (Remez exchange): 3e-16 in
-# `exp2`, 7.5e-8 in `exp2_single`.
-_C0 = np.float32(1.0000000716546822)
-_C1 = np.float32(0.6931469670647331)
-_C2 = np.float32(0.24022119723848476)
-_C3 = np.float32(0.05550713273542589)
-_C4 = np.float32(0.009675541334216184)
-_C5 = np.float32(0.0013276471979479397)
+# `exp2`, 7.5e-8 in `exp2_single`. From the constant on.
+_POWER = (
+    1.0,
+    0.6931471805599497,
+    0.24022650695908748,
+    0.055504108664458596,
+    0.009618129108041353,
+    0.0013333558228597986,
+    0.00015403529952406808,
+    1.5252658097652987e-05,
+    1.3215667238284396e-06,
+    1.0208541084164191e-07,
+    7.036525016910473e-09,
+)
+_POWER_SINGLE = (
+    np.float32(1.0000000716546822),
+    np.float32(0.6931469670647331),
+    np.float32(0.24022119723848476),
+    np.float32(0.05550713273542589),
+    np.float32(0.009675541334216184),
+    np.float32(0.0013276471979479397),
+)
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -109,6 +124,22 @@ def larger_magnitude(typing_context: Any, largest: Any, bits: Any) -> Any:
 
 
 @intrinsic
+def _held(typing_context: Any, number: Any) -> Any:
+    """A float that LLVM does not know to be constant, and so keeps in a register.
+
+    A constant it would read from memory each time, which takes longer than a multiplication.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        bits = ir.IntType(number.bitwidth)
+        value = builder.bitcast(arguments[0], bits)
+        same = builder.asm(ir.FunctionType(bits, [bits]), "", "=r,0", [value], side_effect=False)
+        return builder.bitcast(same, arguments[0].type)
+
+    return number(number), generate
+
+
+@intrinsic
 def _times_power_of_two(typing_context: Any, value: Any, shifted: Any) -> Any:
     """A float32 times 2^n, n being in the lowest bits of the other: added to the exponent."""
 
@@ -175,34 +206,64 @@ def exp(x: float) -> float:
 
 
 @numba.njit(cache=True, inline="always")
-def exp2(x: float) -> float:
-    """2^x for x <= 127, to a few units in the last place; shorter than `exp`."""
-    x = max(x, _SMALLEST_EXPONENT)
-    shifted = x + _ROUND_TO_INTEGER
-    r = x - (shifted - _ROUND_TO_INTEGER)
-    p = 7.036525016910473e-09 * r + 1.0208541084164191e-07
-    p = p * r + 1.3215667238284396e-06
-    p = p * r + 1.5252658097652987e-05
-    p = p * r + 0.00015403529952406808
-    p = p * r + 0.0013333558228597986
-    p = p * r + 0.009618129108041353
-    p = p * r + 0.055504108664458596
-    p = p * r + 0.24022650695908748
-    p = p * r + 0.6931471805599497
-    p = p * r + 1.0
+def constants() -> Any:
+    """What `exp2` is made of; to be asked for before a loop."""
+    c = _POWER
+    return (
+        (_held(c[0]), _held(c[1]), _held(c[2]), _held(c[3]), _held(c[4]), _held(c[5]))
+        + (_held(c[6]), _held(c[7]), _held(c[8]), _held(c[9]), _held(c[10]))
+        + (_held(_ROUND_TO_INTEGER), _held(_SMALLEST_EXPONENT))
+    )
+
+
+@numba.njit(cache=True, inline="always")
+def exp2(x: float, c: Any) -> float:
+    """2^x for x <= 127, to a few units in the last place; shorter than `exp`.
+
+    Args:
+        x: the exponent.
+        c: the `constants`.
+    """
+    x = max(x, c[12])
+    shifted = x + c[11]
+    r = x - (shifted - c[11])
+    p = c[10] * r + c[9]
+    p = p * r + c[8]
+    p = p * r + c[7]
+    p = p * r + c[6]
+    p = p * r + c[5]
+    p = p * r + c[4]
+    p = p * r + c[3]
+    p = p * r + c[2]
+    p = p * r + c[1]
+    p = p * r + c[0]
     return _double_of_bits(_bits_of_double(p) + (_bits_of_double(shifted) << 52))
 
 
 @numba.njit(cache=True, inline="always")
-def exp2_single(x: np.float32) -> np.float32:
-    """2^x in float32 for |x| < 126, to a relative error of 2e-7."""
-    shifted = x + _ROUND_TO_INTEGER_SINGLE
-    r = x - (shifted - _ROUND_TO_INTEGER_SINGLE)
-    p = _C5 * r + _C4
-    p = p * r + _C3
-    p = p * r + _C2
-    p = p * r + _C1
-    p = p * r + _C0
+def constants_single() -> Any:
+    """What `exp2_single` is made of; to be asked for before a loop."""
+    c = _POWER_SINGLE
+    return (_held(c[0]), _held(c[1]), _held(c[2]), _held(c[3]), _held(c[4]), _held(c[5])) + (
+        _held(_ROUND_TO_INTEGER_SINGLE),
+    )
+
+
+@numba.njit(cache=True, inline="always")
+def exp2_single(x: np.float32, c: Any) -> np.float32:
+    """2^x in float32 for |x| < 126, to a relative error of 2e-7.
+
+    Args:
+        x: the exponent.
+        c: the `constants_single`.
+    """
+    shifted = x + c[6]
+    r = x - (shifted - c[6])
+    p = c[5] * r + c[4]
+    p = p * r + c[3]
+    p = p * r + c[2]
+    p = p * r + c[1]
+    p = p * r + c[0]
     return _times_power_of_two(p, shifted)
 
 

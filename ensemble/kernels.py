@@ -1,6 +1,6 @@
 """Log loss of mean logits, the inner loop of selection (M members, N clips, K classes).
 
-B clips in a block, L lanes of a product.
+B clips in a block, L lanes of a product, J chunks.
 
 Logits lie as [K, N], clips side by side, and are taken a block of B clips at a time: every loop
 over b becomes a few vector instructions, and a block's numbers stay in the caches next to the core.
@@ -23,6 +23,8 @@ from ensemble.arithmetic import (
     Integers,
     as_double,
     as_single,
+    constants,
+    constants_single,
     exp2,
     exp2_single,
     fetch,
@@ -38,6 +40,12 @@ CLIPS_PER_CHUNK = 8 * CLIPS_PER_BLOCK
 Singles = NDArray[np.float32]
 Labels = NDArray[np.int32]
 Magnitudes = NDArray[np.signedinteger]
+
+
+@numba.njit(cache=True, inline="always")
+def n_chunks(n: int) -> int:
+    """How many chunks n clips are."""
+    return -(-n // CLIPS_PER_CHUNK)
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
@@ -59,7 +67,7 @@ def survey(
         enough for that.
     """
     n_classes, n = logits_KN.shape
-    scale = np.float32(LOG2_E)
+    scale, c = np.float32(LOG2_E), constants_single()
     size_B = np.empty(CLIPS_PER_BLOCK, magnitudes_KN.dtype)
     largest_B, label_B = np.zeros_like(size_B), np.zeros(CLIPS_PER_BLOCK, logits_KN.dtype)
     labels_B, sizes_B = np.zeros(CLIPS_PER_BLOCK), np.zeros(CLIPS_PER_BLOCK)
@@ -74,11 +82,12 @@ def survey(
             for b in range(len(magnitude_B)):
                 size_B[b] = larger_magnitude(size_B[b], magnitude_B[b])
             row_B = logits_KN[k, start : start + CLIPS_PER_BLOCK]
+            fetch(logits_KN[k, start + 2 * CLIPS_PER_BLOCK : start + 3 * CLIPS_PER_BLOCK])
             for b in range(len(class_B)):
                 logit, other = row_B[b], label_B[b]
                 label_B[b] = logit if class_B[b] == k else other
             for b in range(len(row_B) if with_logs else 0):
-                sum_B[b] += exp2_single(scale * as_single(row_B[b]))
+                sum_B[b] += exp2_single(scale * as_single(row_B[b]), c)
         for b in range(CLIPS_PER_BLOCK):
             largest_B[b] = larger_magnitude(largest_B[b], size_B[b])
         for b in range(CLIPS_PER_BLOCK):
@@ -92,19 +101,35 @@ def survey(
 
 @numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
 def logs_of_sums(
-    logits_MKN: Rows, candidates: Integers, base_KN: Singles, scale: np.float32
+    logits_MKN: Rows,
+    candidates: Integers,
+    base_KN: Singles,
+    scale: np.float32,
+    rests_CJ: Floats,
+    limits_C: Floats,
 ) -> Floats:
     """Sum over clips of ln(sum over classes of 2^(base + scale * logit)), of each candidate.
 
     In float32 but for the logarithms; no exponent may reach +-126 less the digits of K.
+
+    Args:
+        logits_MKN: of all members.
+        candidates: C of them.
+        base_KN: as above.
+        scale: as above.
+        rests_CJ: what the chunks from this one on add at least.
+        limits_C: a candidate that is sure to end above its limit is given up, and gets inf.
     """
-    n = logits_MKN.shape[2]
+    n, c = logits_MKN.shape[2], constants_single()
     result = np.zeros(len(candidates))
     sum_B = np.empty(CLIPS_PER_BLOCK, np.float32)
     products_L = np.empty(LANES)
     exponents_L = np.empty(LANES, np.int64)
     for chunk in range(0, n, CLIPS_PER_CHUNK):
         for i in range(len(candidates)):
+            if result[i] + rests_CJ[i, chunk // CLIPS_PER_CHUNK] > limits_C[i]:
+                result[i] = np.inf
+                continue
             products_L[:] = 1
             exponents_L[:] = 0
             for start in range(chunk, min(chunk + CLIPS_PER_CHUNK, n), CLIPS_PER_BLOCK):
@@ -115,7 +140,7 @@ def logs_of_sums(
                     base_B = base_KN[k, start : start + CLIPS_PER_BLOCK]
                     fetch(next_KN[k, :CLIPS_PER_BLOCK])
                     for b in range(len(row_B)):
-                        sum_B[b] += exp2_single(base_B[b] + scale * as_single(row_B[b]))
+                        sum_B[b] += exp2_single(base_B[b] + scale * as_single(row_B[b]), c)
                 # Behind the last clip there is nothing to take a logarithm of.
                 sum_B[n - start :] = 1
                 _multiply(products_L, exponents_L, sum_B)
@@ -144,38 +169,55 @@ def _multiply(products_L: Floats, exponents_L: Integers, sum_B: Floats | Singles
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
-def logs_and_softmax(logits_KN: Rows, sum_KN: Floats, n_members: int, soft_KN: Singles) -> float:
-    """`logs_of_sums` of the mean of one more member with those of a sum, all in float64.
+def logs_and_softmax(
+    logits_KN: Rows, sum_KN: Floats, n_members: int, soft_KN: Singles
+) -> tuple[Floats, Floats]:
+    """`logs_of_sums` of the mean of one more member with those of a sum, in float64.
 
     Args:
         logits_KN: of the one more.
         sum_KN: sum of the others' logits.
         n_members: how many they are together.
         soft_KN: is filled with the mean's softmax.
+
+    Returns:
+        Summed over each chunk: the logarithms; the softmax times all members' sum.
     """
     n_classes, n = logits_KN.shape
-    scale = LOG2_E / n_members
+    scale, c = LOG2_E / n_members, constants()
     powers_KB = np.empty((n_classes, CLIPS_PER_BLOCK), np.float32)
-    total_B = np.empty(CLIPS_PER_BLOCK)
+    total_B, product_B = np.empty(CLIPS_PER_BLOCK), np.empty(CLIPS_PER_BLOCK)
+    agreement_B = np.zeros(CLIPS_PER_BLOCK)
     products_L, exponents_L = np.ones(LANES), np.zeros(LANES, np.int64)
+    logs_J, agreements_J = np.empty(n_chunks(n)), np.empty(n_chunks(n))
     for start in range(0, n, CLIPS_PER_BLOCK):
         total_B[:] = 0
+        product_B[:] = 0
         for k in range(n_classes):
             row_B = logits_KN[k, start : start + CLIPS_PER_BLOCK]
             base_B, powers_B = sum_KN[k, start : start + CLIPS_PER_BLOCK], powers_KB[k]
             for b in range(len(row_B)):
-                power = exp2((base_B[b] + as_double(row_B[b])) * scale)
+                logit = base_B[b] + as_double(row_B[b])
+                power = exp2(logit * scale, c)
                 total_B[b] += power
+                product_B[b] += power * logit
                 powers_B[b] = power
         total_B[n - start :] = 1
         _multiply(products_L, exponents_L, total_B)
         for b in range(CLIPS_PER_BLOCK):
             total_B[b] = 1 / total_B[b]
+        for b in range(CLIPS_PER_BLOCK):
+            agreement_B[b] += product_B[b] * total_B[b]
         for k in range(n_classes):
             soft_B, powers_B = soft_KN[k, start : start + CLIPS_PER_BLOCK], powers_KB[k]
             for b in range(len(soft_B)):
                 soft_B[b] = powers_B[b] * np.float32(total_B[b])
-    return log_of_lanes(products_L, exponents_L)
+        end = start + CLIPS_PER_BLOCK
+        if end % CLIPS_PER_CHUNK == 0 or end >= n:
+            logs_J[start // CLIPS_PER_CHUNK] = log_of_lanes(products_L, exponents_L)
+            agreements_J[start // CLIPS_PER_CHUNK] = agreement_B.sum()
+            products_L[:], exponents_L[:], agreement_B[:] = 1, 0, 0
+    return logs_J, agreements_J
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
@@ -191,7 +233,7 @@ def log_loss(logits_KN: Rows, sum_KN: Floats, n_members: int, labels_N: Labels) 
         labels_N: true classes.
     """
     n_classes, n = logits_KN.shape
-    share, scale = 1.0 / n_members, LOG2_E / n_members
+    share, scale, c = 1.0 / n_members, LOG2_E / n_members, constants()
     sums_KB = np.empty((n_classes, CLIPS_PER_BLOCK))
     largest_B, total_B = np.empty(CLIPS_PER_BLOCK), np.empty(CLIPS_PER_BLOCK)
     loss_B = np.zeros(CLIPS_PER_BLOCK)
@@ -210,7 +252,7 @@ def log_loss(logits_KN: Rows, sum_KN: Floats, n_members: int, labels_N: Labels) 
         for k in range(n_classes):
             sums_B = sums_KB[k]
             for b in range(len(class_B)):
-                total_B[b] += exp2((sums_B[b] - largest_B[b]) * scale)
+                total_B[b] += exp2((sums_B[b] - largest_B[b]) * scale, c)
         total_B[len(class_B) :] = 1
         _multiply(products_L, exponents_L, total_B)
         for b in range(len(class_B)):
@@ -228,38 +270,24 @@ def add_to(sum_KN: Floats, numbers_KN: Rows) -> None:
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
-def choose(
-    logits_KN: Rows, sum_KN: Floats, soft_KN: Singles, scale: float, base_KN: Singles
-) -> float:
-    """Add a member to a sum, and fill base_KN with the sum times a scale.
-
-    Returns:
-        Summed over clips and classes: soft_KN times the sum.
-    """
-    agreement_B = np.zeros(CLIPS_PER_BLOCK)
+def choose(logits_KN: Rows, sum_KN: Floats, scale: float, base_KN: Singles) -> None:
+    """Add a member to a sum, and fill base_KN with the sum times a scale."""
     for k in range(len(sum_KN)):
-        for start in range(0, sum_KN.shape[1], CLIPS_PER_BLOCK):
-            row_B = logits_KN[k, start : start + CLIPS_PER_BLOCK]
-            sum_B = sum_KN[k, start : start + CLIPS_PER_BLOCK]
-            soft_B = soft_KN[k, start : start + CLIPS_PER_BLOCK]
-            base_B = base_KN[k, start : start + CLIPS_PER_BLOCK]
-            for b in range(len(row_B)):
-                sum_B[b] += as_double(row_B[b])
-            for b in range(len(sum_B)):
-                base_B[b] = sum_B[b] * scale
-            for b in range(len(sum_B)):
-                agreement_B[b] += soft_B[b] * sum_B[b]
-    return agreement_B.sum()
+        row_N, sum_N, base_N = logits_KN[k], sum_KN[k], base_KN[k]
+        for n in range(len(row_N)):
+            total = sum_N[n] + as_double(row_N[n])
+            sum_N[n] = total
+            base_N[n] = total * scale
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath={"contract", "reassoc"})
 def products(rows_MKN: Rows, candidates: Integers, weights_KN: Singles) -> Floats:
-    """Sum over classes and clips of weight times number, of each candidate.
+    """Sum over classes and a chunk's clips of weight times number, of each candidate [C, J].
 
     In float32 within a block and class, in float64 beyond.
     """
     n = rows_MKN.shape[2]
-    result = np.zeros(len(candidates))
+    result_CJ = np.zeros((len(candidates), n_chunks(n)))
     for chunk in range(0, n, CLIPS_PER_CHUNK):
         for i in range(len(candidates)):
             for start in range(chunk, min(chunk + CLIPS_PER_CHUNK, n), CLIPS_PER_BLOCK):
@@ -271,5 +299,5 @@ def products(rows_MKN: Rows, candidates: Integers, weights_KN: Singles) -> Float
                     part = np.float32(0)
                     for b in range(len(row_B)):
                         part += as_single(row_B[b]) * weights_B[b]
-                    result[i] += part
-    return result
+                    result_CJ[i, chunk // CLIPS_PER_CHUNK] += part
+    return result_CJ

@@ -38,12 +38,16 @@ class Objective(Protocol):
         """[M], lower bounds; -inf where nothing is known."""
         ...
 
+    def expected(self) -> Floats:
+        """[M], what each lost when it was last tried: the lower, the sooner it is worth a try."""
+        ...
+
     def sharpen(self, candidates: Integers) -> None:
         """Make the bounds of these candidates as sharp as they get."""
         ...
 
-    def approximate(self, candidates: Integers) -> Floats:
-        """The candidates' losses but for `error`."""
+    def approximate(self, candidates: Integers, limit: float) -> Floats:
+        """The candidates' losses but for `error`; may be inf for those sure to lie above a limit."""
         ...
 
     def exact(self, member: int) -> float:
@@ -82,13 +86,22 @@ class LogLossOfLogits:
         self.error = _EPSILON * (5 * self._size + n_classes + 4)
         # The chosen members' part of the exponents in `approximate`.
         self._base_KN = np.empty((n_classes, self._n), np.float32)
-        # Softmax of the mean that was computed last, whose it was, and its product with the sum.
+        # Softmax of the mean that was computed last, whose it was, and what its chunks gave.
         self._soft_KN = np.empty((n_classes, self._n), np.float32)
-        self._soft_of, self._loss, self._agreement = -1, math.nan, math.nan
+        self._last_M = (logs_M - label_sums_M) / self._n
+        self._soft_of = -1
+        self._logs_J, self._agreements_J = np.empty(0), np.empty(0)
+        # At least the chunks' logs, from each on to the end; of the next candidates.
+        self._rests_MJ = np.empty((n_members, kernels.n_chunks(self._n)))
+        self._rests_MJ[:] = -np.inf
 
     def bounds(self) -> Floats:
         """From the tangents so far; see `Objective`."""
         return self._tangents.bounds(self._n_chosen + 1)
+
+    def expected(self) -> Floats:
+        """See `Objective`."""
+        return self._last_M
 
     def sharpen(self, candidates: Integers) -> None:
         """Touch the loss at the mean of the chosen.
@@ -98,48 +111,61 @@ class LogLossOfLogits:
         if not self._n_chosen:
             return
         products_M = np.full(len(self._logits_MKN), np.nan)
-        agreements = kernels.products(self._logits_MKN, candidates, self._soft_KN)
-        agreements -= self._label_sums_M[candidates]
+        products_CJ = kernels.products(self._logits_MKN, candidates, self._soft_KN)
         # What rounding may have added to the products, and to the labels' sums.
         doubt = (_PRODUCT_ROUNDINGS + 2) * _EPSILON * self._size
+        agreements = products_CJ.sum(axis=1) - self._label_sums_M[candidates]
         products_M[candidates] = agreements / self._n - doubt
-        height = (self._agreement - self._label_sum) / self._n
         # The softmax and float64 labels were rounded: that tilts the tangent about the mean.
-        constant = self._loss - height / self._n_chosen - 4 * _EPSILON * self._size
-        self._tangents.touch(constant, height, products_M)
+        tilt = 4 * _EPSILON * self._size
+        height = (float(self._agreements_J.sum()) - self._label_sum) / self._n
+        loss = (float(self._logs_J.sum()) - self._label_sum / self._n_chosen) / self._n
+        self._tangents.touch(loss - height / self._n_chosen - tilt, height, products_M)
+        logs_CJ = self._logs_J - self._agreements_J / self._n_chosen
+        logs_CJ = logs_CJ + (self._agreements_J + products_CJ) / (self._n_chosen + 1)
+        rests_CJ = logs_CJ[:, ::-1].cumsum(axis=1)[:, ::-1]
+        self._rests_MJ[candidates] = rests_CJ - self._n * (doubt + tilt)
 
-    def approximate(self, candidates: Integers) -> Floats:
+    def approximate(self, candidates: Integers, limit: float) -> Floats:
         """In float32; see `Objective`."""
         scale = self._scale()
+        # Labels take the scale that the exponents took.
+        labels = (self._label_sum + self._label_sums_M[candidates]) * (scale * math.log(2))
         logs = (
-            kernels.logs_of_sums(self._logits_MKN, candidates, self._base_KN, np.float32(scale))
+            kernels.logs_of_sums(
+                self._logits_MKN,
+                candidates,
+                self._base_KN,
+                np.float32(scale),
+                self._rests_MJ[candidates],
+                self._n * (limit + self.error) + labels,
+            )
             if self._n_chosen
             else self._logs_of_single_M[candidates]
         )
-        label_sums = self._label_sum + self._label_sums_M[candidates]
-        # Labels take the scale that the exponents took.
-        return (logs - label_sums * (scale * math.log(2))) / self._n
+        losses = (logs - labels) / self._n
+        self._last_M[candidates] = losses
+        return losses
 
     def exact(self, member: int) -> float:
         """And the softmax of that mean, for `sharpen`; see `Objective`."""
         n_members = self._n_chosen + 1
-        logs = kernels.logs_and_softmax(
+        self._logs_J, self._agreements_J = kernels.logs_and_softmax(
             self._logits_MKN[member], self._sum_KN, n_members, self._soft_KN
         )
+        self._soft_of = member
         label_sum = self._label_sum + float(self._label_sums_M[member])
-        self._soft_of, self._loss = member, (logs - label_sum / n_members) / self._n
-        return self._loss
+        return (float(self._logs_J.sum()) - label_sum / n_members) / self._n
 
     def add(self, member: int) -> None:
         """See `Objective`."""
         if self._soft_of != member:
             self.exact(member)
         self._n_chosen += 1
-        self._agreement = kernels.choose(
-            self._logits_MKN[member], self._sum_KN, self._soft_KN, self._scale(), self._base_KN
-        )
+        kernels.choose(self._logits_MKN[member], self._sum_KN, self._scale(), self._base_KN)
         self._soft_of = -1
         self._label_sum += float(self._label_sums_M[member])
+        self._rests_MJ[:] = -np.inf
         self._tangents.add(member)
 
     def _scale(self) -> float:
@@ -169,6 +195,7 @@ class LogLossOfProbabilities:
         self._slopes_N = np.empty(self._n, np.float32)
         self._n_chosen = 0
         self._tangents = Tangents(n_members)
+        self._last_M = np.full(n_members, np.inf)
         # An exponent, at most twice the largest logit, carries three roundings, in the label's
         # power and in the sum, which has one a class; powers and the division five.
         self.error = _EPSILON * (12 * float(sizes_M.max()) + n_classes + 5)
@@ -176,6 +203,10 @@ class LogLossOfProbabilities:
     def bounds(self) -> Floats:
         """From the tangents so far; see `Objective`."""
         return self._tangents.bounds(self._n_chosen + 1)
+
+    def expected(self) -> Floats:
+        """See `Objective`."""
+        return self._last_M
 
     def sharpen(self, candidates: Integers) -> None:
         """Touch the loss at about the mean of the chosen.
@@ -187,7 +218,7 @@ class LogLossOfProbabilities:
             return
         logs, heights = probability_kernels.tangent(self._sum_N, self._n_chosen, self._slopes_N)
         rows_M1N, slopes_1N = self._likelihoods_MN[:, None], self._slopes_N[None]
-        products = kernels.products(rows_M1N, candidates, slopes_1N) / self._n
+        products = kernels.products(rows_M1N, candidates, slopes_1N).sum(axis=1) / self._n
         products *= 1 + _EPSILON * _PRODUCT_ROUNDINGS
         products_M = np.full(len(self._likelihoods_MN), np.nan)
         products_M[candidates] = -products
@@ -195,11 +226,11 @@ class LogLossOfProbabilities:
         constant = 1 + logs / self._n - 2 * self.error
         self._tangents.touch(constant, -heights / self._n, products_M)
 
-    def approximate(self, candidates: Integers) -> Floats:
+    def approximate(self, candidates: Integers, limit: float) -> Floats:
         """From likelihoods in float32; see `Objective`."""
-        return self._mean_loss(
-            probability_kernels.logs(self._likelihoods_MN, candidates, self._sum_N)
-        )
+        logs = probability_kernels.logs(self._likelihoods_MN, candidates, self._sum_N)
+        self._last_M[candidates] = self._mean_loss(logs)
+        return self._last_M[candidates]
 
     def exact(self, member: int) -> float:
         """From likelihoods in float64; see `Objective`."""
@@ -249,10 +280,14 @@ class EveryCandidate:
         """Nothing; see `Objective`."""
         return self._unknown_M
 
+    def expected(self) -> Floats:
+        """Nothing; see `Objective`."""
+        return self._unknown_M
+
     def sharpen(self, candidates: Integers) -> None:
         """Does nothing; see `Objective`."""
 
-    def approximate(self, candidates: Integers) -> Floats:
+    def approximate(self, candidates: Integers, limit: float) -> Floats:
         """Exactly; see `Objective`."""
         return np.array([self.exact(int(member)) for member in candidates])
 

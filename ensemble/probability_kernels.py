@@ -16,6 +16,8 @@ from ensemble.arithmetic import (
     Integers,
     as_double,
     as_single,
+    constants,
+    constants_single,
     exp2,
     exp2_single,
     fetch,
@@ -34,7 +36,7 @@ and not everything; a product of eight is still a normal double."""
 def of_labels(logits_KN: Rows, labels_N: Labels) -> Floats:
     """Each clip's probability of its label [N], at least SMALLEST_PROBABILITY."""
     n_classes, n = logits_KN.shape
-    result_N = np.empty(n)
+    c, result_N = constants(), np.empty(n)
     largest_B = np.empty(CLIPS_PER_BLOCK)
     label_B = np.zeros(CLIPS_PER_BLOCK, logits_KN.dtype)
     total_B = np.empty(CLIPS_PER_BLOCK)
@@ -52,10 +54,10 @@ def of_labels(logits_KN: Rows, labels_N: Labels) -> Floats:
         for k in range(n_classes):
             row_B = logits_KN[k, start : start + CLIPS_PER_BLOCK]
             for b in range(len(row_B)):
-                total_B[b] += exp2((as_double(row_B[b]) - largest_B[b]) * LOG2_E)
+                total_B[b] += exp2((as_double(row_B[b]) - largest_B[b]) * LOG2_E, c)
         result_B = result_N[start : start + CLIPS_PER_BLOCK]
         for b in range(len(result_B)):
-            probability = exp2((as_double(label_B[b]) - largest_B[b]) * LOG2_E) / total_B[b]
+            probability = exp2((as_double(label_B[b]) - largest_B[b]) * LOG2_E, c) / total_B[b]
             floor = SMALLEST_PROBABILITY
             result_B[b] = max(floor, probability)
     return result_N
@@ -72,7 +74,7 @@ def about_of_labels(logits_KN: Rows, labels_N: Labels, small: bool, result_N: Si
         result_N: is filled.
     """
     n_classes, n = logits_KN.shape
-    scale, smallest = np.float32(LOG2_E), np.float32(-125)
+    scale, smallest, c = np.float32(LOG2_E), np.float32(-125), constants_single()
     largest_B = np.empty(CLIPS_PER_BLOCK, np.float32)
     label_B, total_B = np.zeros(CLIPS_PER_BLOCK, logits_KN.dtype), np.empty_like(largest_B)
     for start in range(0, n, CLIPS_PER_BLOCK):
@@ -87,13 +89,13 @@ def about_of_labels(logits_KN: Rows, labels_N: Labels, small: bool, result_N: Si
             row_B = logits_KN[k, start : start + CLIPS_PER_BLOCK]
             for b in range(len(row_B)):
                 exponent = (as_single(row_B[b]) - largest_B[b]) * scale
-                total_B[b] += exp2_single(max(exponent, smallest))
+                total_B[b] += exp2_single(max(exponent, smallest), c)
             for b in range(len(class_B)):
                 logit, other = row_B[b], label_B[b]
                 label_B[b] = logit if class_B[b] == k else other
         result_B = result_N[start : start + CLIPS_PER_BLOCK]
         for b in range(len(result_B)):
-            power = exp2_single(max((as_single(label_B[b]) - largest_B[b]) * scale, smallest))
+            power = exp2_single(max((as_single(label_B[b]) - largest_B[b]) * scale, smallest), c)
             result_B[b] = max(power / total_B[b], np.float32(SMALLEST_PROBABILITY))
 
 

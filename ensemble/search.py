@@ -8,8 +8,6 @@ from ensemble.objectives import Objective
 _ROUNDING = 1e-12
 """Losses that differ by less, relative to the larger of loss and 1, are equal: what float64 leaves
 of a sum over some hundred thousand clips."""
-_PROBES = 4
-"""Candidates that are tried before the bounds are made sharper: one of them is often the best."""
 _BATCH = 8
 """Candidates that are tried between two looks at the bounds; they share a read of the sum."""
 
@@ -49,11 +47,13 @@ def _finalists(objective: Objective, candidates: Integers, limit: float) -> Inte
     # What the best candidate reaches at least.
     ceiling = limit
     bounds = objective.bounds()[candidates]
-    waiting = _promising(bounds.argsort(kind="stable"), bounds, ceiling)
-    n_next, is_sharp = _PROBES, False
+    waiting = objective.expected()[candidates].argsort(kind="stable")
+    waiting = _promising(waiting, bounds, ceiling)
+    # The first one tried is often the best, and then the bounds are compared with the right loss.
+    n_next, is_sharp = 1, False
     while len(waiting):
         tried, waiting = waiting[:n_next], waiting[n_next:]
-        losses[tried] = objective.approximate(candidates[tried])
+        losses[tried] = objective.approximate(candidates[tried], ceiling + _slack(ceiling))
         ceiling = min(ceiling, float(losses[tried].min()) + objective.error)
         waiting = _promising(waiting, bounds, ceiling)
         if len(waiting) and not is_sharp:

@@ -1,7 +1,7 @@
 """What the jobs that teach have in common: options, and carrying out a list of runs."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from jobs.command import (
 from jobs.fanout import IN_FLIGHT, FanOut, Needs, Outcome, Task
 from jobs.tables import table
 from logit_store import Figures, Footer, LogitKey, LogitStore, MissingStore
+from training import TrainingRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,10 @@ class LearningOptions(CorpusOptions):
     """Percent of the training clips to learn from: 5, 10, 25, 50, 100, or all of these."""
     seeds: tuple[int, ...] = (0,)
     """One run per seed."""
+    epochs: int | None = None
+    """At most so many, whatever the recipe says."""
+    max_steps: int | None = None
+    """At most so many optimiser steps, for trying things out."""
     impulse_responses: Path | None = None
     """Folder of recording devices' impulse responses (.wav) for augmentation; a synthetic set
     if not given."""
@@ -46,9 +51,33 @@ class LearningOptions(CorpusOptions):
             gpus = 1.0 if gpus_in_cluster() else 0.0
         return Needs(cpus=self.cpus_per_run, gpus=gpus)
 
+    def shortened(self, training: TrainingRecipe) -> TrainingRecipe:
+        """A recipe with no more epochs and steps than were asked for.
+
+        Raises:
+            UserError: fewer than one was asked for.
+        """
+        check_counts(epochs=self.epochs, max_steps=self.max_steps)
+        if self.epochs is not None:
+            training = replace(training, max_epochs=self.epochs)
+        if self.max_steps is not None:
+            training = replace(training, max_steps=self.max_steps)
+        return training
+
     def responses(self) -> Path | None:
         """The folder of impulse responses, as every worker finds it."""
         return everywhere(self.impulse_responses)
+
+
+def check_counts(**options: int | None) -> None:
+    """Make sure that options, given by the names of their fields, are 1 or more if at all.
+
+    Raises:
+        UserError: names the first that is not.
+    """
+    for name, value in options.items():
+        if value is not None and value < 1:
+            raise UserError(f"--{name.replace('_', '-')} {value}: expected 1 or more")
 
 
 def named(recipes: Sequence[str], known: dict[str, Any], what: str) -> list[Any]:

@@ -3,7 +3,7 @@
 if not __package__:
     import _root  # noqa: F401
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from audio.clips import Corpus
 from jobs import units
@@ -45,7 +45,8 @@ def plan(
     tasks = []
     for split, ensemble in teachers.items():
         for recipe in recipes:
-            taught = recipe if ensemble else alone(recipe)
+            shorter = replace(recipe, training=options.shortened(recipe.training))
+            taught = shorter if ensemble else alone(shorter)
             for seed in options.seeds:
                 key = student_key(taught, corpus, split, seed, options.responses(), ensemble)
                 arguments = {

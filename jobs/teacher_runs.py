@@ -11,7 +11,7 @@ from audio.lengths import ClipLength, UnfitLength
 from jobs import units
 from jobs.command import UserError, Where, everywhere, read_corpus
 from jobs.fanout import Needs, Outcome, Task
-from jobs.learning import LearningOptions, chosen, done_of
+from jobs.learning import LearningOptions, check_counts, chosen, done_of
 from logit_store import LogitKey, LogitStore
 from teachers import TeacherRecipe, TeacherRun, UnfitClips, recipes
 from teachers.finetune import check_input, teacher_key
@@ -34,10 +34,6 @@ class TeachersOptions(LearningOptions):
     length: str | None = None
     """How clips become as long as the model takes them: native, crop:SECONDS, repeat:SECONDS or
     pad:SECONDS; if not given, what each recipe says."""
-    epochs: int | None = None
-    """At most so many, whatever the recipe says."""
-    max_steps: int | None = None
-    """At most so many optimiser steps, for trying things out."""
     views: int = 1
     """Store logits of so many views of each clip: view 0 is the untouched one, the others are
     changed at random, each always in the same way."""
@@ -121,7 +117,7 @@ def plan(options: TeachersOptions, corpus: Corpus, store: LogitStore) -> Plan:
         UnfitLength, UnfitClips: a recipe's model does not take the corpus's clips.
     """
     wanted, splits = _recipes(options), chosen(options.splits)
-    _check(options)
+    check_counts(views=options.views, gpus_per_teacher=options.gpus_per_teacher)
     firsts = [recipe.first_stage for recipe in wanted if recipe.first_stage]
     first_corpus = _first_corpus(options, store, firsts) if firsts else None
     planned = Plan(options, corpus, store, first_corpus, [], {})
@@ -177,12 +173,7 @@ def _recipes(options: TeachersOptions) -> list[TeacherRecipe]:
 
 
 def _changed(recipe: TeacherRecipe, options: TeachersOptions) -> TeacherRecipe:
-    training = recipe.training
-    if options.epochs is not None:
-        training = replace(training, max_epochs=options.epochs)
-    if options.max_steps is not None:
-        training = replace(training, max_steps=options.max_steps)
-    changed = replace(recipe, training=training)
+    changed = replace(recipe, training=options.shortened(recipe.training))
     if options.weights is not None and recipe.first_stage is None:
         changed = replace(changed, weights=options.weights)
     if options.length is not None:
@@ -202,14 +193,6 @@ def _length(text: str) -> ClipLength:
         raise UserError(
             f"--length {text}: expected native, crop:SECONDS, repeat:SECONDS or pad:SECONDS"
         ) from error
-
-
-def _check(options: TeachersOptions) -> None:
-    for name in ("epochs", "max_steps", "views", "gpus_per_teacher"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            option = f"--{name.replace('_', '-')}"
-            raise UserError(f"{option} {value}: expected 1 or more")
 
 
 def _check_shares(options: TeachersOptions, wanted: Sequence[TeacherRecipe]) -> None:

@@ -10,6 +10,7 @@ from slow_selection import problem, slow_loss, slow_select
 
 from ensemble import PRESETS, Selection, select
 from ensemble.blocks import by_class
+from ensemble.kernels import CLIPS_PER_CHUNK
 from ensemble.objectives import EveryCandidate, LogLossOfLogits, LogLossOfProbabilities
 from metrics import log_loss
 
@@ -129,10 +130,29 @@ def test_no_candidate_is_better_than_its_bound_or_off_by_more_than_the_error(
             objective.sharpen(np.arange(40))
             losses_M = [slow_loss(logits_MNK[[*chosen, m]], labels_N, space) for m in range(40)]
             assert (objective.bounds() <= losses_M).all()
-            approximate_M = objective.approximate(np.arange(40))
+            approximate_M = objective.approximate(np.arange(40), np.inf)
             assert np.abs(approximate_M - losses_M).max() <= objective.error
             # At the mean itself the bound touches the loss, but for what rounding may do.
             assert objective.bounds()[member] > losses_M[member] - 0.1
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_only_candidates_above_the_limit_are_given_up_half_way(space: str) -> None:
+    logits_MNK, labels_N = problem(12, 3 * CLIPS_PER_CHUNK + 7)
+    objective = objectives_of(logits_MNK, labels_N)[space]
+    members = np.arange(12)
+    for member in (3, 5):
+        objective.exact(member)
+        objective.add(member)
+    objective.sharpen(members)
+    losses_M = np.array([slow_loss(logits_MNK[[3, 5, m]], labels_N, space) for m in range(12)])
+    limit = float(np.median(losses_M))
+    found_M = objective.approximate(members, limit)
+    given_up_M = np.isinf(found_M)
+    assert (losses_M[given_up_M] > limit).all()
+    assert np.abs(found_M - losses_M)[~given_up_M].max() <= objective.error
+    # The worst need not be followed to the end.
+    assert space == "probabilities" or given_up_M[losses_M.argmax()]
 
 
 def objectives_of(logits_MNK: np.ndarray, labels_N: np.ndarray) -> dict[str, Any]:
@@ -155,9 +175,9 @@ def test_most_candidates_of_a_large_selection_are_never_tried(
     tried: list[int] = []
     approximate = kind.approximate
 
-    def counted(self: Any, candidates: np.ndarray) -> np.ndarray:
+    def counted(self: Any, candidates: np.ndarray, limit: float) -> np.ndarray:
         tried.append(len(candidates))
-        return approximate(self, candidates)
+        return approximate(self, candidates, limit)
 
     monkeypatch.setattr(kind, "approximate", counted)
     # Members that are alike, as those of real pools are.
@@ -180,7 +200,7 @@ def test_selection_is_that_of_the_slow_version(n: int, seed: int, with_replaceme
 
 @pytest.mark.parametrize("with_replacement", [False, True])
 def test_a_large_selection_is_that_of_the_slow_version(with_replacement: bool) -> None:
-    logits_MNK, labels_N = problem(30, 2000)
+    logits_MNK, labels_N = problem(30, 2 * CLIPS_PER_CHUNK + 300)
     selection = select(logits_MNK, labels_N, with_replacement=with_replacement, max_members=12)
     check(selection, logits_MNK, labels_N, with_replacement=with_replacement, max_members=12)
     assert len(selection.members) > 5

@@ -12,8 +12,8 @@ import pytest
 from logit_store import LogitStore
 
 pytestmark = pytest.mark.ray
-TEACHERS = ("--recipes", "demo_cpr", "--splits", "25")
-LONG = ("--recipes", "demo_cpr", "--splits", "100")
+TEACHERS = ("--recipes", "demo_cpr", "--splits", "25", "--epochs", "2")
+LONG = ("--recipes", "demo_cpr", "--splits", "100", "--epochs", "8")
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +104,7 @@ def test_control_c_says_how_to_go_on(commands, tmp_path, wait_for):
 
 def test_the_pipeline_goes_all_the_way_and_what_is_stored_is_not_done_again(commands, tmp_path):
     options = ("--demo", "--recipes", "demo_cpr", "--seeds", "0", "1", "--student-seeds", "0")
+    options += ("--epochs", "3")
     printed = commands.job("pipeline", *options, store=tmp_path)
     for system in ("best: demo_cpr", "ensemble", "student distilled"):
         assert system in printed

@@ -76,7 +76,7 @@ def test_a_killed_worker_is_replaced_and_the_run_goes_on_from_its_checkpoint(
 ):
     import threading
 
-    run, store = short(30), tmp_path / "store"
+    run, store = short(12), tmp_path / "store"
 
     def kill():
         wait_for(lambda: list(store.glob("teachers/v1/*/checkpoint.pt")), "a checkpoint")
@@ -94,4 +94,4 @@ def test_a_killed_worker_is_replaced_and_the_run_goes_on_from_its_checkpoint(
     interrupted = taught_by(2, run, root, store)
     killer.join()
     assert killed
-    assert len(interrupted) == 30
+    assert len(interrupted) == 12
