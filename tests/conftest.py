@@ -1,6 +1,8 @@
 import pytest
 
 
+# Before xdist's own hook, which reads the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Clusters never meet: whatever starts one runs in the same process, one after the other."""
     for item in items:
