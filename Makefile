@@ -4,14 +4,20 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 DEMO_STORE ?= runs/demo
 
-.PHONY: demo test check lock clean
+.PHONY: demo test test-without-cluster test-with-cluster check lock clean
 
 demo: .venv/ready
 	$(BIN)/python jobs/pipeline.py --demo --store $(DEMO_STORE)
 
-# Three processes of one thread each: that with the Ray clusters waits most of its time.
+# Both at once: the tests with a Ray cluster wait most of their time.
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadgroup
+	$(MAKE) --jobs=2 test-without-cluster test-with-cluster
+
+test-without-cluster: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not ray"
+
+test-with-cluster: .venv/ready
+	$(BIN)/pytest -m ray
 
 # Cheapest first.
 check: .venv/ready
