@@ -29,6 +29,8 @@ class Commands:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "RAY_enable_metrics_collection": "0",
             "RAY_USAGE_STATS_ENABLED": "0",
+            # Other tests run beside these: Ray's workers would wait behind all of them.
+            "RAY_worker_niceness": "0",
         }
 
     def arguments(self, job, *options, store):
