@@ -120,6 +120,16 @@ def prepare(corpus: Corpus, store: LogitStore, sample_rates: set[int]) -> None:
         BrokenAudio: some files cannot be read.
         LogitStoreError: the store holds another corpus of that name.
     """
+    decode(corpus, sample_rates)
+    store.write_clips(corpus.name, corpus.clips_table())
+
+
+def decode(corpus: Corpus, sample_rates: set[int]) -> None:
+    """Decode what is not decoded yet, and say what was changed in doing so.
+
+    Raises:
+        BrokenAudio: some files cannot be read.
+    """
     for sample_rate in sorted(sample_rates):
         with progress_bar() as bar:
             task = bar.add_task(f"decode to {sample_rate} Hz", total=None)
@@ -134,7 +144,6 @@ def prepare(corpus: Corpus, store: LogitStore, sample_rates: set[int]) -> None:
             console.print(f"{decoded.mixed_down} clips had several channels: took their mean")
         if decoded.saturated:
             console.print(f"{decoded.saturated} clips went beyond full scale: cut off there")
-    store.write_clips(corpus.name, corpus.clips_table())
 
 
 def progress_bar() -> Progress:

@@ -18,8 +18,9 @@ from jobs.learning import (
     show_members,
     show_plan,
 )
-from logit_store import LogitStore
-from students import RECIPES, StudentRecipe, alone
+from logit_store import LogitKey, LogitStore, plain_name
+from students import RECIPES, StudentRecipe, alone, build
+from students.complexity import MAX_BYTES, MAX_MACS, Precision, check_budget, measure
 from students.distill import student_key
 
 
@@ -29,37 +30,116 @@ class StudentsOptions(LearningOptions):
 
     recipes: tuple[str, ...] = ("isotropic",)
     """Names in students/recipes.py: isotropic, isotropic_ascdomain (as published),
-    demo_isotropic."""
+    dcase24_baseline, cp_mobile_2023, demo_isotropic and so on."""
     ensemble: str | None = None
     """Ensemble to learn from: NAME@HASH, or NAME for the newest of that name; may be left out where
     a split has just one name."""
+    teacher: str | None = None
+    """Member to learn from instead, a teacher or another student, with or without its
+    fingerprint."""
     no_teacher: bool = False
     """Learn from the labels alone: the baseline."""
+    precision: Precision = "int8"
+    """Of the parameters when the student is used, for --max-bytes."""
+    max_macs: int = MAX_MACS
+    """Refuse students with more multiply-accumulates a clip."""
+    max_bytes: int = MAX_BYTES
+    """Refuse students whose parameters take more bytes."""
 
 
 def plan(
     options: StudentsOptions, corpus: Corpus, store: LogitStore, teachers: dict[int, str | None]
 ) -> list[Task]:
-    """All runs that were asked for; `teachers` names each split's ensemble, None is alone."""
+    """All runs that were asked for; `teachers` says who teaches each split, None is nobody.
+
+    Raises:
+        UserError: a student is over the budget, or does not fit who teaches it.
+    """
     recipes: list[StudentRecipe] = named(options.recipes, RECIPES, "student")
     tasks = []
-    for split, ensemble in teachers.items():
+    for recipe in recipes:
+        _check_budget(options, corpus, recipe)
+    for split, taught_by in teachers.items():
         for recipe in recipes:
             shorter = replace(recipe, training=options.shortened(recipe.training))
-            taught = shorter if ensemble else alone(shorter)
+            taught = shorter if taught_by else alone(shorter)
             for seed in options.seeds:
-                key = student_key(taught, corpus, split, seed, options.responses(), ensemble)
+                key = _key(options, taught, corpus, split, seed, taught_by)
                 arguments = {
                     "where": options.where(store),
                     "recipe": taught,
                     "split": split,
                     "seed": seed,
                     "responses": options.responses(),
-                    "ensemble_name": ensemble,
+                    "taught_by": taught_by,
                 }
                 name = f"{taught.name} split {split} seed {seed}"
                 tasks.append(Task(name, units.learn, arguments, (key,)))
     return tasks
+
+
+def _key(
+    options: StudentsOptions,
+    recipe: StudentRecipe,
+    corpus: Corpus,
+    split: int,
+    seed: int,
+    taught_by: str | None,
+) -> LogitKey:
+    try:
+        return student_key(recipe, corpus, split, seed, options.responses(), taught_by)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _check_budget(options: StudentsOptions, corpus: Corpus, recipe: StudentRecipe) -> None:
+    """Before anything runs: hours of learning do not make a student smaller."""
+    shape = recipe.front_end.shape(round(corpus.clip_duration_s * recipe.front_end.sample_rate))
+    n_classes = len(corpus.scenes)
+    try:
+        student = build(recipe.model, n_classes=n_classes, input_shape=shape, **recipe.arguments)
+        check_budget(
+            measure(student, (1, *shape)),
+            student=recipe.name,
+            precision=options.precision,
+            max_macs=options.max_macs,
+            max_bytes=options.max_bytes,
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def find_teachers(
+    options: StudentsOptions, corpus: str, store: LogitStore
+) -> dict[int, str | None]:
+    """Who teaches each split: `NAME@HASH` of an ensemble, a member's name, or None for nobody.
+
+    Raises:
+        UserError: there is no such teacher, one must be chosen, or several ways were.
+    """
+    given = [bool(options.ensemble), bool(options.teacher), options.no_teacher]
+    if sum(given) > 1:
+        raise UserError("--ensemble, --teacher and --no-teacher exclude each other: give one")
+    if options.no_teacher:
+        return dict.fromkeys(chosen(options.splits))
+    if options.teacher is None:
+        return dict(find_ensembles(options, corpus, store))
+    return {
+        split: _member(store, corpus, split, options.teacher) for split in chosen(options.splits)
+    }
+
+
+def _member(store: LogitStore, corpus: str, split: int, name: str) -> str:
+    """The member of a split that is called so, with or without its fingerprint."""
+    there = [key.member for key in store.keys(corpus, split)]
+    found = [member for member in there if name in (member, plain_name(member))]
+    if len(found) != 1:
+        listed = ", ".join(found or there) or "none"
+        raise UserError(
+            f"--teacher {name}: split {split} has {len(found)} members called so, expected one "
+            f"(there: {listed})"
+        )
+    return found[0]
 
 
 def find_ensembles(options: StudentsOptions, corpus: str, store: LogitStore) -> dict[int, str]:
@@ -85,13 +165,9 @@ def find_ensembles(options: StudentsOptions, corpus: str, store: LogitStore) -> 
 
 def main(options: StudentsOptions) -> int:
     """Teach students from an ensemble's soft labels, or alone, and store their logits."""
-    splits = chosen(options.splits)
     store = options.open_store()
     corpus = options.open_corpus(store)
-    teachers: dict[int, str | None] = dict.fromkeys(splits)
-    if not options.no_teacher:
-        teachers |= find_ensembles(options, corpus.name, store)
-    tasks = plan(options, corpus, store, teachers)
+    tasks = plan(options, corpus, store, find_teachers(options, corpus.name, store))
     if options.dry_run:
         show_plan(tasks, store)
         return 0

@@ -1,5 +1,6 @@
 """What Ray runs: plain functions that find all they need by name, and are safe to run twice."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from jobs.cluster import reserved_device
 from jobs.command import Where, console
 from jobs.tables import duration
 from logit_store import LogitKey, LogitStore
-from students import Soft, StudentRecipe, distill
+from students import Soft, StudentRecipe
+from students.distill import distill
 from teachers import TeacherRecipe, TeacherRun, finetune
 from teachers.dry_step import DryStep, dry_step
 from teachers.finetune import teacher_key
@@ -73,13 +75,13 @@ def learn(
     split: int,
     seed: int,
     responses: Path | None,
-    ensemble_name: str | None,
+    taught_by: str | None,
 ) -> LogitKey:
-    """Teach one student one split, from an ensemble or alone; see `students.distill`."""
+    """Teach one student one split, from an ensemble, a member or alone; see `students.distill`."""
     opened, clips = where.open()
     soft = None
-    if ensemble_name is not None:
-        soft = Soft(ensemble_name, ensemble_logits(opened, clips.name, split, ensemble_name))
+    if taught_by is not None and recipe.distillation is not None:
+        soft = soft_of(opened, clips.name, split, taught_by, recipe.distillation.n_views)
     return distill(
         recipe,
         clips,
@@ -95,12 +97,37 @@ def learn(
     )
 
 
-def ensemble_logits(store: LogitStore, corpus: str, split: int, reference: str) -> np.ndarray:
-    """What an ensemble says of all clips, float32 [N, K]; its members are as they were selected."""
+def soft_of(
+    store: LogitStore, corpus: str, split: int, taught_by: str, n_views: int | None
+) -> Soft:
+    """What teaches a student: the logits of an ensemble, `NAME@HASH`, or of a member.
+
+    Of the untouched clips [N, K], or if it learns from stored views of these views [V, N, K].
+    """
+    if "@" in taught_by:
+        members = tuple(store.pinned(corpus, split, taught_by))
+    else:
+        members = (LogitKey(corpus, split, taught_by),)
+    views = []
+    for view in range(n_views or 1):
+        if "@" in taught_by:
+            views.append(ensemble_logits(store, corpus, split, taught_by, view))
+        else:
+            views += list(store.read([replace(members[0], view=view)]))
+    return Soft(taught_by, views[0] if n_views is None else np.stack(views), members)
+
+
+def ensemble_logits(
+    store: LogitStore, corpus: str, split: int, reference: str, view: int = 0
+) -> np.ndarray:
+    """What an ensemble says of a view of all clips, float32 [N, K].
+
+    Its members are as they were selected, which was on view 0.
+    """
     document = store.read_ensemble(corpus, split, reference)
     weights = store.pinned(corpus, split, reference)
     return ensemble.mean_logits(
-        store.read(list(weights), dtype=np.float16),
+        store.read([replace(key, view=view) for key in weights], dtype=np.float16),
         list(weights.values()),
         temperatures_M=[member["temperature"] for member in document["members"]],
         space=document["space"],

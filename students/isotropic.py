@@ -1,10 +1,17 @@
 """A ConvMixer for log-mels (B clips, D features, K classes, F mel bands, T frames)."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from audio.augment import freq_mixstyle
+from students.student import Student, check_counts
 
-class Isotropic(nn.Module):
+MIXED_BLOCKS = 2
+"""Of the student with MixStyle, as published: it follows the first two blocks."""
+
+
+class Isotropic(Student):
     """Patches of the spectrogram, mixed in place and then between filters, block after block.
 
     Source: Trockman and Kolter 2022, arXiv:2201.09792, with every filter count and size of the
@@ -17,31 +24,94 @@ class Isotropic(nn.Module):
         depth: Number of blocks.
         kernel: Side of the depthwise kernels.
         patch: Side of the square patches.
+        depthwise_activation: Whether a GELU follows the depthwise convolutions; ASCDomain's `noact`
+            is without.
+        mixstyle_probability: Share of the training batches whose channel statistics are mixed
+            between clips after each of the first two blocks (ASCDomain's `mix`: 0.4); 0 is off.
+
+    Raises:
+        ValueError: a size below 1 or a share outside of 0...1.
     """
 
+    classifier: nn.Sequential
+
     def __init__(
-        self, n_classes: int, filters: int = 64, depth: int = 9, kernel: int = 3, patch: int = 5
+        self,
+        n_classes: int,
+        filters: int = 64,
+        depth: int = 9,
+        kernel: int = 3,
+        patch: int = 5,
+        *,
+        depthwise_activation: bool = True,
+        mixstyle_probability: float = 0.0,
     ) -> None:
         super().__init__()
+        check_counts(n_classes=n_classes, filters=filters, depth=depth, kernel=kernel, patch=patch)
+        blocks = [_block(filters, kernel, depthwise_activation) for _ in range(depth)]
+        if mixstyle_probability:
+            for block in blocks[:MIXED_BLOCKS]:
+                # At its end, where it changes no key: all variants read each other's weights.
+                block.append(MixStyle(mixstyle_probability))
         self.model = nn.Sequential(
             nn.Conv2d(1, filters, patch, stride=patch),
             nn.GELU(),
             nn.BatchNorm2d(filters),
-            *(_block(filters, kernel) for _ in range(depth)),
+            *blocks,
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
         )
         self.n_features = filters
+        self.patch = patch
         self.classifier = nn.Sequential()
         self.classifier.add_module("fc", nn.Linear(filters, n_classes))
 
-    def features(self, log_mel_B1FT: Tensor) -> Tensor:
+    def features(self, inputs_BCFT: Tensor) -> Tensor:
         """The pooled output of the last block, (B, D)."""
-        return self.model(log_mel_B1FT)
+        return self.model(inputs_BCFT)
 
-    def forward(self, log_mel_B1FT: Tensor) -> Tensor:
-        """Logits (B, K)."""
-        return self.classifier(self.features(log_mel_B1FT))
+    def check_size(self, n_bands: int, n_frames: int) -> None:
+        """At least one patch fits.
+
+        Raises:
+            ValueError: the patch is larger than the input.
+        """
+        check_patch(self.patch, n_bands, n_frames)
+
+
+class MixStyle(nn.Module):
+    """In training, sometimes: each channel with mean and spread moved towards another clip's.
+
+    Source: Zhou et al. 2021, arXiv:2104.02008, with random partners and one coin a batch. In
+    evaluation it changes nothing.
+
+    Args:
+        probability: Share of the batches that are mixed.
+        alpha: Both parameters of the Beta distribution of the mixing weights.
+
+    Raises:
+        ValueError: a share outside of 0...1.
+    """
+
+    def __init__(self, probability: float, alpha: float = 0.1) -> None:
+        super().__init__()
+        if not 0 <= probability <= 1:
+            raise ValueError(f"mixstyle_probability={probability!r}, expected a share, 0...1")
+        self.probability = probability
+        self.weights = torch.distributions.Beta(alpha, alpha)
+
+    def forward(self, maps_BDFT: Tensor) -> Tensor:
+        """The same clips, (B, D, F, T)."""
+        # Drawn on the host: a GPU would have to be waited for.
+        if not self.training or torch.rand(()).item() >= self.probability:
+            return maps_BDFT
+        n_clips = len(maps_BDFT)
+        return mix_channels(maps_BDFT, torch.randperm(n_clips), self.weights.sample((n_clips,)))
+
+
+def mix_channels(maps_BDFT: Tensor, permutation_B: Tensor, lambda_B: Tensor) -> Tensor:
+    """`freq_mixstyle` with one mean and spread a channel instead of a band."""
+    return freq_mixstyle(maps_BDFT.transpose(1, 2), permutation_B, lambda_B).transpose(1, 2)
 
 
 class _Residual(nn.Module):
@@ -65,19 +135,34 @@ class _EvenConv2d(nn.Conv2d):
         return super().forward(functional.pad(input, (low, high, low, high)))
 
 
-def _block(filters: int, kernel: int) -> nn.Sequential:
+def depthwise(filters: int, kernel: int) -> nn.Conv2d:
+    """Each channel convolved with its own square kernel, the size kept."""
+    if kernel % 2:
+        return nn.Conv2d(filters, filters, kernel, padding=kernel // 2, groups=filters)
+    return _EvenConv2d(filters, filters, kernel, groups=filters)
+
+
+def check_patch(patch: int, n_bands: int, n_frames: int) -> None:
+    """Refuse a patch that does not fit into the input even once.
+
+    Raises:
+        ValueError: it is larger than the bands or the frames.
+    """
+    if patch > min(n_bands, n_frames):
+        raise ValueError(
+            f"patch={patch}, expected at most {min(n_bands, n_frames)} for inputs of {n_bands} "
+            f"bands and {n_frames} frames"
+        )
+
+
+def _block(filters: int, kernel: int, depthwise_activation: bool) -> nn.Sequential:
     # The activation stands before the norm, and the skip spans only the depthwise part.
+    activation = [nn.GELU()] if depthwise_activation else []
     return nn.Sequential(
         _Residual(
-            nn.Sequential(_depthwise(filters, kernel), nn.GELU(), nn.BatchNorm2d(filters)),
+            nn.Sequential(depthwise(filters, kernel), *activation, nn.BatchNorm2d(filters)),
         ),
         nn.Conv2d(filters, filters, 1),
         nn.GELU(),
         nn.BatchNorm2d(filters),
     )
-
-
-def _depthwise(filters: int, kernel: int) -> nn.Conv2d:
-    if kernel % 2:
-        return nn.Conv2d(filters, filters, kernel, padding=kernel // 2, groups=filters)
-    return _EvenConv2d(filters, filters, kernel, groups=filters)

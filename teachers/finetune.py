@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from audio import impulse_responses
 from audio.clips import Corpus
 from audio.feed import Feed
 from logit_store import LogitKey, LogitStore
@@ -150,6 +151,7 @@ def finetune(
             "family": architecture(recipe.model).family,
             "seed": run.seed,
             "start": run.start,
+            "responses": impulse_responses.identity(responses),
         }
         learn_and_store(learning, key, "teacher", model, record, store, on_epoch)
     store_views(learning, key, n_views, store)

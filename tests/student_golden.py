@@ -16,23 +16,23 @@ def load(name):
     return json.loads((GOLDEN / f"{name}.json").read_text())
 
 
-def fill_by_key(model, golden):
-    """Fill a model whose tensors have the published names, each seeded by its name."""
+def fill_by_key(model, golden, rule="key"):
+    """Fill a model whose tensors have the published names."""
     state = model.state_dict()
-    assert list(state) == [row["key"] for row in golden["tensors"]]
+    assert set(state) == {row["key"] for row in golden["tensors"]}
     for row in golden["tensors"]:
         assert row["crc32"] == zlib.crc32(row["key"].encode())
-        _fill(state[row["key"]], row, seed=row["crc32"])
+        _fill(state[row["key"]], row, rule)
 
 
-def fill_by_position(model, golden, *, seed_by_key=False):
-    """Fill a model whose tensors stand in the published order but have other names."""
+def fill_by_position(model, golden, rule="pos"):
+    """Fill a model whose tensors stand in the order of execution but have other names."""
     own = [t for key, t in model.state_dict().items() if not key.endswith("num_batches_tracked")]
     rows = sorted(
         (row for row in golden["tensors"] if row["pos"] is not None), key=lambda row: row["pos"]
     )
     for tensor, row in zip(own, rows, strict=True):
-        _fill(tensor, row, seed=row["crc32"] if seed_by_key else 20_240_000 + row["pos"])
+        _fill(tensor, row, rule)
 
 
 def golden_input(kind, shape):
@@ -46,26 +46,28 @@ def golden_input(kind, shape):
     return torch.from_numpy(values.astype(np.float32))
 
 
-def assert_equals_golden(model: nn.Module, golden, rule):
-    """Compare both golden inputs' logits at the tolerance that the golden files state.
+def assert_equals_golden(model: nn.Module, golden, rule, call=None):
+    """Compare both golden inputs' logits, of the model or of a call, at the stated tolerance.
 
     Float32 rounding moves logits by up to 1.5e-6 and the mildest typical mistake by 5.6e-5.
     """
     model.eval()
     for kind in ("normal", "sine"):
         with torch.no_grad():
-            logits = model(golden_input(kind, golden["golden_batch_shape"]))
+            logits = (call or model)(golden_input(kind, golden["golden_batch_shape"]))
         expected = torch.tensor(golden[f"logits_{rule}_{kind}"])
         torch.testing.assert_close(
             logits, expected, rtol=0, atol=1e-5 * max(1.0, expected.abs().max().item())
         )
 
 
-def _fill(tensor, row, seed):
+def _fill(tensor, row, rule):
+    """By the rule "key" or "pos", which says what the random values are seeded by."""
     assert list(tensor.shape) == row["shape"], row["key"]
     if row["kind"] == "counter":
         tensor.zero_()
         return
+    seed = row["crc32"] if rule == "key" else 20_240_000 + row["pos"]
     value = np.random.default_rng(seed).standard_normal(row["shape"]).astype(np.float32)
     small = np.float32(0.05)
     filled = {

@@ -32,6 +32,8 @@ class Progress:
     best_epoch: int = 0
     best_loss: float = float("inf")
     best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
+    average: dict[str, torch.Tensor] = field(default_factory=dict)
+    """Of the parameters, where the recipe keeps an average."""
     history: list[dict[str, float]] = field(default_factory=list)
 
 

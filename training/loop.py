@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from audio.feed import Feed
 from audio.views import training_view
 from metrics import log_loss, macro_accuracy
+from training.averaging import Ema, Soup, fold_in, retake_statistics
 from training.checkpoint import Checkpoint, Progress
 from training.parallel import Workers, share_norms, together, workers
 from training.recipe import (
@@ -38,6 +39,8 @@ class Batch:
     rows_B: np.ndarray
     progress: float
     """Share of the run's steps that are done, in [0, 1)."""
+    view: int = 0
+    """Which view of the clips the inputs are."""
 
 
 Objective = Callable[[Batch], Tensor]
@@ -64,6 +67,13 @@ class Run:
     protocol: Protocol = "honest"
     head: tuple[str, ...] = ()
     """Layers of the module that the recipe's `head_learning_rate` is for."""
+    n_views: int | None = None
+    """Epoch e, counted from 0, shows view e mod n_views of every clip, those that teachers store;
+    None: a view that neither another epoch nor another seed shows."""
+
+    def view(self, epoch: int) -> int:
+        """The view that is learnt from in an epoch, counted from 0."""
+        return training_view(self.seed, epoch) if self.n_views is None else epoch % self.n_views
 
 
 def fit(run: Run, checkpoint: Checkpoint, on_epoch: OnEpoch) -> Progress:
@@ -97,6 +107,8 @@ def fit(run: Run, checkpoint: Checkpoint, on_epoch: OnEpoch) -> Progress:
         on_epoch(figures)
     if run.recipe.keep == "best":
         run.module.load_state_dict(progress.best_weights)
+    elif run.recipe.keep != "last":
+        learner.load_average()
     return progress
 
 
@@ -152,6 +164,8 @@ class _Learner:
         self.run, self.checkpoint, self.team = run, checkpoint, workers()
         self.optimizer = make_optimizer(recipe, run.module, run.head)
         self.progress = checkpoint.resume(run.module, self.optimizer)
+        average, device = self.progress.average, run.feed.device
+        self.progress.average = {name: value.to(device) for name, value in average.items()}
         self.objective = together(run.module, run.objective)
         self.labels_N = torch.from_numpy(corpus.labels()).to(run.feed.device)
         self.rows = corpus.rows(run.split, *learning_folds(run.protocol))
@@ -179,10 +193,8 @@ class _Learner:
         """
         run, progress = self.run, self.progress
         epoch, recipe = progress.epochs_done, run.recipe
-        order = _draw(self.rows, self.clips_per_epoch, np.random.default_rng([run.seed, 0, epoch]))
         before = epoch * self.steps_per_epoch
-        todo = [order[part] for part in batches(self.clips_per_epoch, recipe.batch_size)]
-        todo = todo[: self.total_steps - before]
+        todo = self._rows_of_steps(epoch)[: self.total_steps - before]
         loss_sum = torch.tensor(progress.loss_sum, device=run.feed.device)
         run.module.train()
         for index in range(progress.steps_done, len(todo)):
@@ -214,6 +226,26 @@ class _Learner:
         if self._saves():
             self.checkpoint.save(progress, self.run.module, self.optimizer)
 
+    def load_average(self) -> None:
+        """Put the average of the weights into the module, with statistics that are its own."""
+        run, epoch = self.run, self.progress.epochs_done
+        run.module.load_state_dict(self.progress.average, strict=False)
+
+        def inputs() -> Iterator[Tensor]:
+            # One epoch more, in which nothing is learnt.
+            for index, rows_B in enumerate(self._rows_of_steps(epoch)[: self.total_steps]):
+                _seed_step(run.seed, self.total_steps + index, self.team)
+                yield run.feed.view(rows_B[self.team.share(len(rows_B))], run.view(epoch))
+
+        retake_statistics(run.module, run.logits_of, inputs())
+
+    def _rows_of_steps(self, epoch: int) -> list[np.ndarray]:
+        """The clips of each step of an epoch."""
+        randomness = np.random.default_rng([self.run.seed, 0, epoch])
+        order = _draw(self.rows, self.clips_per_epoch, randomness)
+        parts = batches(self.clips_per_epoch, self.run.recipe.batch_size)
+        return [order[part] for part in parts]
+
     def _saves(self) -> bool:
         # All workers have the same state: one of them writes it.
         return self.team.leads and self.checkpoint.is_due()
@@ -226,17 +258,21 @@ class _Learner:
             group["lr"] = group["peak"] * factor
         randomness = _seed_step(run.seed, step, self.team)
         share = self.team.share(n_clips)
+        view = run.view(epoch)
         inputs_BCFT = feed.training_batch(
             rows_B,
-            training_view(run.seed, epoch),
+            view,
             randomness,
             share,
             lambda own: self.team.gather(own, n_clips),
         )
         labels_B = self.labels_N[feed.to_device(rows_B[share])]
-        batch = Batch(inputs_BCFT, labels_B, rows_B[share], step / self.total_steps)
+        batch = Batch(inputs_BCFT, labels_B, rows_B[share], step / self.total_steps, view)
         weight = self.team.weight(n_clips)
         loss = descend(lambda: self.objective(batch) * weight, self.optimizer, feed.device)
+        if isinstance(run.recipe.keep, Ema | Soup):
+            share_of_step = run.recipe.keep.share(step, self.steps_per_epoch, self.total_steps)
+            fold_in(self.progress.average, run.module, share_of_step)
         return self.team.mean(loss)
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 from torch import nn, optim
 
 from audio.clips import Fold
+from training.averaging import Ema, Soup
 from training.schedule import Schedule, WarmupCosine
 
 Protocol = Literal["honest", "published"]
@@ -16,7 +17,11 @@ its results are for comparison with theirs only, and are marked everywhere."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingRecipe:
-    """All that decides how a module learns."""
+    """All that decides how a module learns.
+
+    Raises:
+        ValueError: a soup of a run that may end early.
+    """
 
     max_epochs: int
     batch_size: int
@@ -38,8 +43,17 @@ class TrainingRecipe:
     for runs of a few hundred steps)."""
     patience: int | None = None
     """Stop after so many epochs without a lower log loss on the judging clips; None never does."""
-    keep: Literal["best", "last"] = "last"
-    """Which epoch's weights remain: that of the lowest log loss on the judging clips, or the last."""
+    keep: Literal["best", "last"] | Ema | Soup = "last"
+    """Which weights remain: those of the epoch with the lowest log loss on the judging clips, the
+    last, or an average of them, with batch normalisations' statistics taken anew for it. The
+    figures of an epoch, and patience, are always those of the weights that learn."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.keep, Soup) and self.patience is not None:
+            raise ValueError(
+                f"patience={self.patience} and keep={self.keep}: which epochs are the last ones must "
+                "be known before they are; use patience=None, or keep=Ema()"
+            )
 
 
 def learning_folds(protocol: Protocol) -> tuple[Fold, ...]:

@@ -113,15 +113,11 @@ def test_tied_parameters_are_counted_once():
     assert measure(model, (1, 8)).params == 64 + 8 + 8
 
 
-@pytest.mark.parametrize(("bits", "expected"), [(32, 40), (16, 20), (8, 10), (4, 5), (3, 4)])
-def test_parameter_bytes_follow_the_bits_and_are_whole(bits, expected):
-    complexity = Complexity(macs=0, params=10, peak_activation_bytes=0)
-    assert complexity.parameter_bytes(bits) == expected
-
-
-def test_bits_below_one_are_refused():
-    with pytest.raises(ValueError, match="bits_per_weight=0"):
-        Complexity(macs=0, params=10, peak_activation_bytes=0).parameter_bytes(0)
+@pytest.mark.parametrize(("precision", "factor"), [("int8", 1), ("fp16", 2), ("fp32", 4)])
+def test_bytes_follow_the_precision(precision, factor):
+    complexity = Complexity(macs=0, params=10, peak_activations=7)
+    assert complexity.parameter_bytes(precision) == 10 * factor
+    assert complexity.peak_activation_bytes(precision) == 7 * factor
 
 
 class _Skip(nn.Module):
@@ -136,16 +132,16 @@ class _Skip(nn.Module):
 def test_peak_memory_of_a_chain_is_its_largest_layers_input_and_output():
     model = nn.Sequential(nn.Linear(10, 100), nn.Linear(100, 50), nn.Linear(50, 1))
     # The caller holds the model's input to the end: 10 beside the 100 and 50.
-    assert measure(model, (1, 10)).peak_activation_bytes == 4 * (10 + 100 + 50)
+    assert measure(model, (1, 10)).peak_activations == 10 + 100 + 50
 
 
 def test_peak_memory_holds_what_a_skip_keeps():
-    assert measure(_Skip(), (1, 100)).peak_activation_bytes == 4 * 300
+    assert measure(_Skip(), (1, 100)).peak_activations == 300
 
 
 def test_a_view_takes_no_memory_of_its_own():
     model = nn.Sequential(nn.Linear(10, 100), nn.Unflatten(1, (10, 10)), nn.Flatten())
-    assert measure(model, (1, 10)).peak_activation_bytes == 4 * 110
+    assert measure(model, (1, 10)).peak_activations == 110
 
 
 class _LearntInput(nn.Module):
@@ -160,12 +156,13 @@ class _LearntInput(nn.Module):
 
 def test_a_parameter_that_a_layer_is_given_is_no_activation():
     # Neither are the model's input and its output, which no layer has seen.
-    assert measure(_LearntInput(), (1, 10)).peak_activation_bytes == 4 * 10
+    assert measure(_LearntInput(), (1, 10)).peak_activations == 10
 
 
-def test_peak_memory_follows_the_precision():
-    model = nn.Sequential(nn.Linear(10, 100), nn.Linear(100, 50)).to(torch.bfloat16)
-    assert measure(model, (1, 10)).peak_activation_bytes == 2 * 160
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_peak_memory_counts_values_whatever_type_the_model_has(dtype):
+    model = nn.Sequential(nn.Linear(10, 100), nn.Linear(100, 50)).to(dtype)
+    assert measure(model, (1, 10)).peak_activations == 160
 
 
 def test_measuring_leaves_the_model_as_it_was():

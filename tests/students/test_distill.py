@@ -1,16 +1,28 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
-from tiny import AUGMENTATION, FRONT_END, RECIPE, tiny_corpus
+from tiny import AUGMENTATION, FRONT_END, RECIPE, tiny_corpus, tiny_feed
 from torch.nn import functional
 
 from logit_store import LogitStore
-from students import RECIPES, Distillation, Soft, StudentRecipe, alone, build, distill
-from students.complexity import measure
-from students.distill import _Objective, student_key
-from training import Batch
+from students import (
+    RECIPES,
+    Challenge,
+    Decoupled,
+    Dist,
+    Distillation,
+    Mixup,
+    Soft,
+    StudentRecipe,
+    alone,
+    build,
+)
+from students.distill import distill, student_key
+from students.objective import Objective
+from training import Batch, Ema, Soup
 
 TINY = StudentRecipe(
     name="tiny",
@@ -18,7 +30,8 @@ TINY = StudentRecipe(
     arguments={"filters": 8, "depth": 2, "patch": 4},
     front_end=FRONT_END,
     augmentation=AUGMENTATION,
-    training=replace(RECIPE, max_epochs=15, peak_learning_rate=1e-2),
+    # Not the best epoch: by true labels that is the first one, where teachers contradict them.
+    training=replace(RECIPE, max_epochs=15, peak_learning_rate=1e-2, keep="last"),
     distillation=Distillation(),
     device_loss_weight=0.025,
 )
@@ -42,23 +55,6 @@ def soft_labels(corpus, order):
     """Logits that say `order[label]` with some doubt."""
     one_hot = np.eye(3, dtype=np.float32)[np.asarray(order)[corpus.labels()]]
     return Soft("oracle", 6 * one_hot)
-
-
-def objective_of(recipe, corpus, soft):
-    class Feed:
-        pass
-
-    feed = Feed()
-    feed.corpus = corpus
-    torch.manual_seed(0)
-    student = build(recipe.model, n_classes=3, **recipe.arguments)
-    return _Objective(recipe, student, feed, 100, soft)
-
-
-def batch_of(corpus, progress=0.0):
-    rows_B = corpus.rows(100, "fit")[:8]
-    inputs = torch.randn(8, *FRONT_END.shape(8_000), generator=torch.Generator().manual_seed(0))
-    return Batch(inputs, torch.from_numpy(corpus.labels()[rows_B]), rows_B, progress)
 
 
 def test_a_student_believes_its_teachers_rather_than_the_labels(corpus, store):
@@ -89,31 +85,64 @@ def test_what_is_in_the_store_is_not_taught_again(corpus, store):
     assert len(epochs) == 1
 
 
-def test_the_loss_without_teachers_and_discriminator_is_cross_entropy(corpus):
-    recipe = replace(alone(TINY), device_loss_weight=0.0)
-    objective = objective_of(recipe, corpus, None)
-    batch = batch_of(corpus)
-    expected = functional.cross_entropy(objective.student(batch.inputs_BCFT), batch.labels_B)
-    assert objective.loss(batch).item() == pytest.approx(expected.item(), rel=1e-6)
-
-
-def test_the_discriminator_pushes_the_features_the_other_way(corpus):
+def test_the_discriminator_pushes_the_features_the_other_way(corpus, tmp_path):
     recipe = replace(alone(TINY), device_loss_weight=1.0)
+    feed = tiny_feed(corpus, tmp_path / "cache")
+    rows_B = corpus.rows(100, "fit")[:8]
+    inputs = torch.randn(8, *FRONT_END.shape(8_000), generator=torch.Generator().manual_seed(0))
+    labels_B = torch.from_numpy(corpus.labels()[rows_B])
+    batch = Batch(inputs, labels_B, rows_B, progress=0.5)
+
+    def objective_of(weight):
+        torch.manual_seed(0)
+        student = build(recipe.model, n_classes=3, **recipe.arguments)
+        weighed = replace(recipe, device_loss_weight=weight)
+        return Objective(weighed, student, feed, 100, None)
+
     gradients = {}
     for weight in (0.0, 1.0):
-        objective = objective_of(replace(recipe, device_loss_weight=weight), corpus, None)
-        objective.loss(batch_of(corpus, progress=0.5)).backward()
-        gradients[weight] = objective.student.model[0].weight.grad.clone()
+        objective = objective_of(weight)
+        objective.loss(batch).backward()
+        gradients[weight] = objective.student.get_parameter("model.0.weight").grad.clone()
     # The same device loss without reversal, on the same weights.
-    objective = objective_of(recipe, corpus, None)
-    batch = batch_of(corpus)
-    devices_B = torch.from_numpy(objective.device_index_N[batch.rows_B])
-    features_BD = objective.student.features(batch.inputs_BCFT)
+    objective = objective_of(1.0)
+    features_BD = objective.student.features(inputs)
+    devices_B = objective.device_N[rows_B]
     functional.cross_entropy(objective.discriminator(features_BD), devices_B).backward()
-    straight = objective.student.model[0].weight.grad
+    straight = objective.student.get_parameter("model.0.weight").grad
     # Reversal strength at half of the run: 2 / (1 + exp(-5)) - 1.
     expected = gradients[0.0] - 0.9866143 * straight
     torch.testing.assert_close(gradients[1.0], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_a_student_is_a_member_and_teaches_the_next_one(corpus, store):
+    soft = soft_labels(corpus, [0, 2, 2])
+    first = distill(TINY, corpus, 100, 0, store, soft, responses=None, device=CPU)
+    assert store.members("tau")["kind"].to_pylist() == ["student"]
+    taught = Soft(first.member, store.read([first])[0])
+    second = distill(TINY, corpus, 100, 1, store, taught, responses=None, device=CPU)
+    assert store.record(second)["ensemble"] == first.member
+    # What only its teacher can have told it: that there are no buses.
+    buses = np.intersect1d(corpus.rows(100, "test"), np.flatnonzero(corpus.labels() == 1))
+    assert (store.read([second])[0][buses].argmax(1) == 1).mean() < 0.3
+
+
+def test_every_way_of_learning_takes_a_run_from_start_to_end(corpus, store):
+    once = replace(RECIPE, max_epochs=2, keep=Ema(decay=0.9))
+    ways = {
+        "challenged": {"distillation": None, "challenge": Challenge()},
+        "challenged_distilled": {"challenge": Challenge()},
+        "mixed": {"mixup": Mixup()},
+        "dist": {"distillation": Distillation(loss=Dist()), "mixup": Mixup()},
+        "dkd": {"distillation": Distillation(loss=Decoupled(), standardized=True)},
+        "confident": {"distillation": Distillation(confident=True)},
+        "soup": {"training": replace(once, keep=Soup(epochs=2))},
+    }
+    for name, settings in ways.items():
+        recipe = replace(TINY, name=name, **{"training": once} | settings)
+        soft = soft_labels(corpus, [0, 1, 2]) if recipe.distillation else None
+        key = distill(recipe, corpus, 100, 0, store, soft, responses=None, device=CPU)
+        assert np.isfinite(store.read([key])).all()
 
 
 def test_a_recipe_that_distils_refuses_to_run_without_an_ensemble_and_the_reverse(corpus):
@@ -123,6 +152,18 @@ def test_a_recipe_that_distils_refuses_to_run_without_an_ensemble_and_the_revers
         student_key(alone(TINY), corpus, 100, 0, None, "stepwise-0")
 
 
+def test_a_student_of_two_tasks_is_refused_for_scenes_without_groups_when_planned(corpus):
+    recipe = replace(alone(TINY), model="dsmn_model1", arguments={}, two_tasks=True)
+    strange = replace(corpus, table=_renamed(corpus.table, "beach"))
+    with pytest.raises(ValueError, match="scenes beach are in no group"):
+        student_key(recipe, strange, 100, 0, None, None)
+
+
+def _renamed(table, scene):
+    scenes = [scene if each == "bus" else each for each in table["scene"].to_pylist()]
+    return table.set_column(table.column_names.index("scene"), "scene", pa.array(scenes))
+
+
 def test_the_published_preset_averages_over_classes_and_ours_over_the_batch():
     published, ours = RECIPES["isotropic_ascdomain"], RECIPES["isotropic"]
     assert published.distillation.reduction == "element_mean"
@@ -130,10 +171,3 @@ def test_the_published_preset_averages_over_classes_and_ours_over_the_batch():
     assert replace(ours, name="", distillation=None) == replace(
         published, name="", distillation=None
     )
-
-
-def test_every_student_recipe_is_within_the_challenges_budget():
-    for recipe in RECIPES.values():
-        student = build(recipe.model, n_classes=10, **recipe.arguments)
-        complexity = measure(student, (1, *recipe.front_end.shape(32_000)))
-        assert (complexity.params, complexity.macs) == (47_946, 29_747_914)

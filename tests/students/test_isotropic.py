@@ -3,8 +3,8 @@ import student_golden
 import torch
 from student_golden import assert_equals_golden, fill_by_key, fill_by_position
 
-from students.complexity import measure
-from students.isotropic import Isotropic
+from students.catalogue import build as build_student
+from students.isotropic import Isotropic, MixStyle, mix_channels
 
 
 def build(args):
@@ -36,21 +36,45 @@ def test_logits_equal_those_of_the_published_model(name):
 def test_logits_equal_those_of_the_published_model_with_other_weights(name):
     golden = student_golden.load(f"models/{name}")
     model = build(golden["args"])
-    fill_by_position(model, golden, seed_by_key=True)
+    fill_by_position(model, golden, rule="key")
     assert_equals_golden(model, golden, "key")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "params", "macs"),
-    [
-        ({}, 47_946, 29_747_914),
-        ({"filters": 128, "depth": 4, "kernel": 4, "patch": 8}, 86_666, 21_270_026),
-        ({"filters": 128, "depth": 6, "kernel": 3, "patch": 8}, 119_690, 29_463_050),
-    ],
-)
-def test_counts_are_those_of_the_report(arguments, params, macs):
-    complexity = measure(Isotropic(10, **arguments), (1, 1, 256, 65))
-    assert (complexity.params, complexity.macs) == (params, macs)
+@pytest.mark.parametrize("rule", ["key", "pos"])
+@pytest.mark.parametrize("name", ["isotropic_noact", "isotropic_mix"])
+def test_logits_of_the_variants_equal_those_of_the_published_models(name, rule):
+    golden = student_golden.load(f"models/{name}")
+    model = build_student(name, n_classes=10)
+    fill_by_position(model, golden, rule)
+    assert_equals_golden(model, golden, rule)
+
+
+def test_channels_are_mixed_as_published():
+    golden = student_golden.load("freq_mixstyle")
+    mixed = mix_channels(
+        torch.tensor(golden["channel_input"]),
+        torch.tensor(golden["perm"]),
+        torch.tensor(golden["lambda"]),
+    )
+    # Float32 with nine digits.
+    torch.testing.assert_close(mixed, torch.tensor(golden["channel_output"]), rtol=0, atol=1e-5)
+
+
+def test_a_batch_is_mixed_as_often_as_it_should_be_and_in_training_only():
+    torch.manual_seed(0)
+    x = torch.randn(4, 3, 5, 6)
+    sometimes = MixStyle(0.4)
+    changed = [not torch.equal(sometimes(x), x) for _ in range(400)]
+    # Four standard deviations of 400 throws.
+    assert abs(sum(changed) / 400 - 0.4) < 0.1
+    assert torch.equal(sometimes.eval()(x), x)
+
+
+def test_mixing_follows_the_first_two_blocks_and_leaves_all_keys_as_they_are():
+    mix, plain = (build_student(name, n_classes=10) for name in ("isotropic_mix", "isotropic"))
+    places = [key for key, module in mix.named_modules() if isinstance(module, MixStyle)]
+    assert places == ["model.3.4", "model.4.4"]
+    assert list(mix.state_dict()) == list(plain.state_dict())
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")

@@ -1,13 +1,19 @@
-"""What a model costs: multiply-accumulates, parameters, bytes, peak activation memory."""
+"""Counting one pass of a model: multiply-accumulates, parameters, peak activation memory."""
 
 import math
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+Precision = Literal["int8", "fp16", "fp32"]
+
+BYTES: dict[Precision, int] = {"int8": 1, "fp16": 2, "fp32": 4}
+"""Of one value, the smallest first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,14 +24,16 @@ class Complexity:
     """Multiply-accumulates as NeSsi counts them (DCASE task 1 allows 30,000,000 for one clip)."""
     params: int
     """All parameters, also of modules that the pass never calls; of pruned ones what is left."""
-    peak_activation_bytes: int
-    """Most bytes of layer inputs and outputs that are alive at once, what skips hold included."""
+    peak_activations: int
+    """Most values of layer inputs and outputs that are alive at once, what skips hold included."""
 
-    def parameter_bytes(self, bits_per_weight: int = 32) -> int:
+    def parameter_bytes(self, precision: Precision = "fp32") -> int:
         """Bytes of all parameters at a precision (DCASE task 1 allows 128,000)."""
-        if bits_per_weight < 1:
-            raise ValueError(f"bits_per_weight={bits_per_weight}, expected at least 1")
-        return math.ceil(self.params * bits_per_weight / 8)
+        return self.params * BYTES[precision]
+
+    def peak_activation_bytes(self, precision: Precision = "fp32") -> int:
+        """Bytes that activations take at most, layer by layer, at a precision."""
+        return self.peak_activations * BYTES[precision]
 
 
 def measure(model: nn.Module, input_shape: Sequence[int]) -> Complexity:
@@ -36,6 +44,11 @@ def measure(model: nn.Module, input_shape: Sequence[int]) -> Complexity:
     `weight` and `bias` once per batch row, whatever the time axis; recurrent weights once per batch
     row and step. Additions, activations, pooling and functional calls are free.
 
+    Peak activations are those of a run that keeps nothing longer than it is needed: after each
+    executed module without children, its inputs and outputs and all that earlier ones made and a
+    later one still reads are counted, tensors that share memory once. What is made and used up
+    outside of such modules (the sum of a skip) is not seen.
+
     Args:
         model: Left as it was found; runs on the device of its first parameter.
         input_shape: With the batch, which should be 1: MACs and memory grow with it.
@@ -44,7 +57,7 @@ def measure(model: nn.Module, input_shape: Sequence[int]) -> Complexity:
     with torch.no_grad(), _evaluation_mode(model), _observed(model, tally):
         model(_zeros(model, input_shape))
     params = sum(_count(module, name)[1] for module, name in _parameters(model))
-    return Complexity(macs=tally.macs, params=params, peak_activation_bytes=tally.peak_bytes)
+    return Complexity(macs=tally.macs, params=params, peak_activations=tally.peak_values)
 
 
 class _Tally:
@@ -52,7 +65,7 @@ class _Tally:
 
     def __init__(self) -> None:
         self.macs = 0
-        self.peak_bytes = 0
+        self.peak_values = 0
         self._seen: list[weakref.ref[Tensor]] = []
 
     def __call__(self, module: nn.Module, inputs: object, outputs: object) -> None:
@@ -66,8 +79,12 @@ class _Tally:
         alive = [(ref, tensor) for ref in self._seen if (tensor := ref()) is not None]
         self._seen = [ref for ref, _ in alive]
         # By storage: a view of a tensor takes no memory of its own.
-        storages = {s.data_ptr(): s.nbytes() for s in (t.untyped_storage() for _, t in alive)}
-        self.peak_bytes = max(self.peak_bytes, sum(storages.values()))
+        storages = {
+            tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
+            // tensor.itemsize
+            for _, tensor in alive
+        }
+        self.peak_values = max(self.peak_values, sum(storages.values()))
 
 
 def _macs(module: nn.Module, output_shape: torch.Size) -> int:

@@ -1,0 +1,148 @@
+"""A student's name -> its architecture, its arguments, and the front-end that it was made for.
+
+Every student is a `students.student.Student`: inputs (B, C, F, T) -> scene logits [B, K], with
+`.features(inputs)` -> [B, D], `.classifier(features)` -> [B, K], `.features_and_logits(inputs)` ->
+both of one pass, and `.n_features` = D. A DSMN also has `.heads(features)` -> the logits of scenes
+[B, K] and of groups [B, 3].
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from audio.log_mel import ASCDOMAIN_CNN, BCBL_44K, CP_MOBILE, DSMN, FrontEnd
+from students.cp_mobile import CPMobile
+from students.dsmn import DSMN as DSMNStudent
+from students.isotropic import Isotropic
+from students.recursive import Recursive
+from students.student import Student
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Architecture:
+    """A published student: how it is made and what it takes."""
+
+    make: Callable[..., Student]
+    """Called with n_classes and the arguments."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    front_end: FrontEnd = ASCDOMAIN_CNN
+    """With which its published figures hold; it takes any that fits."""
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        """Of one clip of one second, (1, C, F, T)."""
+        return (1, *self.front_end.shape(self.front_end.sample_rate))
+
+
+def build(
+    name: str,
+    *,
+    n_classes: int,
+    input_shape: Sequence[int] | None = None,
+    **arguments: Any,
+) -> Student:
+    """A fresh student: (B, C, F, T) -> logits [B, K].
+
+    Args:
+        name: one of ARCHITECTURES.
+        n_classes: K.
+        input_shape: (C, F, T) of the inputs to come, to refuse those that it cannot take; None
+            leaves that to the first pass.
+        **arguments: overrides of the architecture's arguments.
+
+    Raises:
+        ValueError: no such student, no such argument, a value that it cannot have, or inputs that
+            it cannot take.
+    """
+    settings = all_arguments(name, **arguments)
+    student = ARCHITECTURES[name].make(n_classes=n_classes, **settings)
+    if input_shape is not None:
+        student.check_input(input_shape)
+    return student
+
+
+def all_arguments(name: str, **arguments: Any) -> dict[str, Any]:
+    """Every argument that a student is made with, but for the classes.
+
+    Args:
+        name: one of ARCHITECTURES.
+        **arguments: overrides of the architecture's arguments.
+
+    Raises:
+        ValueError: no such student, or no such argument.
+    """
+    if name not in ARCHITECTURES:
+        raise ValueError(f"no student {name}; there are: {', '.join(ARCHITECTURES)}")
+    entry = ARCHITECTURES[name]
+    parameters = inspect.signature(entry.make).parameters
+    known = {each: parameters[each].default for each in parameters if each != "n_classes"}
+    for argument in arguments:
+        if argument not in known:
+            raise ValueError(
+                f"student {name} has no argument {argument}; there are: {', '.join(known)}"
+            )
+    return {**known, **entry.arguments, **arguments}
+
+
+def _isotropic(**arguments: Any) -> Architecture:
+    return Architecture(make=Isotropic, arguments=arguments)
+
+
+def _recursive(**arguments: Any) -> Architecture:
+    return Architecture(make=Recursive, arguments=arguments)
+
+
+def _bcbl(base_channels: int, front_end: FrontEnd = ASCDOMAIN_CNN) -> Architecture:
+    return Architecture(
+        make=CPMobile,
+        arguments={
+            "base_channels": base_channels,
+            "channels_multiplier": 1.8,
+            "expansion_rate": 2.1,
+            "strides": ((1, 1), (1, 1), (1, 2), (2, 1), (1, 1), (1, 1)),
+            "response_norm": False,
+        },
+        front_end=front_end,
+    )
+
+
+def _dsmn(*blocks: str, channels: tuple[int, ...] = (24, 32, 64, 64, 64)) -> Architecture:
+    return Architecture(
+        make=DSMNStudent,
+        arguments={"blocks": blocks, "channels": channels, "sixth_block": True},
+        front_end=DSMN,
+    )
+
+
+_V2 = {"filters": 128, "kernel": 4, "patch": 8}
+_V3 = {"filters": 128, "kernel": 3, "patch": 8}
+
+ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
+    {
+        "isotropic": _isotropic(),
+        "isotropic_v2": _isotropic(depth=4, **_V2),
+        "isotropic_v3": _isotropic(depth=6, **_V3),
+        "isotropic_noact": _isotropic(depthwise_activation=False),
+        "isotropic_mix": _isotropic(mixstyle_probability=0.4),
+        "recursive": _recursive(),
+        "recursive_2x2": _recursive(depth=2, columns=2, **_V2),
+        "recursive_2x3": _recursive(depth=2, columns=3, **_V3),
+        "recursive_3x2": _recursive(depth=3, columns=2, **_V3),
+        "dcase24_baseline": _bcbl(32),
+        "bcbl24": _bcbl(24),
+        "bcbl24_44k": _bcbl(24, BCBL_44K),
+        "bcbl16": _bcbl(16),
+        "bcbl8": _bcbl(8),
+        "cp_mobile_2023": Architecture(make=CPMobile, front_end=CP_MOBILE),
+        "dsmn_model1": _dsmn("split", "split", "split", "split", "split"),
+        "dsmn_model2": _dsmn("plain", "plain", "plain", "plain", "plain"),
+        "dsmn_model3": _dsmn("split", "plain", "plain", "plain", "plain"),
+        "dsmn_model4": _dsmn(
+            "split", "split", "split", "split", "split", channels=(24, 128, 128, 128, 128)
+        ),
+    }
+)
+"""Named as in their files: `recursive` is the grid of 3x3, others are depth x columns; the readme
+of DSMN calls model 3 what its file model2.py holds, and the reverse."""

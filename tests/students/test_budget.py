@@ -1,0 +1,64 @@
+import pytest
+
+from students.catalogue import build
+from students.complexity import (
+    Complexity,
+    OverBudget,
+    check_budget,
+    check_file_bytes,
+    measure,
+    widest_precision,
+)
+
+
+def of(macs=0, params=0):
+    return Complexity(macs=macs, params=params, peak_activations=0)
+
+
+def test_a_student_at_the_limits_passes_and_one_beyond_either_does_not():
+    check_budget(of(macs=30_000_000, params=128_000), student="tiny")
+    with pytest.raises(OverBudget, match="student tiny has 30,000,001 multiply-accumulates, expe"):
+        check_budget(of(macs=30_000_001), student="tiny")
+    with pytest.raises(OverBudget, match="128,001 bytes of parameters at int8, expected at most"):
+        check_budget(of(params=128_001), student="tiny")
+
+
+def test_bytes_are_those_of_the_precision():
+    check_budget(of(params=64_000), student="tiny", precision="fp16")
+    with pytest.raises(OverBudget, match="128,002 bytes of parameters at fp16") as caught:
+        check_budget(of(params=64_001), student="tiny", precision="fp16")
+    assert (caught.value.student, caught.value.figure, caught.value.limit) == (
+        "tiny",
+        128_002,
+        128_000,
+    )
+
+
+def test_other_budgets_are_given_by_argument():
+    check_budget(of(macs=50, params=5), student="tiny", max_macs=50, max_bytes=5)
+    with pytest.raises(OverBudget, match="expected at most 49"):
+        check_budget(of(macs=50), student="tiny", max_macs=49)
+    with pytest.raises(OverBudget, match="expected at most 4"):
+        check_budget(of(params=5), student="tiny", max_bytes=4)
+
+
+def test_an_exported_file_is_held_to_the_same_limit():
+    check_file_bytes(128_000, student="tiny")
+    with pytest.raises(OverBudget, match="student tiny has 128,001 bytes in its exported file"):
+        check_file_bytes(128_001, student="tiny")
+    check_file_bytes(128_001, student="tiny", max_bytes=200_000)
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [(32_000, "fp32"), (32_001, "fp16"), (64_001, "int8"), (128_001, "int8")],
+)
+def test_the_widest_precision_is_the_one_with_most_bits_that_fits(params, expected):
+    assert widest_precision(of(params=params)) == expected
+
+
+def test_cp_mobile_on_a_frame_more_than_its_front_end_gives_is_over():
+    complexity = measure(build("cp_mobile_2023", n_classes=10), (1, 1, 256, 65))
+    assert complexity.macs == 31_684_180
+    with pytest.raises(OverBudget, match="student cp_mobile_2023 has 31,684,180 multiply"):
+        check_budget(complexity, student="cp_mobile_2023")

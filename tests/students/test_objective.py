@@ -1,0 +1,372 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import student_golden
+import torch
+from tiny import AUGMENTATION, FRONT_END, RECIPE
+from torch import nn
+from torch.nn import functional
+
+from logit_store import fingerprint
+from students import (
+    Challenge,
+    Decoupled,
+    Dist,
+    Distillation,
+    Mixup,
+    Soft,
+    StudentRecipe,
+    UnfitSoftLabels,
+    alone,
+    build,
+)
+from students.challenge import challenged
+from students.losses import confidence, decoupled_loss, dist_loss, soft_label_loss, soften
+from students.objective import Objective
+from students.student import Student
+from students.two_tasks import GROUP_OF_SCENE
+from training import Batch
+
+N, K = 12, 10
+SCENES = tuple(sorted(GROUP_OF_SCENE))
+RECIPE_OF_ECHO = StudentRecipe(
+    name="echo",
+    model="isotropic",
+    front_end=FRONT_END,
+    augmentation=AUGMENTATION,
+    training=RECIPE,
+    distillation=Distillation(),
+    device_loss_weight=0.0,
+)
+MODEL_OF_TWO_TASKS = "dsmn_model2"
+
+
+class Echo(Student):
+    """Its inputs are its features, and these its logits."""
+
+    n_features = K
+
+    def __init__(self):
+        super().__init__()
+        self.classifier = nn.Identity()
+
+    def features(self, inputs_BCFT):
+        return inputs_BCFT.flatten(1)
+
+
+class Corpus:
+    """As much of a corpus as an objective asks for; the first half is of device a."""
+
+    name, scenes = "tau", SCENES
+
+    def __len__(self):
+        return N
+
+    def rows(self, split, *folds):
+        return np.arange(N)
+
+    def column(self, name):
+        return np.where(np.arange(N) < N // 2, "a", "b")
+
+
+class Feed:
+    corpus = Corpus()
+
+    def to_device(self, values):
+        return torch.from_numpy(values)
+
+
+def normal(seed, *shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+TEACHER_NK = 2 * normal(5, N, K)
+LABELS_N = torch.arange(N) % K
+
+
+def objective_of(recipe=RECIPE_OF_ECHO, logits=TEACHER_NK, student=None):
+    soft = None if recipe.distillation is None else Soft("oracle", logits.numpy())
+    return Objective(recipe, student or Echo(), Feed(), 100, soft)
+
+
+def batch_of(rows, seed=7, view=0, inputs=None):
+    rows_B = np.asarray(rows)
+    inputs = normal(seed, len(rows_B), 1, 1, K) if inputs is None else inputs
+    return Batch(inputs, LABELS_N[rows_B], rows_B, 0.25, view)
+
+
+def distilling(**settings):
+    return replace(RECIPE_OF_ECHO, distillation=Distillation(**settings))
+
+
+BATCH = batch_of([3, 1, 4, 8, 11])
+LOGITS_BK = BATCH.inputs_BCFT.flatten(1)
+TEACHER_BK = TEACHER_NK[BATCH.rows_B]
+
+
+# Golden values are float32 with nine digits: 1e-6 is a few of their last units.
+@pytest.mark.parametrize(
+    ("reduction", "total", "gradient"),
+    [
+        ("element_mean", "total_upstream", "grad_student_upstream"),
+        ("batch_mean", "total_batchmean", "grad_student_batchmean"),
+    ],
+)
+def test_distillation_and_its_gradient_equal_the_published_ones(reduction, total, gradient):
+    golden = student_golden.load("kd")
+    recipe = distilling(
+        temperature=golden["temperature"],
+        hard_label_weight=golden["kd_lambda"],
+        reduction=reduction,
+    )
+    inputs = torch.tensor(golden["student_logits"])[:, None, None].requires_grad_()
+    teacher_NK = TEACHER_NK.clone()
+    teacher_NK[:4] = torch.tensor(golden["teacher_logits_3x4x10"]).mean(0)
+    batch = Batch(inputs, torch.tensor(golden["labels"]), np.arange(4), 0.0)
+    loss = objective_of(recipe, teacher_NK).loss(batch)
+    loss.backward()
+    assert loss.item() == pytest.approx(golden[total], rel=1e-6)
+    expected = torch.tensor(golden[gradient])
+    torch.testing.assert_close(inputs.grad[:, 0, 0], expected, rtol=0, atol=1e-7)
+
+
+def test_the_total_with_the_discriminator_equals_the_published_one():
+    golden = student_golden.load("kd")
+
+    class Discriminator(nn.Module):
+        def forward(self, features_BD):
+            return torch.tensor(golden["discriminator_logits"])
+
+    recipe = replace(distilling(reduction="element_mean"), device_loss_weight=golden["disc_lambda"])
+    teacher_NK = TEACHER_NK.clone()
+    teacher_NK[:4] = torch.tensor(golden["teacher_logits_3x4x10"]).mean(0)
+    objective = objective_of(recipe, teacher_NK)
+    objective.register_module("discriminator", Discriminator())
+    objective.device_N[:4] = torch.tensor(golden["devices"])
+    inputs = torch.tensor(golden["student_logits"])[:, None, None]
+    batch = Batch(inputs, torch.tensor(golden["labels"]), np.arange(4), 0.0)
+    assert objective.loss(batch).item() == pytest.approx(
+        golden["total_upstream_plus_disc"], rel=1e-6
+    )
+
+
+def test_without_teachers_and_discriminator_the_loss_is_cross_entropy():
+    loss = objective_of(alone(RECIPE_OF_ECHO)).loss(BATCH)
+    expected = functional.cross_entropy(LOGITS_BK, BATCH.labels_B)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_hard_label_weight_goes_from_soft_labels_to_true_labels():
+    soft = soft_label_loss(LOGITS_BK, soften(TEACHER_BK, 2.0), 2.0).mean().item()
+    hard = functional.cross_entropy(LOGITS_BK, BATCH.labels_B).item()
+    for weight in (0.0, 0.25, 0.9):
+        loss = objective_of(distilling(hard_label_weight=weight)).loss(BATCH).item()
+        assert loss == pytest.approx(weight * hard + (1 - weight) * soft, rel=1e-5)
+
+
+def test_the_soft_part_is_the_one_that_the_recipe_names():
+    soft_BK = soften(TEACHER_BK, 3.0)
+    expected = {
+        Dist(within_class_weight=2.0): dist_loss(
+            LOGITS_BK, soft_BK, 3.0, Dist(within_class_weight=2.0)
+        ),
+        Decoupled(): decoupled_loss(LOGITS_BK, soft_BK, BATCH.labels_B, 3.0, Decoupled()).mean(),
+        "divergence": soft_label_loss(LOGITS_BK, soft_BK, 3.0).mean(),
+    }
+    for loss, value in expected.items():
+        recipe = distilling(loss=loss, temperature=3.0, hard_label_weight=0.0)
+        assert objective_of(recipe).loss(BATCH).item() == pytest.approx(value.item(), rel=1e-5)
+
+
+def test_standardised_logits_make_size_and_offset_of_both_sides_meaningless():
+    recipe = distilling(standardized=True, hard_label_weight=0.0)
+    loss = objective_of(recipe).loss(BATCH).item()
+    larger = objective_of(recipe, 5 * TEACHER_NK + 3)
+    assert larger.loss(replace(BATCH, inputs_BCFT=0.1 * BATCH.inputs_BCFT - 8)).item() == (
+        pytest.approx(loss, rel=1e-4)
+    )
+    assert objective_of(distilling(hard_label_weight=0.0)).loss(BATCH).item() != (
+        pytest.approx(loss, rel=1e-2)
+    )
+
+
+def test_confident_soft_labels_count_more_and_1_on_average():
+    recipe = distilling(confident=True, hard_label_weight=0.0)
+    weights_N = confidence(TEACHER_NK) / confidence(TEACHER_NK).mean()
+    losses_B = soft_label_loss(LOGITS_BK, soften(TEACHER_BK, 2.0), 2.0)
+    expected = (weights_N[BATCH.rows_B] * losses_B).mean().item()
+    assert objective_of(recipe).loss(BATCH).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("confident", [False, True])
+def test_mixup_mixes_inputs_labels_soft_labels_weights_and_recording_devices(confident):
+    recipe = replace(
+        distilling(confident=confident, hard_label_weight=0.3),
+        mixup=Mixup(alpha=1.0, one_share_per="clip"),
+        device_loss_weight=0.5,
+    )
+    objective = objective_of(recipe)
+    objective.register_module("discriminator", nn.Linear(K, 2))
+    torch.manual_seed(11)
+    loss = objective.loss(BATCH)
+    torch.manual_seed(11)
+    mix = recipe.mixup.draw(len(BATCH.rows_B), torch.device("cpu"))
+    weights_N = confidence(TEACHER_NK) / confidence(TEACHER_NK).mean()
+    expected = 0.0
+    for at, (partner, keep) in enumerate(
+        zip(mix.partner_B.tolist(), mix.keep_B.tolist(), strict=True)
+    ):
+        pairs = ((at, keep), (partner, 1 - keep))
+        logits_K = sum(share * LOGITS_BK[b] for b, share in pairs)
+        hard = sum(-share * logits_K.log_softmax(0)[BATCH.labels_B[b]] for b, share in pairs)
+        soft_K = sum(share * (TEACHER_BK[b] / 2).softmax(0) for b, share in pairs)
+        soft = 4 * (soft_K * (soft_K.log() - (logits_K / 2).log_softmax(0))).sum()
+        weight = sum(share * weights_N[BATCH.rows_B[b]] for b, share in pairs)
+        devices = objective.discriminator(logits_K).log_softmax(0)
+        device = sum(-share * devices[int(BATCH.rows_B[b] >= N // 2)] for b, share in pairs)
+        expected += 0.3 * hard + 0.7 * soft * (weight if confident else 1) + 0.5 * device
+    assert loss.item() == pytest.approx(expected.item() / len(BATCH.rows_B), rel=1e-5)
+
+
+def test_a_challenged_student_is_judged_by_what_is_left_of_its_features():
+    recipe = replace(alone(RECIPE_OF_ECHO), challenge=Challenge(drop_features=0.33))
+    seen_BK = challenged(LOGITS_BK, nn.Identity(), BATCH.labels_B, recipe.challenge)
+    assert (seen_BK == 0).any()
+    expected = functional.cross_entropy(seen_BK, BATCH.labels_B)
+    assert objective_of(recipe).loss(BATCH).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(("seed", "in_conflict"), [(0, False), (5, True)])
+def test_two_tasks_give_the_gradients_of_two_separate_passes_merged(seed, in_conflict):
+    recipe = replace(RECIPE_OF_ECHO, model=MODEL_OF_TWO_TASKS, two_tasks=True, distillation=None)
+    torch.manual_seed(seed)
+    student = build(recipe.model, n_classes=K)
+    student.dropout.p = 0.0
+    batch = batch_of([0, 3, 5, 7], inputs=normal(1, 4, 2, 32, 32))
+    objective_of(recipe, student=student).loss(batch).backward()
+    found = torch.cat([p.grad.flatten() for p in student.parameters()])
+    gradients = []
+    for task in range(2):
+        student.zero_grad()
+        outputs = student.heads(student.features(batch.inputs_BCFT))[task]
+        groups = [("indoor", "outdoor", "transport").index(GROUP_OF_SCENE[s]) for s in SCENES]
+        targets_B = (batch.labels_B, torch.tensor(groups)[batch.labels_B])[task]
+        functional.cross_entropy(outputs, targets_B).backward()
+        gradients.append(
+            torch.cat(
+                [
+                    (torch.zeros_like(p) if p.grad is None else p.grad).flatten()
+                    for p in student.parameters()
+                ]
+            )
+        )
+    first, second = gradients
+    assert (first @ second < 0) == in_conflict
+    conflict = min(0.0, (first @ second).item())
+    expected = (
+        first
+        - conflict / second.square().sum() * second
+        + second
+        - conflict / first.square().sum() * first
+    ) / 2
+    # Float32, sums over 60,000 parameters in another order.
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_each_view_of_a_clip_has_its_own_soft_labels():
+    logits_VNK = torch.stack([TEACHER_NK, normal(6, N, K)])
+    objective = objective_of(distilling(n_views=2, hard_label_weight=0.0), logits_VNK)
+    for view in (0, 1):
+        soft_BK = soften(logits_VNK[view][BATCH.rows_B], 2.0)
+        expected = soft_label_loss(LOGITS_BK, soft_BK, 2.0).mean().item()
+        loss = objective.loss(replace(BATCH, view=view)).item()
+        assert loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_without_stored_views_every_view_has_the_soft_labels_of_the_untouched_clip():
+    objective = objective_of()
+    losses = {objective.loss(replace(BATCH, view=view)).item() for view in (0, 1, 3_000_001)}
+    assert len(losses) == 1
+
+
+def test_soft_labels_take_no_place_in_a_checkpoint():
+    recipe = replace(distilling(confident=True), device_loss_weight=0.1)
+    kept = objective_of(recipe).state_dict()
+    assert kept
+    assert {name.partition(".")[0] for name in kept} == {"discriminator"}
+
+
+@pytest.mark.parametrize(
+    ("logits", "n_views", "message"),
+    [
+        (TEACHER_NK[:, :9], None, r"oracle have shape \(12, 9\).*expected \(1, 12, 10\).*airport"),
+        (TEACHER_NK[:11], None, r"shape \(11, 10\).*has 12 clips"),
+        (TEACHER_NK, 3, r"shape \(12, 10\).*expected \(3, 12, 10\).*3 view"),
+        (torch.stack([TEACHER_NK] * 2), 3, r"shape \(2, 12, 10\).*expected \(3, 12, 10\)"),
+        (torch.stack([TEACHER_NK] * 2), None, r"shape \(2, 12, 10\).*expected \(1, 12, 10\)"),
+        (TEACHER_NK.where(LABELS_N[:, None] != 7, torch.nan), None, "view 0 of row 7 is .*nan"),
+    ],
+)
+def test_soft_labels_of_other_classes_clips_or_views_are_refused(logits, n_views, message):
+    with pytest.raises(UnfitSoftLabels, match=message):
+        objective_of(distilling(n_views=n_views), logits)
+
+
+def test_confidence_in_guesses_alone_is_refused():
+    with pytest.raises(UnfitSoftLabels, match="oracle are a guess for every clip"):
+        objective_of(distilling(confident=True), torch.zeros(N, K))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"temperature": 0.0}, "temperature=0"),
+        ({"hard_label_weight": 1.0}, "distillation=None"),
+        ({"hard_label_weight": -0.1}, "hard_label_weight=-0.1"),
+        ({"reduction": "mean"}, "reduction='mean'"),
+        ({"loss": "dist"}, "loss='dist'"),
+        ({"loss": Dist(), "reduction": "element_mean"}, "use batch_mean"),
+        ({"loss": Decoupled(), "reduction": "element_mean"}, "use batch_mean"),
+        ({"loss": Dist(), "confident": True}, "no clip has a loss of its own"),
+        ({"n_views": 0}, "n_views=0"),
+    ],
+)
+def test_a_way_to_distil_that_contradicts_itself_is_refused_when_it_is_made(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Distillation(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mixup": Mixup(), "challenge": Challenge()}, "Challenge.*it has two"),
+        (
+            {"mixup": Mixup(), "distillation": Distillation(loss=Decoupled())},
+            "Decoupled.*it has two",
+        ),
+        ({"two_tasks": True}, "isotropic has none"),
+        (
+            {"two_tasks": True, "model": MODEL_OF_TWO_TASKS, "challenge": Challenge()},
+            "two_tasks=True has two",
+        ),
+        ({"device_loss_weight": -1.0}, "device_loss_weight=-1"),
+    ],
+)
+def test_ways_of_learning_that_contradict_each_other_are_refused_when_planned(settings, message):
+    with pytest.raises(ValueError, match=f"student recipe echo: .*{message}"):
+        replace(RECIPE_OF_ECHO, **settings)
+
+
+def test_every_way_of_learning_has_a_fingerprint_of_its_own():
+    ways = [
+        RECIPE_OF_ECHO,
+        alone(RECIPE_OF_ECHO),
+        *(distilling(loss=loss) for loss in (Dist(), Decoupled(), Dist(within_class_weight=2.0))),
+        distilling(standardized=True),
+        distilling(confident=True),
+        distilling(n_views=1),
+        replace(RECIPE_OF_ECHO, mixup=Mixup()),
+        replace(RECIPE_OF_ECHO, challenge=Challenge()),
+    ]
+    assert len({fingerprint(way) for way in ways}) == len(ways)

@@ -1,0 +1,142 @@
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+from tiny import AUGMENTATION, FRONT_END, RECIPE, tiny_corpus
+
+from audio import impulse_responses
+from audio.feed import Feed
+from logit_store import LogitKey, LogitStore, MissingLogits
+from students import Distillation, Soft, StudentRecipe, UnfitSoftLabels, check_views
+from students.distill import distill
+from teachers.finetune import TeacherRun, finetune
+from teachers.recipes import demo_mn
+from training import view_keys
+
+CPU = torch.device("cpu")
+RECIPE_WITH_VIEWS = StudentRecipe(
+    name="tiny",
+    model="isotropic",
+    arguments={"filters": 8, "depth": 2, "patch": 4},
+    front_end=FRONT_END,
+    augmentation=AUGMENTATION,
+    training=replace(RECIPE, max_epochs=4, clips_per_epoch=16),
+    distillation=Distillation(n_views=3),
+    device_loss_weight=0.0,
+)
+MEMBER = LogitKey("tau", 100, "oracle-0123456789ab")
+RECORD = {
+    "kind": "teacher",
+    "recipe": {
+        "name": "oracle",
+        "front_end": asdict(FRONT_END),
+        "augmentation": asdict(AUGMENTATION),
+        "length": {"how": "native", "duration_s": None},
+    },
+    "responses": impulse_responses.identity(None),
+}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return tiny_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture
+def store(tmp_path, corpus, monkeypatch):
+    monkeypatch.setenv("TUTTI_CACHE", str(tmp_path / "cache"))
+    store = LogitStore(tmp_path / "store")
+    store.write_clips("tau", corpus.clips_table())
+    return store
+
+
+def write_views(store, corpus, n_views, record=RECORD):
+    """A member whose logits of view v are v for every class but the true one."""
+    for key in view_keys(MEMBER, n_views):
+        logits_NK = np.full((len(corpus), 3), float(key.view), np.float32)
+        logits_NK[np.arange(len(corpus)), corpus.labels()] = 9
+        store.write(key, logits_NK, record)
+
+
+def with_recipe(**parts):
+    return RECORD | {"recipe": RECORD["recipe"] | parts}
+
+
+def test_a_student_sees_view_v_with_the_soft_labels_of_view_v(corpus, store, monkeypatch):
+    write_views(store, corpus, 3)
+    seen = []
+
+    def training_batch(feed, rows_B, view, *rest):
+        seen.append(view)
+        return feed.view(rows_B, view)
+
+    monkeypatch.setattr(Feed, "training_batch", training_batch)
+    logits_VNK = store.read(view_keys(MEMBER, 3))
+    soft = Soft(MEMBER.member, logits_VNK, (MEMBER,))
+    distill(RECIPE_WITH_VIEWS, corpus, 100, 0, store, soft, responses=None, device=CPU)
+    assert seen == [0, 0, 1, 1, 2, 2, 0, 0]
+
+
+def test_views_of_a_real_teacher_are_those_that_a_student_with_its_changes_sees(corpus, store):
+    teacher = replace(
+        demo_mn(), augmentation=AUGMENTATION, training=replace(RECIPE, max_epochs=1, max_steps=1)
+    )
+    # Roll and clip length in seconds are what they are at any rate.
+    rate = teacher.front_end.sample_rate
+    rolls = AUGMENTATION.max_roll_samples * rate // FRONT_END.sample_rate
+    teacher = replace(teacher, augmentation=replace(AUGMENTATION, max_roll_samples=rolls))
+    key = finetune(
+        TeacherRun(recipe=teacher, split=100), corpus, store, responses=None, device=CPU, n_views=3
+    )
+    check_views(RECIPE_WITH_VIEWS, (key,), store, None)
+
+
+def test_masks_and_mixing_belong_to_who_learns(corpus, store):
+    other = replace(AUGMENTATION, max_masked_bands=2, mixstyle_probability=0.0)
+    write_views(store, corpus, 3, with_recipe(augmentation=asdict(other)))
+    check_views(RECIPE_WITH_VIEWS, (MEMBER,), store, None)
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (
+            with_recipe(augmentation=asdict(replace(AUGMENTATION, max_roll_samples=400))),
+            r"rolls by at most s 0\.05, the student 0\.1",
+        ),
+        (
+            with_recipe(
+                augmentation=asdict(replace(AUGMENTATION, impulse_response_probability=0.0))
+            ),
+            r"share with an impulse response 0\.0, the student 0\.5; impulse responses none",
+        ),
+        (RECORD | {"responses": "another"}, "impulse responses another, the student synthetic"),
+        (
+            with_recipe(length={"how": "crop", "duration_s": 0.5}),
+            "random windows True, the student False",
+        ),
+        ({"kind": "teacher", "recipe": "imported"}, "does not say what was done to the clips"),
+    ],
+)
+def test_a_teacher_that_heard_something_else_is_refused(corpus, store, record, message):
+    write_views(store, corpus, 3, record)
+    with pytest.raises(UnfitSoftLabels, match=f"oracle-0123456789ab.*{message}"):
+        check_views(RECIPE_WITH_VIEWS, (MEMBER,), store, None)
+
+
+def test_a_view_that_is_missing_is_named(corpus, store):
+    write_views(store, corpus, 2)
+    with pytest.raises(MissingLogits, match="tau/100/oracle-0123456789ab/2"):
+        check_views(RECIPE_WITH_VIEWS, (MEMBER,), store, None)
+
+
+def test_views_of_nobody_are_refused_before_anything_is_learnt(corpus, store):
+    soft = Soft("oracle", np.zeros((3, len(corpus), 3), np.float32))
+    with pytest.raises(UnfitSoftLabels, match="learns from 3 stored views, but nobody says whose"):
+        distill(RECIPE_WITH_VIEWS, corpus, 100, 0, store, soft, responses=None, device=CPU)
+
+
+def test_a_student_without_views_may_learn_from_members_that_have_none(corpus, store):
+    check_views(replace(RECIPE_WITH_VIEWS, distillation=None), (MEMBER,), store, None)
+    check_views(replace(RECIPE_WITH_VIEWS, distillation=Distillation()), (MEMBER,), store, None)
