@@ -1,0 +1,340 @@
+"""A stored student as a file for other runtimes: python -m students.export MEMBER --to FILE ....
+
+Dimensions: B clips in a batch, N clips, S samples of a clip, K classes.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+import torch
+import tyro
+from torch import Tensor, nn
+
+from audio import corpora, waveforms
+from audio.clips import Corpus, CorpusError
+from audio.corpora import CorpusName
+from audio.feed import Feed
+from audio.log_mel import LogMel
+from audio.views import Augmentation
+from audio.waveforms import BrokenAudio
+from logit_store import LogitKey, LogitStore, LogitStoreError
+from logit_store.show import keys_of
+from metrics import macro_accuracy
+from students import executorch, onnx_file, runtime, stored
+from students.complexity import MAX_BYTES, OverBudget, check_file_bytes
+from students.executorch import MissingExecuTorch
+from students.quantise import calibrate, in_integers, quantised
+from students.stored import NoStudent, StoredStudent
+
+PROGRAM = "python -m students.export"
+BATCH = 64
+Form = Literal["onnx", "onnx-fp16", "onnx-int8", "executorch"]
+Logits = Callable[[np.ndarray], np.ndarray]
+"""From a batch of inputs to its logits [B, K]."""
+
+
+class UnfitOptions(ValueError):
+    """Options that contradict each other, or the store."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """What to export, from where, to where."""
+
+    member: tyro.conf.Positional[str]
+    """The student's name, or as much of the beginning as tells it from others."""
+    store: str
+    """The logit store that it is in: a folder or s3://BUCKET/PREFIX."""
+    to: Path
+    """The file to write; replaced if it is there."""
+    form: Form = "onnx-int8"
+    """onnx: float32; onnx-fp16: parameters in float16; onnx-int8: convolutions and linear layers in
+    int8; executorch: float32, a .pte file."""
+    corpus: CorpusName = "demo"
+    """Whose clips calibrate (fold fit) and judge (fold select)."""
+    root: Path | None = None
+    """The corpus's folder (demo: needs none)."""
+    with_front_end: bool = False
+    """The file takes waveforms, not log-mels, as python -m students.classify needs it."""
+    calibration_clips: int = 512
+    """So many clips of the fold fit, at most, set the ranges of int8."""
+    max_bytes: int | None = None
+    """Of the parameters in the file, and of the file without its front-end; if not given, 128,000
+    for onnx-fp16 and onnx-int8, and as many as there are for float32."""
+
+    def check(self) -> None:
+        """Refuse what cannot be done, before anything is read.
+
+        Raises:
+            UnfitOptions: says what to change.
+        """
+        if self.form == "executorch" and self.with_front_end:
+            raise UnfitOptions(
+                "--with-front-end: ExecuTorch has no Fourier transform; leave it out, or choose one "
+                "of the forms onnx, onnx-fp16, onnx-int8"
+            )
+        for name in ("calibration_clips", "max_bytes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UnfitOptions(f"--{name.replace('_', '-')} {value}: expected 1 or more")
+
+    def byte_limit(self) -> int | None:
+        """What the student may take in the file; None is no limit."""
+        if self.max_bytes is None and self.form in ("onnx-fp16", "onnx-int8"):
+            return MAX_BYTES
+        return self.max_bytes
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Parity:
+    """An exported student beside the one in torch, on the same clips."""
+
+    torch_NK: np.ndarray
+    """Logits, float32."""
+    exported_NK: np.ndarray
+    """Logits, float32, of the file on its own runtime."""
+
+    @property
+    def max_difference(self) -> float:
+        """Largest absolute difference of a logit."""
+        return float(np.abs(self.torch_NK - self.exported_NK).max())
+
+    @property
+    def agreement(self) -> float:
+        """Share of the clips that both call the same, 0...1."""
+        return float((self.torch_NK.argmax(axis=1) == self.exported_NK.argmax(axis=1)).mean())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figures:
+    """What an export is worth, on the clips of the fold select."""
+
+    clips: int
+    max_difference: float
+    """Of a logit, to the student in torch."""
+    agreement: float
+    """Share of the clips that both call the same, 0...1."""
+    torch_accuracy: float
+    """Macro accuracy of the student in torch, 0...1."""
+    accuracy: float
+    """Macro accuracy of the file on its own runtime, 0...1."""
+    parameter_bytes: int
+    """Of all numbers in the file but the front-end's constants; of a .pte file, all of it."""
+    file_bytes: int
+    front_end_bytes: int
+    """Of the file; these constants are no parameters of the student."""
+    latency_s: float
+    """Of one clip on one core, from waveform to logits; the median of many."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Exported:
+    content: bytes
+    parameter_bytes: int
+    front_end_bytes: int
+    of_inputs: Logits
+    """Runs the content: of waveforms if the front-end is inside, else of log-mels."""
+    of_waveforms: Logits
+    """The same behind a front-end, to be timed."""
+
+
+def parity(model: Callable[[Tensor], Tensor], exported: Logits, inputs: Iterable[Tensor]) -> Parity:
+    """Compare an exported student with the one in torch.
+
+    Args:
+        model: from inputs to logits [B, K], in evaluation mode, on the inputs' device.
+        exported: the same of arrays, as `runtime.load(file).logits`.
+        inputs: batches, at least one.
+    """
+    pairs = []
+    with torch.no_grad():
+        for batch in inputs:
+            pairs.append((model(batch).float().cpu().numpy(), exported(batch.cpu().numpy())))
+    torch_NK, exported_NK = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    return Parity(torch_NK, exported_NK)
+
+
+def export(options: Options, store: LogitStore, corpus: Corpus, key: LogitKey) -> Figures:
+    """Write a student's file and measure it; never looks at the labels of the fold test.
+
+    Args:
+        options: say how; the store, the corpus and the member are those that follow.
+        store: has the student.
+        corpus: that it learnt.
+        key: of its logits.
+
+    Raises:
+        OverBudget: the file takes more than it may; nothing is written.
+        NoStudent: the member has no student's weights.
+        MissingExecuTorch: that form was asked for, and the package is not there.
+    """
+    taken = stored.load(store, key, len(corpus.scenes))
+    clips = _Clips(corpus, taken, key.split)
+    is_onnx = options.form != "executorch"
+    exported = _as_onnx(options, taken, clips) if is_onnx else _as_executorch(taken, clips)
+    limit = options.byte_limit()
+    if limit is not None:
+        check_file_bytes(exported.parameter_bytes, student=key.member, max_bytes=limit)
+        alone = len(exported.content) - exported.front_end_bytes
+        check_file_bytes(alone, student=key.member, max_bytes=limit)
+    _replace(options.to, exported.content)
+    return _figures(exported, taken, clips, waveforms_go_in=options.with_front_end)
+
+
+class _Clips:
+    """The clips that calibrate and judge, as waveforms and as log-mels."""
+
+    def __init__(self, corpus: Corpus, taken: StoredStudent, split: int) -> None:
+        self.corpus, self.split, self.cpu = corpus, split, torch.device("cpu")
+        self.feed = Feed.open(corpus, taken.front_end, Augmentation(), None, self.cpu)
+        self.decoded = waveforms.load(corpus, taken.front_end.sample_rate)
+        self.select = corpus.rows(split, "select")
+
+    @property
+    def n_samples(self) -> int:
+        """S."""
+        return self.decoded.samples_NS.shape[1]
+
+    def calibration(self, n_clips: int) -> Iterable[Tensor]:
+        """Log-mels of clips of the fold fit, spread over all of it: batches [B, C, F, T]."""
+        fit = self.corpus.rows(self.split, "fit")
+        spread = np.linspace(0, len(fit) - 1, min(n_clips, len(fit))).astype(np.int64)
+        return self.feed.batches(fit[spread])
+
+    def inputs(self, *, waveforms_go_in: bool) -> Iterable[Tensor]:
+        """The clips of the fold select: batches [B, S] or [B, C, F, T]."""
+        if not waveforms_go_in:
+            return self.feed.batches(self.select)
+        parts = np.array_split(self.select, -(-len(self.select) // BATCH))
+        return (self.decoded.batch(rows_B, self.cpu) for rows_B in parts)
+
+
+def _as_onnx(options: Options, taken: StoredStudent, clips: _Clips) -> _Exported:
+    student = _onnx_student(options, taken, clips)
+    front_end = onnx_file.front_end_model(taken.front_end, clips.n_samples)
+    whole = onnx_file.with_front_end(student, front_end)
+    facts = {
+        "member": taken.key.member,
+        "corpus": taken.key.corpus,
+        "split": taken.key.split,
+        "form": options.form,
+        "classes": clips.corpus.scenes,
+        "sample_rate": taken.front_end.sample_rate,
+        "clip_samples": clips.n_samples,
+        "front_end": asdict(taken.front_end),
+    }
+    alone = onnx_file.labelled(student, facts | {"takes_waveforms": False})
+    both = onnx_file.labelled(whole, facts | {"takes_waveforms": True})
+    content = both if options.with_front_end else alone
+    return _Exported(
+        content,
+        onnx_file.parameter_bytes(student),
+        len(content) - len(alone),
+        runtime.load(content).logits,
+        runtime.load(both).logits,
+    )
+
+
+def _onnx_student(options: Options, taken: StoredStudent, clips: _Clips) -> onnx.ModelProto:
+    shape = clips.feed.input_shape
+    if options.form == "onnx-int8":
+        simulated = quantised(taken.student, shape)
+        calibrate(simulated, clips.calibration(options.calibration_clips))
+        return onnx_file.student_model(in_integers(simulated), shape)
+    model = onnx_file.student_model(taken.student, shape)
+    return onnx_file.in_half(model) if options.form == "onnx-fp16" else model
+
+
+def _as_executorch(taken: StoredStudent, clips: _Clips) -> _Exported:
+    content = executorch.program(taken.student, clips.feed.input_shape)
+    run, log_mel = executorch.runner(content), LogMel(taken.front_end)
+
+    def of_log_mels(inputs_BCFT: np.ndarray) -> np.ndarray:
+        return np.concatenate([run(one_clip[None]) for one_clip in inputs_BCFT])
+
+    def of_waveforms(waveforms_BS: np.ndarray) -> np.ndarray:
+        return of_log_mels(log_mel(torch.from_numpy(waveforms_BS)).numpy())
+
+    return _Exported(content, len(content), 0, of_log_mels, of_waveforms)
+
+
+def _figures(
+    exported: _Exported, taken: StoredStudent, clips: _Clips, *, waveforms_go_in: bool
+) -> Figures:
+    student = taken.student
+    model = nn.Sequential(LogMel(taken.front_end), student) if waveforms_go_in else student
+    inputs = clips.inputs(waveforms_go_in=waveforms_go_in)
+    compared = parity(model, exported.of_inputs, inputs)
+    labels_N = clips.corpus.labels()[clips.select]
+    one_clip = clips.decoded.batch(clips.select[:1], clips.cpu).numpy()
+    return Figures(
+        clips=len(labels_N),
+        max_difference=compared.max_difference,
+        agreement=compared.agreement,
+        torch_accuracy=macro_accuracy(compared.torch_NK, labels_N),
+        accuracy=macro_accuracy(compared.exported_NK, labels_N),
+        parameter_bytes=exported.parameter_bytes,
+        file_bytes=len(exported.content),
+        front_end_bytes=exported.front_end_bytes,
+        latency_s=runtime.latency_s(exported.of_waveforms, one_clip),
+    )
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}-{os.getpid()}")
+    temporary.write_bytes(content)
+    temporary.replace(file)
+
+
+def describe(figures: Figures) -> str:
+    """The figures in lines for people."""
+    return (
+        f"on {figures.clips} select clips, beside torch: largest difference of a logit "
+        f"{figures.max_difference:.2g}, {100 * figures.agreement:.1f} % called the same\n"
+        f"macro accuracy there: {100 * figures.accuracy:.1f} % on its own runtime, "
+        f"{100 * figures.torch_accuracy:.1f} % in torch\n"
+        f"bytes: {figures.parameter_bytes:,} of parameters in a file of {figures.file_bytes:,}, of "
+        f"which {figures.front_end_bytes:,} are the front-end, which is no parameter\n"
+        f"one clip on one core, front-end included: {1000 * figures.latency_s:.2f} ms\n"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code is 1 for what cannot be exported."""
+    options = tyro.cli(Options, prog=PROGRAM, description=__doc__, args=arguments)
+    known = (LogitStoreError, CorpusError, BrokenAudio, UnfitOptions, NoStudent, OverBudget)
+    try:
+        options.check()
+        store = LogitStore(options.store)
+        key = keys_of(store, options.member)[0]
+        corpus = _corpus(options, store, key)
+        # Figures are those of one core.
+        torch.set_num_threads(1)
+        figures = export(options, store, corpus, key)
+    except (*known, MissingExecuTorch, OSError) as error:
+        sys.stderr.write(f"{PROGRAM}: {' '.join(str(error).split())}\n")
+        return 1
+    sys.stdout.write(f"{options.to}: {key.member} as {options.form}\n{describe(figures)}")
+    return 0
+
+
+def _corpus(options: Options, store: LogitStore, key: LogitKey) -> Corpus:
+    """The corpus that was named, less the clips that the store leaves out."""
+    corpus = corpora.read(options.corpus, options.root)
+    if corpus.name != key.corpus:
+        raise UnfitOptions(
+            f"{key}: a student of corpus {key.corpus}, and --corpus is {corpus.name}: name its own"
+        )
+    return corpus.keep(store.clips(corpus.name)["clip_id"].to_pylist())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,261 @@
+import io
+import json
+import re
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import soundfile
+import soxr
+from onnx import TensorProto, helper, numpy_helper
+
+from students import classify
+from students.resample import Resampler, resample
+
+ROOT = Path(__file__).parents[2]
+RATE = 8_000
+CLASSES = ("quiet", "loud")
+
+
+def write_model(file, *, takes_waveforms=True, **changed):
+    """A student that calls a clip loud if its mean power is above 0.01."""
+    shape = ["batch", RATE]
+    nodes = [
+        helper.make_node("Mul", ["waveforms", "waveforms"], ["power"]),
+        helper.make_node("ReduceMean", ["power", "axes"], ["mean"], keepdims=1),
+        helper.make_node("Sub", ["mean", "threshold"], ["above"]),
+        helper.make_node("Mul", ["above", "directions"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "loudness",
+        [helper.make_tensor_value_info("waveforms", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])],
+        [
+            numpy_helper.from_array(np.array([1]), "axes"),
+            numpy_helper.from_array(np.float32(0.01), "threshold"),
+            numpy_helper.from_array(np.array([[-500, 500]], dtype=np.float32), "directions"),
+        ],
+    )
+    opset = [helper.make_opsetid("", 20)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=10)
+    facts = {
+        "classes": CLASSES,
+        "sample_rate": RATE,
+        "clip_samples": RATE,
+        "takes_waveforms": takes_waveforms,
+    }
+    facts |= changed
+    helper.set_model_props(model, {name: json.dumps(value) for name, value in facts.items()})
+    onnx.save(model, file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("model") / "student.onnx")
+
+
+def tone(level, rate=RATE, seconds=1.0, hertz=440.0):
+    t = np.arange(round(rate * seconds)) / rate
+    return (level * np.sin(2 * np.pi * hertz * t)).astype(np.float32)
+
+
+def said(capsys):
+    return [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+
+
+def live(monkeypatch, content, *arguments):
+    """Run the command with these bytes on standard input."""
+
+    class Input:
+        buffer = io.BytesIO(content)
+
+    monkeypatch.setattr(sys, "stdin", Input())
+    return classify.main(["-", *map(str, arguments)])
+
+
+def as_pcm(samples):
+    return np.rint(32767 * samples).astype("<i2").tobytes()
+
+
+def test_a_file_is_called_by_its_scene(model, tmp_path, capsys):
+    soundfile.write(tmp_path / "a.wav", tone(0.5), RATE)
+    soundfile.write(tmp_path / "b.wav", tone(0.01), RATE)
+    files = [str(tmp_path / name) for name in ("a.wav", "b.wav")]
+    assert classify.main([*files, "--model", str(model)]) == 0
+    first, second = said(capsys)
+    assert first[:2] == [files[0], "loud"]
+    assert second[:2] == [files[1], "quiet"]
+    assert float(first[2]) > 0.99
+
+
+def test_a_folder_is_read_with_all_below_it(model, tmp_path, capsys):
+    (tmp_path / "below").mkdir()
+    soundfile.write(tmp_path / "below" / "a.flac", tone(0.5), RATE)
+    soundfile.write(tmp_path / "b.wav", tone(0.01), RATE)
+    (tmp_path / "notes.txt").write_text("no sound")
+    assert classify.main([str(tmp_path), "--model", str(model)]) == 0
+    assert [Path(line[0]).name for line in said(capsys)] == ["b.wav", "a.flac"]
+
+
+def test_other_rates_channels_and_lengths_become_clips(tmp_path):
+    file = tmp_path / "stereo.wav"
+    left, right = tone(0.6, 44_100, 2.7), tone(0.2, 44_100, 2.7)
+    soundfile.write(file, np.stack([left, right], axis=1), 44_100, subtype="FLOAT")
+    clips_BS = classify.clips_of(file, RATE, RATE)
+    assert clips_BS.shape == (2, RATE)
+    np.testing.assert_allclose(clips_BS.ravel()[500:-500], tone(0.4, RATE, 2)[500:-500], atol=1e-4)
+
+
+def test_silence_follows_a_file_that_is_shorter_than_a_clip(tmp_path):
+    file = tmp_path / "short.wav"
+    soundfile.write(file, tone(0.5, seconds=0.25), RATE, subtype="FLOAT")
+    clips_BS = classify.clips_of(file, RATE, RATE)
+    assert clips_BS.shape == (1, RATE)
+    assert np.abs(clips_BS[0, :2000]).max() > 0.4
+    assert not clips_BS[0, 2000:].any()
+
+
+def test_one_broken_file_does_not_stop_the_others(model, tmp_path, capsys):
+    (tmp_path / "a.wav").write_bytes(b"no sound at all")
+    soundfile.write(tmp_path / "b.wav", tone(0.5), RATE)
+    soundfile.write(tmp_path / "c.wav", tone(0.5)[:0], RATE)
+    assert classify.main([str(tmp_path), "--model", str(model)]) == 1
+    streams = capsys.readouterr()
+    assert "b.wav\tloud" in streams.out
+    assert "a.wav" in streams.err
+    assert "c.wav: holds no samples" in streams.err
+
+
+def test_raw_sound_is_called_second_by_second(model, monkeypatch, capsys):
+    sound = np.concatenate([tone(0.5), tone(0.01), tone(0.5, seconds=0.5)])
+    assert live(monkeypatch, as_pcm(sound), "--sample-rate", RATE, "--model", model) == 0
+    assert [line[:2] for line in said(capsys)] == [["1", "loud"], ["2", "quiet"]]
+
+
+def test_raw_stereo_at_another_rate_is_mixed_and_resampled(model, monkeypatch, capsys):
+    left = np.concatenate([tone(0.5, 16_000), tone(0.0, 16_000, 1.1)])
+    content = as_pcm(np.stack([left, -left], axis=1))
+    options = ("--sample-rate", 16_000, "--channels", 2, "--model", model)
+    assert live(monkeypatch, content, *options) == 0
+    # What stands against itself in both channels is silence.
+    assert [line[1] for line in said(capsys)] == ["quiet", "quiet"]
+
+
+def test_a_wav_stream_tells_its_rate_by_itself(model, monkeypatch, capsys):
+    file = io.BytesIO()
+    soundfile.write(file, tone(0.5, 16_000, 2.1), 16_000, subtype="PCM_16", format="WAV")
+    # As programs write it that do not know how long it will be.
+    content = bytearray(file.getvalue())
+    content[4:8] = content[40:44] = struct.pack("<I", 0xFFFFFFFF)
+    assert live(monkeypatch, bytes(content), "--model", model) == 0
+    assert [line[1] for line in said(capsys)] == ["loud", "loud"]
+
+
+def test_in_a_terminal_there_is_a_bar_for_each_scene(model, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    sound = as_pcm(np.concatenate([tone(0.5), tone(0.01)]))
+    assert live(monkeypatch, sound, "--sample-rate", RATE, "--model", model) == 0
+    first, second = capsys.readouterr().out.split("\x1b[2A")
+    assert [line.split()[0] for line in first.splitlines()] == list(CLASSES)
+    assert first.splitlines()[0].count("█") == 0
+    assert first.splitlines()[1].count("█") == classify.BAR_WIDTH
+    assert second.splitlines()[0].count("█") == classify.BAR_WIDTH
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\0" * 100, "no WAV stream: say --sample-rate"),
+        (b"RIFF", "ends within its WAV header"),
+        (
+            struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 0, b"WAVE", b"fmt ", 16, 3, 1, RATE, 0, 4, 32),
+            r"1 channel\(s\) of 32 bits in format 3",
+        ),
+        (struct.pack("<4sI4s4sI", b"RIFF", 0, b"WAVE", b"data", 0), "samples before its format"),
+    ],
+)
+def test_a_stream_of_another_kind_is_refused(model, monkeypatch, capsys, content, message):
+    assert live(monkeypatch, content, "--model", model) == 1
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_files_that_cannot_be_used_are_refused(model, tmp_path, capsys):
+    takes_log_mels = write_model(tmp_path / "log_mels.onnx", takes_waveforms=False)
+    bare = tmp_path / "bare.onnx"
+    stripped = onnx.load(model)
+    del stripped.metadata_props[:]
+    onnx.save(stripped, bare)
+    (tmp_path / "text.onnx").write_text("no model")
+    (tmp_path / "empty").mkdir()
+    cases = [
+        (takes_log_mels, "x.wav", "export it again with --with-front-end"),
+        (bare, "x.wav", "its metadata has no classes"),
+        (tmp_path / "text.onnx", "x.wav", "ONNX Runtime cannot load it"),
+        (tmp_path / "absent.onnx", "x.wav", "absent.onnx"),
+        (model, str(tmp_path / "empty"), "no sound file in this folder"),
+    ]
+    for file, sound, message in cases:
+        assert classify.main([sound, "--model", str(file)]) == 1
+        assert message in capsys.readouterr().err
+    assert classify.main(["-", "x.wav", "--model", str(model)]) == 1
+    assert "expected alone" in capsys.readouterr().err
+
+
+def test_nothing_but_the_runtime_numpy_and_soundfile_is_imported(model, tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(0.5, 44_100), 44_100)
+    program = f"""
+import runpy, sys
+allowed = {{"numpy", "onnxruntime", "soundfile", "_soundfile", "_soundfile_data", "students"}}
+before = set(sys.modules)
+sys.argv = ["classify", {str(tmp_path / "a.wav")!r}, "--model", {str(model)!r}]
+try:
+    runpy.run_module("students.classify", run_name="__main__")
+except SystemExit as ended:
+    assert ended.code == 0, ended.code
+names = {{name.partition(".")[0] for name in set(sys.modules) - before}}
+of_soundfile = {{"cffi", "_cffi_backend", "typing_extensions"}}
+print(sorted(names - allowed - of_soundfile - set(sys.stdlib_module_names)))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.splitlines()[0].endswith("loud\t1.000")
+    assert ended.stdout.splitlines()[1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("from_rate", "to_rate"),
+    [(44_100, 32_000), (48_000, 32_000), (16_000, 32_000), (8_000, 44_100)],
+)
+def test_resampling_agrees_with_a_known_resampler(from_rate, to_rate):
+    sound = tone(0.3, from_rate) + tone(0.2, from_rate, hertz=2_500.0)
+    ours, theirs = resample(sound, from_rate, to_rate), soxr.resample(sound, from_rate, to_rate)
+    assert len(ours) == to_rate
+    # Both ring where the sound begins and ends all of a sudden.
+    np.testing.assert_allclose(ours[800:-800], theirs[800:-800], atol=1e-4)
+
+
+def test_what_the_lower_rate_cannot_hold_is_gone():
+    above = tone(1.0, 44_100, hertz=18_000.0)
+    assert np.abs(resample(above, 44_100, 32_000)[800:-800]).max() < 1e-4
+
+
+@pytest.mark.parametrize("n_blocks", [3, 211])
+def test_sound_in_blocks_becomes_what_it_becomes_at_once(n_blocks):
+    sound = np.random.default_rng(0).standard_normal(11_025).astype(np.float32)
+    resampler = Resampler(11_025, RATE)
+    parts = [resampler.feed(block) for block in np.array_split(sound, n_blocks)]
+    np.testing.assert_array_equal(
+        np.concatenate([*parts, resampler.finish()]), resample(sound, 11_025, RATE)
+    )
+
+
+def test_rates_that_are_none_are_refused():
+    with pytest.raises(ValueError, match="rates 0 and 8000 Hz"):
+        Resampler(0, RATE)
