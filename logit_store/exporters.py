@@ -93,6 +93,30 @@ def chosen(
     return list(found)
 
 
+def as_csv(logits_NK: Float32s, clips: pa.Table, classes: Sequence[str]) -> bytes:
+    """Logits as the text that DCASE task 1 takes: see `csv` in the table above.
+
+    Args:
+        logits_NK: of the clips.
+        clips: with a column `clip_id`, [N].
+        classes: their names, [K].
+
+    Raises:
+        UnfitExport: a name cannot stand between tabs.
+    """
+    probabilities_NK = np.exp(log_softmax(logits_NK)).astype(np.float32)
+    predicted = pa.array(classes).take(pa.array(logits_NK.argmax(axis=1)))
+    columns = [_filenames(clips), predicted, *map(pa.array, probabilities_NK.T)]
+    table = pa.table(columns, names=["filename", "scene_label", *classes])
+    form = pyarrow.csv.WriteOptions(delimiter="\t", quoting_style="none", quoting_header="none")
+    buffer = io.BytesIO()
+    try:
+        pyarrow.csv.write_csv(table, buffer, form)
+    except pa.ArrowInvalid as error:
+        raise UnfitExport(f"{' '.join(str(error).split())}: take another --form") from error
+    return buffer.getvalue()
+
+
 def _refuse_shared(paths: dict[LogitKey, Path]) -> None:
     counts = Counter(paths.values())
     sharing = [str(key) for key, path in paths.items() if counts[path] > 1]
@@ -112,20 +136,6 @@ def _tensor(logits_NK: Float32s, clips: pa.Table, classes: Sequence[str]) -> byt
     return buffer.getvalue()
 
 
-def _table(logits_NK: Float32s, clips: pa.Table, classes: Sequence[str]) -> bytes:
-    probabilities_NK = np.exp(log_softmax(logits_NK)).astype(np.float32)
-    predicted = pa.array(classes).take(pa.array(logits_NK.argmax(axis=1)))
-    columns = [_filenames(clips), predicted, *map(pa.array, probabilities_NK.T)]
-    table = pa.table(columns, names=["filename", "scene_label", *classes])
-    form = pyarrow.csv.WriteOptions(delimiter="\t", quoting_style="none", quoting_header="none")
-    buffer = io.BytesIO()
-    try:
-        pyarrow.csv.write_csv(table, buffer, form)
-    except pa.ArrowInvalid as error:
-        raise UnfitExport(f"{' '.join(str(error).split())}: take another --form") from error
-    return buffer.getvalue()
-
-
 def _arrays(logits_NK: Float32s, clips: pa.Table, classes: Sequence[str]) -> bytes:
     buffer = io.BytesIO()
     np.savez(
@@ -141,7 +151,7 @@ def _arrays(logits_NK: Float32s, clips: pa.Table, classes: Sequence[str]) -> byt
 
 _WRITERS: dict[Form, Callable[[Float32s, pa.Table, Sequence[str]], bytes]] = {
     "pt": _tensor,
-    "csv": _table,
+    "csv": as_csv,
     "npz": _arrays,
 }
 

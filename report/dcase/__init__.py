@@ -1,0 +1,24 @@
+"""Submissions to DCASE 2024 task 1: made, and checked before the challenge does."""
+
+from report.dcase.development import development_results
+from report.dcase.entrant import Entrant, Precision, evaluation_logits, load
+from report.dcase.meta import SubmissionError, filled, read_texts
+from report.dcase.package import packed
+from report.dcase.problems import Problem
+from report.dcase.validate import check
+from report.dcase.validate_meta import check_meta
+
+__all__ = [
+    "Entrant",
+    "Precision",
+    "Problem",
+    "SubmissionError",
+    "check",
+    "check_meta",
+    "development_results",
+    "evaluation_logits",
+    "filled",
+    "load",
+    "packed",
+    "read_texts",
+]

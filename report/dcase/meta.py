@@ -1,0 +1,91 @@
+"""A system's description: what people write, and what is measured, in one YAML."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from students.complexity import Complexity, Precision
+
+
+class SubmissionError(ValueError):
+    """Something that a submission is made of does not fit; the message says what, and what would."""
+
+
+def read_texts(file: Path) -> Mapping[str, Any]:
+    """What people write: authors, names, how the system works.
+
+    Raises:
+        SubmissionError: No YAML, or none of a mapping.
+        OSError: The file cannot be read.
+    """
+    try:
+        texts = yaml.safe_load(file.read_bytes())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SubmissionError(f"{file}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(texts, dict):
+        raise SubmissionError(f"{file}: {texts!r}, expected the keys submission and system")
+    return texts
+
+
+def filled(
+    texts: Mapping[str, Any],
+    *,
+    label: str,
+    sample_rates: Collection[int],
+    complexity: Sequence[tuple[Complexity, Precision]],
+    results: Mapping[int, Mapping[str, Any]],
+) -> bytes:
+    """The whole description, with all that is measured: YAML in UTF-8.
+
+    Of models that differ between the splits the largest of each figure counts: each of them has to
+    stay within the limits.
+
+    Args:
+        texts: What people wrote.
+        label: Of the system.
+        sample_rates: Of what the models take, in Hz.
+        complexity: Of each split's model, and the precision of its weights.
+        results: Of each split on the development set.
+
+    Raises:
+        SubmissionError: The texts say what is measured.
+    """
+    measured = {
+        "submission": {"label": label},
+        "system": {
+            "description": {
+                "input_sampling_rate": ", ".join(
+                    f"{rate / 1000:g}kHz" for rate in sorted(sample_rates)
+                )
+            },
+            "complexity": {
+                "total_model_size": max(
+                    each.parameter_bytes(precision) for each, precision in complexity
+                ),
+                "total_parameters": max(each.params for each, _ in complexity),
+                "macs": max(each.macs for each, _ in complexity),
+            },
+        },
+        "results": {
+            "development_dataset": {f"split_{split}": dict(each) for split, each in results.items()}
+        },
+    }
+    whole = _joined(measured, texts, "")
+    return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True).encode()
+
+
+def _joined(measured: Mapping[str, Any], texts: Mapping[str, Any], place: str) -> dict[str, Any]:
+    joined = dict(measured)
+    for key, text in texts.items():
+        below = f"{place}.{key}" if place else key
+        ours = measured.get(key)
+        if ours is None:
+            joined[key] = text
+        elif isinstance(ours, Mapping) and isinstance(text, Mapping):
+            joined[key] = _joined(ours, text, below)
+        else:
+            expected = "keys below it" if isinstance(ours, Mapping) else "nothing: it is measured"
+            raise SubmissionError(f"{below}: {text!r}, expected {expected}")
+    return joined

@@ -1,0 +1,294 @@
+"""The job from a store to a ZIP, in this process: five students of ten scenes, twelve clips."""
+
+import csv
+import io
+import re
+from dataclasses import asdict, replace
+from pathlib import Path
+from zipfile import ZipFile
+
+import numpy as np
+import pytest
+import safetensors.torch
+import soundfile
+import torch
+import yaml
+from corpus_files import write_table
+from dcase_package import LABEL, TEXTS, as_yaml
+from tiny import FRONT_END
+
+from audio.corpora import tau, tau_evaluation
+from jobs import submission
+from jobs.command import UserError
+from jobs.submission import SubmissionOptions, best_of_each_split, main
+from logit_store import LogitKey, LogitStore, MissingMember, MissingObject
+from report.dcase import check
+from report.dcase.challenge import RECORDING_DEVICES, SCENES
+from students import build
+from training import weights_object
+
+N_CLIPS = 12
+SPLITS = (5, 10, 25, 50, 100)
+SIZE = {"filters": 8, "depth": 1, "patch": 4}
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A development set whose audio is not needed, and the evaluation set beside it."""
+    root = tmp_path_factory.mktemp("data") / "development"
+    (root / "split_setup").mkdir(parents=True)
+    train = [clip(scene, place, "a") for scene in SCENES for place in (1, 2, 3)]
+    test = [clip(scene, 4, device) for scene in SCENES for device in RECORDING_DEVICES]
+    write_table(root / "meta.csv", tau.META_COLUMNS, [*train, *test])
+    for name in (*(f"split{split}" for split in SPLITS), "test"):
+        listed = [row[:2] for row in (test if name == "test" else train)]
+        write_table(root / "split_setup" / f"{name}.csv", tau.LIST_COLUMNS, listed)
+    evaluation = root.parent / tau_evaluation.FOLDER
+    (evaluation / "audio").mkdir(parents=True)
+    (evaluation / "evaluation_setup").mkdir()
+    noise = np.random.default_rng(0)
+    for number in range(N_CLIPS):
+        samples = 0.1 * noise.standard_normal(16_000)
+        soundfile.write(evaluation / "audio" / f"{number}.wav", samples, 16_000)
+    rows = [(f"audio/{number}.wav",) for number in range(N_CLIPS)]
+    write_table(evaluation / "evaluation_setup" / "fold1_test.csv", ("filename",), rows)
+    return root
+
+
+def clip(scene, place, device):
+    file = f"audio/{scene}-lyon-{SCENES.index(scene)}{place}-0-0-{device}.wav"
+    return file, scene, f"lyon-{SCENES.index(scene)}{place}", device
+
+
+@pytest.fixture
+def store(root, tmp_path, monkeypatch):
+    """A student for each split."""
+    monkeypatch.setenv("TUTTI_CACHE", str(tmp_path / "cache"))
+    store = LogitStore(tmp_path / "store")
+    store.write_clips("tau", tau.read(root).clips_table())
+    for split in SPLITS:
+        add_student(store, split, "tiny-1")
+    return store
+
+
+def add_student(store, split, member, *, seed=0, sure=1.0, **size):
+    """A student that learnt nothing, and logits that are right as surely as is asked."""
+    torch.manual_seed(seed + split)
+    arguments = SIZE | size
+    student = build("isotropic", n_classes=10, **arguments)
+    weights = safetensors.torch.save(student.state_dict())
+    store.write_object(weights_object("student", member_of(member, split)), weights)
+    recipe = {"name": "tiny", "model": "isotropic", "arguments": arguments}
+    record = {
+        "kind": "student",
+        "protocol": "honest",
+        "recipe": recipe | {"front_end": asdict(FRONT_END)},
+        "weights_sha256": f"{seed}",
+    }
+    labels = [SCENES.index(scene) for scene in store.clips("tau")["scene"].to_pylist()]
+    rng = np.random.default_rng(split)
+    logits_NK = sure * np.eye(10)[labels] + rng.standard_normal((len(labels), 10))
+    key = LogitKey("tau", split, member_of(member, split))
+    store.write(key, logits_NK, record)
+    return key
+
+
+def member_of(member, split):
+    return f"{member}{split:011d}"
+
+
+@pytest.fixture
+def options(root, store, tmp_path):
+    (tmp_path / "meta.yaml").write_text(as_yaml(TEXTS))
+    return SubmissionOptions(
+        root=root,
+        store=store.address,
+        label=LABEL,
+        students=("tiny",),
+        meta=tmp_path / "meta.yaml",
+        to=tmp_path / "out" / "submission.zip",
+        evaluation_clips=N_CLIPS,
+    )
+
+
+def rows_of(package, split):
+    with ZipFile(package) as archive:
+        content = archive.read(f"task1/{LABEL}/{LABEL}.output.split_{split}.csv").decode()
+    return list(csv.DictReader(io.StringIO(content), delimiter="\t"))
+
+
+def told_in(package):
+    with ZipFile(package) as archive:
+        return yaml.safe_load(archive.read(f"task1/{LABEL}/{LABEL}.meta.yaml"))
+
+
+def test_the_package_follows_the_rules_and_holds_what_the_students_say(options, store, capsys):
+    assert main(options) == 0
+    assert check(options.to, N_CLIPS) == []
+    printed = capsys.readouterr().out
+    assert f"{LABEL}.output.split_100.csv" in printed
+    assert "still to be handed in with it: the technical report" in printed
+    for split in SPLITS:
+        rows = rows_of(options.to, split)
+        assert [row["filename"] for row in rows] == [f"{n}.wav" for n in range(N_CLIPS)]
+        for row in rows:
+            probabilities = [float(row[scene]) for scene in SCENES]
+            assert sum(probabilities) == pytest.approx(1, abs=1e-5)
+            assert row["scene_label"] == SCENES[int(np.argmax(probabilities))]
+    complexity = told_in(options.to)["system"]["complexity"]
+    assert complexity["total_parameters"] == sum(
+        parameter.numel() for parameter in build("isotropic", n_classes=10, **SIZE).parameters()
+    )
+    assert complexity["total_model_size"] == 2 * complexity["total_parameters"]
+
+
+def test_results_are_those_of_the_stored_logits_on_the_test_clips(options, store, root):
+    assert main(options) == 0
+    told = told_in(options.to)["results"]["development_dataset"]["split_25"]
+    corpus = tau.read(root)
+    test = corpus.rows(25, "test")
+    (logits_NK,) = store.read([LogitKey("tau", 25, member_of("tiny-1", 25))], test)
+    right = logits_NK.argmax(1) == corpus.labels()[test]
+    # Every scene has as many test clips: the mean over scenes is that over clips.
+    assert told["overall"]["accuracy"] == pytest.approx(100 * right.mean(), abs=1e-4)
+    on_s5 = corpus.column("recording_device")[test] == "s5"
+    assert told["device_wise"]["s5"]["accuracy"] == pytest.approx(100 * right[on_s5].mean())
+
+
+def test_predictions_that_are_in_the_store_are_not_made_again(options, monkeypatch):
+    assert main(options) == 0
+    first = options.to.read_bytes()
+
+    def refuse(*_):
+        raise AssertionError("predicted again")
+
+    monkeypatch.setattr("report.dcase.entrant.predict", refuse)
+    assert main(options) == 0
+    assert options.to.read_bytes() == first
+    with pytest.raises(AssertionError, match="predicted again"):
+        main(replace(options, precision="fp32"))
+
+
+def test_each_split_takes_the_student_that_is_best_on_select(store):
+    better = add_student(store, 25, "tiny-2", seed=7, sure=9.0)
+    worse = add_student(store, 50, "tiny-2", seed=7, sure=-9.0)
+    keys = best_of_each_split(store, "tau", ["tiny"])
+    assert keys[25] == better
+    assert keys[50] != worse
+    assert list(keys) == list(SPLITS)
+
+
+def test_a_split_without_such_a_student_is_named_with_those_that_there_are(store):
+    with pytest.raises(UserError) as refused:
+        best_of_each_split(store, "tau", ["tiny-100000000005", "tiny-100000000100"])
+    assert "no student of split 10, 25, 50 has such a name" in str(refused.value)
+    assert "tiny-100000000010 (split 10)" in str(refused.value)
+
+
+def test_a_teacher_is_no_student(store):
+    for split in SPLITS:
+        store.write(LogitKey("tau", split, "big-1"), np.zeros((120, 10)), {"kind": "teacher"})
+    with pytest.raises(UserError, match="no student of split 5, 10, 25, 50, 100 has such a name"):
+        best_of_each_split(store, "tau", ["big"])
+
+
+def test_a_name_that_no_member_has_is_refused(options):
+    with pytest.raises(MissingMember, match="huge"):
+        main(replace(options, students=("huge",)))
+
+
+def test_all_that_the_texts_lack_is_told_before_anything_is_predicted(options, monkeypatch, capsys):
+    monkeypatch.setattr(submission, "predict_all", None)
+    options.meta.write_text("submission: {name: x}\nsystem: {source_code: null}\n")
+    assert main(options) == 1
+    told = capsys.readouterr().err
+    assert "meta.yaml, submission.abbreviation: missing, expected a text of at most 10" in told
+    assert "meta.yaml, submission.authors: missing" in told
+    assert "meta.yaml, system.description.framework: missing" in told
+    assert not options.to.exists()
+
+
+def test_a_label_of_another_form_is_refused_before_anything_is_predicted(
+    options, monkeypatch, capsys
+):
+    monkeypatch.setattr(submission, "predict_all", None)
+    with pytest.raises(UserError, match=r"--label Doe_task1_1: expected <Lastname>_<INSTITUTE>"):
+        main(replace(options, label="Doe_task1_1"))
+
+
+def test_a_student_beyond_the_limits_is_refused_before_anything_is_predicted(
+    options, store, monkeypatch, capsys
+):
+    monkeypatch.setattr(submission, "predict_all", None)
+    add_student(store, 100, "wide-1", sure=9.0, filters=300)
+    assert main(replace(options, students=("tiny-1*[05]", "wide"), precision="fp32")) == 1
+    told = capsys.readouterr().err
+    assert re.search(r"total_model_size: \d+, expected a number of bytes, 1 \.\.\. 128,000", told)
+
+
+def test_a_broken_rule_leaves_no_package_and_the_former_one_alone(options, monkeypatch, capsys):
+    options.to.parent.mkdir()
+    options.to.write_bytes(b"former")
+    monkeypatch.setattr(submission, "as_csv", lambda logits_NK, clips, scenes: b"filename\n")
+    assert main(options) == 1
+    assert "output.split_5.csv, line 1: columns filename" in capsys.readouterr().err
+    assert [file.name for file in options.to.parent.iterdir()] == ["submission.zip"]
+    assert options.to.read_bytes() == b"former"
+
+
+def test_a_clip_that_cannot_be_read_is_named(options, root, tmp_path):
+    evaluation = root.parent / tau_evaluation.FOLDER
+    copy = tmp_path / "evaluation"
+    for file in ("evaluation_setup/fold1_test.csv", *(f"audio/{n}.wav" for n in range(N_CLIPS))):
+        (copy / file).parent.mkdir(parents=True, exist_ok=True)
+        (copy / file).write_bytes(
+            b"" if file == "audio/3.wav" else (evaluation / file).read_bytes()
+        )
+    with pytest.raises(UserError, match=r"1 of 12 clips .* audio/3\.wav: .*fetch these again"):
+        main(replace(options, evaluation=copy))
+
+
+def test_a_dry_run_shows_who_would_predict_and_writes_nothing(options, monkeypatch, capsys):
+    monkeypatch.setattr(submission, "predict_all", None)
+    assert main(replace(options, dry_run=True)) == 0
+    assert member_of("tiny-1", 50) in capsys.readouterr().out
+    assert not options.to.exists()
+
+
+def test_the_technical_report_goes_into_the_package(options, tmp_path, capsys):
+    (tmp_path / "report.pdf").write_bytes(b"%PDF")
+    assert main(replace(options, technical_report=tmp_path / "report.pdf")) == 0
+    with ZipFile(options.to) as archive:
+        assert archive.read("task1/Doe_UNI_task1.technical_report.pdf") == b"%PDF"
+    assert "still to be handed in" not in capsys.readouterr().out
+
+
+def test_a_student_that_was_imported_as_logits_is_refused(options, store):
+    key = LogitKey("tau", 5, member_of("tiny-1", 5))
+    (logits_NK,) = store.read([key])
+    store.write(key, logits_NK, {"kind": "student", "recipe": "tiny"})
+    with pytest.raises(UserError, match="name a student that was taught here"):
+        main(options)
+
+
+def test_a_student_whose_weights_are_gone_is_named(options, store):
+    store.delete_object(weights_object("student", member_of("tiny-1", 5)))
+    with pytest.raises(MissingObject, match=member_of("tiny-1", 5)):
+        main(options)
+
+
+def test_the_texts_that_the_page_shows_are_whole(options):
+    (shown,) = re.findall(r"```yaml\n(.*?)```", (DOCS / "submission.md").read_text(), re.DOTALL)
+    options.meta.write_text(shown)
+    assert main(replace(options, dry_run=True)) == 0
+
+
+def test_the_command_that_the_page_shows_has_no_option_that_there_is_not():
+    (shown,) = re.findall(
+        r"(python jobs/submission.py .*?)```", (DOCS / "submission.md").read_text(), re.DOTALL
+    )
+    known = SubmissionOptions.__dataclass_fields__
+    asked = [each.removeprefix("--").replace("-", "_") for each in re.findall(r"--[a-z-]+", shown)]
+    assert asked
+    assert [each for each in asked if each not in known] == []

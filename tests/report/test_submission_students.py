@@ -1,0 +1,61 @@
+"""A student out of the store is the one that was taught."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny import AUGMENTATION, FRONT_END, RECIPE, tiny_corpus
+
+from logit_store import LogitStore
+from report.dcase import evaluation_logits, load
+from students import RECIPES, alone
+from students.distill import distill
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return tiny_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def taught(corpus, tmp_path_factory):
+    """A store, and the key of a student that was taught for an epoch."""
+    folder = tmp_path_factory.mktemp("taught")
+    store = LogitStore(folder / "store")
+    store.write_clips("tau", corpus.clips_table())
+    recipe = replace(
+        alone(RECIPES["isotropic"]),
+        arguments={"filters": 8, "depth": 2, "patch": 4},
+        front_end=FRONT_END,
+        augmentation=AUGMENTATION,
+        training=replace(RECIPE, max_epochs=1),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUTTI_CACHE", str(folder / "cache"))
+        key = distill(recipe, corpus, 100, 0, store, None, responses=None, device=CPU)
+        yield store, key
+
+
+def test_it_says_of_the_same_clips_what_it_said_when_it_was_taught(taught, corpus):
+    store, key = taught
+    entrant = load(store, key, corpus, "fp32")
+    counted = []
+    logits_NK = evaluation_logits(entrant, corpus, store, CPU, counted.append)
+    # The store keeps float16: 11 bits.
+    np.testing.assert_allclose(logits_NK, store.read([key])[0], rtol=2**-11, atol=1e-6)
+    assert sum(counted) == len(corpus)
+    assert entrant.complexity.params == store.record(key)["params"]
+
+
+def test_weights_of_16_bits_are_those_that_predict(taught, corpus):
+    store, key = taught
+    whole, halved = (load(store, key, corpus, precision) for precision in ("fp32", "fp16"))
+    for before, after in zip(
+        whole.student.state_dict().values(), halved.student.state_dict().values(), strict=True
+    ):
+        assert torch.equal(after, before.half().to(before.dtype))
+    logits = [evaluation_logits(each, corpus, store, CPU) for each in (whole, halved)]
+    assert 0 < np.abs(logits[0] - logits[1]).max() < 0.05
