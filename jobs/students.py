@@ -19,9 +19,9 @@ from jobs.learning import (
     show_plan,
 )
 from logit_store import LogitKey, LogitStore, plain_name
-from students import RECIPES, StudentRecipe, alone, build
-from students.complexity import MAX_BYTES, MAX_MACS, Precision, check_budget, measure
-from students.distill import student_key
+from students import RECIPES, StudentRecipe, alone
+from students.complexity import MAX_BYTES, MAX_MACS, Precision
+from students.distill import check_recipe, student_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,13 +94,10 @@ def _key(
 
 def _check_budget(options: StudentsOptions, corpus: Corpus, recipe: StudentRecipe) -> None:
     """Before anything runs: hours of learning do not make a student smaller."""
-    shape = recipe.front_end.shape(round(corpus.clip_duration_s * recipe.front_end.sample_rate))
-    n_classes = len(corpus.scenes)
     try:
-        student = build(recipe.model, n_classes=n_classes, input_shape=shape, **recipe.arguments)
-        check_budget(
-            measure(student, (1, *shape)),
-            student=recipe.name,
+        check_recipe(
+            recipe,
+            corpus,
             precision=options.precision,
             max_macs=options.max_macs,
             max_bytes=options.max_bytes,

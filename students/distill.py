@@ -10,10 +10,11 @@ from audio.clips import Corpus
 from audio.feed import Feed
 from logit_store import LogitKey, LogitStore
 from students.catalogue import build
-from students.complexity import measure
+from students.complexity import MAX_BYTES, MAX_MACS, Precision, check_budget, measure
 from students.objective import Objective
 from students.recipes import StudentRecipe
 from students.soft import Soft
+from students.student import Student
 from students.two_tasks import group_matrix
 from students.views import check_views
 from training import OnEpoch, Run, learn_and_store, member_key
@@ -44,6 +45,82 @@ def student_key(
     return member_key(recipe.name, corpus, split, seed, responses, identity)
 
 
+def check_recipe(
+    recipe: StudentRecipe,
+    corpus: Corpus,
+    *,
+    precision: Precision = "int8",
+    max_macs: int = MAX_MACS,
+    max_bytes: int = MAX_BYTES,
+) -> None:
+    """Make sure that what a recipe teaches can be built and keeps the budget, before it learns.
+
+    Args:
+        recipe: whose student.
+        corpus: whose clips it takes.
+        precision: of the parameters when the student is used.
+        max_macs: multiply-accumulates of a clip.
+        max_bytes: of the parameters.
+
+    Raises:
+        OverBudget: it is over the budget; a ValueError.
+        ValueError: arguments that the architecture does not have, or an input it cannot take.
+    """
+    shape = recipe.front_end.shape(round(corpus.clip_duration_s * recipe.front_end.sample_rate))
+    student = build(
+        recipe.model, n_classes=len(corpus.scenes), input_shape=shape, **recipe.arguments
+    )
+    check_budget(
+        measure(student, (1, *shape)),
+        student=recipe.name,
+        precision=precision,
+        max_macs=max_macs,
+        max_bytes=max_bytes,
+    )
+
+
+def student_run(
+    recipe: StudentRecipe,
+    corpus: Corpus,
+    split: int,
+    seed: int,
+    soft: Soft | None,
+    *,
+    responses: Path | None,
+    device: torch.device,
+) -> tuple[Run, Student]:
+    """What `training.fit` takes to teach one student one split, and the student in it.
+
+    Args:
+        recipe: what learns, and how.
+        corpus: its `fit` clips are learnt from.
+        split: 5, 10, 25, 50 or 100.
+        seed: of everything random.
+        soft: the logits of an ensemble, or of any member, another student for example; None for a
+            student alone.
+        responses: folder of impulse responses for augmentation; None for the synthetic set.
+        device: where to learn.
+
+    Raises:
+        UnfitSoftLabels: soft labels of other clips, classes or views.
+        ValueError: two tasks, and a scene without a group.
+    """
+    torch.manual_seed(seed)
+    feed = Feed.open(corpus, recipe.front_end, recipe.augmentation, responses, device)
+    student = build(
+        recipe.model,
+        n_classes=len(corpus.scenes),
+        input_shape=feed.input_shape[1:],
+        **recipe.arguments,
+    )
+    objective = Objective(recipe, student, feed, split, soft).to(device)
+    n_views = recipe.distillation.n_views if recipe.distillation else None
+    run = Run(
+        objective, objective.loss, student, feed, split, recipe.training, seed, n_views=n_views
+    )
+    return run, student
+
+
 def distill(
     recipe: StudentRecipe,
     corpus: Corpus,
@@ -64,9 +141,8 @@ def distill(
         split: 5, 10, 25, 50 or 100.
         seed: of everything random.
         store: where checkpoints, weights, record and logits go.
-        soft: the logits of an ensemble, or of any member, another student for example; None for a
-            student alone.
-        responses: folder of impulse responses for augmentation; None for the synthetic set.
+        soft: as for `student_run`.
+        responses: folder of impulse responses; None for the synthetic set.
         device: where to learn.
         on_epoch: called after each epoch with its figures.
 
@@ -81,26 +157,10 @@ def distill(
         return key
     if soft is not None:
         check_views(recipe, soft.members, store, responses)
-    torch.manual_seed(seed)
-    feed = Feed.open(corpus, recipe.front_end, recipe.augmentation, responses, device)
-    student = build(
-        recipe.model,
-        n_classes=len(corpus.scenes),
-        input_shape=feed.input_shape[1:],
-        **recipe.arguments,
+    run, student = student_run(
+        recipe, corpus, split, seed, soft, responses=responses, device=device
     )
-    complexity = measure(student, feed.input_shape)
-    objective = Objective(recipe, student, feed, split, soft).to(device)
-    run = Run(
-        objective,
-        objective.loss,
-        student,
-        feed,
-        split,
-        recipe.training,
-        seed,
-        n_views=recipe.distillation.n_views if recipe.distillation else None,
-    )
+    complexity = measure(student, run.feed.input_shape)
     record = {
         "recipe": asdict(recipe),
         "seed": seed,
