@@ -30,7 +30,8 @@ check: .venv/ready
 	@test -n "$(PYTHON)" || { echo "make: no python3.11 or newer on the PATH: install one, or name it: make PYTHON=/path/to/python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	# Compiled now: where PYTHONDONTWRITEBYTECODE is set, every process would do it again.
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements.lock
 	@touch $@
 
 # After a change of the ranges in pyproject.toml. No index address goes into the lock.
