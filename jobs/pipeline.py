@@ -8,18 +8,17 @@ from dataclasses import dataclass, fields
 
 from audio.clips import Corpus
 from jobs import ensemble as ensemble_job
-from jobs import selection, units
-from jobs import students as students_job
+from jobs import selection, student_runs, units
 from jobs import teachers as teachers_job
 from jobs.cluster import cluster
 from jobs.command import UserError, console, prepare, run
 from jobs.fanout import Outcome, Task
 from jobs.learning import LearningOptions, carry_out, chosen, select_figures, show_plan
-from jobs.tables import table
+from jobs.results import show_gains, show_systems, stored
 from jobs.teacher_runs import TeachersOptions, plan
 from jobs.units import ensemble_logits
 from logit_store import LogitKey, LogitStore, plain_name
-from report import System, compare, summary
+from report import System
 from students import RECIPES as STUDENT_RECIPES
 from teachers.recipes import DEMO
 
@@ -46,7 +45,7 @@ class Stages:
 
     teachers: TeachersOptions
     ensemble: ensemble_job.EnsembleOptions
-    students: students_job.StudentsOptions
+    students: student_runs.StudentsOptions
 
     @classmethod
     def of(cls, options: PipelineOptions) -> "Stages":
@@ -63,7 +62,7 @@ class Stages:
             ensemble_job.EnsembleOptions(
                 corpus=options.corpus, root=options.root, store=options.store
             ),
-            students_job.StudentsOptions(
+            student_runs.StudentsOptions(
                 **shared | {"splits": student_splits, "seeds": options.student_seeds},
                 recipes=(student,),
             ),
@@ -107,7 +106,7 @@ class _Work:
         self.teachers = self.planned.tasks
         self.student_splits = chosen(stages.students.splits)
         alone: dict[int, str | None] = dict.fromkeys(self.student_splits)
-        self.baselines = students_job.plan(stages.students, corpus, store, alone)
+        self.baselines = student_runs.plan(stages.students, corpus, store, alone)
         self.distilled: list[Task] = []
         self.ensembles: dict[int, str] = {}
         splits = chosen(stages.teachers.splits)
@@ -131,7 +130,7 @@ class _Work:
             self.ensembles[split] = outcome.result.reference
             if split in self.student_splits:
                 taught: dict[int, str | None] = {split: self.ensembles[split]}
-                tasks = students_job.plan(self.stages.students, self.corpus, self.store, taught)
+                tasks = student_runs.plan(self.stages.students, self.corpus, self.store, taught)
                 self.distilled += tasks
                 return tasks
         return []
@@ -148,47 +147,20 @@ def show_results(corpus: Corpus, store: LogitStore, work: _Work) -> None:
     for split, name in sorted(work.ensembles.items()):
         keys = keys_of(work.teachers, split)
         footers = store.footers(keys)
-        systems += [_system(store, plain_name(key.member), [key]) for key in keys]
+        systems += [stored(store, plain_name(key.member), [key]) for key in keys]
         best = min(keys, key=lambda key: select_figures(key, footers[key]).log_loss)
-        systems.append(_system(store, f"best: {plain_name(best.member)}", [best]))
+        systems.append(stored(store, f"best: {plain_name(best.member)}", [best]))
         systems.append(
             System("ensemble", split, [ensemble_logits(store, corpus.name, split, name)])
         )
         if split in work.student_splits:
-            alone = _system(store, "student alone", keys_of(work.baselines, split))
-            taught = _system(store, "student distilled", keys_of(work.distilled, split))
+            alone = stored(store, "student alone", keys_of(work.baselines, split))
+            taught = stored(store, "student distilled", keys_of(work.distilled, split))
             pairs.append((alone, taught))
             systems += [alone, taught]
-    console.print("\non the test clips; accuracy is the macro average in %, with its 95 % interval")
-    header = ["system", "split", "seeds", "accuracy", "seen", "unseen", "log loss"]
-    console.print(table(header, [_row(corpus, system) for system in systems]))
-    console.print("seen, unseen: on recording devices that the split's training clips have, lack")
+    show_systems(corpus, systems)
     for alone, taught in pairs:
-        gain = compare(corpus, alone, taught).difference
-        console.print(
-            f"distillation, split {taught.split}: {100 * gain.value:+.1f} points, 95 % interval "
-            f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f} "
-            f"({len(taught.logits_ANK)} seeds, paired over recordings)"
-        )
-
-
-def _system(store: LogitStore, name: str, keys: Sequence[LogitKey]) -> System:
-    return System(name, keys[0].split, list(store.read(keys)))
-
-
-def _row(corpus: Corpus, system: System) -> list[str]:
-    figures = summary(corpus, system)
-    interval = figures.accuracy
-    unseen = figures.unseen_accuracy
-    return [
-        system.name,
-        str(system.split),
-        str(len(system.logits_ANK)),
-        f"{100 * interval.value:.1f} ({100 * interval.low:.0f}-{100 * interval.high:.0f})",
-        f"{100 * figures.seen_accuracy:.1f}",
-        "-" if unseen is None else f"{100 * unseen:.1f}",
-        f"{figures.log_loss:.3f}",
-    ]
+        show_gains(corpus, "distillation", alone, [taught], unseen=False)
 
 
 if __name__ == "__main__":

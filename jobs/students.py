@@ -1,170 +1,25 @@
-"""Teach students from an ensemble's soft labels, or alone: recipes x splits x seeds as Ray tasks."""
+"""Teach students from an ensemble's soft labels, or alone: recipes x ways x splits x seeds."""
 
 if not __package__:
     import _root  # noqa: F401
 
-from dataclasses import dataclass, replace
-
-from audio.clips import Corpus
-from jobs import units
 from jobs.cluster import cluster
-from jobs.command import UserError, console, prepare, run
-from jobs.fanout import Task
-from jobs.learning import (
-    LearningOptions,
-    carry_out,
-    chosen,
-    named,
-    show_members,
-    show_plan,
-)
-from logit_store import LogitKey, LogitStore, plain_name
-from students import RECIPES, StudentRecipe, alone
-from students.complexity import MAX_BYTES, MAX_MACS, Precision
-from students.distill import check_recipe, student_key
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudentsOptions(LearningOptions):
-    """Options of the command."""
-
-    recipes: tuple[str, ...] = ("isotropic",)
-    """Names in students/recipes.py: isotropic, isotropic_ascdomain (as published),
-    dcase24_baseline, cp_mobile_2023, demo_isotropic and so on."""
-    ensemble: str | None = None
-    """Ensemble to learn from: NAME@HASH, or NAME for the newest of that name; may be left out where
-    a split has just one name."""
-    teacher: str | None = None
-    """Member to learn from instead, a teacher or another student, with or without its
-    fingerprint."""
-    no_teacher: bool = False
-    """Learn from the labels alone: the baseline."""
-    precision: Precision = "int8"
-    """Of the parameters when the student is used, for --max-bytes."""
-    max_macs: int = MAX_MACS
-    """Refuse students with more multiply-accumulates a clip."""
-    max_bytes: int = MAX_BYTES
-    """Refuse students whose parameters take more bytes."""
-
-
-def plan(
-    options: StudentsOptions, corpus: Corpus, store: LogitStore, teachers: dict[int, str | None]
-) -> list[Task]:
-    """All runs that were asked for; `teachers` says who teaches each split, None is nobody.
-
-    Raises:
-        UserError: a student is over the budget, or does not fit who teaches it.
-    """
-    recipes: list[StudentRecipe] = named(options.recipes, RECIPES, "student")
-    tasks = []
-    for recipe in recipes:
-        _check_budget(options, corpus, recipe)
-    for split, taught_by in teachers.items():
-        for recipe in recipes:
-            shorter = replace(recipe, training=options.shortened(recipe.training))
-            taught = shorter if taught_by else alone(shorter)
-            for seed in options.seeds:
-                key = _key(options, taught, corpus, split, seed, taught_by)
-                arguments = {
-                    "where": options.where(store),
-                    "recipe": taught,
-                    "split": split,
-                    "seed": seed,
-                    "responses": options.responses(),
-                    "taught_by": taught_by,
-                }
-                name = f"{taught.name} split {split} seed {seed}"
-                tasks.append(Task(name, units.learn, arguments, (key,)))
-    return tasks
-
-
-def _key(
-    options: StudentsOptions,
-    recipe: StudentRecipe,
-    corpus: Corpus,
-    split: int,
-    seed: int,
-    taught_by: str | None,
-) -> LogitKey:
-    try:
-        return student_key(recipe, corpus, split, seed, options.responses(), taught_by)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-
-
-def _check_budget(options: StudentsOptions, corpus: Corpus, recipe: StudentRecipe) -> None:
-    """Before anything runs: hours of learning do not make a student smaller."""
-    try:
-        check_recipe(
-            recipe,
-            corpus,
-            precision=options.precision,
-            max_macs=options.max_macs,
-            max_bytes=options.max_bytes,
-        )
-    except ValueError as error:
-        raise UserError(str(error)) from error
-
-
-def find_teachers(
-    options: StudentsOptions, corpus: str, store: LogitStore
-) -> dict[int, str | None]:
-    """Who teaches each split: `NAME@HASH` of an ensemble, a member's name, or None for nobody.
-
-    Raises:
-        UserError: there is no such teacher, one must be chosen, or several ways were.
-    """
-    given = [bool(options.ensemble), bool(options.teacher), options.no_teacher]
-    if sum(given) > 1:
-        raise UserError("--ensemble, --teacher and --no-teacher exclude each other: give one")
-    if options.no_teacher:
-        return dict.fromkeys(chosen(options.splits))
-    if options.teacher is None:
-        return dict(find_ensembles(options, corpus, store))
-    return {
-        split: _member(store, corpus, split, options.teacher) for split in chosen(options.splits)
-    }
-
-
-def _member(store: LogitStore, corpus: str, split: int, name: str) -> str:
-    """The member of a split that is called so, with or without its fingerprint."""
-    there = [key.member for key in store.keys(corpus, split)]
-    found = [member for member in there if name in (member, plain_name(member))]
-    if len(found) != 1:
-        listed = ", ".join(found or there) or "none"
-        raise UserError(
-            f"--teacher {name}: split {split} has {len(found)} members called so, expected one "
-            f"(there: {listed})"
-        )
-    return found[0]
-
-
-def find_ensembles(options: StudentsOptions, corpus: str, store: LogitStore) -> dict[int, str]:
-    """The NAME@HASH of each split's ensemble: the named one, or the only one.
-
-    Raises:
-        UserError: there is none, or one must be chosen.
-    """
-    found = {}
-    for split in chosen(options.splits):
-        there = store.ensembles(corpus, split)
-        names = sorted({reference.partition("@")[0] for reference in there})
-        wanted = options.ensemble or (names[0] if len(names) == 1 else None)
-        if wanted is None or wanted not in (*names, *there):
-            which = f"named {options.ensemble}" if options.ensemble else "that is the only one"
-            raise UserError(
-                f"split {split} has no ensemble {which} (there: {', '.join(there) or 'none'}): "
-                "run python jobs/ensemble.py, name one with --ensemble, or use --no-teacher"
-            )
-        found[split] = store.find_ensemble(corpus, split, wanted)
-    return found
+from jobs.command import console, prepare, run
+from jobs.comparison import Comparison
+from jobs.learning import carry_out, show_members, show_plan
+from jobs.student_runs import StudentsOptions, find_teachers, plan
+from students import RECIPES
 
 
 def main(options: StudentsOptions) -> int:
-    """Teach students from an ensemble's soft labels, or alone, and store their logits."""
+    """Teach students from an ensemble's soft labels, or alone: recipes x ways x splits x seeds."""
     store = options.open_store()
     corpus = options.open_corpus(store)
-    tasks = plan(options, corpus, store, find_teachers(options, corpus.name, store))
+    compared = Comparison.plan(options, corpus, store) if options.compare else None
+    if compared is None:
+        tasks = plan(options, corpus, store, find_teachers(options, corpus.name, store))
+    else:
+        tasks = compared.tasks()
     if options.dry_run:
         show_plan(tasks, store)
         return 0
@@ -172,7 +27,9 @@ def main(options: StudentsOptions) -> int:
     with cluster():
         went_well = carry_out(tasks, store, options.needs())
     show_members(tasks, store)
-    console.print(f"next: python -m logit_store ls --store {store.address}")
+    if compared is not None and went_well:
+        compared.show(corpus, store)
+    console.print(f"next: python -m logit_store ls --store {store.address}", markup=False)
     return 0 if went_well else 1
 
 

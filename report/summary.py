@@ -29,6 +29,8 @@ class Summary:
     system: System
     accuracy: Interval
     """Macro-average accuracy, with the 95 % interval over recordings."""
+    seed_deviation: float | None
+    """Standard deviation of the seeds' macro accuracies; None of a single seed."""
     seen_accuracy: float
     """On recording devices that the split's training clips have."""
     unseen_accuracy: float | None
@@ -73,6 +75,7 @@ def summary(corpus: Corpus, system: System) -> Summary:
     return Summary(
         system=system,
         accuracy=bootstrap(logits, test.labels, test.recordings),
+        seed_deviation=_seed_deviation(corpus, system),
         seen_accuracy=macro_accuracy(logits[test.seen], test.labels[test.seen]),
         unseen_accuracy=(
             macro_accuracy(logits[unseen], test.labels[unseen]) if unseen.any() else None
@@ -81,11 +84,28 @@ def summary(corpus: Corpus, system: System) -> Summary:
     )
 
 
-def compare(corpus: Corpus, first: System, second: System) -> Comparison:
+def _seed_deviation(corpus: Corpus, system: System) -> float | None:
+    if len(system.logits_ANK) < 2:
+        return None
+    rows = corpus.rows(system.split, "test")
+    labels = corpus.labels()[rows]
+    return float(np.std([macro_accuracy(each[rows], labels) for each in system.logits_ANK], ddof=1))
+
+
+def compare(
+    corpus: Corpus, first: System, second: System, *, unseen_only: bool = False
+) -> Comparison:
     """Macro-average accuracy of two systems on the same test clips, and of their difference.
 
+    Args:
+        corpus: of the clips.
+        first: what the other is compared with.
+        second: of the same split, with as many seeds.
+        unseen_only: on recording devices only that the split's training clips have not.
+
     Raises:
-        ValueError: the systems are of different splits or numbers of seeds.
+        ValueError: the systems are of different splits or numbers of seeds, or there are less than
+            two recordings to compare on.
     """
     counts = len(first.logits_ANK), len(second.logits_ANK)
     if first.split != second.split or counts[0] != counts[1]:
@@ -94,4 +114,10 @@ def compare(corpus: Corpus, first: System, second: System) -> Comparison:
             f"{second.split}, {counts[1]} seeds): expected the same split and number of seeds"
         )
     test = _TestFold.of(corpus, first.split, counts[0])
-    return paired_bootstrap(test.pooled(first), test.pooled(second), test.labels, test.recordings)
+    judged = ~test.seen if unseen_only else np.ones_like(test.seen)
+    return paired_bootstrap(
+        test.pooled(first)[judged],
+        test.pooled(second)[judged],
+        test.labels[judged],
+        test.recordings[judged],
+    )

@@ -1,15 +1,19 @@
 """Who teaches which student, and which are refused before they learn (N clips, V views)."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+import soundfile
 
+from audio import impulse_responses
 from audio.corpora import tau
 from jobs.command import UserError
-from jobs.students import StudentsOptions, find_teachers, plan
+from jobs.comparison import Comparison
+from jobs.student_runs import StudentsOptions, find_teachers, plan
 from jobs.units import soft_of
 from logit_store import LogitKey, LogitStore, MissingLogits
+from students import RECIPES
 
 TEACHERS = ("wise-0123456789ab", "other-0123456789ab", "other-ba9876543210")
 
@@ -92,3 +96,88 @@ def test_a_student_over_the_budget_is_refused_before_it_learns(
     assert len(planned(corpus, store, tmp_path)) == 1
     with pytest.raises(UserError, match=message):
         planned(corpus, store, tmp_path, **changes)
+
+
+def compared(corpus, store, **changes):
+    chosen = options(store=store.address, compare=True, **changes)
+    return Comparison.plan(chosen, corpus, store)
+
+
+@pytest.fixture(scope="module")
+def with_ensemble(corpus, tmp_path_factory):
+    """Two teachers, the second the better, with two views of what a student would hear."""
+    made = LogitStore(tmp_path_factory.mktemp("with_ensemble"))
+    made.write_clips("tau", corpus.clips_table())
+    recipe = {
+        "augmentation": asdict(RECIPES["demo_isotropic"].augmentation),
+        "front_end": asdict(RECIPES["demo_isotropic"].front_end),
+        "length": {"how": "native"},
+    }
+    record = {
+        "kind": "teacher",
+        "protocol": "honest",
+        "recipe": recipe,
+        "responses": impulse_responses.identity(None),
+    }
+    truth_NK = np.eye(len(corpus.scenes))[corpus.labels()]
+    for member, strength in (("weak", 0.1), ("strong", 2.0)):
+        for view in (0, 1):
+            key = LogitKey("tau", 25, f"{member}-0123456789ab", view)
+            made.write(key, strength * truth_NK, record)
+    members = [f"{name}-0123456789ab" for name in ("weak", "strong")]
+    hashes = [made.footer(LogitKey("tau", 25, member)).logits_hash for member in members]
+    pairs = [{"member": m, "hash": h} for m, h in zip(members, hashes, strict=True)]
+    document = {
+        "space": "logits",
+        "members": [pair | {"weight": 1.0, "temperature": 1.0} for pair in pairs],
+        "candidates": pairs,
+    }
+    made.write_ensemble("tau", 25, "both", document)
+    return made
+
+
+def test_a_comparison_goes_from_alone_to_views_with_five_seeds_each(corpus, with_ensemble):
+    tasks = compared(corpus, with_ensemble).tasks()
+    (reference,) = with_ensemble.ensembles("tau", 25)
+    taught_by = [(t.arguments["recipe"].name, t.arguments["taught_by"]) for t in tasks[::5]]
+    assert taught_by == [
+        ("demo_isotropic_plain_alone", None),
+        ("demo_isotropic_plain", "strong-0123456789ab"),
+        ("demo_isotropic_plain", reference),
+        ("demo_isotropic", reference),
+        ("demo_isotropic_views2", reference),
+    ]
+    assert [task.arguments["seed"] for task in tasks] == 5 * [0, 1, 2, 3, 4]
+    by_views = tasks[-1].arguments["recipe"]
+    assert by_views.distillation.n_views == 2
+    assert by_views.device_loss_weight > 0
+
+
+def test_a_comparison_leaves_views_out_where_the_teachers_heard_other_clips(
+    corpus, with_ensemble, tmp_path, capsys
+):
+    responses = tmp_path / "responses"
+    responses.mkdir()
+    soundfile.write(responses / "one.wav", np.eye(1, 64)[0], 44_100)
+    tasks = compared(corpus, with_ensemble, impulse_responses=responses, seeds=(3,)).tasks()
+    assert len(tasks) == 4
+    assert "no student learns from views: " in capsys.readouterr().out
+
+
+def test_a_comparison_needs_an_ensemble_and_nobody_else(corpus, store):
+    with pytest.raises(UserError, match="split 25 has no ensemble"):
+        compared(corpus, store)
+    with pytest.raises(UserError, match="--compare goes from no teacher to an ensemble"):
+        compared(corpus, store, teacher="wise")
+
+
+def test_ways_are_refused_before_anything_learns(corpus, store, tmp_path):
+    ways = ("as_named", "alone+rsc", "distilled+standardized")
+    names = [t.arguments["recipe"].name for t in planned(corpus, store, tmp_path, ways=ways)]
+    assert names == [
+        "demo_isotropic_alone",
+        "demo_isotropic_alone_rsc",
+        "demo_isotropic_distilled_standardized_alone",
+    ]
+    with pytest.raises(UserError, match="--ways: way 'mixup\\+rsc'"):
+        planned(corpus, store, tmp_path, ways=("mixup+rsc",))

@@ -1,0 +1,84 @@
+"""Ways of learning by name: what each word changes, and what is refused with a reason."""
+
+from dataclasses import replace
+
+import pytest
+
+from students import RECIPES, Decoupled, Dist, Distillation, Mixup
+from students.challenge import Challenge
+from students.ways import AS_NAMED, WAYS, taught
+from training.averaging import Ema, Soup
+
+BASE = RECIPES["isotropic_ascdomain"]
+
+
+def distilling(**changes):
+    return replace(BASE, distillation=replace(BASE.distillation, **changes))
+
+
+def averaging(keep):
+    return replace(BASE, training=replace(BASE.training, keep=keep))
+
+
+EXPECTED = {
+    "alone": replace(BASE, distillation=None),
+    "distilled": replace(BASE, distillation=Distillation()),
+    "published": BASE,
+    "standardized": distilling(standardized=True),
+    "distilled+decoupled": replace(BASE, distillation=Distillation(loss=Decoupled())),
+    "distilled+dist": replace(BASE, distillation=Distillation(loss=Dist())),
+    "confident": distilling(confident=True),
+    "temperature=4": distilling(temperature=4.0),
+    "labels=0.1": distilling(hard_label_weight=0.1),
+    "views=8": distilling(n_views=8),
+    "mixup": replace(BASE, mixup=Mixup()),
+    "mixup=0.4": replace(BASE, mixup=Mixup(alpha=0.4)),
+    "plain+adversarial": BASE,
+    "adversarial=0.5": replace(BASE, device_loss_weight=0.5),
+    "plain": replace(BASE, device_loss_weight=0.0),
+    "rsc": replace(BASE, challenge=Challenge()),
+    "rsc=0.33": replace(BASE, challenge=Challenge(drop_features=0.33, drop_clips=0.33)),
+    "ema=0.99": averaging(Ema(decay=0.99)),
+    "soup=5": averaging(Soup(epochs=5)),
+}
+
+
+@pytest.mark.parametrize("way", EXPECTED)
+def test_a_way_changes_what_it_says_and_nothing_else(way):
+    assert replace(taught(BASE, way), name=BASE.name) == EXPECTED[way]
+
+
+def test_every_word_is_tried_here():
+    tried = {word.partition("=")[0] for way in EXPECTED for word in way.split("+")}
+    assert tried == set(WAYS) - {AS_NAMED}
+
+
+def test_the_name_says_how_it_learns_unless_nothing_was_changed():
+    assert (
+        taught(BASE, "standardized+mixup=0.4").name == "isotropic_ascdomain_standardized_mixup0.4"
+    )
+    assert taught(BASE, AS_NAMED) is BASE
+
+
+@pytest.mark.parametrize(
+    ("way", "message"),
+    [
+        ("dissociated", r"'dissociated': no such way to learn; there are: .*"),
+        ("mixupp", "no such way to learn; there are: mixup"),
+        ("temperature", "expected a number: temperature="),
+        ("alone=3", "alone takes no number"),
+        ("views=2.5", "'2.5' is no int"),
+        ("temperature=0", "temperature=0.0, expected a number above 0"),
+        ("soup=1", "expected at least 2"),
+        ("alone+decoupled", "learns from labels alone: put distilled before it"),
+        ("decoupled", "it is a scale of the divergence's"),
+        ("distilled+confident+dist", "no clip has a loss of its own"),
+        ("mixup+rsc", "asks for the true class"),
+        ("distilled+decoupled+mixup", "asks for the true class"),
+        ("", "no such way to learn"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_the_reason(way, message):
+    with pytest.raises(ValueError, match=message) as refusal:
+        taught(BASE, way)
+    assert str(refusal.value).startswith(f"way {way!r}")
