@@ -9,7 +9,6 @@ import numpy as np
 import soundfile
 import soxr
 from numpy.typing import NDArray
-from scipy.signal import butter, sosfilt
 
 _SUFFIXES = (".wav", ".flac")
 _DURATION_S = 0.05
@@ -106,6 +105,9 @@ def _stack(responses: list[NDArray[np.float32]]) -> NDArray[np.float32]:
 def _microphone(sample_rate: int, number: int) -> NDArray[np.float32]:
     # One generator a response, and nothing of the sample rate in its draws.
     generator = np.random.default_rng((_SEED, number))
+    # Takes a second to import, and most that import this module make no response.
+    from scipy.signal import sosfilt
+
     n_samples = round(_DURATION_S * sample_rate)
     impulse = np.zeros(n_samples)
     impulse[0] = 1.0
@@ -118,6 +120,8 @@ def _microphone(sample_rate: int, number: int) -> NDArray[np.float32]:
 
 def _sections(generator: np.random.Generator, sample_rate: int) -> NDArray[np.float64]:
     highest_hz = 0.45 * sample_rate
+    from scipy.signal import butter
+
     high_pass_hz = _between(generator, 60.0, 400.0)
     low_pass_hz = min(_between(generator, 4_000.0, 14_000.0), highest_hz)
     sections = [

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import ensemble
 from jobs.cluster import reserved_device
 from jobs.command import Where, console
 from jobs.tables import duration
@@ -124,9 +123,12 @@ def ensemble_logits(
 
     Its members are as they were selected, which was on view 0.
     """
+    # Numba takes a second to import, and most workers need none of it.
+    from ensemble.combine import mean_logits
+
     document = store.read_ensemble(corpus, split, reference)
     weights = store.pinned(corpus, split, reference)
-    return ensemble.mean_logits(
+    return mean_logits(
         store.read([replace(key, view=view) for key in weights], dtype=np.float16),
         list(weights.values()),
         temperatures_M=[member["temperature"] for member in document["members"]],

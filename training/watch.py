@@ -10,13 +10,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
-# Protobuf makes its classes when it is imported: no type checker sees them.
-from tensorboard.compat.proto.event_pb2 import Event  # pyrefly: ignore[missing-module-attribute]
-from tensorboard.compat.proto.summary_pb2 import (
-    Summary,  # pyrefly: ignore[missing-module-attribute]
-)
-from tensorboard.summary.writer.record_writer import RecordWriter
-
 logger = logging.getLogger(__name__)
 
 NO_CURVES = ("epoch", "ended")
@@ -42,6 +35,16 @@ def event_file(history: Sequence[Mapping[str, float]]) -> bytes:
         history: figures of some epochs, in their order, one at least; "epoch" counts from 1, and
             "ended", if there is one, is when the epoch was over, in unix seconds.
     """
+    # Slow to import, and only who learns writes figures. Protobuf makes its classes when it is
+    # imported: no type checker sees them.
+    from tensorboard.compat.proto.event_pb2 import (
+        Event,  # pyrefly: ignore[missing-module-attribute]
+    )
+    from tensorboard.compat.proto.summary_pb2 import (
+        Summary,  # pyrefly: ignore[missing-module-attribute]
+    )
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
     file = io.BytesIO()
     records = RecordWriter(file)
     started_s = history[0].get("ended", 0.0)

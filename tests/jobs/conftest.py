@@ -1,3 +1,6 @@
+import importlib
+import inspect
+import logging
 import os
 import signal
 import socket
@@ -9,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from corpus_files import write_corpus
+
+from jobs.command import run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -120,3 +125,27 @@ def _wait_for(condition, what: str, timeout_s: float = 90) -> None:
 
 
 wait_for = pytest.fixture(lambda: _wait_for)
+
+
+@pytest.fixture
+def called(commands, monkeypatch, capsys):
+    """Runs a command line in this process, to its end with an exit code; what it printed.
+
+    A process of its own spends ten seconds on imports before it reads its options.
+    """
+
+    def call(script, *arguments, code=0):
+        module = importlib.import_module(script.removesuffix(".py").replace("/", "."))
+        options_class = inspect.get_annotations(module.main)["options"]
+        for name in ("HOME", "TUTTI_CACHE"):
+            monkeypatch.setenv(name, commands.environment[name])
+        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+        monkeypatch.setattr(logging, "basicConfig", lambda **settings: None)
+        with pytest.raises(SystemExit) as ended:
+            run(module.main, options_class)
+        told = capsys.readouterr()
+        printed = told.out + told.err
+        assert ended.value.code == code, printed
+        return printed
+
+    return call

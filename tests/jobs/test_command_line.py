@@ -10,21 +10,21 @@ JOBS = ("prepare", "teachers", "ensemble", "students", "pipeline")
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_help_is_complete_and_needs_no_cluster(commands, job, tmp_path):
-    printed = commands.run(f"jobs/{job}.py", "--help")
+def test_help_is_complete_and_needs_no_cluster(called, job):
+    printed = called(f"jobs/{job}.py", "--help")
     for option in ("--corpus", "--root", "--store"):
         assert option in printed
 
 
-def test_prepare_tells_what_the_splits_hold(commands, tmp_path):
-    printed = commands.job("prepare", store=tmp_path)
+def test_prepare_tells_what_the_splits_hold(commands, called, tmp_path):
+    printed = called(*commands.arguments("prepare", store=tmp_path))
     assert "57 clips of 3 scenes" in printed
     assert (tmp_path / "clips" / "v1" / "corpus=tau" / "clips.parquet").is_file()
 
 
-def test_a_dry_run_lists_the_runs_and_starts_nothing(commands, tmp_path):
+def test_a_dry_run_lists_the_runs_and_starts_nothing(commands, called, tmp_path):
     options = ("--recipes", "demo_mn", "demo_cpr", "--splits", "25", "100", "--dry-run")
-    printed = commands.job("teachers", *options, store=tmp_path / "store")
+    printed = called(*commands.arguments("teachers", *options, store=tmp_path / "store"))
     assert printed.count("to do  ") == 4
     assert not (tmp_path / "store").exists()
 
@@ -79,29 +79,41 @@ def test_a_dry_run_lists_the_runs_and_starts_nothing(commands, tmp_path):
         ("students", ("--splits", "25"), "error: no store at"),
     ],
 )
-def test_a_users_mistake_is_one_message_and_exit_code_1(commands, tmp_path, job, options, message):
-    printed = commands.job(job, *options, store=tmp_path / "store", code=1)
+def test_a_users_mistake_is_one_message_and_exit_code_1(
+    commands, called, tmp_path, job, options, message
+):
+    printed = called(*commands.arguments(job, *options, store=tmp_path / "store"), code=1)
     assert message in printed
     assert "Traceback" not in printed
 
 
-def test_weights_that_are_not_there_are_named_with_the_way_out(commands, tmp_path):
+def test_a_users_mistake_ends_the_process_with_code_1(commands, tmp_path):
+    printed = commands.job("students", "--splits", "25", store=tmp_path / "store", code=1)
+    assert "error: no store at" in printed
+    assert "Traceback" not in printed
+
+
+def test_weights_that_are_not_there_are_named_with_the_way_out(
+    commands, called, monkeypatch, tmp_path
+):
     options = ("--recipes", "mn10_as_dir_fms", "--splits", "25")
     # No network: a proxy that does not exist stands for it.
-    proxy = {"https_proxy": "http://127.0.0.1:9", "no_proxy": ""}
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
     command = commands.arguments("teachers", *options, store=tmp_path)
-    printed = commands.run(*command, code=1, **proxy)
+    printed = called(*command, code=1)
     assert "mn10_as_mAP_471.pt" in printed
     assert "--weights none" in printed
 
 
-def test_weights_of_another_family_are_refused_with_their_keys(commands, tmp_path):
+def test_weights_of_another_family_are_refused_with_their_keys(commands, called, tmp_path):
     from teachers import build
 
     file = tmp_path / "cpr.pt"
     torch.save(build("cpr_128", n_classes=3, weights="none").state_dict(), file)
     options = ("--recipes", "mn04_as_dir_fms", "--splits", "25", "--weights", str(file))
-    printed = commands.job("teachers", *options, "--max-steps", "1", store=tmp_path / "s", code=1)
+    command = commands.arguments("teachers", *options, "--max-steps", "1", store=tmp_path / "s")
+    printed = called(*command, code=1)
     assert "cpr.pt" in printed
     assert "missing features.0.0.weight" in printed
     assert not LogitStore(tmp_path / "s").keys("tau")
@@ -115,9 +127,9 @@ def test_more_gpus_than_there_are_is_one_message(commands, tmp_path):
     assert "Traceback" not in printed
 
 
-def test_a_dry_run_estimates_every_run(commands, tmp_path):
+def test_a_dry_run_estimates_every_run(called, tmp_path):
     options = ("--corpus", "demo", "--recipes", "demo_*", "--splits", "all", "--dry-run")
-    printed = commands.run("jobs/teachers.py", *options, "--store", tmp_path)
+    printed = called("jobs/teachers.py", *options, "--store", tmp_path)
     assert printed.count("to do  ") == 20
     assert "20 runs to do, together" in printed
 
@@ -148,8 +160,8 @@ def test_teachers_of_the_published_protocol_are_never_selected_with_honest_ones(
     assert "log loss on test" in printed
 
 
-def test_tau_without_a_root_asks_for_one(commands, tmp_path):
-    printed = commands.run("jobs/prepare.py", "--corpus", "tau", "--store", tmp_path, code=1)
+def test_tau_without_a_root_asks_for_one(called, tmp_path):
+    printed = called("jobs/prepare.py", "--corpus", "tau", "--store", tmp_path, code=1)
     assert "--root FOLDER" in printed
 
 
@@ -165,23 +177,23 @@ def damaged(commands, tmp_path):
     return root, first
 
 
-def test_broken_clips_are_listed_and_can_be_left_out(commands, damaged, tmp_path):
+def test_broken_clips_are_listed_and_can_be_left_out(called, damaged, tmp_path):
     root, broken = damaged
     command = ("jobs/prepare.py", "--corpus", "tau", "--root", root, "--store", tmp_path / "store")
-    printed = commands.run(*command, code=1)
+    printed = called(*command, code=1)
     assert f"audio/{broken.name}: " in printed
     assert "1 of 57 clips" in printed
     assert "--leave-out-broken" in printed
     assert not (tmp_path / "store").exists()
-    printed = commands.run(*command, "--leave-out-broken")
+    printed = called(*command, "--leave-out-broken")
     assert "56 clips of 3 scenes" in printed
-    printed = commands.run(*command)  # from now on the store knows
+    printed = called(*command)  # from now on the store knows
     assert "56 clips of 3 scenes" in printed
     assert "1 clips of" in printed
     assert "not among those of this store: left out" in printed
 
 
-def test_a_stereo_clip_is_mixed_down_and_said_so(commands, damaged, tmp_path):
+def test_a_stereo_clip_is_mixed_down_and_said_so(called, damaged, tmp_path):
     root, _ = damaged
     command = ("jobs/prepare.py", "--corpus", "tau", "--root", root, "--store", tmp_path / "store")
-    assert "1 clips had several channels" in commands.run(*command, "--leave-out-broken")
+    assert "1 clips had several channels" in called(*command, "--leave-out-broken")
