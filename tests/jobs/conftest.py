@@ -16,26 +16,34 @@ from corpus_files import write_corpus
 from jobs.command import run
 
 ROOT = Path(__file__).resolve().parents[2]
+AS_NICE = {"RAY_worker_niceness": "0"}
+"""Other tests run beside these: behind all of them Ray's workers would wait for minutes."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def workers_as_nice_as_others():
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in AS_NICE.items():
+            patch.setenv(name, value)
+        yield
 
 
 class Commands:
     """Runs the project's commands as people type them, in a home of their own."""
 
-    def __init__(self, folder: Path, ray_folder: Path) -> None:
-        self.folder, self.ray_folder = folder, ray_folder
-        self.corpus = write_corpus(folder / "tau")
+    def __init__(self, folder: Path, ray_folder: Path, corpus: Path) -> None:
+        self.folder, self.ray_folder, self.corpus = folder, ray_folder, corpus
+        self.cluster: dict[str, str] = {}
         self.environment = {
             name: value for name, value in os.environ.items() if not name.startswith("RAY_")
         }
-        self.environment |= {
+        self.environment |= AS_NICE | {
             "HOME": str(folder),
             "RAY_TMPDIR": str(ray_folder),
             "TUTTI_CACHE": str(folder / "cache"),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "RAY_enable_metrics_collection": "0",
             "RAY_USAGE_STATS_ENABLED": "0",
-            # Other tests run beside these: Ray's workers would wait behind all of them.
-            "RAY_worker_niceness": "0",
         }
 
     def arguments(self, job, *options, store):
@@ -47,7 +55,7 @@ class Commands:
         return subprocess.Popen(
             [sys.executable, *map(str, command)],
             cwd=cwd,
-            env=self.environment | environment,
+            env=self.environment | self.cluster | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -66,16 +74,28 @@ class Commands:
         return self.run(*self.arguments(job, *options, store=store), code=code)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def commands(tmp_path_factory):
     # Ray's sockets need a short path.
     with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as ray_folder:
-        yield Commands(tmp_path_factory.mktemp("home"), Path(ray_folder))
+        home = tmp_path_factory.mktemp("home")
+        yield Commands(home, Path(ray_folder), write_corpus(home / "tau"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+def alone(commands, tmp_path):
+    """The same on a machine where no cluster runs."""
+    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as ray_folder:
+        (tmp_path / "home").mkdir()
+        yield Commands(tmp_path / "home", Path(ray_folder), commands.corpus)
+
+
+@pytest.fixture(scope="session")
 def address(commands):
-    """A Ray cluster with token authentication, as `ray start --head` makes it; its dashboard."""
+    """A Ray cluster with token authentication, as `ray start --head` makes it; its dashboard.
+
+    All commands use it from then on: to start and end a cluster takes longer than most of them.
+    """
     free = [_free_port() for _ in range(3)]
     environment = commands.environment | {"RAY_AUTH_MODE": "token"}
     ray = Path(sys.executable).parent / "ray"
@@ -116,7 +136,7 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _wait_for(condition, what: str, timeout_s: float = 90) -> None:
+def _wait_for(condition, what: str, timeout_s: float = 300) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:

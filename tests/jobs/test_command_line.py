@@ -120,6 +120,7 @@ def test_weights_of_another_family_are_refused_with_their_keys(commands, called,
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("address")
 def test_more_gpus_than_there_are_is_one_message(commands, tmp_path):
     options = ("--recipes", "demo_cpr", "--splits", "25", "--gpus-per-teacher", "2")
     printed = commands.job("teachers", *options, store=tmp_path, code=1)
@@ -135,6 +136,7 @@ def test_a_dry_run_estimates_every_run(called, tmp_path):
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("address")
 def test_what_is_stored_is_planned_as_done_and_views_are_added(commands, tmp_path):
     options = ("--recipes", "demo_cpr", "--splits", "25", "--max-steps", "2")
     commands.job("teachers", *options, store=tmp_path)
@@ -149,6 +151,7 @@ def test_what_is_stored_is_planned_as_done_and_views_are_added(commands, tmp_pat
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("address")
 def test_teachers_of_the_published_protocol_are_never_selected_with_honest_ones(commands, tmp_path):
     options = ("--recipes", "demo_cpr", "--splits", "25", "--max-steps", "2")
     published = ("--protocol", "published")

@@ -92,6 +92,7 @@ def test_candidates_are_what_query_and_names_leave(store):
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("address")
 def test_many_selections_share_one_reading(commands, store, tmp_path):
     printed = commands.job(
         "ensemble",

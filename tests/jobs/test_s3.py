@@ -9,13 +9,13 @@ SHORT = ("--splits", "25", "--max-steps", "2")
 
 
 @pytest.mark.ray
-def test_teachers_and_ensemble_meet_in_a_bucket(commands, tmp_path, monkeypatch):
+def test_teachers_and_ensemble_meet_in_a_bucket(alone, tmp_path, monkeypatch):
     with weed(tmp_path) as server:
         server.name_in(monkeypatch)
-        commands.environment |= server.variables()
+        alone.environment |= server.variables()
         address = f"s3://{BUCKET}/whole/way"
-        commands.job("teachers", "--recipes", "demo_cpr", *SHORT, store=address)
-        commands.job("ensemble", "--splits", "25", store=address)
+        alone.job("teachers", "--recipes", "demo_cpr", *SHORT, store=address)
+        alone.job("ensemble", "--splits", "25", store=address)
         store = LogitStore(address)
         (key,) = store.keys("tau", 25, kind="teacher")
         assert store.pinned("tau", 25, "stepwise") == {key: 1}
