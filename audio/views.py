@@ -43,6 +43,22 @@ ASCDOMAIN = Augmentation(
 """Of ASCDomain's students and of its MobileNet teachers, for clips at 32 kHz and 256 bands."""
 
 
+STORED_ROLL_S = 0.1
+
+
+def stored_views(sample_rate: int) -> Augmentation:
+    """What happens to clips in the views whose logits are stored.
+
+    The same for every member, whatever it learnt with: so all members of a corpus have heard the
+    same view v, and can teach it together. Rolls and impulse responses are ASCDomain's; no masks,
+    which lie on a model's own spectrogram and would only hide from it what it is asked about.
+    """
+    return Augmentation(
+        max_roll_samples=round(STORED_ROLL_S * sample_rate),
+        impulse_response_probability=ASCDOMAIN.impulse_response_probability,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Changes:
     """The random changes of one view of a batch: integer arrays [B]."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
+from audio.views import stored_views
 from students.challenge import Challenge
 from students.losses import Decoupled, Dist
 from students.mixup import Mixup
@@ -51,7 +52,13 @@ def _soup(recipe: StudentRecipe, epochs: int = Soup().epochs) -> StudentRecipe:
 
 
 def _views(recipe: StudentRecipe, n_views: int) -> StudentRecipe:
-    return _distilling(recipe, n_views=n_views)
+    heard = stored_views(recipe.front_end.sample_rate)
+    augmentation = replace(
+        recipe.augmentation,
+        max_roll_samples=heard.max_roll_samples,
+        impulse_response_probability=heard.impulse_response_probability,
+    )
+    return replace(_distilling(recipe, n_views=n_views), augmentation=augmentation)
 
 
 def _temperature(recipe: StudentRecipe, temperature: float) -> StudentRecipe:

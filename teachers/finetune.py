@@ -3,7 +3,7 @@
 Dimensions: B clips in a batch, K classes, C channels, F mel bands, T frames.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from torch.nn import functional
 from audio import impulse_responses
 from audio.clips import Corpus
 from audio.feed import Feed
+from audio.views import Augmentation, stored_views
 from logit_store import LogitKey, LogitStore
 from teachers.catalogue import architecture, build
 from teachers.recipes import TeacherRecipe
@@ -131,14 +132,15 @@ def finetune(
     def objective(batch: Batch) -> Tensor:
         return functional.cross_entropy(logits_of(batch.inputs_BCFT), batch.labels_B)
 
-    feed = Feed.open(
-        corpus, recipe.front_end, recipe.augmentation, responses, device, length=recipe.length
-    )
+    def feed(augmentation: Augmentation) -> Feed:
+        front_end, length = recipe.front_end, recipe.length
+        return Feed.open(corpus, front_end, augmentation, responses, device, length=length)
+
     learning = Run(
         model,
         objective,
         logits_of,
-        feed,
+        feed(recipe.augmentation),
         run.split,
         recipe.training,
         run.seed,
@@ -154,7 +156,9 @@ def finetune(
             "responses": impulse_responses.identity(responses),
         }
         learn_and_store(learning, key, "teacher", model, record, store, on_epoch)
-    store_views(learning, key, n_views, store)
+    if n_views > 1:
+        hearing = replace(learning, feed=feed(stored_views(recipe.front_end.sample_rate)))
+        store_views(hearing, key, n_views, store)
     return key
 
 

@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -116,7 +116,7 @@ def store_views(run: Run, key: LogitKey, n_views: int, store: LogitStore) -> Non
     """Store the logits of views 1 to n_views - 1 of a member whose view 0 is stored.
 
     Args:
-        run: with the member's weights in its module.
+        run: with the member's weights in its module, and a feed of `audio.views.stored_views`.
         key: of view 0.
         n_views: how many in all.
         store: where to.
@@ -127,7 +127,8 @@ def store_views(run: Run, key: LogitKey, n_views: int, store: LogitStore) -> Non
         if view_key not in store:
             logits_NK = predict_rows(run, everything, view_key.view)
             if workers().leads:
-                with_view = record | {"view": view_key.view}
+                heard = asdict(run.feed.augmentation)
+                with_view = record | {"view": view_key.view, "view_augmentation": heard}
                 store.write(view_key, logits_NK, with_view, row_order=row_order)
 
 
