@@ -153,6 +153,15 @@ def demo_isotropic() -> StudentRecipe:
     return replace(base, name="demo_isotropic", training=training)
 
 
+def small_isotropic() -> StudentRecipe:
+    """For about a thousand clips: every clip in every epoch, and a warm-up that ends."""
+    base = isotropic()
+    training = replace(
+        base.training, max_epochs=24, batch_size=32, schedule=WarmupCosine(warmup_steps=60)
+    )
+    return replace(base, name="small_isotropic", training=training)
+
+
 def ascdomain_student(model: str) -> StudentRecipe:
     """Another student of the ASCDomain report, taught as `isotropic` is."""
     return replace(isotropic(), name=model, model=model)
@@ -294,6 +303,7 @@ RECIPES = {
         isotropic_ascdomain(),
         isotropic(),
         demo_isotropic(),
+        small_isotropic(),
         isotropic_rsc(),
         isotropic_adversarial(),
         *(ascdomain_student(model) for model in _ASCDOMAIN_MODELS),
