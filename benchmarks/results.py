@@ -25,20 +25,23 @@ def take_turns(
     rounds: int,
     device: torch.device,
     calls: int = 1,
+    by_the_wall: bool = False,
 ) -> dict[str, list[float]]:
     """Seconds of a call of each side, one figure a round; all sides take their turn in a round.
 
     On a machine that others use too, only sides that took turns can be compared. On a CPU the
     seconds are those that this process had a core (sides run on one thread), so that others' turns
-    do not count. A first round warms up and does not count.
+    do not count, unless the wall's were asked for. A first round warms up and does not count.
 
     Args:
         sides: what to time, by name.
         rounds: how many figures of each.
         device: a GPU is waited for before the clock is read.
         calls: of a side in its turn.
+        by_the_wall: for sides on several threads, whose processor time is that of all of them.
     """
-    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    on_gpu = device.type == "cuda"
+    clock = time.perf_counter if on_gpu or by_the_wall else time.process_time
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds + 1):
         for name, side in sides.items():

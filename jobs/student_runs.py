@@ -6,12 +6,13 @@ from audio.clips import Corpus
 from jobs import units
 from jobs.command import UserError
 from jobs.fanout import Task
-from jobs.learning import LearningOptions, chosen, named
+from jobs.learning import LearningOptions, check_counts, chosen, named
 from logit_store import LogitKey, LogitStore, plain_name
-from students import RECIPES, StudentRecipe, alone
+from students import RECIPES, StudentRecipe, UnfitSoftLabels, alone, check_teachers
 from students.complexity import MAX_BYTES, MAX_MACS, Precision
 from students.distill import check_recipe, student_key
 from students.ways import AS_NAMED, taught
+from training import view_keys
 
 COMPARED_SEEDS = (0, 1, 2, 3, 4)
 """So many tell a gain from luck."""
@@ -29,6 +30,8 @@ class StudentsOptions(LearningOptions):
     in decoupled+mixup=0.4, alone+rsc, views=4+soup."""
     seeds: tuple[int, ...] = ()
     """One run per seed; 0, or with --compare 0 to 4, if not given."""
+    views: int = 1
+    """Store the students' logits of so many views: what students of theirs may learn from."""
     compare: bool = False
     """Teach each recipe alone, by the best single teacher, by the ensemble, by it against the device
     discriminator, and from its views; print what each is worth on test and has over the first."""
@@ -99,12 +102,15 @@ def plan_one(
     Raises:
         UserError: it is over the budget, or does not fit who teaches it.
     """
+    check_counts(views=options.views)
     _check_budget(options, corpus, recipe)
     shorter = replace(recipe, training=options.shortened(recipe.training))
     if taught_by is None and shorter.distillation is not None:
         shorter = alone(shorter)
     if shorter.distillation is None:
         taught_by = None
+    if taught_by is not None:
+        _check_teachers(options, corpus, store, shorter, split, taught_by)
     tasks = []
     for seed in options.all_seeds():
         arguments = {
@@ -114,10 +120,11 @@ def plan_one(
             "seed": seed,
             "responses": options.responses(),
             "taught_by": taught_by,
+            "n_views": options.views,
         }
         key = _key(options, shorter, corpus, split, seed, taught_by)
         name = f"{shorter.name} split {split} seed {seed}"
-        tasks.append(Task(name, units.learn, arguments, (key,)))
+        tasks.append(Task(name, units.learn, arguments, view_keys(key, options.views)))
     return tasks
 
 
@@ -133,6 +140,21 @@ def _key(
         return student_key(recipe, corpus, split, seed, options.responses(), taught_by)
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def _check_teachers(
+    options: StudentsOptions,
+    corpus: Corpus,
+    store: LogitStore,
+    recipe: StudentRecipe,
+    split: int,
+    taught_by: str,
+) -> None:
+    members = units.members_of(store, corpus.name, split, taught_by)
+    try:
+        check_teachers(recipe, corpus, split, members, store, options.responses())
+    except UnfitSoftLabels as error:
+        raise UserError(f"{taught_by}: {error}") from error
 
 
 def _check_budget(options: StudentsOptions, corpus: Corpus, recipe: StudentRecipe) -> None:

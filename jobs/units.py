@@ -75,6 +75,7 @@ def learn(
     seed: int,
     responses: Path | None,
     taught_by: str | None,
+    n_views: int = 1,
 ) -> LogitKey:
     """Teach one student one split, from an ensemble, a member or alone; see `students.distill`."""
     opened, clips = where.open()
@@ -90,6 +91,7 @@ def learn(
         soft,
         responses=responses,
         device=reserved_device(),
+        n_views=n_views,
         on_epoch=_speaker(
             f"{recipe.name} split {split} seed {seed}", recipe.training.max_epochs, "select"
         ),
@@ -103,10 +105,7 @@ def soft_of(
 
     Of the untouched clips [N, K], or if it learns from stored views of these views [V, N, K].
     """
-    if "@" in taught_by:
-        members = tuple(store.pinned(corpus, split, taught_by))
-    else:
-        members = (LogitKey(corpus, split, taught_by),)
+    members = members_of(store, corpus, split, taught_by)
     views = []
     for view in range(n_views or 1):
         if "@" in taught_by:
@@ -114,6 +113,13 @@ def soft_of(
         else:
             views += list(store.read([replace(members[0], view=view)]))
     return Soft(taught_by, views[0] if n_views is None else np.stack(views), members)
+
+
+def members_of(store: LogitStore, corpus: str, split: int, taught_by: str) -> tuple[LogitKey, ...]:
+    """View 0 of the members of an ensemble, `NAME@HASH`, or of one that teaches by itself."""
+    if "@" in taught_by:
+        return tuple(store.pinned(corpus, split, taught_by))
+    return (LogitKey(corpus, split, taught_by),)
 
 
 def ensemble_logits(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from students.catalogue import ARCHITECTURES, build
     from students.challenge import Challenge
+    from students.checks import check_teachers
     from students.losses import Decoupled, Dist
     from students.mixup import Mixup
     from students.recipes import RECIPES, Distillation, StudentRecipe, alone
@@ -30,10 +31,11 @@ __all__ = [
     "UnfitSoftLabels",
     "alone",
     "build",
+    "check_teachers",
     "check_views",
 ]
 
-_MODULES = ("catalogue", "challenge", "losses", "mixup", "recipes", "soft", "views")
+_MODULES = ("catalogue", "challenge", "checks", "losses", "mixup", "recipes", "soft", "views")
 
 
 def __getattr__(name: str) -> Any:

@@ -62,9 +62,10 @@ def _check_heard(
     try:
         recipe = record["recipe"]
         heard = _heard(
-            recipe["augmentation"],
+            record["view_augmentation"],
             recipe["front_end"]["sample_rate"],
-            crops=recipe["length"]["how"] == "crop",
+            # A student takes whole clips, and its recipe says nothing of their length.
+            crops=record["kind"] != "student" and recipe["length"]["how"] == "crop",
             responses=record["responses"],
         )
     except (KeyError, TypeError) as error:

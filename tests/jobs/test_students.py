@@ -8,6 +8,7 @@ import soundfile
 
 from audio import impulse_responses
 from audio.corpora import tau
+from audio.views import stored_views
 from jobs.command import UserError
 from jobs.comparison import Comparison
 from jobs.student_runs import StudentsOptions, find_teachers, plan
@@ -108,15 +109,13 @@ def with_ensemble(corpus, tmp_path_factory):
     """Two teachers, the second the better, with two views of what a student would hear."""
     made = LogitStore(tmp_path_factory.mktemp("with_ensemble"))
     made.write_clips("tau", corpus.clips_table())
-    recipe = {
-        "augmentation": asdict(RECIPES["demo_isotropic"].augmentation),
-        "front_end": asdict(RECIPES["demo_isotropic"].front_end),
-        "length": {"how": "native"},
-    }
+    front_end = RECIPES["demo_isotropic"].front_end
+    recipe = {"front_end": asdict(front_end), "length": {"how": "native"}}
     record = {
         "kind": "teacher",
         "protocol": "honest",
         "recipe": recipe,
+        "view_augmentation": asdict(stored_views(front_end.sample_rate)),
         "responses": impulse_responses.identity(None),
     }
     truth_NK = np.eye(len(corpus.scenes))[corpus.labels()]

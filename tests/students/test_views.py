@@ -7,14 +7,22 @@ from tiny import AUGMENTATION, FRONT_END, RECIPE, tiny_corpus
 
 from audio import impulse_responses
 from audio.feed import Feed
+from audio.views import stored_views
 from logit_store import LogitKey, LogitStore, MissingLogits
 from students import Distillation, Soft, StudentRecipe, UnfitSoftLabels, check_views
 from students.distill import distill
+from students.stored import load
 from teachers.finetune import TeacherRun, finetune
 from teachers.recipes import demo_mn
 from training import view_keys
 
 CPU = torch.device("cpu")
+HEARD = stored_views(FRONT_END.sample_rate)
+AUGMENTATION = replace(
+    AUGMENTATION,
+    max_roll_samples=HEARD.max_roll_samples,
+    impulse_response_probability=HEARD.impulse_response_probability,
+)
 RECIPE_WITH_VIEWS = StudentRecipe(
     name="tiny",
     model="isotropic",
@@ -31,9 +39,9 @@ RECORD = {
     "recipe": {
         "name": "oracle",
         "front_end": asdict(FRONT_END),
-        "augmentation": asdict(AUGMENTATION),
         "length": {"how": "native", "duration_s": None},
     },
+    "view_augmentation": asdict(HEARD),
     "responses": impulse_responses.identity(None),
 }
 
@@ -78,38 +86,72 @@ def test_a_student_sees_view_v_with_the_soft_labels_of_view_v(corpus, store, mon
     assert seen == [0, 0, 1, 1, 2, 2, 0, 0]
 
 
-def test_views_of_a_real_teacher_are_those_that_a_student_with_its_changes_sees(corpus, store):
+def test_a_teacher_that_learnt_with_other_changes_stores_what_all_members_hear(corpus, store):
     teacher = replace(
-        demo_mn(), augmentation=AUGMENTATION, training=replace(RECIPE, max_epochs=1, max_steps=1)
+        demo_mn(),
+        augmentation=replace(AUGMENTATION, max_roll_samples=0, impulse_response_probability=0.1),
+        training=replace(RECIPE, max_epochs=1, max_steps=1),
     )
-    # Roll and clip length in seconds are what they are at any rate.
-    rate = teacher.front_end.sample_rate
-    rolls = AUGMENTATION.max_roll_samples * rate // FRONT_END.sample_rate
-    teacher = replace(teacher, augmentation=replace(AUGMENTATION, max_roll_samples=rolls))
     key = finetune(
         TeacherRun(recipe=teacher, split=100), corpus, store, responses=None, device=CPU, n_views=3
     )
     check_views(RECIPE_WITH_VIEWS, (key,), store, None)
 
 
+def test_a_student_stores_views_from_which_the_next_one_learns(corpus, store):
+    write_views(store, corpus, 3)
+    soft = Soft(MEMBER.member, store.read(view_keys(MEMBER, 3)), (MEMBER,))
+    epochs = []
+
+    def learn(seed, soft, n_views):
+        return distill(
+            RECIPE_WITH_VIEWS,
+            corpus,
+            100,
+            seed,
+            store,
+            soft,
+            responses=None,
+            device=CPU,
+            n_views=n_views,
+            on_epoch=epochs.append,
+        )
+
+    first = learn(0, soft, 1)
+    # Views that are asked for later are predicted by what was learnt, and nothing is learnt again.
+    assert learn(0, soft, 3) == first
+    assert len(epochs) == RECIPE_WITH_VIEWS.training.max_epochs
+    views_VNK = store.read(view_keys(first, 3))
+    student = load(store, first, 3).student
+    feed = Feed.open(corpus, FRONT_END, HEARD, None, CPU)
+    with torch.no_grad():
+        for view, logits_NK in enumerate(views_VNK):
+            inputs = feed.batches(np.arange(len(corpus)), view)
+            expected_NK = torch.cat([student(each) for each in inputs]).numpy()
+            # The store holds float16.
+            np.testing.assert_allclose(logits_NK, expected_NK, rtol=1e-3, atol=1e-3)
+    assert not np.array_equal(views_VNK[0], views_VNK[1])
+    second = learn(1, Soft(first.member, views_VNK, (first,)), 1)
+    assert store.record(second)["ensemble"] == first.member
+
+
 def test_masks_and_mixing_belong_to_who_learns(corpus, store):
+    write_views(store, corpus, 3)
     other = replace(AUGMENTATION, max_masked_bands=2, mixstyle_probability=0.0)
-    write_views(store, corpus, 3, with_recipe(augmentation=asdict(other)))
-    check_views(RECIPE_WITH_VIEWS, (MEMBER,), store, None)
+    check_views(replace(RECIPE_WITH_VIEWS, augmentation=other), (MEMBER,), store, None)
 
 
 @pytest.mark.parametrize(
     ("record", "message"),
     [
         (
-            with_recipe(augmentation=asdict(replace(AUGMENTATION, max_roll_samples=400))),
+            RECORD | {"view_augmentation": asdict(replace(HEARD, max_roll_samples=400))},
             r"rolls by at most s 0\.05, the student 0\.1",
         ),
         (
-            with_recipe(
-                augmentation=asdict(replace(AUGMENTATION, impulse_response_probability=0.0))
-            ),
-            r"share with an impulse response 0\.0, the student 0\.5; impulse responses none",
+            RECORD
+            | {"view_augmentation": asdict(replace(HEARD, impulse_response_probability=0.0))},
+            r"share with an impulse response 0\.0, the student 0\.6; impulse responses none",
         ),
         (RECORD | {"responses": "another"}, "impulse responses another, the student synthetic"),
         (

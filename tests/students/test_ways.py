@@ -10,6 +10,7 @@ from students.ways import AS_NAMED, WAYS, taught
 from training.averaging import Ema, Soup
 
 BASE = RECIPES["isotropic_ascdomain"]
+assert BASE.distillation
 
 
 def distilling(**changes):
