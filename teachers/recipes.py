@@ -222,6 +222,13 @@ def demo_cpr() -> TeacherRecipe:
     return _demo(base, DEMO_FRONT_END, peak_learning_rate=3e-3)
 
 
+def small_cpr() -> TeacherRecipe:
+    """The full CP-ResNet on a coarse spectrogram, for a corpus of about a thousand clips."""
+    base = demo_cpr()
+    training = replace(base.training, batch_size=32, clips_per_epoch=None)
+    return replace(base, name="small_cpr", training=training)
+
+
 def timm_backbone(model: str) -> TeacherRecipe:
     """Any timm model from its own weights, taught as a MobileNet is (OURS).
 
@@ -317,4 +324,4 @@ PUBLISHED = tuple(_PUBLISHED)
 """The 22."""
 DEMO = tuple(_DEMO)
 """One of each family, for a few hundred clips and two cores."""
-RECIPES = _PUBLISHED | _named(*transfer_variants()) | _DEMO
+RECIPES = _PUBLISHED | _named(*transfer_variants()) | _DEMO | _named(small_cpr())
