@@ -150,7 +150,7 @@ def _check_teachers(
     split: int,
     taught_by: str,
 ) -> None:
-    members = units.members_of(store, corpus.name, split, taught_by)
+    members = units.teachers_of(store, corpus.name, split, taught_by)
     try:
         check_teachers(recipe, corpus, split, members, store, options.responses())
     except UnfitSoftLabels as error:

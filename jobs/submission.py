@@ -4,12 +4,13 @@ if not __package__:
     import _root  # noqa: F401
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+import numpy as np
 import torch
 from rich.table import Table
 
@@ -23,11 +24,11 @@ from logit_store.exporters import as_csv, chosen
 from logit_store.folder import Folder
 from report.dcase import (
     Entrant,
-    Precision,
     Problem,
     SubmissionError,
     check,
     check_meta,
+    development_logits,
     development_results,
     evaluation_logits,
     filled,
@@ -36,6 +37,7 @@ from report.dcase import (
     read_texts,
 )
 from report.dcase.challenge import LABEL_FORM, is_label
+from students.complexity import Precision
 from students.stored import NoStudent
 
 
@@ -59,7 +61,8 @@ class SubmissionOptions(CorpusOptions):
     evaluation_clips: int = tau_evaluation.N_CLIPS
     """Clips of the evaluation set; another number than the challenge's for trying things out."""
     precision: Precision = "fp16"
-    """To which the weights are rounded before they predict, and in which their bytes are counted."""
+    """To which the weights are rounded before they predict, and in which their bytes are counted.
+    int8 predicts with the ONNX file of python -m students.export, on ONNX Runtime."""
     technical_report: Path | None = None
     """PDF to put into the ZIP."""
     dry_run: bool = False
@@ -78,7 +81,7 @@ def main(options: SubmissionOptions) -> int:
         entrants = {
             split: load(store, key, corpus, options.precision) for split, key in keys.items()
         }
-        results = _results(corpus, store, keys)
+        results = _results_as_stored(corpus, store, keys)
         meta = _described(options, entrants, results)
     except (SubmissionError, NoStudent) as error:
         raise UserError(str(error)) from error
@@ -86,11 +89,15 @@ def main(options: SubmissionOptions) -> int:
     if _any_told(check_meta(str(options.meta), meta, options.label)):
         return 1
     evaluation = tau_evaluation.read(_evaluation_folder(options), options.evaluation_clips)
+    console.print("accuracy on the test clips, as the students were taught, before any rounding:")
     console.print(_who_predicts(entrants, results))
     if options.dry_run:
         return 0
+    results = measure_all(entrants, corpus, store)
+    console.print(f"the same in {options.precision}, as it is handed in:")
+    console.print(_who_predicts(entrants, results))
     outputs = predict_all(entrants, evaluation, corpus.scenes, store)
-    package = packed(options.label, meta, outputs, report)
+    package = packed(options.label, _described(options, entrants, results), outputs, report)
     if _any_told(check(package, options.evaluation_clips)):
         return 1
     target = options.to.expanduser().absolute()
@@ -138,15 +145,19 @@ def _is_student(member: Mapping[str, Any]) -> bool:
     return member["kind"] == "student" and member["view"] == 0
 
 
-def _results(
+def _results_as_stored(
     corpus: Corpus, store: LogitStore, keys: Mapping[int, LogitKey]
 ) -> dict[int, dict[str, Any]]:
-    """What each split's student is worth on the test clips, by its stored logits."""
+    """What each split's student was worth on the test clips when it was taught.
+
+    They stand for the results until these are measured, which takes long.
+    """
     clip_ids = corpus.table["clip_id"].to_pylist()
-    return {
-        split: development_results(corpus, split, store.read([key], clip_ids=clip_ids)[0])
-        for split, key in keys.items()
-    }
+    results = {}
+    for split, key in keys.items():
+        (logits_NK,) = store.read([key], clip_ids=clip_ids)
+        results[split] = development_results(corpus, split, logits_NK[corpus.rows(split, "test")])
+    return results
 
 
 def _described(
@@ -157,8 +168,8 @@ def _described(
     return filled(
         read_texts(options.meta),
         label=options.label,
-        sample_rates={entrant.front_end.sample_rate for entrant in entrants.values()},
-        complexity=[(entrant.complexity, entrant.precision) for entrant in entrants.values()],
+        sample_rates=_sample_rates(entrants),
+        complexity=[(each.complexity, each.parameter_bytes) for each in entrants.values()],
         results=results,
     )
 
@@ -169,6 +180,22 @@ def _evaluation_folder(options: SubmissionOptions) -> Path:
     if options.root is None:
         raise UserError(f"corpus {options.corpus}: say where the evaluation set is: --evaluation")
     return options.root.expanduser().resolve().parent / tau_evaluation.FOLDER
+
+
+def measure_all(
+    entrants: Mapping[int, Entrant], corpus: Corpus, store: LogitStore
+) -> dict[int, dict[str, Any]]:
+    """What each split's entrant is worth on the test clips of the development set.
+
+    Raises:
+        BrokenAudio: some clips cannot be read.
+    """
+    decode(corpus, _sample_rates(entrants))
+    totals = {split: len(corpus.rows(split, "test")) for split in entrants}
+    logits = _predicted("test", development_logits, entrants, corpus, store, totals)
+    return {
+        split: development_results(corpus, split, logits_NK) for split, logits_NK in logits.items()
+    }
 
 
 def predict_all(
@@ -183,27 +210,46 @@ def predict_all(
         UserError: some clips cannot be read.
     """
     try:
-        decode(evaluation, {entrant.front_end.sample_rate for entrant in entrants.values()})
+        decode(evaluation, _sample_rates(entrants))
     except BrokenAudio as error:
         raise UserError(
             f"{len(error.broken)} of {error.n_clips} clips in {error.root} cannot be read, the "
             f"first is {error.broken[0].file}: {error.broken[0].reason}; a submission predicts "
             "all clips, so fetch these again"
         ) from error
+    totals = dict.fromkeys(entrants, len(evaluation))
+    logits = _predicted("predict", evaluation_logits, entrants, evaluation, store, totals)
+    return {
+        split: as_csv(logits_NK, evaluation.table, scenes) for split, logits_NK in logits.items()
+    }
+
+
+def _sample_rates(entrants: Mapping[int, Entrant]) -> set[int]:
+    return {entrant.front_end.sample_rate for entrant in entrants.values()}
+
+
+def _predicted(
+    what: str,
+    logits_of: Callable[..., np.ndarray],
+    entrants: Mapping[int, Entrant],
+    clips: Corpus,
+    store: LogitStore,
+    totals: Mapping[int, int],
+) -> dict[int, np.ndarray]:
+    """Each split's logits of clips, so many, with a bar."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    outputs = {}
+    logits = {}
     with progress_bar() as bar:
         for split, entrant in entrants.items():
-            shown = bar.add_task(f"predict, split {split}", total=len(evaluation))
-            logits_NK = evaluation_logits(
+            shown = bar.add_task(f"{what}, split {split}", total=totals[split])
+            logits[split] = logits_of(
                 entrant,
-                evaluation,
+                clips,
                 store,
                 device,
                 lambda n, shown=shown: bar.advance(shown, n),
             )
-            outputs[split] = as_csv(logits_NK, evaluation.table, scenes)
-    return outputs
+    return logits
 
 
 def _any_told(problems: Iterable[Problem]) -> bool:
@@ -221,7 +267,7 @@ def _who_predicts(
         [
             entrant.key.member,
             str(split),
-            f"{entrant.complexity.parameter_bytes(entrant.precision):,}",
+            f"{entrant.parameter_bytes:,}",
             f"{entrant.complexity.macs:,}",
             f"{results[split]['overall']['accuracy']:.2f}",
         ]

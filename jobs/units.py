@@ -12,6 +12,8 @@ from jobs.tables import duration
 from logit_store import LogitKey, LogitStore
 from students import Soft, StudentRecipe
 from students.distill import distill
+from students.int8 import Int8Recipe, learn_in_int8
+from students.stored import recipe_of
 from teachers import TeacherRecipe, TeacherRun, finetune
 from teachers.dry_step import DryStep, dry_step
 from teachers.finetune import teacher_key
@@ -98,6 +100,28 @@ def learn(
     )
 
 
+def learn_on_in_int8(
+    start: LogitKey, settings: Int8Recipe, where: Where, responses: Path | None
+) -> LogitKey:
+    """Let a stored student learn on in int8, from what taught it; see `students.int8`."""
+    opened, clips = where.open()
+    record = opened.record(start)
+    distillation, soft = recipe_of(record).distillation, None
+    if distillation is not None:
+        taught_by = record["ensemble"]
+        soft = soft_of(opened, clips.name, start.split, taught_by, distillation.n_views)
+    return learn_in_int8(
+        start,
+        settings,
+        clips,
+        opened,
+        soft,
+        responses=responses,
+        device=reserved_device(),
+        on_epoch=_speaker(f"{start} in int8", settings.epochs, judging_fold(record["protocol"])),
+    )
+
+
 def soft_of(
     store: LogitStore, corpus: str, split: int, taught_by: str, n_views: int | None
 ) -> Soft:
@@ -105,7 +129,7 @@ def soft_of(
 
     Of the untouched clips [N, K], or if it learns from stored views of these views [V, N, K].
     """
-    members = members_of(store, corpus, split, taught_by)
+    members = teachers_of(store, corpus, split, taught_by)
     views = []
     for view in range(n_views or 1):
         if "@" in taught_by:
@@ -115,11 +139,17 @@ def soft_of(
     return Soft(taught_by, views[0] if n_views is None else np.stack(views), members)
 
 
-def members_of(store: LogitStore, corpus: str, split: int, taught_by: str) -> tuple[LogitKey, ...]:
-    """View 0 of the members of an ensemble, `NAME@HASH`, or of one that teaches by itself."""
+def teachers_of(store: LogitStore, corpus: str, split: int, taught_by: str) -> tuple[LogitKey, ...]:
+    """View 0 of the members of an ensemble, `NAME@HASH`, or of the one member that is named.
+
+    Raises:
+        LogitStoreError: it is not there, or an ensemble's member is not what it was.
+    """
     if "@" in taught_by:
         return tuple(store.pinned(corpus, split, taught_by))
-    return (LogitKey(corpus, split, taught_by),)
+    member = LogitKey(corpus, split, taught_by)
+    store.footer(member)
+    return (member,)
 
 
 def ensemble_logits(

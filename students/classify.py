@@ -24,6 +24,7 @@ STANDARD_INPUT = "-"
 BLOCK_S = 0.1
 BAR_WIDTH = 40
 FULL_SCALE = 32768
+RAW = ".raw"
 _ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".opus"}
 _PCM, _EXTENSIBLE = 1, 0xFFFE
 
@@ -105,7 +106,8 @@ def _files(names: Sequence[str]) -> Iterator[str]:
         if not Path(name).is_dir():
             yield name
             continue
-        inside = sorted(p for p in Path(name).rglob("*") if p.suffix.lower() in _ENDINGS)
+        wanted = _ENDINGS - {RAW}
+        inside = sorted(p for p in Path(name).rglob("*") if p.suffix.lower() in wanted)
         if not inside:
             raise UnfitSound(f"{name}: no sound file in this folder")
         yield from map(str, inside)
@@ -134,9 +136,11 @@ def clips_of(file: Path, sample_rate: int, clip_samples: int) -> np.ndarray:
     shorter than one.
 
     Raises:
-        UnfitSound: no sample at all, or one that is not finite.
+        UnfitSound: raw samples, no sample at all, or one that is not finite.
         soundfile.LibsndfileError: not a file that libsndfile reads.
     """
+    if file.suffix.lower() == RAW:
+        raise UnfitSound("raw samples do not tell their rate: give - < FILE --sample-rate HZ")
     samples, file_rate = soundfile.read(file, dtype="float32", always_2d=True)
     if not len(samples):
         raise UnfitSound("holds no samples")
@@ -152,13 +156,17 @@ def clips_of(file: Path, sample_rate: int, clip_samples: int) -> np.ndarray:
 def _classify_live(
     student: ExportedStudent, stream: BinaryIO, sample_rate: int | None, channels: int
 ) -> None:
-    """Say the scene of every second as it arrives, until the stream ends."""
+    """Say the scene of every second as it arrives, until the stream ends.
+
+    Raises:
+        UnfitSound: not a stream of 16-bit PCM, or one of less than a clip.
+    """
     if sample_rate is None:
         sample_rate, channels = wav_header(stream)
     is_picture = sys.stdout.isatty()
     blocks = pcm_blocks(stream, sample_rate, channels)
-    clips = live_clips(blocks, sample_rate, student)
-    for index, clip_S in enumerate(clips):
+    index = -1
+    for index, clip_S in enumerate(live_clips(blocks, sample_rate, student)):
         probabilities_K = softmax(student.logits(clip_S[None]))[0]
         if is_picture:
             up = f"\x1b[{len(student.classes)}A" if index else ""
@@ -168,6 +176,9 @@ def _classify_live(
             seconds = (index + 1) * student.clip_samples / student.sample_rate
             sys.stdout.write(f"{seconds:g}\t{student.classes[best]}\t{probabilities_K[best]:.3f}\n")
         sys.stdout.flush()
+    if index < 0:
+        needed_s = student.clip_samples / student.sample_rate
+        raise UnfitSound(f"standard input ended before there were {needed_s:g} s of sound")
 
 
 def live_clips(

@@ -1,5 +1,9 @@
 """A stored student as a file for other runtimes: python -m students.export MEMBER --to FILE ....
 
+Clips of the fold fit set the ranges of int8, unless the student has learnt them. The file's logits
+are compared with torch's on the clips of the fold test, whose labels stay unread; its accuracy is
+that on the fold select.
+
 Dimensions: B clips in a batch, N clips, S samples of a clip, K classes.
 """
 
@@ -8,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -29,7 +33,8 @@ from metrics import macro_accuracy
 from students import executorch, onnx_file, runtime, stored
 from students.complexity import MAX_BYTES, OverBudget, check_file_bytes
 from students.executorch import MissingExecuTorch
-from students.quantise import calibrate, in_integers, quantised
+from students.int8 import in_int8
+from students.quantise import CALIBRATION_CLIPS, in_integers
 from students.stored import NoStudent, StoredStudent
 
 PROGRAM = "python -m students.export"
@@ -57,13 +62,14 @@ class Options:
     """onnx: float32; onnx-fp16: parameters in float16; onnx-int8: convolutions and linear layers in
     int8; executorch: float32, a .pte file."""
     corpus: CorpusName = "demo"
-    """Whose clips calibrate (fold fit) and judge (fold select)."""
+    """Whose clips calibrate (fold fit), judge (fold select) and compare (fold test)."""
     root: Path | None = None
     """The corpus's folder (demo: needs none)."""
     with_front_end: bool = False
     """The file takes waveforms, not log-mels, as python -m students.classify needs it."""
-    calibration_clips: int = 512
-    """So many clips of the fold fit, at most, set the ranges of int8."""
+    calibration_clips: int = CALIBRATION_CLIPS
+    """So many clips of the fold fit, at most, set the ranges of int8; a student that learnt in int8
+    (python jobs/quantise.py) has its own."""
     max_bytes: int | None = None
     """Of the parameters in the file, and of the file without its front-end; if not given, 128,000
     for onnx-fp16 and onnx-int8, and as many as there are for float32."""
@@ -110,20 +116,27 @@ class Parity:
         """Share of the clips that both call the same, 0...1."""
         return float((self.torch_NK.argmax(axis=1) == self.exported_NK.argmax(axis=1)).mean())
 
+    def only(self, part: slice) -> "Parity":
+        """That of a part of the clips."""
+        return Parity(self.torch_NK[part], self.exported_NK[part])
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figures:
-    """What an export is worth, on the clips of the fold select."""
+    """What an export is worth."""
 
-    clips: int
+    compared_clips: int
+    """Of the fold test: all of them."""
     max_difference: float
-    """Of a logit, to the student in torch."""
+    """Of a logit on these, to the student in torch."""
     agreement: float
-    """Share of the clips that both call the same, 0...1."""
+    """Share of these that both call the same, 0...1."""
+    judged_clips: int
+    """Of the fold select: all of them."""
     torch_accuracy: float
-    """Macro accuracy of the student in torch, 0...1."""
+    """Macro accuracy of the student in torch on these, 0...1."""
     accuracy: float
-    """Macro accuracy of the file on its own runtime, 0...1."""
+    """Macro accuracy of the file on its own runtime on these, 0...1."""
     parameter_bytes: int
     """Of all numbers in the file but the front-end's constants; of a .pte file, all of it."""
     file_bytes: int
@@ -172,9 +185,11 @@ def export(options: Options, store: LogitStore, corpus: Corpus, key: LogitKey) -
     Raises:
         OverBudget: the file takes more than it may; nothing is written.
         NoStudent: the member has no student's weights.
+        UnfitOptions: a form other than int8 of a student that learnt in int8.
         MissingExecuTorch: that form was asked for, and the package is not there.
     """
     taken = stored.load(store, key, len(corpus.scenes))
+    check_form(taken, options.form)
     clips = _Clips(corpus, taken, key.split)
     is_onnx = options.form != "executorch"
     exported = _as_onnx(options, taken, clips) if is_onnx else _as_executorch(taken, clips)
@@ -187,50 +202,44 @@ def export(options: Options, store: LogitStore, corpus: Corpus, key: LogitKey) -
     return _figures(exported, taken, clips, waveforms_go_in=options.with_front_end)
 
 
+def check_form(taken: StoredStudent, form: Form) -> None:
+    """Refuse what a student's weights are not made for.
+
+    Raises:
+        UnfitOptions: a form other than int8 of a student that learnt in int8.
+    """
+    if taken.learnt_in_int8 and form != "onnx-int8":
+        raise UnfitOptions(
+            f"{taken.key} learnt in int8 and is exact there only, not as {form}: choose onnx-int8, or "
+            "the student that it was before (quantised_from in its record)"
+        )
+
+
 class _Clips:
-    """The clips that calibrate and judge, as waveforms and as log-mels."""
+    """The clips that judge and compare, as waveforms and as log-mels."""
 
     def __init__(self, corpus: Corpus, taken: StoredStudent, split: int) -> None:
-        self.corpus, self.split, self.cpu = corpus, split, torch.device("cpu")
+        self.corpus, self.cpu = corpus, torch.device("cpu")
         self.feed = Feed.open(corpus, taken.front_end, Augmentation(), None, self.cpu)
         self.decoded = waveforms.load(corpus, taken.front_end.sample_rate)
-        self.select = corpus.rows(split, "select")
-
-    @property
-    def n_samples(self) -> int:
-        """S."""
-        return self.decoded.samples_NS.shape[1]
-
-    def calibration(self, n_clips: int) -> Iterable[Tensor]:
-        """Log-mels of clips of the fold fit, spread over all of it: batches [B, C, F, T]."""
-        fit = self.corpus.rows(self.split, "fit")
-        spread = np.linspace(0, len(fit) - 1, min(n_clips, len(fit))).astype(np.int64)
-        return self.feed.batches(fit[spread])
+        self.select, self.test = corpus.rows(split, "select"), corpus.rows(split, "test")
 
     def inputs(self, *, waveforms_go_in: bool) -> Iterable[Tensor]:
-        """The clips of the fold select: batches [B, S] or [B, C, F, T]."""
+        """Those of select, then those of test: batches [B, S] or [B, C, F, T]."""
+        rows_N = np.concatenate([self.select, self.test])
         if not waveforms_go_in:
-            return self.feed.batches(self.select)
-        parts = np.array_split(self.select, -(-len(self.select) // BATCH))
+            return self.feed.batches(rows_N)
+        parts = np.array_split(rows_N, -(-len(rows_N) // BATCH))
         return (self.decoded.batch(rows_B, self.cpu) for rows_B in parts)
 
 
 def _as_onnx(options: Options, taken: StoredStudent, clips: _Clips) -> _Exported:
-    student = _onnx_student(options, taken, clips)
-    front_end = onnx_file.front_end_model(taken.front_end, clips.n_samples)
+    student = onnx_student(taken, clips.feed, options.form, options.calibration_clips)
+    told = facts(taken, clips.corpus, options.form)
+    front_end = onnx_file.front_end_model(taken.front_end, told["clip_samples"])
     whole = onnx_file.with_front_end(student, front_end)
-    facts = {
-        "member": taken.key.member,
-        "corpus": taken.key.corpus,
-        "split": taken.key.split,
-        "form": options.form,
-        "classes": clips.corpus.scenes,
-        "sample_rate": taken.front_end.sample_rate,
-        "clip_samples": clips.n_samples,
-        "front_end": asdict(taken.front_end),
-    }
-    alone = onnx_file.labelled(student, facts | {"takes_waveforms": False})
-    both = onnx_file.labelled(whole, facts | {"takes_waveforms": True})
+    alone = onnx_file.labelled(student, told | {"takes_waveforms": False})
+    both = onnx_file.labelled(whole, told | {"takes_waveforms": True})
     content = both if options.with_front_end else alone
     return _Exported(
         content,
@@ -241,14 +250,37 @@ def _as_onnx(options: Options, taken: StoredStudent, clips: _Clips) -> _Exported
     )
 
 
-def _onnx_student(options: Options, taken: StoredStudent, clips: _Clips) -> onnx.ModelProto:
-    shape = clips.feed.input_shape
-    if options.form == "onnx-int8":
-        simulated = quantised(taken.student, shape)
-        calibrate(simulated, clips.calibration(options.calibration_clips))
-        return onnx_file.student_model(in_integers(simulated), shape)
-    model = onnx_file.student_model(taken.student, shape)
-    return onnx_file.in_half(model) if options.form == "onnx-fp16" else model
+def onnx_student(
+    taken: StoredStudent, feed: Feed, form: Form, calibration_clips: int = CALIBRATION_CLIPS
+) -> onnx.ModelProto:
+    """A student as an ONNX model from log-mels to logits.
+
+    Args:
+        taken: the student, on the CPU.
+        feed: of the corpus that it learnt, on the CPU.
+        form: one of those of ONNX; int8 alone of a student that learnt in int8.
+        calibration_clips: so many clips of the fold fit, at most, set the ranges of int8.
+    """
+    if form == "onnx-int8":
+        student = in_integers(in_int8(taken, feed, calibration_clips))
+        return onnx_file.student_model(student, feed.input_shape)
+    model = onnx_file.student_model(taken.student, feed.input_shape)
+    return onnx_file.in_half(model) if form == "onnx-fp16" else model
+
+
+def facts(taken: StoredStudent, corpus: Corpus, form: Form) -> dict[str, Any]:
+    """What a student's file says of it, but for whether it takes waveforms."""
+    sample_rate = taken.front_end.sample_rate
+    return {
+        "member": taken.key.member,
+        "corpus": taken.key.corpus,
+        "split": taken.key.split,
+        "form": form,
+        "classes": corpus.scenes,
+        "sample_rate": sample_rate,
+        "clip_samples": round(corpus.clip_duration_s * sample_rate),
+        "front_end": asdict(taken.front_end),
+    }
 
 
 def _as_executorch(taken: StoredStudent, clips: _Clips) -> _Exported:
@@ -270,15 +302,18 @@ def _figures(
     student = taken.student
     model = nn.Sequential(LogMel(taken.front_end), student) if waveforms_go_in else student
     inputs = clips.inputs(waveforms_go_in=waveforms_go_in)
-    compared = parity(model, exported.of_inputs, inputs)
+    n_judged = len(clips.select)
+    everything = parity(model, exported.of_inputs, inputs)
+    judged, compared = everything.only(slice(n_judged)), everything.only(slice(n_judged, None))
     labels_N = clips.corpus.labels()[clips.select]
     one_clip = clips.decoded.batch(clips.select[:1], clips.cpu).numpy()
     return Figures(
-        clips=len(labels_N),
+        compared_clips=len(compared.torch_NK),
         max_difference=compared.max_difference,
         agreement=compared.agreement,
-        torch_accuracy=macro_accuracy(compared.torch_NK, labels_N),
-        accuracy=macro_accuracy(compared.exported_NK, labels_N),
+        judged_clips=n_judged,
+        torch_accuracy=macro_accuracy(judged.torch_NK, labels_N),
+        accuracy=macro_accuracy(judged.exported_NK, labels_N),
         parameter_bytes=exported.parameter_bytes,
         file_bytes=len(exported.content),
         front_end_bytes=exported.front_end_bytes,
@@ -297,9 +332,10 @@ def _replace(file: Path, content: bytes) -> None:
 def describe(figures: Figures) -> str:
     """The figures in lines for people."""
     return (
-        f"on {figures.clips} select clips, beside torch: largest difference of a logit "
+        f"on the {figures.compared_clips:,} test clips, beside torch: largest difference of a logit "
         f"{figures.max_difference:.2g}, {100 * figures.agreement:.1f} % called the same\n"
-        f"macro accuracy there: {100 * figures.accuracy:.1f} % on its own runtime, "
+        f"macro accuracy on the {figures.judged_clips:,} select clips: "
+        f"{100 * figures.accuracy:.1f} % on its own runtime, "
         f"{100 * figures.torch_accuracy:.1f} % in torch\n"
         f"bytes: {figures.parameter_bytes:,} of parameters in a file of {figures.file_bytes:,}, of "
         f"which {figures.front_end_bytes:,} are the front-end, which is no parameter\n"

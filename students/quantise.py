@@ -24,6 +24,8 @@ LARGEST_ACTIVATION = 255
 LARGEST_WEIGHT, SMALLEST_WEIGHT = 127, -128
 RANGE_MOMENTUM = 0.01
 """How far a batch moves the range of an activation while the student learns."""
+CALIBRATION_CLIPS = 512
+"""Set the ranges of the activations, if there are so many."""
 _Layer = nn.Conv1d | nn.Conv2d | nn.Linear
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 _LAYERS = (*_CONVOLUTIONS, nn.Linear)
@@ -87,7 +89,7 @@ def calibrate(model: nn.Module, inputs: Iterable[Tensor]) -> None:
     Raises:
         ValueError: no batch at all.
     """
-    ranges = [module for module in model.modules() if isinstance(module, ActivationRange)]
+    ranges = _ranges(model)
     for each in ranges:
         each.reset()
         each.calibrating = True
@@ -97,6 +99,21 @@ def calibrate(model: nn.Module, inputs: Iterable[Tensor]) -> None:
     for each in ranges:
         each.calibrating = False
         each.check()
+
+
+def move_ranges(model: nn.Module, moving: bool) -> None:
+    """Let batches move the ranges of the activations or not, while the rest stays in its mode.
+
+    Args:
+        model: from `quantised`; the next call of its `train` or `eval` decides anew.
+        moving: whether they do.
+    """
+    for each in _ranges(model):
+        each.train(moving)
+
+
+def _ranges(model: nn.Module) -> list["ActivationRange"]:
+    return [module for module in model.modules() if isinstance(module, ActivationRange)]
 
 
 def in_integers(model: Model) -> Model:

@@ -12,6 +12,9 @@ ZERO_CROSSINGS = 32
 ROLL_OFF = 0.95
 """Where the band ends, in halves of the lower rate."""
 KAISER_BETA = 9.0
+OUT_AT_A_TIME = 16_384
+"""Samples that come out of one product: their windows are copies, of all together gigabytes for a
+recording of minutes."""
 
 
 class Resampler:
@@ -49,7 +52,12 @@ class Resampler:
         at = self._position + self._step * np.arange(n_out)
         whole, phase = np.divmod(at, self._phases)
         windows = np.lib.stride_tricks.sliding_window_view(self._waiting_S, self._taps_PW.shape[1])
-        result_S = np.einsum("sw,sw->s", windows[whole], self._taps_PW[phase])
+        result_S = np.empty(n_out, dtype=np.float32)
+        for start in range(0, n_out, OUT_AT_A_TIME):
+            part = slice(start, start + OUT_AT_A_TIME)
+            np.einsum(
+                "sw,sw->s", windows[whole[part]], self._taps_PW[phase[part]], out=result_S[part]
+            )
         self._position += self._step * n_out
         passed, self._position = divmod(self._position, self._phases)
         self._waiting_S = self._waiting_S[passed:]

@@ -1,7 +1,7 @@
 """Submissions to DCASE 2024 task 1: made, and checked before the challenge does."""
 
 from report.dcase.development import development_results
-from report.dcase.entrant import Entrant, Precision, evaluation_logits, load
+from report.dcase.entrant import Entrant, development_logits, evaluation_logits, load
 from report.dcase.meta import SubmissionError, filled, read_texts
 from report.dcase.package import packed
 from report.dcase.problems import Problem
@@ -10,11 +10,11 @@ from report.dcase.validate_meta import check_meta
 
 __all__ = [
     "Entrant",
-    "Precision",
     "Problem",
     "SubmissionError",
     "check",
     "check_meta",
+    "development_logits",
     "development_results",
     "evaluation_logits",
     "filled",

@@ -1,6 +1,6 @@
 """What a system is worth on the development set, as a submission tells it.
 
-Dimensions: N clips of the corpus, K classes.
+Dimensions: N test clips of a split, K classes.
 """
 
 from typing import Any
@@ -25,19 +25,19 @@ def development_results(corpus: Corpus, split: int, logits_NK: np.ndarray) -> di
     Args:
         corpus: The development set.
         split: What the system learnt from.
-        logits_NK: Of all clips.
+        logits_NK: Of its test clips, in the corpus's order.
 
     Raises:
         SubmissionError: Test clips of a scene or a recording device are lacking, or others there.
     """
     rows = corpus.rows(split, "test")
-    logits, labels = logits_NK[rows], corpus.labels()[rows]
-    by_scene = by_group(logits, labels, corpus.column("scene")[rows])
-    by_device = by_group(logits, labels, corpus.column("recording_device")[rows])
+    labels_N = corpus.labels()[rows]
+    by_scene = by_group(logits_NK, labels_N, corpus.column("scene")[rows])
+    by_device = by_group(logits_NK, labels_N, corpus.column("recording_device")[rows])
     _refuse_others(corpus, split, "scenes", by_scene, SCENES)
     _refuse_others(corpus, split, "recording devices", by_device, RECORDING_DEVICES)
     return {
-        "overall": _told(macro_accuracy(logits, labels), log_loss(logits, labels)),
+        "overall": _told(macro_accuracy(logits_NK, labels_N), log_loss(logits_NK, labels_N)),
         "class_wise": _all_told(by_scene),
         "device_wise": _all_told(by_device),
     }

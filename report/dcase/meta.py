@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from students.complexity import Complexity, Precision
+from students.complexity import Complexity
 
 
 class SubmissionError(ValueError):
@@ -34,7 +34,7 @@ def filled(
     *,
     label: str,
     sample_rates: Collection[int],
-    complexity: Sequence[tuple[Complexity, Precision]],
+    complexity: Sequence[tuple[Complexity, int]],
     results: Mapping[int, Mapping[str, Any]],
 ) -> bytes:
     """The whole description, with all that is measured: YAML in UTF-8.
@@ -46,7 +46,7 @@ def filled(
         texts: What people wrote.
         label: Of the system.
         sample_rates: Of what the models take, in Hz.
-        complexity: Of each split's model, and the precision of its weights.
+        complexity: Of each split's model, and the bytes of its parameters.
         results: Of each split on the development set.
 
     Raises:
@@ -61,9 +61,7 @@ def filled(
                 )
             },
             "complexity": {
-                "total_model_size": max(
-                    each.parameter_bytes(precision) for each, precision in complexity
-                ),
+                "total_model_size": max(n_bytes for _, n_bytes in complexity),
                 "total_parameters": max(each.params for each, _ in complexity),
                 "macs": max(each.macs for each, _ in complexity),
             },

@@ -18,14 +18,16 @@ from dcase_package import LABEL, TEXTS, as_yaml
 from tiny import FRONT_END
 
 from audio.corpora import tau, tau_evaluation
+from audio.feed import Feed
+from audio.views import Augmentation
 from jobs import submission
 from jobs.command import UserError
 from jobs.submission import SubmissionOptions, best_of_each_split, main
 from logit_store import LogitKey, LogitStore, MissingMember, MissingObject
-from report.dcase import check
+from report.dcase import check, load
 from report.dcase.challenge import RECORDING_DEVICES, SCENES
 from students import build
-from training import weights_object
+from training import predict, weights_object
 
 N_CLIPS = 12
 SPLITS = (5, 10, 25, 50, 100)
@@ -35,19 +37,22 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """A development set whose audio is not needed, and the evaluation set beside it."""
+    """A development set and the evaluation set beside it, of noise."""
     root = tmp_path_factory.mktemp("data") / "development"
     (root / "split_setup").mkdir(parents=True)
     train = [clip(scene, place, "a") for scene in SCENES for place in (1, 2, 3)]
     test = [clip(scene, 4, device) for scene in SCENES for device in RECORDING_DEVICES]
     write_table(root / "meta.csv", tau.META_COLUMNS, [*train, *test])
+    noise = np.random.default_rng(0)
+    (root / "audio").mkdir()
+    for file, *_ in (*train, *test):
+        soundfile.write(root / file, 0.1 * noise.standard_normal(8_000), 8_000)
     for name in (*(f"split{split}" for split in SPLITS), "test"):
         listed = [row[:2] for row in (test if name == "test" else train)]
         write_table(root / "split_setup" / f"{name}.csv", tau.LIST_COLUMNS, listed)
     evaluation = root.parent / tau_evaluation.FOLDER
     (evaluation / "audio").mkdir(parents=True)
     (evaluation / "evaluation_setup").mkdir()
-    noise = np.random.default_rng(0)
     for number in range(N_CLIPS):
         samples = 0.1 * noise.standard_normal(16_000)
         soundfile.write(evaluation / "audio" / f"{number}.wav", samples, 16_000)
@@ -64,7 +69,8 @@ def clip(scene, place, device):
 @pytest.fixture
 def store(root, tmp_path, monkeypatch):
     """A student for each split."""
-    monkeypatch.setenv("TUTTI_CACHE", str(tmp_path / "cache"))
+    # One for all tests: decoding the same clips again proves nothing.
+    monkeypatch.setenv("TUTTI_CACHE", str(root.parent / "cache"))
     store = LogitStore(tmp_path / "store")
     store.write_clips("tau", tau.read(root).clips_table())
     for split in SPLITS:
@@ -72,7 +78,7 @@ def store(root, tmp_path, monkeypatch):
     return store
 
 
-def add_student(store, split, member, *, seed=0, sure=1.0, **size):
+def add_student(store, split, member, *, seed=0, sure=1.0, protocol="honest", **size):
     """A student that learnt nothing, and logits that are right as surely as is asked."""
     torch.manual_seed(seed + split)
     arguments = SIZE | size
@@ -82,7 +88,7 @@ def add_student(store, split, member, *, seed=0, sure=1.0, **size):
     recipe = {"name": "tiny", "model": "isotropic", "arguments": arguments}
     record = {
         "kind": "student",
-        "protocol": "honest",
+        "protocol": protocol,
         "recipe": recipe | {"front_end": asdict(FRONT_END)},
         "weights_sha256": f"{seed}",
     }
@@ -143,17 +149,38 @@ def test_the_package_follows_the_rules_and_holds_what_the_students_say(options, 
     assert complexity["total_model_size"] == 2 * complexity["total_parameters"]
 
 
-def test_results_are_those_of_the_stored_logits_on_the_test_clips(options, store, root):
-    assert main(options) == 0
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_results_are_those_of_what_is_handed_in_on_the_test_clips(options, store, root, precision):
+    assert main(replace(options, precision=precision)) == 0
     told = told_in(options.to)["results"]["development_dataset"]["split_25"]
     corpus = tau.read(root)
     test = corpus.rows(25, "test")
-    (logits_NK,) = store.read([LogitKey("tau", 25, member_of("tiny-1", 25))], test)
+    key = LogitKey("tau", 25, member_of("tiny-1", 25))
+    entrant = load(store, key, corpus, precision)
+    feed = Feed.open(corpus, FRONT_END, Augmentation(), None, torch.device("cpu"))
+    logits_NK = predict(entrant.student, entrant.student, feed.batches(test))
+    # The logits in the store are made up: they say something else.
+    assert (logits_NK.argmax(1) != store.read([key], test)[0].argmax(1)).mean() > 0.5
     right = logits_NK.argmax(1) == corpus.labels()[test]
     # Every scene has as many test clips: the mean over scenes is that over clips.
     assert told["overall"]["accuracy"] == pytest.approx(100 * right.mean(), abs=1e-4)
     on_s5 = corpus.column("recording_device")[test] == "s5"
     assert told["device_wise"]["s5"]["accuracy"] == pytest.approx(100 * right[on_s5].mean())
+    size = told_in(options.to)["system"]["complexity"]["total_model_size"]
+    assert size == entrant.parameter_bytes
+    # Biases and steps of int8 are wider than its weights.
+    n_parameters = entrant.complexity.params
+    assert (size > n_parameters) if precision == "int8" else (size == 2 * n_parameters)
+
+
+def test_a_student_that_the_test_clips_have_judged_is_refused(options, store):
+    key = add_student(store, 25, "judged-1", protocol="published")
+    with pytest.raises(UserError, match=f"{key} was taught with protocol published, expected hone"):
+        main(
+            replace(
+                options, students=("tiny-1*05", "tiny-1*10", "tiny-1*50", "tiny-1*100", "judged")
+            )
+        )
 
 
 def test_predictions_that_are_in_the_store_are_not_made_again(options, monkeypatch):

@@ -8,9 +8,10 @@ import torch
 from tiny import AUGMENTATION, FRONT_END, RECIPE, tiny_corpus
 
 from logit_store import LogitStore
-from report.dcase import evaluation_logits, load
-from students import RECIPES, alone
+from report.dcase import SubmissionError, development_logits, evaluation_logits, load
+from students import RECIPES, alone, int8
 from students.distill import distill
+from students.int8 import Int8Recipe, learn_in_int8
 
 CPU = torch.device("cpu")
 
@@ -59,3 +60,31 @@ def test_weights_of_16_bits_are_those_that_predict(taught, corpus):
         assert torch.equal(after, before.half().to(before.dtype))
     logits = [evaluation_logits(each, corpus, store, CPU) for each in (whole, halved)]
     assert 0 < np.abs(logits[0] - logits[1]).max() < 0.05
+
+
+def test_results_are_of_the_test_clips_alone(taught, corpus):
+    store, key = taught
+    entrant = load(store, key, corpus, "fp32")
+    counted = []
+    found = development_logits(entrant, corpus, store, CPU, counted.append)
+    test = corpus.rows(100, "test")
+    expected = evaluation_logits(entrant, corpus, store, CPU)[test]
+    # In batches of another size sums may go another way.
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    assert sum(counted) == len(test)
+
+
+def test_a_student_that_learnt_in_int8_is_handed_in_as_it_learnt(taught, corpus, monkeypatch):
+    store, before = taught
+    settings = Int8Recipe(epochs=1, learning_rate=1e-3)
+    key = learn_in_int8(before, settings, corpus, store, None, responses=None, device=CPU)
+    monkeypatch.setattr(int8, "calibrate", None)
+    entrant = load(store, key, corpus, "int8")
+    logits_NK = evaluation_logits(entrant, corpus, store, CPU)
+    # What it learnt in was a simulation: a sum between two integers may be rounded to either.
+    expected_NK = store.read([key])[0]
+    assert np.abs(logits_NK - expected_NK).max() < 0.1 * np.abs(expected_NK).max()
+    assert entrant.complexity == load(store, before, corpus, "fp32").complexity
+    assert entrant.parameter_bytes > entrant.complexity.params
+    with pytest.raises(SubmissionError, match="learnt in int8 and is exact there only"):
+        load(store, key, corpus, "fp16")

@@ -4,6 +4,7 @@ import re
 import struct
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,15 @@ def test_a_folder_is_read_with_all_below_it(model, tmp_path, capsys):
     assert [Path(line[0]).name for line in said(capsys)] == ["b.wav", "a.flac"]
 
 
+def test_raw_samples_in_a_file_are_refused_and_left_out_of_folders(model, tmp_path, capsys):
+    (tmp_path / "a.raw").write_bytes(as_pcm(tone(0.5)))
+    soundfile.write(tmp_path / "b.wav", tone(0.5), RATE)
+    assert classify.main([str(tmp_path), "--model", str(model)]) == 0
+    assert len(said(capsys)) == 1
+    assert classify.main([str(tmp_path / "a.raw"), "--model", str(model)]) == 1
+    assert "a.raw: raw samples do not tell their rate" in capsys.readouterr().err
+
+
 def test_other_rates_channels_and_lengths_become_clips(tmp_path):
     file = tmp_path / "stereo.wav"
     left, right = tone(0.6, 44_100, 2.7), tone(0.2, 44_100, 2.7)
@@ -178,6 +188,12 @@ def test_in_a_terminal_there_is_a_bar_for_each_scene(model, monkeypatch, capsys)
             r"1 channel\(s\) of 32 bits in format 3",
         ),
         (struct.pack("<4sI4s4sI", b"RIFF", 0, b"WAVE", b"data", 0), "samples before its format"),
+        (
+            struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 0, b"WAVE", b"fmt ", 16, 1, 1, RATE, 0, 2, 16)
+            + struct.pack("<4sI", b"data", 8_000)
+            + bytes(8_000),
+            "ended before there were 1 s of sound",
+        ),
     ],
 )
 def test_a_stream_of_another_kind_is_refused(model, monkeypatch, capsys, content, message):
@@ -254,6 +270,16 @@ def test_sound_in_blocks_becomes_what_it_becomes_at_once(n_blocks):
     np.testing.assert_array_equal(
         np.concatenate([*parts, resampler.finish()]), resample(sound, 11_025, RATE)
     )
+
+
+def test_minutes_of_sound_take_no_gigabytes():
+    sound = np.zeros(20 * 44_100, dtype=np.float32)
+    tracemalloc.start()
+    resample(sound, 44_100, 32_000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # All windows at once would be 240 MB.
+    assert peak < 60e6
 
 
 def test_rates_that_are_none_are_refused():

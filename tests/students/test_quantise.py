@@ -13,6 +13,7 @@ from students.quantise import (
     QuantisedLayer,
     calibrate,
     in_integers,
+    move_ranges,
     quantised,
     weight_scale,
 )
@@ -87,6 +88,21 @@ def test_ranges_move_while_learning_and_stand_still_afterwards():
     assert (float(observed.low), float(observed.high)) == pytest.approx((-0.01, 1.02))
     observed.eval()(torch.tensor([-9.0, 9.0]))
     assert (float(observed.low), float(observed.high)) == pytest.approx((-0.01, 1.02))
+
+
+def test_ranges_can_stand_still_while_the_rest_learns():
+    copied = quantised(small_isotropic(), SHAPE)
+    calibrate(copied, [noise()])
+    ranges = [each for each in copied.modules() if isinstance(each, ActivationRange)]
+    before = [float(each.high) for each in ranges]
+    copied.train()
+    move_ranges(copied, False)
+    copied(3 * noise())
+    assert [float(each.high) for each in ranges] == before
+    assert copied.training
+    move_ranges(copied, True)
+    copied(3 * noise())
+    assert all(float(each.high) != high for each, high in zip(ranges, before, strict=True))
 
 
 def test_calibration_takes_the_whole_range_of_all_batches():
