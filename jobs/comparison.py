@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from audio.clips import Corpus
 from jobs.command import UserError, console
 from jobs.fanout import Task
-from jobs.learning import named, select_figures
+from jobs.learning import select_figures
 from jobs.results import show_gains, show_systems, stored
-from jobs.student_runs import StudentsOptions, changed, find_ensembles, plan_one
+from jobs.student_runs import StudentsOptions, changed, find_ensembles, plan_one, recipes_of
 from jobs.units import ensemble_logits
 from logit_store import LogitKey, LogitStore, plain_name
 from report import System
-from students import RECIPES, StudentRecipe, UnfitSoftLabels, check_views
+from students import StudentRecipe, UnfitSoftLabels, check_views
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Comparison:
             [
                 _group(options, corpus, store, recipe, split, ensemble)
                 for split, ensemble in find_ensembles(options, corpus.name, store).items()
-                for recipe in _recipes(options)
+                for recipe in recipes_of(options, store)
             ]
         )
 
@@ -75,11 +75,6 @@ class Comparison:
             ensemble = System("ensemble", group.split, [logits_NK])
             show_systems(corpus, [best, ensemble, alone, *others])
             show_gains(corpus, "{}", alone, others, unseen=True)
-
-
-def _recipes(options: StudentsOptions) -> list[StudentRecipe]:
-    recipes = named(options.recipes, RECIPES, "student")
-    return [changed(recipe, way) for recipe in recipes for way in options.ways]
 
 
 def _group(

@@ -1,5 +1,6 @@
 """Which student runs were asked for, who teaches each, and what refuses them before they run."""
 
+import json
 from dataclasses import dataclass, replace
 
 from audio.clips import Corpus
@@ -7,10 +8,11 @@ from jobs import units
 from jobs.command import UserError
 from jobs.fanout import Task
 from jobs.learning import LearningOptions, check_counts, chosen, named
-from logit_store import LogitKey, LogitStore, plain_name
+from logit_store import LogitKey, LogitStore, MissingObject, plain_name
 from students import RECIPES, StudentRecipe, UnfitSoftLabels, alone, check_teachers
 from students.complexity import MAX_BYTES, MAX_MACS, Precision
 from students.distill import check_recipe, student_key
+from students.search_space import found_recipe
 from students.ways import AS_NAMED, taught
 from training import view_keys
 
@@ -24,7 +26,8 @@ class StudentsOptions(LearningOptions):
 
     recipes: tuple[str, ...] = ("isotropic",)
     """Names in students/recipes.py: isotropic, isotropic_ascdomain (as published),
-    dcase24_baseline, cp_mobile_2023, demo_isotropic and so on."""
+    dcase24_baseline, cp_mobile_2023, demo_isotropic and so on; search:NAME is the best that
+    jobs/search.py found under that name."""
     ways: tuple[str, ...] = (AS_NAMED,)
     """How each recipe learns: as_named, or words of students/ways.py joined by + that change it, as
     in decoupled+mixup=0.4, alone+rsc, views=4+soup."""
@@ -64,17 +67,34 @@ def plan(
         UserError: a way contradicts itself or the recipe, or a student is over the budget or does
             not fit who teaches it.
     """
-    recipes = [
-        changed(recipe, way)
-        for recipe in named(options.recipes, RECIPES, "student")
-        for way in options.ways
-    ]
+    recipes = recipes_of(options, store)
     return [
         task
         for split, taught_by in teachers.items()
         for recipe in recipes
         for task in plan_one(options, corpus, store, recipe, split, taught_by)
     ]
+
+
+def recipes_of(options: StudentsOptions, store: LogitStore) -> list[StudentRecipe]:
+    """The recipes that were asked for, in all the ways that were asked for.
+
+    Raises:
+        UserError: there is no such recipe, search or way, or a way contradicts a recipe.
+    """
+    return [changed(_recipe(name, store), way) for name in options.recipes for way in options.ways]
+
+
+def _recipe(name: str, store: LogitStore) -> StudentRecipe:
+    kind, _, search = name.partition(":")
+    if kind != "search" or not search:
+        return named([name], RECIPES, "student")[0]
+    try:
+        return found_recipe(json.loads(store.read_object(f"search/v1/{search}/result.json")))
+    except KeyError as error:
+        raise UserError(f"--recipes {name}: its result has no {error}: it was no search") from error
+    except (MissingObject, ValueError) as error:
+        raise UserError(f"--recipes {name}: {error}; see python jobs/search.py --help") from error
 
 
 def changed(recipe: StudentRecipe, way: str) -> StudentRecipe:

@@ -7,8 +7,7 @@ from jobs.cluster import cluster
 from jobs.command import console, prepare, run
 from jobs.comparison import Comparison
 from jobs.learning import carry_out, show_members, show_plan
-from jobs.student_runs import StudentsOptions, find_teachers, plan
-from students import RECIPES
+from jobs.student_runs import StudentsOptions, find_teachers, plan, recipes_of
 
 
 def main(options: StudentsOptions) -> int:
@@ -23,7 +22,8 @@ def main(options: StudentsOptions) -> int:
     if options.dry_run:
         show_plan(tasks, store)
         return 0
-    prepare(corpus, store, {RECIPES[name].front_end.sample_rate for name in options.recipes})
+    rates = {recipe.front_end.sample_rate for recipe in recipes_of(options, store)}
+    prepare(corpus, store, rates)
     with cluster():
         went_well = carry_out(tasks, store, options.needs())
     show_members(tasks, store)

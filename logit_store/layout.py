@@ -300,18 +300,21 @@ def ensemble_path(corpus: str, split: int, reference: str) -> str:
     return ensembles_pattern(corpus, split, reference)
 
 
+_OBJECTS = ("teachers", "students", "weights", "search")
+
+
 def checked_object_name(name: str) -> str:
     """An object's name, which is also where it lies from the store's root.
 
     Raises:
-        ValueError: it is not `teachers/v1/MEMBER/...`, `students/v1/MEMBER/...` or
-            `weights/v1/FILE/...`.
+        ValueError: it is not `teachers/v1/MEMBER/...`, `students/v1/MEMBER/...`,
+            `weights/v1/FILE/...` or `search/v1/NAME/...`.
     """
     parts = name.split("/")
-    if len(parts) < 4 or parts[0] not in ("teachers", "students", "weights") or parts[1] != "v1":
+    if len(parts) < 4 or parts[0] not in _OBJECTS or parts[1] != "v1":
         raise ValueError(
-            f"object {name!r}, expected teachers/v1/MEMBER/FILE, students/v1/MEMBER/FILE or "
-            "weights/v1/FILE/RECORD"
+            f"object {name!r}, expected teachers/v1/MEMBER/FILE, students/v1/MEMBER/FILE, "
+            "weights/v1/FILE/RECORD or search/v1/NAME/FILE"
         )
     for part in parts:
         check_name(f"object {name!r}: part", part)

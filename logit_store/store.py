@@ -389,7 +389,8 @@ class LogitStore:
         """Store bytes as an object, or replace it.
 
         Args:
-            name: `teachers/v1/MEMBER/FILE`, `students/v1/MEMBER/FILE` or `weights/v1/NAME/FILE`.
+            name: `teachers/v1/MEMBER/FILE`, `students/v1/MEMBER/FILE`, `weights/v1/NAME/FILE` or
+                `search/v1/NAME/FILE`.
             data: what it holds.
 
         Raises:

@@ -11,7 +11,14 @@ from audio.feed import Feed
 from audio.views import stored_views
 from logit_store import LogitKey, LogitStore
 from students.catalogue import build
-from students.complexity import MAX_BYTES, MAX_MACS, Precision, check_budget, measure
+from students.complexity import (
+    MAX_BYTES,
+    MAX_MACS,
+    Complexity,
+    Precision,
+    check_budget,
+    measure,
+)
 from students.objective import Objective
 from students.recipes import StudentRecipe
 from students.soft import Soft
@@ -47,6 +54,19 @@ def student_key(
     return member_key(recipe.name, corpus, split, seed, responses, identity)
 
 
+def cost(recipe: StudentRecipe, corpus: Corpus) -> Complexity:
+    """What the student of a recipe costs for a clip of a corpus.
+
+    Raises:
+        ValueError: arguments that the architecture does not have, or an input it cannot take.
+    """
+    shape = recipe.front_end.shape(round(corpus.clip_duration_s * recipe.front_end.sample_rate))
+    student = build(
+        recipe.model, n_classes=len(corpus.scenes), input_shape=shape, **recipe.arguments
+    )
+    return measure(student, (1, *shape))
+
+
 def check_recipe(
     recipe: StudentRecipe,
     corpus: Corpus,
@@ -68,12 +88,8 @@ def check_recipe(
         OverBudget: it is over the budget; a ValueError.
         ValueError: arguments that the architecture does not have, or an input it cannot take.
     """
-    shape = recipe.front_end.shape(round(corpus.clip_duration_s * recipe.front_end.sample_rate))
-    student = build(
-        recipe.model, n_classes=len(corpus.scenes), input_shape=shape, **recipe.arguments
-    )
     check_budget(
-        measure(student, (1, *shape)),
+        cost(recipe, corpus),
         student=recipe.name,
         precision=precision,
         max_macs=max_macs,

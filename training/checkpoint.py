@@ -77,15 +77,25 @@ class Checkpoint:
 
     def resume(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
         """Load what was saved into module and optimizer; a fresh Progress if nothing was."""
-        if not self.store.has_object(self.name):
+        state = self._saved()
+        if state is None:
             return Progress()
-        content = io.BytesIO(self.store.read_object(self.name))
-        state = torch.load(content, map_location="cpu", weights_only=True)
         module.load_state_dict(state.pop("module"))
         optimizer.load_state_dict(state.pop("optimizer"))
         return Progress(**state)
+
+    def history(self) -> list[dict[str, float]]:
+        """Figures of the epochs that the saved run has behind it; none if nothing was saved."""
+        state = self._saved()
+        return [] if state is None else state["history"]
 
     def discard(self) -> None:
         """Forget it, once the result is stored."""
         if self.store.has_object(self.name):
             self.store.delete_object(self.name)
+
+    def _saved(self) -> dict[str, Any] | None:
+        if not self.store.has_object(self.name):
+            return None
+        content = io.BytesIO(self.store.read_object(self.name))
+        return torch.load(content, map_location="cpu", weights_only=True)

@@ -87,9 +87,10 @@ def test_an_object_cannot_lie_elsewhere(name: str) -> None:
         "teachers/v1/mn10-0123456789ab/record.json",
         "students/v1/m/weights.safetensors",
         "weights/v1/mn10_as-0123456789ab.pt/fetched.json",
+        "search/v1/isotropic-0123456789ab/result.json",
     ],
 )
-def test_an_object_belongs_to_a_member_or_to_a_file_of_weights(name: str) -> None:
+def test_an_object_belongs_to_a_member_to_a_file_of_weights_or_to_a_search(name: str) -> None:
     assert checked_object_name(name) == name
 
 
