@@ -6,7 +6,7 @@ import torch
 
 from logit_store import LogitStore
 
-JOBS = ("prepare", "teachers", "ensemble", "students", "pipeline")
+JOBS = ("prepare", "teachers", "ensemble", "students", "search", "quantise", "pipeline")
 
 
 @pytest.mark.parametrize("job", JOBS)

@@ -1,23 +1,25 @@
 """Searches: what is planned, what is refused, what survives a kill (N clips, K classes)."""
 
+import contextlib
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from audio.corpora import tau
 from jobs import student_runs
 from jobs.budget import Budget
-from jobs.command import UserError
-from jobs.journal import Journal, Trial
+from jobs.command import UserError, Where, prepare
+from jobs.journal import Journal, Lesson, Trial, checkpoint_object
 from jobs.proposals import Grid, Sampled, candidates
 from jobs.race import find_contenders, places_of, ranked, run_race
 from jobs.search import plan, propose
 from jobs.search_options import SearchOptions
 from jobs.student_runs import StudentsOptions
 from logit_store import LogitKey, LogitStore
-from students.search_space import SPACES, found_recipe
+from students.search_space import SPACES, find_space, found_recipe
 
 IDENTITY = {"space": "isotropic", "epochs": 3}
 
@@ -107,7 +109,7 @@ def test_what_a_search_found_is_taught_by_its_name(corpus, store):
     with pytest.raises(UserError, match="--recipes search:second: .*see python jobs/search.py"):
         student_runs.plan(replace(taught, recipes=("search:second",)), corpus, store, {25: None})
     Journal(store, "race", IDENTITY).add(ended(trial_of({}), 0.5))
-    with pytest.raises(UserError, match="--recipes search:race: its result has no 'taught_by'"):
+    with pytest.raises(UserError, match="--recipes search:race: its result has no 'recipe'"):
         student_runs.plan(replace(taught, recipes=("search:race",)), corpus, store, {25: None})
 
 
@@ -271,6 +273,59 @@ def test_after_each_seed_the_better_half_goes_on_and_the_winner_is_the_best_on_a
     assert places[0].teacher.name == "e0@0"
     run_race(teachers, (0, 1, 2), entrant, journal, carry_out)
     assert len(rounds) == 3
+
+
+@pytest.fixture
+def attempted(commands, corpus, store, tmp_path, monkeypatch):
+    """Carries out trials of two epochs here, without Ray; what each reported."""
+    from jobs import trial
+
+    monkeypatch.setenv("TUTTI_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(trial, "reserved_device", lambda: torch.device("cpu"))
+    prepare(corpus, store, {32_000})
+    lesson = Lesson(
+        where=Where("tau", commands.corpus, store.address),
+        search="first",
+        space=find_space("isotropic", "demo_isotropic").alone(),
+        split=25,
+        epochs=2,
+        responses=None,
+        cpus=1,
+    )
+
+    def attempt(point, at_most=None):
+        reported = []
+
+        def report(result):
+            reported.append(result)
+            if len(reported) == at_most:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(trial.tune, "report", report)
+        config = {"id": "0123", "point": point, "taught_by": None, "seed": 0}
+        with contextlib.suppress(KeyboardInterrupt):
+            trial.attempt(config, lesson)
+        return reported
+
+    return attempt
+
+
+def test_a_trial_tells_again_what_its_checkpoint_has_behind_it_and_goes_on(attempted, store):
+    point = {"arguments.filters": 32, "arguments.depth": 4, "arguments.patch": 10}
+    first = attempted(point, at_most=1)
+    again = attempted(point)
+    assert [result["epoch"] for result in again] == [1, 2]
+    assert again[0] == first[0]
+    store.delete_object(checkpoint_object("first", "0123"))
+    assert attempted(point) == again
+
+
+def test_a_trial_tells_its_own_errors_and_that_it_diverged(attempted):
+    (failed,) = attempted({"arguments.side": 3})
+    assert failed["state"] == "failed"
+    assert "has no dimension arguments.side" in failed["error"]
+    (diverged,) = attempted({"arguments.filters": 32, "training.peak_learning_rate": 1e30})
+    assert diverged["state"] == "diverged"
 
 
 @pytest.mark.ray
