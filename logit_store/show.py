@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from logit_store.errors import MissingMember
-from logit_store.layout import LogitKey, logits_path
+from logit_store.layout import LogitKey, logits_path, plain_name
 from logit_store.store import LogitStore
 
 FIGURES_SCHEMA = pa.schema(
@@ -26,15 +26,15 @@ FIGURES_SCHEMA = pa.schema(
 
 
 def keys_of(store: LogitStore, name: str) -> list[LogitKey]:
-    """The logits of the one member that is called so, or whose name begins so.
+    """The logits of the one member that is called so, or else of the one whose name begins so.
 
     Raises:
         MissingMember: there is none, or there are several.
     """
     keys = store.keys(view=None)
-    near = sorted({key.member for key in keys if key.member.startswith(name)})
-    if name in near:
-        near = [name]
+    members = {key.member for key in keys}
+    called_so = {member for member in members if name in (member, plain_name(member))}
+    near = sorted(called_so or {member for member in members if member.startswith(name)})
     if len(near) != 1:
         raise MissingMember(name, store=store.address, near=near)
     return sorted(

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from logit_store import LogitKey, LogitStore, show
+from logit_store import LogitKey, LogitStore, MissingMember, show
 from logit_store.__main__ import main
 from logit_store.tables import overview, picture, worth
 
@@ -136,6 +136,17 @@ def test_show_tells_figures_files_and_record_of_the_member_that_begins_so(
     assert {(f["fold"], f["recording_device"], float(f["log_loss"])) for f in figures} == {
         (f.fold, f.recording_device or "", f.log_loss) for f in filled.footer(key).figures
     }
+
+
+def test_a_whole_name_means_one_member_though_others_begin_so(
+    filled: LogitStore, logits_NK: np.ndarray
+) -> None:
+    longer = LogitKey("tau", 5, "other_int8-000000000000")
+    filled.write(longer, logits_NK, {"kind": "student"})
+    assert show.keys_of(filled, "other") == [LogitKey("tau", 5, "other-000000000000")]
+    assert show.keys_of(filled, "other_") == [longer]
+    with pytest.raises(MissingMember, match="other-000000000000, other_int8-000000000000"):
+        show.keys_of(filled, "oth")
 
 
 def test_a_member_is_shown_in_80_columns(filled: LogitStore) -> None:
