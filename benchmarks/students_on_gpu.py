@@ -31,6 +31,7 @@ STUDENT = "isotropic"
 EPOCHS = 150
 SELECT_CLIPS = 20_943
 """That judge after every epoch: as many again as 15 % of the clips that are learnt from."""
+CHECKPOINT = "students/v1/measured/checkpoint.pt"
 AT_ONCE = (1, 2, 4)
 STEPS_AT_ONCE = 200
 PROFILED_STEPS = 20
@@ -61,7 +62,7 @@ def _second_epoch(device: torch.device, n_clips: int) -> Figures:
     run, _ = run_over(feed, recipe, SPLIT, 0, random_soft(len(corpus), corpus.scenes))
     figures: list[Figures] = []
     with tempfile.TemporaryDirectory() as folder:
-        fit(run, Checkpoint(LogitStore(folder), "checkpoint.pt"), figures.append)
+        fit(run, Checkpoint(LogitStore(folder), CHECKPOINT), figures.append)
     return figures[-1]
 
 
