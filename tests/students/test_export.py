@@ -321,7 +321,8 @@ def test_each_family_of_students_says_in_int8_what_its_simulation_says(name):
     found = export.parity(simulated, exported, [inputs[:3], inputs[3:]])
     # A sum that falls between two integers may be rounded to either.
     assert found.max_difference < 0.1 * max(1.0, found.torch_NK.std())
-    assert np.ptp(found.torch_NK, axis=0).min() > 0
+    # Untaught, a class may round to the same integer for all clips; not all classes do.
+    assert np.ptp(found.torch_NK, axis=0).max() > 0
 
 
 def test_parity_counts_what_is_called_the_same():

@@ -152,7 +152,11 @@ def test_the_published_learning_rate_falls_on_a_line_to_a_tenth():
     assert factors == pytest.approx(expected)
 
 
-def test_a_run_that_was_killed_goes_on_to_the_same_bits(store, corpus, start, soft, tmp_path):
+def test_a_run_that_was_killed_goes_on_to_the_same_bits(
+    store, corpus, start, soft, tmp_path, monkeypatch
+):
+    # However long a checkpoint takes, there is one after every step.
+    monkeypatch.setattr("training.checkpoint.SHARE_OF_TIME", 1e9)
     settings = replace(SETTINGS, epochs=3)
     shutil.copytree(store.address, tmp_path / "other")
     other = LogitStore(tmp_path / "other")
