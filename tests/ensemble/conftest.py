@@ -1,26 +1,4 @@
-import tempfile
-from pathlib import Path
-
-import numpy as np
 import pytest
-from filelock import FileLock
+from compiled_selection import compile_once
 
-import ensemble
-
-
-@pytest.fixture(scope="session", autouse=True)
-def compiled_by_one_process():
-    """Numba keeps what it compiled in files: the others wait instead of compiling it as well."""
-    logits_MNK = np.random.default_rng(0).normal(size=(4, 60, 3)).astype(np.float32)
-    labels_N, recordings_N = np.arange(60) % 3, np.arange(60) // 6
-    with FileLock(Path(tempfile.gettempdir()) / "tutti-tests-compile.lock"):
-        for kind in (np.float64, np.float32, np.float16):
-            given_MNK = logits_MNK.astype(kind)
-            for space in ("logits", "probabilities"):
-                ensemble.select(given_MNK, labels_N, space=space)
-                ensemble.convex_weights(given_MNK, labels_N, space=space)
-            for metric in ("macro_accuracy", "brier"):
-                ensemble.select(given_MNK, labels_N, metric=metric)
-            ensemble.bagged(given_MNK, labels_N, recordings_N, n_bags=2)
-            ensemble.soft_labels(given_MNK, weights_M=[0.25] * 4, temperature=2)
-            ensemble.temperatures(given_MNK, labels_N)
+compiled = pytest.fixture(scope="session", autouse=True)(compile_once)

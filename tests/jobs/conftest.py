@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from compiled_selection import compile_once
 from corpus_files import write_corpus
 
 from jobs.command import run
@@ -90,8 +91,11 @@ def alone(commands, tmp_path):
         yield Commands(tmp_path / "home", Path(ray_folder), commands.corpus)
 
 
+compiled = pytest.fixture(scope="session")(compile_once)
+
+
 @pytest.fixture(scope="session")
-def address(commands):
+def address(commands, compiled):
     """A Ray cluster with token authentication, as `ray start --head` makes it; its dashboard.
 
     All commands use it from then on: to start and end a cluster takes longer than most of them.

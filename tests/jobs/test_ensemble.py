@@ -23,7 +23,7 @@ def corpus(commands):
 
 
 @pytest.fixture(scope="module")
-def store(corpus, tmp_path_factory):
+def store(corpus, compiled, tmp_path_factory):
     """Five members of two splits that are right more often than not."""
     made = LogitStore(tmp_path_factory.mktemp("store"))
     made.write_clips("tau", corpus.clips_table())
