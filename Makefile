@@ -13,11 +13,12 @@ demo: .venv/ready
 test: check
 	$(MAKE) --jobs=2 test-without-cluster test-with-cluster
 
+# Each in a folder of its own: two that clean up pytest's common one stumble over each other.
 test-without-cluster: .venv/ready
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not ray"
+	folder=$$(mktemp -d) && OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not ray" --basetemp $$folder/tests && rm -rf $$folder
 
 test-with-cluster: .venv/ready
-	$(BIN)/pytest -m ray
+	folder=$$(mktemp -d) && $(BIN)/pytest -m ray --basetemp $$folder/tests && rm -rf $$folder
 
 # Cheapest first.
 check: .venv/ready
