@@ -28,7 +28,7 @@ def student_model(student: nn.Module, input_shape: Sequence[int]) -> onnx.ModelP
     """A student in evaluation as it is: log_mels [B, C, F, T] to logits [B, K], for any B.
 
     Args:
-        student: in float32, or from `students.quantise.in_integers`; stays as it is.
+        student: in float32; stays as it is.
         input_shape: of one clip, (1, C, F, T).
     """
     return _exported(student, input_shape, _LOG_MELS, _LOGITS)
@@ -69,9 +69,11 @@ def in_half(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def labelled(model: onnx.ModelProto, facts: Mapping[str, object]) -> bytes:
     """The file, with what its reader must know as its metadata: one JSON value a name."""
-    helper.set_model_props(model, {name: json.dumps(value) for name, value in facts.items()})
-    onnx.checker.check_model(model)
-    return model.SerializeToString()
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    helper.set_model_props(copied, {name: json.dumps(value) for name, value in facts.items()})
+    onnx.checker.check_model(copied)
+    return copied.SerializeToString()
 
 
 def parameter_bytes(model: onnx.ModelProto) -> int:

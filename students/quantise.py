@@ -1,4 +1,4 @@
-"""A student in 8-bit integers: simulated while it learns, exact where it is exported.
+"""A student in 8-bit integers, simulated in float32; `students.onnx_int8` makes them real.
 
 Dimensions: B clips in a batch, O output channels of a layer.
 
@@ -11,7 +11,7 @@ PyTorch's own quantisation-aware training.
 import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -116,22 +116,18 @@ def _ranges(model: nn.Module) -> list["ActivationRange"]:
     return [module for module in model.modules() if isinstance(module, ActivationRange)]
 
 
-def in_integers(model: Model) -> Model:
-    """A copy that is only for export: its layers hold int8 weights and int32 biases.
+def unrounded(model: Model) -> Model:
+    """A copy in evaluation whose layers compute in float32, with norms and ReLUs still taken in.
+
+    What is left of the norms is a scale and a shift.
 
     Args:
-        model: from `quantised`, with calibrated ranges.
-
-    Raises:
-        ValueError: a range that no clip has been seen by; names the layer.
+        model: from `quantised`, calibrated or not.
     """
     copied = copy.deepcopy(model).eval()
     for path, module in list(copied.named_modules()):
         if isinstance(module, QuantisedLayer):
-            try:
-                copied.set_submodule(path, _IntegerLayer(module))
-            except ValueError as error:
-                raise ValueError(f"layer {path}: {error}") from error
+            module.rounding = False
         elif isinstance(module, _NORMS):
             copied.set_submodule(path, _ScaleAndShift(module))
     return copied
@@ -211,18 +207,17 @@ class QuantisedLayer(nn.Module):
         self.layer, self.rectified = layer, rectified
         self.input = ActivationRange()
         self.output = ActivationRange() if rounds else None
+        self.rounding = True
 
     def forward(self, values: Tensor) -> Tensor:
         """What the layer gives, simulated in float32."""
+        if not self.rounding:
+            result = self.layer(values)
+            return result.relu() if self.rectified else result
         # The grids are finer than what bfloat16 can tell apart.
         with torch.autocast(values.device.type, enabled=False):
-            weight = self.layer.weight
-            scale_O = weight_scale(weight)
-            no_shift_O = torch.zeros_like(scale_O, dtype=torch.int32)
-            rounded = torch.fake_quantize_per_channel_affine(
-                weight, scale_O, no_shift_O, 0, SMALLEST_WEIGHT, LARGEST_WEIGHT
-            )
-            result = functional_call(self.layer, {"weight": rounded}, (self.input(values.float()),))
+            rounded = {"weight": _rounded(self.layer.weight)}
+            result = functional_call(self.layer, rounded, (self.input(values.float()),))
             result = result.relu() if self.rectified else result
             return result if self.output is None else self.output(result)
 
@@ -233,65 +228,21 @@ def weight_scale(weight: Tensor) -> Tensor:
     return (largest_O / ((LARGEST_WEIGHT - SMALLEST_WEIGHT) / 2)).clamp_min(_SMALLEST_SCALE)
 
 
-class _IntegerLayer(nn.Module):
-    """A quantised layer in the operators of ONNX; holds integers and can only be exported."""
-
-    def __init__(self, simulated: QuantisedLayer) -> None:
-        super().__init__()
-        self.input = _IntegerRange(simulated.input)
-        self.output = None if simulated.output is None else _IntegerRange(simulated.output)
-        self.rectified, self.layer = simulated.rectified, simulated.layer
-        weight, bias = self.layer.weight.detach(), self.layer.bias
-        scale_O = weight_scale(weight)
-        shape = (-1, *[1] * (weight.ndim - 1))
-        integers = (weight / scale_O.view(shape)).round().clamp(SMALLEST_WEIGHT, LARGEST_WEIGHT)
-        self.register_buffer("weight", integers.to(torch.int8))
-        self.register_buffer("weight_scale", scale_O)
-        self.register_buffer("weight_zero", torch.zeros_like(scale_O, dtype=torch.int8))
-        self.has_bias = bias is not None
-        if bias is not None:
-            # What integer products add up to has this step, so a runtime adds the bias as it is.
-            bias_scale_O = self.input.scale * scale_O
-            wide_O = (bias.detach().double() / bias_scale_O).round()
-            limits = torch.iinfo(torch.int32)
-            self.register_buffer("bias", wide_O.clamp(limits.min, limits.max).to(torch.int32))
-            self.register_buffer("bias_scale", bias_scale_O)
-            self.register_buffer("bias_zero", torch.zeros_like(scale_O, dtype=torch.int32))
-        # The layer keeps its arithmetic and loses its numbers.
-        for name in ("weight", "bias"):
-            self.layer.register_parameter(name, None)
-
-    def forward(self, values: Tensor) -> Tensor:
-        tensors = {"weight": self._widened("weight")}
-        if self.has_bias:
-            tensors["bias"] = self._widened("bias")
-        result = functional_call(self.layer, tensors, (self.input(values),))
-        result = result.relu() if self.rectified else result
-        return result if self.output is None else self.output(result)
-
-    def _widened(self, name: str) -> Tensor:
-        integers = self.get_buffer(name)
-        grid = self.get_buffer(f"{name}_scale"), self.get_buffer(f"{name}_zero")
-        return _operator("DequantizeLinear", (integers, *grid), integers, torch.float32, axis=0)
+def weight_integers(weight: Tensor) -> Tensor:
+    """A layer's weights as int8: so many steps of each output channel."""
+    scale_O = weight_scale(weight)
+    # Not of the weights themselves: a channel's largest lies between two integers, and must become
+    # the one that it was while it learnt.
+    return (_rounded(weight) / scale_O.view(-1, *[1] * (weight.ndim - 1))).round().to(torch.int8)
 
 
-class _IntegerRange(nn.Module):
-    """To integers and back: the pair by which a runtime knows where it may compute in integers."""
-
-    scale: Tensor
-    zero_point: Tensor
-
-    def __init__(self, simulated: ActivationRange) -> None:
-        super().__init__()
-        simulated.check()
-        scale, zero_point = simulated.grid()
-        self.register_buffer("scale", scale)
-        self.register_buffer("zero_point", zero_point.to(torch.uint8))
-
-    def forward(self, values: Tensor) -> Tensor:
-        grid = self.scale, self.zero_point
-        integers = _operator("QuantizeLinear", (values, *grid), values, torch.uint8)
-        return _operator("DequantizeLinear", (integers, *grid), values, torch.float32)
+def _rounded(weight: Tensor) -> Tensor:
+    """A layer's weights on the grid of int8, in float32 and with gradients."""
+    scale_O = weight_scale(weight)
+    no_shift_O = torch.zeros_like(scale_O, dtype=torch.int32)
+    return torch.fake_quantize_per_channel_affine(
+        weight, scale_O, no_shift_O, 0, SMALLEST_WEIGHT, LARGEST_WEIGHT
+    )
 
 
 class _ScaleAndShift(nn.Module):
@@ -308,14 +259,6 @@ class _ScaleAndShift(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         return values * self.get_buffer("scale") + self.get_buffer("shift")
-
-
-def _operator(
-    name: str, inputs: Sequence[Tensor], shaped_as: Tensor, dtype: torch.dtype, **attributes: Any
-) -> Tensor:
-    return torch.onnx.ops.symbolic(
-        name, inputs, attributes, dtype=dtype, shape=shaped_as.shape, version=None
-    )
 
 
 @dataclass(slots=True)

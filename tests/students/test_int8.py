@@ -155,24 +155,25 @@ def test_the_published_learning_rate_falls_on_a_line_to_a_tenth():
 def test_a_run_that_was_killed_goes_on_to_the_same_bits(
     store, corpus, start, soft, tmp_path, monkeypatch
 ):
-    # However long a checkpoint takes, there is one after every step.
-    monkeypatch.setattr("training.checkpoint.SHARE_OF_TIME", 1e9)
     settings = replace(SETTINGS, epochs=3)
-    shutil.copytree(store.address, tmp_path / "other")
-    other = LogitStore(tmp_path / "other")
+    other = LogitStore(shutil.copytree(store.address, tmp_path / "other"))
+    # A checkpoint after every step, however long that takes here.
+    monkeypatch.setattr("training.checkpoint.SHARE_OF_TIME", 1e9)
+    epochs = []
 
-    def kill(figures):
-        if figures["epoch"] == 2:
+    def until_killed(figures):
+        epochs.append(figures["epoch"])
+        if epochs == [1, 2]:
             raise Killed
 
     with pytest.raises(Killed):
-        go_on(other, corpus, start, soft, settings, on_epoch=kill)
-    epochs = []
-    key = go_on(other, corpus, start, soft, settings, on_epoch=lambda f: epochs.append(f["epoch"]))
-    assert epochs[-1] == 3
-    assert len(epochs) < 3
-    assert go_on(store, corpus, start, soft, settings) == key
-    expected, found = (stored.load(each, key, 3).student.state_dict() for each in (store, other))
+        go_on(other, corpus, start, soft, settings, on_epoch=until_killed)
+    resumed = go_on(other, corpus, start, soft, settings, on_epoch=until_killed)
+    assert epochs == [1, 2, 3]
+    assert go_on(store, corpus, start, soft, settings) == resumed
+    found, expected = (
+        stored.load(each, resumed, 3).student.state_dict() for each in (other, store)
+    )
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
 
 

@@ -8,13 +8,15 @@ from torch import nn
 from torch.nn import functional
 
 from students import build, onnx_file
+from students.onnx_int8 import in_integers
 from students.quantise import (
     ActivationRange,
     QuantisedLayer,
     calibrate,
-    in_integers,
     move_ranges,
     quantised,
+    unrounded,
+    weight_integers,
     weight_scale,
 )
 
@@ -56,11 +58,16 @@ def test_weights_have_the_published_grid(golden):
     expected = golden["per_channel_symmetric"]
     scale_O = weight_scale(weight)
     np.testing.assert_allclose(scale_O, expected["scale"], rtol=1e-6)
-    layer = nn.Conv2d(2, 4, 3)
-    layer.weight = nn.Parameter(weight)
-    wrapped = QuantisedLayer(layer, rectified=False, rounds=False)
-    calibrate(wrapped, [torch.randn(1, 2, 5, 5)])
-    integers = in_integers(nn.Sequential(wrapped))[0].weight
+    integers = weight_integers(weight)
+    assert integers.dtype == torch.int8
+    wrapped = QuantisedLayer(nn.Conv2d(2, 4, 3, bias=False), rectified=False, rounds=False)
+    wrapped.layer.weight = nn.Parameter(weight)
+    one = torch.zeros(1, 2, 3, 3)
+    one[0, 1, 2, 0] = 1
+    calibrate(wrapped, [one])
+    with torch.no_grad():
+        simulated_O = wrapped(one).flatten()
+    np.testing.assert_allclose(simulated_O, scale_O * integers[:, 1, 2, 0], rtol=1e-5)
     # The largest weight of a channel lies between two integers.
     assert (integers - torch.tensor(expected["int8"])).abs().max() <= 1
     assert (integers != torch.tensor(expected["int8"])).sum() <= len(scale_O)
@@ -123,6 +130,20 @@ def test_a_norm_and_a_relu_that_follow_a_convolution_become_part_of_it():
     assert (found - expected).abs().max() < 0.15 * expected.std()
 
 
+def test_layers_of_another_model_are_not_made_integers():
+    copied = quantised(small_isotropic(), SHAPE)
+    calibrate(copied, [noise()])
+    with pytest.raises(ValueError, match=r"layer model\.0: no node of the model has its weights"):
+        in_integers(onnx.ModelProto(), copied)
+
+
+@pytest.mark.parametrize("make", [lambda: small_isotropic(kernel=4), small_cp_mobile])
+def test_without_rounding_it_is_the_student_again(make):
+    model = make()
+    with torch.no_grad():
+        torch.testing.assert_close(unrounded(quantised(model, SHAPE))(noise()), model(noise()))
+
+
 def test_a_norm_behind_an_activation_stays():
     model = small_isotropic()
     kept = [each for each in quantised(model, SHAPE).modules() if isinstance(each, nn.BatchNorm2d)]
@@ -163,7 +184,7 @@ def test_a_student_stays_as_it_was():
 def test_without_calibration_there_are_no_integers():
     copied = quantised(small_isotropic(), SHAPE)
     with pytest.raises(ValueError, match=r"layer model\.0: no clip has set the range"):
-        in_integers(copied)
+        in_integers(onnx.ModelProto(), copied)
     with pytest.raises(ValueError, match="no clip has set the range"):
         copied(noise())
     with pytest.raises(ValueError, match="no clip has set the range"):
@@ -202,7 +223,7 @@ def test_what_was_learnt_goes_through_a_checkpoint():
 def test_the_runtime_computes_in_integers_what_was_simulated(make, tmp_path):
     copied = quantised(make(), SHAPE)
     calibrate(copied, [noise()])
-    model = onnx_file.student_model(in_integers(copied), SHAPE)
+    model = in_integers(onnx_file.student_model(unrounded(copied), SHAPE), copied)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
