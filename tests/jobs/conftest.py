@@ -95,7 +95,7 @@ compiled = pytest.fixture(scope="session")(compile_once)
 
 
 @pytest.fixture(scope="session")
-def address(commands, compiled):
+def address(commands):
     """A Ray cluster with token authentication, as `ray start --head` makes it; its dashboard.
 
     All commands use it from then on: to start and end a cluster takes longer than most of them.
@@ -140,12 +140,14 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _wait_for(condition, what: str, timeout_s: float = 300) -> None:
+def _wait_for(condition, what: str, timeout_s: float = 300):
+    """Wait for something true; it is what a condition gives."""
     deadline = time.monotonic() + timeout_s
-    while not condition():
+    while not (found := condition()):
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {timeout_s} s for {what}")
         time.sleep(0.1)
+    return found
 
 
 wait_for = pytest.fixture(lambda: _wait_for)

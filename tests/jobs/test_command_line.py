@@ -4,6 +4,10 @@ import pytest
 import soundfile
 import torch
 
+from jobs.ensemble import EnsembleOptions, find_candidates
+from jobs.teacher_runs import TeachersOptions, plan
+from jobs.teachers import prepare_all
+from jobs.units import teach_on
 from logit_store import LogitStore
 
 JOBS = ("prepare", "teachers", "ensemble", "students", "search", "quantise", "pipeline")
@@ -135,14 +139,31 @@ def test_a_dry_run_estimates_every_run(called, tmp_path):
     assert "20 runs to do, together" in printed
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("address")
-def test_what_is_stored_is_planned_as_done_and_views_are_added(commands, tmp_path):
+def teach_here(commands, store, **options):
+    """What jobs/teachers.py does with these options, without its cluster; the options."""
+    asked = TeachersOptions(corpus="tau", root=commands.corpus, store=str(store), **options)
+    opened = asked.open_store()
+    planned = plan(asked, asked.open_corpus(opened), opened)
+    prepare_all(planned, planned.to_do())
+    for task in planned.to_do():
+        arguments = {
+            name: task.arguments[name] for name in ("run", "where", "responses", "n_views")
+        }
+        teach_on(torch.device("cpu"), **arguments)
+    return asked
+
+
+SHORT = {"recipes": ("demo_cpr",), "splits": (25,), "max_steps": 2}
+
+
+def test_what_is_stored_is_planned_as_done_and_views_are_added(commands, called, tmp_path, capsys):
+    teach_here(commands, tmp_path, **SHORT)
     options = ("--recipes", "demo_cpr", "--splits", "25", "--max-steps", "2")
-    commands.job("teachers", *options, store=tmp_path)
-    assert "done" in commands.job("teachers", *options, "--dry-run", store=tmp_path)
-    printed = commands.job("teachers", *options, "--views", "3", store=tmp_path)
-    assert "epoch 1/" not in printed  # nothing was taught again
+    command = commands.arguments("teachers", *options, store=tmp_path)
+    assert "done" in called(*command, "--dry-run")
+    assert "1 of 1 runs are in the store already" in called(*command)
+    teach_here(commands, tmp_path, **SHORT, views=3)
+    assert "epoch 1/" not in capsys.readouterr().out  # nothing was taught again
     store = LogitStore(tmp_path)
     keys = store.keys("tau", 25, view=None)
     assert [key.view for key in keys] == [0, 1, 2]
@@ -150,17 +171,21 @@ def test_what_is_stored_is_planned_as_done_and_views_are_added(commands, tmp_pat
     assert all((view != untouched).any() for view in changed)
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("address")
-def test_teachers_of_the_published_protocol_are_never_selected_with_honest_ones(commands, tmp_path):
-    options = ("--recipes", "demo_cpr", "--splits", "25", "--max-steps", "2")
-    published = ("--protocol", "published")
-    printed = commands.job("teachers", *options, *published, store=tmp_path)
-    assert "published protocol: the test clips judge" in printed
-    printed = commands.job("ensemble", store=tmp_path, code=1)
+def test_teachers_of_the_published_protocol_are_never_candidates_with_honest_ones(
+    commands, called, tmp_path
+):
+    store = LogitStore(tmp_path)
+    teach_here(commands, tmp_path, **SHORT, protocol="published")
+    printed = called(*commands.arguments("ensemble", store=tmp_path), code=1)
     assert "has no teachers of corpus tau (honest protocol)" in printed
-    printed = commands.job("ensemble", *published, store=tmp_path)
-    assert "log loss on test" in printed
+    teach_here(commands, tmp_path, **SHORT)
+    of = {
+        protocol: find_candidates(EnsembleOptions(corpus="tau", protocol=protocol), store)[25]
+        for protocol in ("published", "honest")
+    }
+    assert {key.member for key in store.keys("tau", 25)} == {*of["published"], *of["honest"]}
+    assert len(of["published"]) == len(of["honest"]) == 1
+    assert of["published"] != of["honest"]
 
 
 def test_tau_without_a_root_asks_for_one(called, tmp_path):

@@ -9,6 +9,7 @@ SHORT = ("--splits", "25", "--max-steps", "2")
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("compiled")
 def test_teachers_and_ensemble_meet_in_a_bucket(alone, tmp_path, monkeypatch):
     with weed(tmp_path) as server:
         server.name_in(monkeypatch)

@@ -1,13 +1,17 @@
 """One teacher by two workers of a Ray Train run, over gloo on the CPU."""
 
 import json
+import threading
 from dataclasses import replace
 
 import psutil
 import pytest
+import torch
 from corpus_files import write_corpus
 
 from jobs.cluster import cluster
+from jobs.command import Where
+from jobs.units import teach_on
 from logit_store import LogitStore
 from teachers import RECIPES, TeacherRun
 from teachers.finetune import teacher_key
@@ -44,54 +48,43 @@ def losses(store, run, root):
     return [(f["loss"], f["select_log_loss"]) for f in record["history"]]
 
 
-def taught_by(n_workers, run, root, store):
-    # Ray is imported by jobs.cluster first, which tells it how to authenticate.
-    from jobs.command import Where
-    from jobs.together import teach_together
-
-    LogitStore(store).write_clips("tau", _clips(root))
-    arguments = (run, Where("tau", root, str(store)), None, 1)
-    teach_together(arguments, str(store / "train"), n_workers=n_workers, use_gpu=False)
-    return losses(store, run, root)
-
-
-def _clips(root):
+def arguments(run, root, store):
+    """Of `teach_on`, with a store that knows the clips."""
     from audio.corpora import tau
 
-    return tau.read(root).clips_table()
+    LogitStore(store).write_clips("tau", tau.read(root).clips_table())
+    return run, Where("tau", root, str(store)), None, 1
 
 
-def test_two_workers_have_the_losses_of_one(root, tmp_path):
-    run = short(2)
-    together = taught_by(2, run, root, tmp_path / "two")
-    alone = taught_by(1, run, root, tmp_path / "one")
-    # Sums in another order: float32 rounding, grown over four steps.
-    for of_two, of_one in zip(together, alone, strict=True):
-        assert of_two == pytest.approx(of_one, rel=1e-3)
-    assert not (tmp_path / "two" / "train").exists()
+def test_two_workers_one_of_them_killed_have_the_losses_of_one(root, tmp_path, wait_for):
+    # Ray is imported by jobs.cluster first, which tells it how to authenticate.
+    from jobs.together import teach_together
 
-
-def test_a_killed_worker_is_replaced_and_the_run_goes_on_from_its_checkpoint(
-    root, tmp_path, wait_for
-):
-    import threading
-
-    run, store = short(12), tmp_path / "store"
+    run = short(12)
+    one, two = (arguments(run, root, tmp_path / name) for name in ("one", "two"))
+    teach_on(torch.device("cpu"), *one)
 
     def kill():
-        wait_for(lambda: list(store.glob("teachers/v1/*/checkpoint.pt")), "a checkpoint")
+        checkpoints = "two/teachers/v1/*/checkpoint.pt"
+        wait_for(lambda: list(tmp_path.glob(checkpoints)), "a checkpoint")
         workers = [
             process
             for process in psutil.process_iter(["cmdline"])
             if "RayTrainWorker" in " ".join(process.info["cmdline"] or [])
         ]
-        killed.append(len(workers))
         workers[-1].kill()
+        killed.append(len(workers))
 
     killed: list[int] = []
     killer = threading.Thread(target=kill)
     killer.start()
-    interrupted = taught_by(2, run, root, store)
+    notes = tmp_path / "two" / "train"
+    teach_together(two, str(notes), n_workers=2, use_gpu=False)
     killer.join()
-    assert killed
-    assert len(interrupted) == 12
+    assert killed == [2]
+    alone, together = (losses(tmp_path / name, run, root) for name in ("one", "two"))
+    assert len(together) == 12
+    # Sums in another order: float32 rounding, which grows from step to step.
+    for of_one, of_two in list(zip(alone, together, strict=True))[:2]:
+        assert of_two == pytest.approx(of_one, rel=1e-3)
+    assert not notes.exists()
