@@ -34,7 +34,7 @@ from students import executorch, onnx_file, onnx_int8, runtime, stored
 from students.complexity import MAX_BYTES, OverBudget, check_file_bytes
 from students.executorch import MissingExecuTorch
 from students.int8 import in_int8
-from students.quantise import CALIBRATION_CLIPS, quantised, unrounded
+from students.quantise import CALIBRATION_CLIPS, unrounded
 from students.stored import NoStudent, StoredStudent
 
 PROGRAM = "python -m students.export"
@@ -261,15 +261,11 @@ def onnx_student(
         form: one of those of ONNX; int8 alone of a student that learnt in int8.
         calibration_clips: so many clips of the fold fit, at most, set the ranges of int8.
     """
-    is_int8 = form == "onnx-int8"
-    rounding = (
-        in_int8(taken, feed, calibration_clips)
-        if is_int8
-        else quantised(taken.student, feed.input_shape)
-    )
-    model = onnx_file.student_model(unrounded(rounding), feed.input_shape)
-    if is_int8:
-        return onnx_int8.in_integers(model, rounding)
+    if form == "onnx-int8":
+        simulated = in_int8(taken, feed, calibration_clips)
+        in_float32 = onnx_file.student_model(unrounded(simulated), feed.input_shape)
+        return onnx_int8.in_integers(in_float32, simulated)
+    model = onnx_file.student_model(taken.student, feed.input_shape)
     return onnx_file.in_half(model) if form == "onnx-fp16" else model
 
 

@@ -1,4 +1,6 @@
 import pytest
-from compiled_selection import compile_once
 
-compiled = pytest.fixture(scope="session", autouse=True)(compile_once)
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_first(compiled):
+    """All tests of this folder select."""

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-from compiled_selection import compile_once
 from corpus_files import write_corpus
 
 from jobs.command import run
@@ -89,9 +88,6 @@ def alone(commands, tmp_path):
     with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as ray_folder:
         (tmp_path / "home").mkdir()
         yield Commands(tmp_path / "home", Path(ray_folder), commands.corpus)
-
-
-compiled = pytest.fixture(scope="session")(compile_once)
 
 
 @pytest.fixture(scope="session")

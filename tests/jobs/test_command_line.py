@@ -140,7 +140,7 @@ def test_a_dry_run_estimates_every_run(called, tmp_path):
 
 
 def teach_here(commands, store, **options):
-    """What jobs/teachers.py does with these options, without its cluster; the options."""
+    """What jobs/teachers.py does with these options, without its cluster."""
     asked = TeachersOptions(corpus="tau", root=commands.corpus, store=str(store), **options)
     opened = asked.open_store()
     planned = plan(asked, asked.open_corpus(opened), opened)
@@ -150,7 +150,6 @@ def teach_here(commands, store, **options):
             name: task.arguments[name] for name in ("run", "where", "responses", "n_views")
         }
         teach_on(torch.device("cpu"), **arguments)
-    return asked
 
 
 SHORT = {"recipes": ("demo_cpr",), "splits": (25,), "max_steps": 2}
@@ -176,6 +175,9 @@ def test_teachers_of_the_published_protocol_are_never_candidates_with_honest_one
 ):
     store = LogitStore(tmp_path)
     teach_here(commands, tmp_path, **SHORT, protocol="published")
+    options = ("--recipes", "demo_cpr", "--splits", "25", "--max-steps", "2")
+    again = commands.arguments("teachers", *options, "--protocol", "published", store=tmp_path)
+    assert "published protocol: the test clips judge" in called(*again)
     printed = called(*commands.arguments("ensemble", store=tmp_path), code=1)
     assert "has no teachers of corpus tau (honest protocol)" in printed
     teach_here(commands, tmp_path, **SHORT)

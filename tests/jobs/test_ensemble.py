@@ -8,11 +8,12 @@ import pytest
 from audio.corpora import tau
 from ensemble import mean_logits, select
 from jobs.command import UserError
-from jobs.ensemble import EnsembleOptions, find_candidates, settings_of
+from jobs.ensemble import EnsembleOptions, find_candidates, settings_of, show
 from jobs.selection import Settings, choose, read_candidates
 from jobs.units import ensemble_logits
 from logit_store import LogitKey, LogitStore, QueryFailed
 from metrics import log_loss
+from training.recipe import judging_fold
 
 FAMILIES = ("mobilenet", "mobilenet", "passt", "passt", "cp_resnet")
 
@@ -37,11 +38,11 @@ def store(corpus, compiled, tmp_path_factory):
     return made
 
 
-def chosen(store, split, **settings):
+def chosen(store, split, fold="select", **settings):
     """The ensemble of these settings among all members, without Ray."""
     members = [key.member for key in store.keys("tau", split)]
-    candidates = read_candidates(store.address, "tau", split, members, "select")
-    made = choose(store.address, "tau", split, "select", "mine", Settings(**settings), candidates)
+    candidates = read_candidates(store.address, "tau", split, members, fold)
+    made = choose(store.address, "tau", split, fold, "mine", Settings(**settings), candidates)
     return made, store.read_ensemble("tau", split, made.reference)
 
 
@@ -83,6 +84,17 @@ def test_students_see_the_weighted_mean_of_calibrated_members(corpus, store):
 def test_required_members_are_in_from_the_start(store):
     required = f"t4-{100:012x}"
     assert chosen(store, 100, required=(required,))[1]["order"][0] == required
+
+
+def test_the_published_protocol_judges_on_test_and_says_so(corpus, store, capsys):
+    made, document = chosen(store, 25, judging_fold("published"))
+    rows = corpus.rows(25, "test")
+    expected = select(store.read(store.keys("tau", 25), rows), corpus.labels()[rows])
+    assert document["losses"] == pytest.approx(expected.losses, abs=1e-12)
+    show(store, "tau", 25, made.reference)
+    printed = capsys.readouterr().out
+    assert "log loss on test" in printed
+    assert "test clips that a selection did not see" in printed
 
 
 def test_candidates_are_what_query_and_names_leave(store):

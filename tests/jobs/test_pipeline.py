@@ -13,7 +13,7 @@ from logit_store import LogitStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("address")]
 TEACHERS = ("--recipes", "demo_cpr", "--splits", "25", "--epochs", "2")
-LONG = ("--recipes", "demo_cpr", "--splits", "100", "--epochs", "8")
+LONG = ("--recipes", "demo_cpr", "--splits", "100", "--epochs", "5")
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,8 @@ def test_a_job_starts_a_cluster_of_its_own_from_any_folder_and_leaves_nothing_ru
     assert "next: python jobs/ensemble.py" in printed
     assert len(LogitStore(tmp_path / "store").keys("tau", 25, kind="teacher")) == 1
     assert ray_processes() <= before
+    printed = alone.run(*command, cwd=tmp_path)
+    assert "1 of 1 runs are in the store already" in printed
 
 
 def ray_processes():
@@ -66,21 +68,26 @@ def ray_processes():
     return {p.pid for p in psutil.process_iter(["name"]) if p.info["name"] in names}
 
 
-def test_a_killed_worker_is_replaced_and_after_a_killed_driver_the_same_command_goes_on(
+def test_after_a_killed_driver_the_same_command_goes_on_and_a_killed_worker_is_replaced(
     commands, whole, tmp_path, wait_for
 ):
+    def written():
+        checkpoints = tmp_path.glob("teachers/v1/*/checkpoint.pt")
+        return max((each.stat().st_mtime_ns for each in checkpoints), default=0)
+
     clusters = ray_processes()
     process = commands.start(*commands.arguments("teachers", *LONG, store=tmp_path))
-    wait_for(lambda: list(tmp_path.glob("teachers/v1/*/checkpoint.pt")), "a checkpoint")
-    first = worker_of_task(wait_for)
-    first.kill()
-    second = worker_of_task(wait_for, but_not=first.pid)
+    left = wait_for(written, "a checkpoint")
+    worker = worker_of_task(wait_for)
     process.kill()
     process.communicate()
-    wait_for(lambda: not second.is_running(), "the worker to follow its driver")
+    wait_for(lambda: not worker.is_running(), "the worker to follow its driver")
     assert LogitStore(tmp_path).keys("tau") == []
-    assert list(tmp_path.glob("teachers/v1/*/checkpoint.pt"))
-    commands.job("teachers", *LONG, store=tmp_path)
+    process = commands.start(*commands.arguments("teachers", *LONG, store=tmp_path))
+    wait_for(lambda: written() > left, "a checkpoint of the second run")
+    worker_of_task(wait_for).kill()
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, printed
     same_logits(whole, LogitStore(tmp_path))
     # All of it on the cluster that runs.
     assert ray_processes() == clusters

@@ -362,3 +362,4 @@ def test_a_killed_search_goes_on_and_leaves_its_result_and_nothing_else(
     assert found_recipe(document).model == "isotropic"
     assert not list(tmp_path.rglob("*.pt"))
     assert LogitStore(tmp_path).keys() == []
+    assert "4 of 4 trials are done already" in commands.run(*arguments)

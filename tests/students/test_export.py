@@ -91,18 +91,19 @@ def stored(tmp_path_factory, corpus):
 
 @pytest.fixture(scope="module", autouse=True)
 def each_once():
-    """Let the same front-end and the same student be exported once: again takes seconds."""
-    models, original = {}, export.onnx_student
+    """Let PyTorch export the same numbers once: again takes seconds."""
+    models, original = {}, onnx_file.student_model
 
-    def onnx_student(taken, feed, form, *settings):
-        asked = taken.key, form, settings
+    def student_model(student, input_shape):
+        numbers = [tensor.numpy().tobytes() for tensor in student.state_dict().values()]
+        asked = str(student), tuple(input_shape), *numbers
         if asked not in models:
-            models[asked] = original(taken, feed, form, *settings)
+            models[asked] = original(student, input_shape)
         return models[asked]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(onnx_file, "front_end_model", functools.cache(onnx_file.front_end_model))
-        patch.setattr(export, "onnx_student", onnx_student)
+        patch.setattr(onnx_file, "student_model", student_model)
         yield
 
 
@@ -341,8 +342,14 @@ def test_each_student_of_the_catalogue_is_exported_as_it_is_and_in_int8(name):
     spread = whole.torch_NK.std(axis=0).mean()
     assert whole.max_difference < 1e-4 * spread
     in_int8 = export.parity(simulated, runs(onnx_int8.in_integers(model, simulated)), batches)
-    # A sum that falls between two integers may be rounded to either, and layers follow.
-    assert np.std(in_int8.torch_NK - in_int8.exported_NK) < 0.2 * spread
+    by_rounding = np.std(in_int8.torch_NK - whole.torch_NK)
+    # A sum that falls between two integers may be rounded to either, and layers follow; where two
+    # branches of a DSMN meet, more often.
+    to_simulation = np.std(in_int8.exported_NK - in_int8.torch_NK)
+    assert to_simulation < (0.2 if name.startswith("dsmn") else 0.1) * spread
+    assert to_simulation < by_rounding
+    # So that what is run is no worse than what was simulated.
+    assert np.std(in_int8.exported_NK - whole.torch_NK) < 1.25 * by_rounding
 
 
 def test_parity_counts_what_is_called_the_same():

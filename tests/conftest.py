@@ -1,15 +1,15 @@
-"""Selection, compiled by one of all test processes."""
-
 import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from filelock import FileLock
 
 import ensemble
 
 
-def compile_once() -> None:
+@pytest.fixture(scope="session")
+def compiled():
     """Compile what selection needs, or wait until another test process has: numba keeps it in files."""
     logits_MNK = np.random.default_rng(0).normal(size=(4, 60, 3)).astype(np.float32)
     labels_N, recordings_N = np.arange(60) % 3, np.arange(60) // 6
