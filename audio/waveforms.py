@@ -101,7 +101,7 @@ def decode(
     """
     folder = _map_folder(corpus, sample_rate, cache)
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
+    with locked(folder):
         return _decode_changed(corpus, sample_rate, folder, threads or os.cpu_count(), on_progress)
 
 
@@ -263,8 +263,8 @@ def _write_index(folder: Path, index: _Index, samples_NS: np.ndarray) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One process of a node decodes; the others wait and find the work done."""
+def locked(folder: Path) -> Iterator[None]:
+    """One process of a node at a time; the others wait, and find the work done."""
     with (folder / "lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -12,16 +12,21 @@ from typing import Any
 import psutil
 import ray
 import torch
+from ray._private import ray_constants
 from ray.exceptions import AuthenticationError
 
 from jobs import TOKEN
-from jobs.command import UserError, is_uploaded
+from jobs.autoscaling import node_types
+from jobs.command import UserError, console, is_uploaded
+from jobs.uploads import upload_of
 from training.provenance import COMMIT_VARIABLE, code_commit
 
 ROOT = Path(__file__).resolve().parent.parent
 MEMORY_SHARE = 0.4
 """Of the machine's memory, which the runs of a cluster of our own share; the rest is for Ray, the
 page cache that holds the recordings, and the owner of the laptop."""
+PRETENDED_GPUS = "TUTTI_PRETENDED_GPUS"
+"""Set where nodes only pretend to have GPUs, as those of cluster/simulated.py."""
 FORWARDED = (
     "MLFLOW_TRACKING_URI",
     "TUTTI_WEIGHTS",
@@ -32,7 +37,6 @@ FORWARDED = (
 )
 """Variables of the person who starts a job that its workers need as well. Keys are not among them:
 Ray shows these in its dashboard; machines of a cluster have keys of their own."""
-EXCLUDES = ["/.venv/", "/.git/", "/runs/", "/tests/", "/docs/", "__pycache__", "*.parquet"]
 
 
 @contextmanager
@@ -40,11 +44,18 @@ def cluster() -> Iterator[None]:
     """A connection for the time of a job; a cluster that it had to start ends with it.
 
     Raises:
-        UserError: the cluster does not answer, or refuses us.
+        UserError: the cluster does not answer, or refuses us, or what it is to be sent is too much.
     """
-    address = os.environ.get("RAY_ADDRESS") or _running_here()
+    address = running_address()
+    if address is not None:
+        how = (
+            "this job runs in an uploaded copy of it"
+            if is_uploaded()
+            else "uploaded to the cluster"
+        )
+        console.print(f"working folder, {upload_of(ROOT)}: {how}", markup=False)
     # Ray warns of its own coming changes, at each start.
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _loopback(only=address in (None, _loopback_cluster())):
         warnings.simplefilter("ignore")
         try:
             ray.init(
@@ -65,14 +76,46 @@ def cluster() -> Iterator[None]:
         ray.shutdown()
 
 
+@contextmanager
+def _loopback(*, only: bool) -> Iterator[None]:
+    """Let what Ray starts meanwhile, and this process, listen on loopback, if on nothing else.
+
+    Ray can do so for systems whose firewall would ask about each port, and then does it here too.
+    """
+    variable = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    before = os.environ.get(variable), ray_constants.ENABLE_RAY_CLUSTER
+    if only:
+        os.environ[variable], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        os.environ.pop(variable, None)
+        if before[0] is not None:
+            os.environ[variable] = before[0]
+        ray_constants.ENABLE_RAY_CLUSTER = before[1]
+
+
+def running_address() -> str | None:
+    """Of the cluster that a job would use; None: it would start one of its own on this machine."""
+    return os.environ.get("RAY_ADDRESS") or _running_here()
+
+
 def gpus_in_cluster() -> float:
-    """GPUs of all nodes that are there now."""
-    return ray.cluster_resources().get("GPU", 0.0)
+    """GPUs of all nodes that are there now, or that the autoscaler may let there be."""
+    to_come = sum(each.n_most * each.resources.get("GPU", 0.0) for each in node_types())
+    return max(ray.cluster_resources().get("GPU", 0.0), to_come)
 
 
 def memory_of_a_node() -> int:
-    """Bytes that one task can reserve at most, on the largest node that is there now."""
-    return int(max(node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"]))
+    """Bytes that one task can reserve at most, on the largest node that is there or may come.
+
+    0 if that is not known: of a cluster whose nodes are all still to come.
+    """
+    there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    to_come = [each.resources for each in node_types() if each.n_most]
+    # A head that takes no tasks has memory, but not for them.
+    with_cpus = [each for each in [*there, *to_come] if each.get("CPU")]
+    return int(max((each.get("memory", 0) for each in with_cpus), default=0))
 
 
 def reserved_device() -> torch.device:
@@ -81,7 +124,7 @@ def reserved_device() -> torch.device:
     Of the GPU's memory the task can take the share that it reserved, and no more.
     """
     context = ray.get_runtime_context()
-    if not context.get_accelerator_ids()["GPU"]:
+    if PRETENDED_GPUS in os.environ or not context.get_accelerator_ids()["GPU"]:
         return torch.device("cpu")
     # What a task reserved is all that it gets: a neighbour on the same GPU is never in want.
     share = context.get_assigned_resources().get("GPU", 1.0)
@@ -105,8 +148,19 @@ def _running_here() -> str | None:
     return address
 
 
+def _loopback_cluster() -> str | None:
+    """Address of the cluster that `ray start` made on this machine, if on loopback only."""
+    address = _running_here()
+    return address if address is not None and address.startswith("127.") else None
+
+
 def _runtime_env(*, elsewhere: bool) -> dict[str, Any]:
-    """What workers need: the code, once. `ray job submit --working-dir` brings it already."""
+    """What workers need: the code, once. `ray job submit --working-dir` brings it already.
+
+    What is not uploaded stands in .rayignore, which Ray reads in either case. The locked
+    requirements are not in here: they are in the image, or installed when a node starts (cluster/),
+    since to install 6 GB a job would make each new node wait for minutes.
+    """
     environment: dict[str, Any] = {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}}
     told = {COMMIT_VARIABLE: code_commit()}
     told |= {name: os.environ.get(name) for name in FORWARDED}
@@ -117,6 +171,6 @@ def _runtime_env(*, elsewhere: bool) -> dict[str, Any]:
             filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
         )
     elif not is_uploaded():
-        environment |= {"working_dir": str(ROOT), "excludes": EXCLUDES}
+        environment["working_dir"] = str(ROOT)
     environment["env_vars"] |= {name: value for name, value in told.items() if value}
     return environment

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import tyro
 from rich.console import Console
@@ -22,6 +22,9 @@ from audio.lengths import UnfitLength
 from audio.waveforms import BrokenAudio
 from logit_store import LogitStore, LogitStoreError, MissingClips, MissingStore
 from teachers import UnfitClips, UnknownTeacher, WeightsError
+
+if TYPE_CHECKING:
+    from jobs.staging import Staged
 
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -39,8 +42,9 @@ class CorpusOptions:
     corpus: CorpusName = "demo"
     """demo: the recordings that come with the project; tau: TAU 2022 Mobile or its layout;
     cochlscene: as published; folder: a folder of audio files per class."""
-    root: Path | None = None
-    """Folder with meta.csv and audio/ of the corpus (demo: needs none)."""
+    root: str | None = None
+    """Folder with meta.csv and audio/ of the corpus (demo: needs none), or s3://BUCKET/PREFIX with
+    the same in it, which each node copies once."""
     store: str | None = None
     """The logit store: a folder, or s3://BUCKET/PREFIX with endpoint, region and keys in the AWS_*
     variables; runs/CORPUS if not given."""
@@ -61,11 +65,11 @@ class CorpusOptions:
 
     def open_corpus(self, store: LogitStore) -> Corpus:
         """The corpus as its files say, less the clips that the store leaves out; says how many."""
-        return read_corpus(self.corpus, everywhere(self.root), store)
+        return read_corpus(self.corpus, self.root, store)
 
     def where(self, store: LogitStore) -> "Where":
         """With what a task finds corpus and store."""
-        return Where(self.corpus, everywhere(self.root), store.address)
+        return Where.of(self.corpus, self.root, store)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +77,29 @@ class Where:
     """With what a worker of any node finds a corpus and a store."""
 
     corpus: CorpusName
-    root: Path | None
-    """Absolute."""
+    root: str | None
+    """An address, or a folder's absolute path."""
     store: str
     """Its address; a folder is absolute."""
+    version: str | None = None
+    """Of what lies at the root's address; see `jobs.staging`."""
+
+    @classmethod
+    def of(cls, corpus: CorpusName, root: str | None, store: LogitStore) -> "Where":
+        """That of a corpus whose root somebody typed."""
+        if root is None or not is_address(root):
+            return cls(corpus, root and str(everywhere(Path(root))), store.address)
+        return cls(corpus, root, store.address, _staged(root).version)
 
     def open(self) -> tuple[LogitStore, Corpus]:
         """Both; the corpus less the clips that the store leaves out."""
         store = LogitStore(self.store)
-        return store, open_corpus(self.corpus, self.root, store)[0]
+        return store, open_corpus(self.corpus, self.root, store, self.version)[0]
+
+
+def is_address(root: str) -> bool:
+    """Whether a corpus's root is no folder of this machine."""
+    return "://" in root
 
 
 def everywhere(path: Path | None) -> Path | None:
@@ -89,7 +107,7 @@ def everywhere(path: Path | None) -> Path | None:
     return path and path.expanduser().absolute()
 
 
-def read_corpus(name: CorpusName, root: Path | None, store: LogitStore) -> Corpus:
+def read_corpus(name: CorpusName, root: str | None, store: LogitStore) -> Corpus:
     """The corpus as its files say, less the clips that the store leaves out; says how many."""
     corpus, left_out = open_corpus(name, root, store)
     if left_out:
@@ -100,14 +118,30 @@ def read_corpus(name: CorpusName, root: Path | None, store: LogitStore) -> Corpu
     return corpus
 
 
-def open_corpus(name: CorpusName, root: Path | None, store: LogitStore) -> tuple[Corpus, int]:
+def open_corpus(
+    name: CorpusName, root: str | None, store: LogitStore, version: str | None = None
+) -> tuple[Corpus, int]:
     """The corpus as its files say, less the clips that the store leaves out; how many these are."""
-    corpus = corpora.read(name, root)
+    corpus = corpora.read(name, None if root is None else _folder(root, version))
     try:
         kept = corpus.keep(store.clips(corpus.name)["clip_id"].to_pylist())
     except (MissingStore, MissingClips):
         return corpus, 0
     return kept, len(corpus) - len(kept)
+
+
+def _folder(root: str, version: str | None) -> Path:
+    """Where a corpus's files lie on this node."""
+    if is_address(root):
+        return _staged(root, version).folder
+    return Path(root).expanduser().absolute()
+
+
+def _staged(root: str, version: str | None = None) -> "Staged":
+    # What speaks to S3 takes half a second to import, and most corpora lie in folders.
+    from jobs.staging import stage
+
+    return stage(root, version)
 
 
 Options = TypeVar("Options", bound=CorpusOptions)

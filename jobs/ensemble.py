@@ -11,9 +11,13 @@ from typing import Any, Literal
 
 from jobs import selection
 from jobs.cluster import cluster
-from jobs.command import CorpusOptions, UserError, console, run
+from jobs.command import UserError, console, run
+from jobs.costs import CostOptions
 from jobs.fanout import Needs, Outcome, Task
 from jobs.learning import carry_out, chosen
+from jobs.plans import show_estimates
+from jobs.records import Device
+from jobs.rehearsal import Rehearsal
 from jobs.selection import Chosen, Settings, Space
 from jobs.tables import table
 from logit_store import LogitStore, plain_name
@@ -25,7 +29,7 @@ SPACES: tuple[Space, ...] = ("logits", "probabilities")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnsembleOptions(CorpusOptions):
+class EnsembleOptions(CostOptions):
     """Options of the command."""
 
     splits: tuple[int | Literal["all"], ...] = ("all",)
@@ -67,6 +71,9 @@ def main(options: EnsembleOptions) -> int:
     variants = settings_of(options)
     store = options.open_store()
     candidates = find_candidates(options, store)
+    if options.dry_run:
+        show_selections(options, store, candidates, variants)
+        return 0
     found: dict[tuple[int, str], Chosen] = {}
 
     def note(outcome: Outcome) -> tuple[Task, ...]:
@@ -125,6 +132,22 @@ def settings_of(options: EnsembleOptions) -> dict[str, Settings]:
         )
         for space, way in itertools.product(spaces, ways)
     }
+
+
+def show_selections(
+    options: EnsembleOptions,
+    store: LogitStore,
+    candidates: Mapping[int, Sequence[str]],
+    variants: Mapping[str, Settings],
+) -> None:
+    """Which selections would run, what they need and cost: one of each is tried, and not kept."""
+    fold, found = judging_fold(options.protocol), {}
+    for split, members in candidates.items():
+        trial = Rehearsal.read(store.address, options.corpus, split, members, fold)
+        for name, settings in variants.items():
+            found[f"ensemble {name} split {split}"] = trial.estimate(settings)
+    device = replace(Device.here(1), accelerator=None)
+    show_estimates(list(found), found, device, options.price(), spot=options.spot)
 
 
 def find_candidates(options: EnsembleOptions, store: LogitStore) -> dict[int, tuple[str, ...]]:

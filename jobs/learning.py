@@ -7,22 +7,17 @@ from typing import Any, Literal
 
 from audio.clips import SPLITS
 from jobs.cluster import gpus_in_cluster
-from jobs.command import (
-    CorpusOptions,
-    UserError,
-    console,
-    errors,
-    everywhere,
-    progress_bar,
-)
+from jobs.command import UserError, console, errors, everywhere, progress_bar
+from jobs.costs import CostOptions, Spending
 from jobs.fanout import IN_FLIGHT, FanOut, Needs, Outcome, Task
+from jobs.job_log import JobLog
 from jobs.tables import table
 from logit_store import Figures, Footer, LogitKey, LogitStore, MissingStore
 from training import TrainingRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearningOptions(CorpusOptions):
+class LearningOptions(CostOptions):
     """Which runs, with what of the machine."""
 
     splits: tuple[int | Literal["all"], ...] = ("all",)
@@ -39,10 +34,12 @@ class LearningOptions(CorpusOptions):
     cpus_per_run: int = 1
     """Cores of one run; its torch uses so many threads."""
     gpus_per_run: float | None = None
-    """Share of a GPU for one run, enforced; if not given, 0 where the cluster has no GPU, else 1,
-    and for teachers what a dry step on a GPU shows that each recipe needs."""
-    dry_run: bool = False
-    """Print what would run, and run nothing."""
+    """Share of a GPU for one run, enforced; if not given, 0 where the cluster has no GPU and its
+    autoscaler can add none, else 1, and for teachers what a dry step on a GPU shows that each
+    recipe needs."""
+    budget: float | None = None
+    """Start no more runs when what has run and what runs has cost about so much, at the price of
+    --machine; what runs is let finish. Of this command: the next one begins anew."""
 
     def needs(self) -> Needs:
         """What one run asks of the connected cluster."""
@@ -115,21 +112,13 @@ def done_of(tasks: Sequence[Task], store: LogitStore) -> list[bool]:
     return [bool(task.keys) and there.issuperset(task.keys) for task in tasks]
 
 
-def show_plan(tasks: Sequence[Task], store: LogitStore) -> None:
-    """What is in the store already, and what would run."""
-    states = done_of(tasks, store)
-    rows = [
-        [task.name, "done" if done else "to do"] for task, done in zip(tasks, states, strict=True)
-    ]
-    console.print(table(["run", "state"], rows))
-
-
 def carry_out(
     tasks: Sequence[Task],
     store: LogitStore,
     needs: Needs,
     then: Callable[[Outcome], Sequence[Task]] = lambda outcome: (),
     in_flight: int = IN_FLIGHT,
+    spending: Spending | None = None,
 ) -> bool:
     """Run what is not in the store; one line per finished run. Whether all went well.
 
@@ -139,22 +128,25 @@ def carry_out(
         needs: of each task that does not say its own.
         then: called with each task that is done; tasks that can be done from now on.
         in_flight: so many are submitted at once.
+        spending: the budget, if there is one.
     """
-    work = FanOut(needs, in_flight)
     failed: list[Outcome] = []
-    with progress_bar() as bar:
+    with JobLog(store) as log, progress_bar() as bar:
+        work = FanOut(needs, in_flight, spending=spending, log=log)
         shown = bar.add_task("runs", total=0)
-        total = _add_missing(work, tasks, store, then)
+        total = _add_missing(work, log, tasks, store, then)
         for done, outcome in enumerate(work, start=1):
             if outcome.error is None:
-                total += _add_missing(work, then(outcome), store, then)
+                total += _add_missing(work, log, then(outcome), store, then)
             else:
                 failed.append(outcome)
             state = f"done in {outcome.took_s:.0f} s" if outcome.error is None else "FAILED"
             bar.update(shown, completed=done, total=total)
             console.print(f"[{done}/{total}] {outcome.task.name}: {state}", markup=False)
     _show_failures(failed)
-    return not failed
+    if spending is not None:
+        spending.say_end(work.left)
+    return not failed and not work.left
 
 
 def _show_failures(failed: Sequence[Outcome]) -> None:
@@ -168,6 +160,7 @@ def _show_failures(failed: Sequence[Outcome]) -> None:
 
 def _add_missing(
     work: FanOut,
+    log: JobLog,
     tasks: Sequence[Task],
     store: LogitStore,
     then: Callable[[Outcome], Sequence[Task]],
@@ -177,13 +170,15 @@ def _add_missing(
         return 0
     missing: list[Task] = []
     done: list[Task] = []
-    for task, is_done in zip(tasks, done_of(tasks, store), strict=True):
+    states = done_of(tasks, store)
+    log.plan(tasks, states)
+    for task, is_done in zip(tasks, states, strict=True):
         (done if is_done else missing).append(task)
     if done:
         console.print(f"{len(done)} of {len(tasks)} runs are in the store already", markup=False)
     work.add(missing)
     following = [then(Outcome(task, task.keys[0])) for task in done]
-    return len(missing) + sum(_add_missing(work, more, store, then) for more in following)
+    return len(missing) + sum(_add_missing(work, log, more, store, then) for more in following)
 
 
 def select_figures(key: LogitKey, footer: Footer) -> Figures:

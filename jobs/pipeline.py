@@ -4,7 +4,7 @@ if not __package__:
     import _root  # noqa: F401
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from audio.clips import Corpus
 from jobs import ensemble as ensemble_job
@@ -12,8 +12,10 @@ from jobs import selection, student_runs, units
 from jobs import teachers as teachers_job
 from jobs.cluster import cluster
 from jobs.command import UserError, console, prepare, run
+from jobs.estimates import spending_of
 from jobs.fanout import Outcome, Task
-from jobs.learning import LearningOptions, carry_out, chosen, select_figures, show_plan
+from jobs.learning import LearningOptions, carry_out, chosen, select_figures
+from jobs.plans import show_plan
 from jobs.results import show_gains, show_systems, stored
 from jobs.teacher_runs import TeachersOptions, plan
 from jobs.units import ensemble_logits
@@ -76,8 +78,10 @@ def main(options: PipelineOptions) -> int:
     corpus = options.open_corpus(store)
     work = _Work(stages, corpus, store)
     if options.dry_run:
-        show_plan([*work.planned.everything(), *work.baselines], store)
-        console.print("and then one ensemble a split, and as many distilled students")
+        show_plan(work.foreseen(), store, work.corpus_of, stages.teachers)
+        console.print(
+            "and one ensemble a split, in seconds to minutes; see jobs/ensemble.py --dry-run"
+        )
         return 0
     to_do = work.planned.to_do()
     teachers_job.prepare_all(work.planned, to_do)
@@ -86,10 +90,13 @@ def main(options: PipelineOptions) -> int:
     )
     with cluster():
         needs = options.needs()
-        work.planned = teachers_job.measured(work.planned, to_do, needs)
+        work.planned, steps = teachers_job.measured(work.planned, to_do, needs)
+        spending = spending_of(options, work.foreseen(), store, work.corpus_of, needs, steps)
         first = [*work.planned.ready(), *work.baselines]
-        if not carry_out(first, store, needs, then=work.follow):
-            raise UserError("some runs failed: mend them and start again; the rest is kept")
+        if not carry_out(first, store, needs, then=work.follow, spending=spending):
+            raise UserError(
+                "some runs failed or were not started: mend that and start again; the rest is kept"
+            )
     for split, name in sorted(work.ensembles.items()):
         ensemble_job.show(store, corpus.name, split, name)
     show_results(corpus, store, work)
@@ -111,6 +118,17 @@ class _Work:
         self.ensembles: dict[int, str] = {}
         splits = chosen(stages.teachers.splits)
         self._pending = {split: set(keys_of(self.teachers, split)) for split in splits}
+
+    def corpus_of(self, task: Task) -> Corpus:
+        """What the task teaches."""
+        return self.planned.corpus_of(task) if task.function is units.teach else self.corpus
+
+    def foreseen(self) -> list[Task]:
+        """All that teach, for what they take: who teaches the distilled ones is not known yet."""
+        distilled = [
+            replace(task, name=f"{task.name} distilled", keys=()) for task in self.baselines
+        ]
+        return [*self.planned.everything(), *self.baselines, *distilled]
 
     def follow(self, outcome: Outcome) -> list[Task]:
         """The last teacher of a split brings its selection, and that the students it teaches."""

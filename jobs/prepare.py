@@ -9,6 +9,7 @@ from audio import waveforms
 from audio.clips import SPLITS
 from audio.waveforms import BrokenAudio
 from jobs.command import CorpusOptions, console, prepare, run
+from jobs.plans import show_decoded
 from jobs.tables import table
 
 
@@ -20,12 +21,18 @@ class PrepareOptions(CorpusOptions):
     """What to decode to, in Hz; the published teachers and students take 32,000."""
     leave_out_broken: bool = False
     """Leave clips that cannot be read out of the corpus; this store then never has them."""
+    dry_run: bool = False
+    """Print how many clips there are and what they would take, and decode nothing."""
 
 
 def main(options: PrepareOptions) -> int:
     """Decode a corpus once, check it, and write down in the store what its clips are."""
     store = options.open_store()
     corpus = options.open_corpus(store)
+    if options.dry_run:
+        console.print(f"{len(corpus):,} clips of {len(corpus.scenes)} scenes")
+        show_decoded(corpus, options.sample_rate)
+        return 0
     try:
         prepare(corpus, store, {options.sample_rate})
     except BrokenAudio as error:

@@ -9,8 +9,10 @@ from audio.clips import Corpus
 from jobs import units
 from jobs.cluster import cluster
 from jobs.command import UserError, console, prepare, run
+from jobs.estimates import spending_of
 from jobs.fanout import Task
-from jobs.learning import LearningOptions, carry_out, chosen, show_members, show_plan
+from jobs.learning import LearningOptions, carry_out, chosen, show_members
+from jobs.plans import show_plan
 from logit_store import LogitKey, LogitStore, plain_name
 from students import stored
 from students.int8 import Int8Recipe, int8_key
@@ -109,12 +111,14 @@ def main(options: QuantiseOptions) -> int:
     starts = find_students(options, corpus.name, store)
     tasks = plan(options, corpus, store, starts)
     if options.dry_run:
-        show_plan(tasks, store)
+        show_plan(tasks, store, lambda task: corpus, options)
         return 0
     recipes = [stored.recipe_of(store.record(start)) for start in starts]
     prepare(corpus, store, {recipe.front_end.sample_rate for recipe in recipes})
     with cluster():
-        went_well = carry_out(tasks, store, options.needs())
+        needs = options.needs()
+        spending = spending_of(options, tasks, store, lambda task: corpus, needs)
+        went_well = carry_out(tasks, store, needs, spending=spending)
     show_members(tasks, store)
     console.print(f"next: python -m students.export --help, for these members of {store.address}")
     return 0 if went_well else 1

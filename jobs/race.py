@@ -12,13 +12,14 @@ from jobs.cluster import cluster
 from jobs.command import UserError, console, prepare
 from jobs.journal import ENDED, Journal, Trial
 from jobs.learning import check_counts, select_figures
+from jobs.plans import show_trials
 from jobs.search_options import SearchOptions
 from jobs.tables import table
 from jobs.units import ensemble_logits
 from logit_store import LogitStore, fingerprint
 from metrics import log_loss
 from students.distill import student_key
-from students.search_space import Space, find_space
+from students.search_space import Space, find_space, shortened
 
 DEFAULT_SEEDS = (0, 1, 2)
 
@@ -60,6 +61,16 @@ def race(options: SearchOptions, corpus: Corpus, store: LogitStore, n_ensembles:
     space = _space(options, corpus, teachers)
     if options.dry_run:
         _show_contenders(options, space, teachers)
+        show_trials(
+            n_students(len(teachers), len(seeds)),
+            shortened(space.base, options.epochs),
+            corpus,
+            options.split,
+            store,
+            options,
+            cpus=options.cpus_per_run,
+            gpus=options.gpus_per_run,
+        )
         return 0
     names = tuple(teacher.name for teacher in teachers)
     identity = options.identity(corpus, space) | {"taught_by": names, "seeds": tuple(seeds)}
@@ -155,8 +166,20 @@ def find_contenders(store: LogitStore, corpus: Corpus, split: int, n: int) -> li
 
 def survivors(places: Sequence[Place]) -> list[Teacher]:
     """The better half, rounded up, and at least two."""
-    kept = max(2, -(-len(places) // 2))
-    return [place.teacher for place in ranked(places)[:kept]]
+    return [place.teacher for place in ranked(places)[: _n_kept(len(places))]]
+
+
+def _n_kept(n: int) -> int:
+    return min(n, max(2, -(-n // 2)))
+
+
+def n_students(n_teachers: int, n_seeds: int) -> int:
+    """How many students a race teaches."""
+    n_racing, n_taught = n_teachers, 0
+    for _ in range(n_seeds):
+        n_taught += n_racing
+        n_racing = _n_kept(n_racing)
+    return n_taught
 
 
 def ranked(places: Sequence[Place]) -> list[Place]:

@@ -12,6 +12,7 @@ from jobs.cluster import cluster
 from jobs.command import UserError, console, prepare, progress_bar, run
 from jobs.journal import ENDED, Journal, State, Trial
 from jobs.learning import check_counts
+from jobs.plans import show_trials
 from jobs.proposals import Grid, Proposals, Sampled, Sampler, candidates
 from jobs.race import race
 from jobs.search_options import SearchOptions
@@ -19,7 +20,7 @@ from jobs.student_runs import find_teachers
 from jobs.tables import table
 from logit_store import LogitStore, fingerprint
 from students.distill import student_key
-from students.search_space import Range, Space, Value, find_space
+from students.search_space import Range, Space, Value, find_space, shortened
 
 DEFAULT_TRIALS = 50
 SHOWN = 10
@@ -117,7 +118,17 @@ def main(options: SearchOptions) -> int:
         return race(options, corpus, store, options.race_ensembles)
     planned = plan(options, corpus, store)
     if options.dry_run:
-        show_space(planned)
+        n_trials = show_space(planned)
+        show_trials(
+            n_trials,
+            shortened(planned.space.base, options.epochs),
+            corpus,
+            options.split,
+            store,
+            options,
+            cpus=options.cpus_per_run,
+            gpus=options.gpus_per_run,
+        )
         return 0
     journal = Journal(store, planned.name, planned.identity)
     proposals, n_wanted = propose(planned, journal)
@@ -164,8 +175,8 @@ def propose(planned: Plan, journal: Journal) -> tuple[Proposals, int]:
     return Grid(planned.space), min(planned.n_trials or n_affordable, n_affordable)
 
 
-def show_space(planned: Plan) -> None:
-    """What varies, and how much of it is within the budget."""
+def show_space(planned: Plan) -> int:
+    """What varies, and how much of it is within the budget; how many points are to be taught."""
     rows = [
         [name, str(each) if isinstance(each, Range) else " ".join(map(str, each))]
         for name, each in planned.space.dimensions.items()
@@ -175,10 +186,12 @@ def show_space(planned: Plan) -> None:
     listed = planned.listed()
     n, n_over = len(listed), sum(trial.state == "over_budget" for trial in listed)
     what = "points" if planned.space.is_finite else "architectures"
+    n_trials = planned.n_trials or n - n_over
     console.print(
-        f"{n} {what}: {n - n_over} within the budget, {n_over} over it; to teach: "
-        f"{planned.n_trials or n - n_over} ({planned.sampler})"
+        f"{n} {what}: {n - n_over} within the budget, {n_over} over it; to teach: {n_trials} "
+        f"({planned.sampler})"
     )
+    return n_trials
 
 
 def show_found(store: LogitStore, planned: Plan, journal: Journal, n_wanted: int) -> None:

@@ -7,7 +7,8 @@ from typing import Any, Literal
 from audio import impulse_responses
 from audio.clips import Corpus
 from jobs.budget import Budget
-from jobs.command import CorpusOptions, UserError, console
+from jobs.command import UserError, console
+from jobs.costs import CostOptions
 from jobs.journal import Lesson
 from jobs.student_runs import StudentsOptions
 from logit_store import LogitStore
@@ -17,7 +18,7 @@ from students.search_space import Space
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchOptions(CorpusOptions):
+class SearchOptions(CostOptions):
     """Options of the command."""
 
     split: int
@@ -67,8 +68,6 @@ class SearchOptions(CorpusOptions):
     gpus_per_run: float | None = None
     """Share of a GPU for one trial, so that many run on one; if not given, 1, and 0 where the
     cluster has no GPU."""
-    dry_run: bool = False
-    """Print what would be tried, and teach nothing."""
 
     def as_students(self) -> StudentsOptions:
         """The same, as far as it says who teaches and what a run needs."""

@@ -140,7 +140,7 @@ def choose(
         temperatures_M = temperatures(candidates.logits_MNK, candidates.labels_N)
         candidates = candidates.at(temperatures_M)
     logits_MNK, labels_N = candidates.logits_MNK, candidates.labels_N
-    selection = _selected(settings, candidates)
+    selection = selected(settings, candidates)
     chosen = np.flatnonzero(selection.weights)
     weights = selection.weights[chosen]
     mean_NK = mean_logits(logits_MNK[chosen], weights, space=settings.space)
@@ -149,9 +149,9 @@ def choose(
         logits_MNK,
         labels_N,
         candidates.recordings_N,
-        lambda rows: _selected(settings, candidates.on(rows)).weights,
+        lambda rows: selected(settings, candidates.on(rows)).weights,
         space=settings.space,
-        n_folds=_n_folds(candidates.recordings_N),
+        n_folds=n_folds(candidates.recordings_N),
     )
     pairs = list(zip(candidates.members, candidates.hashes, strict=True))
     document: dict[str, Any] = {
@@ -179,7 +179,7 @@ def choose(
     return Chosen(reference, _agreement(logits_MNK[chosen]))
 
 
-def _selected(settings: Settings, candidates: Candidates) -> Selection:
+def selected(settings: Settings, candidates: Candidates) -> Selection:
     """The selection, with the weights that were asked for."""
     logits_MNK, labels_N = candidates.logits_MNK, candidates.labels_N
     how: dict[str, Any] = {
@@ -203,7 +203,8 @@ def _selected(settings: Settings, candidates: Candidates) -> Selection:
     return replace(found, weights=weights_M)
 
 
-def _n_folds(recordings_N: NDArray[np.int64]) -> int:
+def n_folds(recordings_N: NDArray[np.int64]) -> int:
+    """How many parts of the recordings are left out, one after the other, to tell the optimism."""
     n_recordings = len(np.unique(recordings_N))
     return n_recordings if n_recordings <= FEW_RECORDINGS else FOLDS
 

@@ -6,7 +6,9 @@ if not __package__:
 from jobs.cluster import cluster
 from jobs.command import console, prepare, run
 from jobs.comparison import Comparison
-from jobs.learning import carry_out, show_members, show_plan
+from jobs.estimates import spending_of
+from jobs.learning import carry_out, show_members
+from jobs.plans import show_plan
 from jobs.student_runs import StudentsOptions, find_teachers, plan, recipes_of
 
 
@@ -20,12 +22,14 @@ def main(options: StudentsOptions) -> int:
     else:
         tasks = compared.tasks()
     if options.dry_run:
-        show_plan(tasks, store)
+        show_plan(tasks, store, lambda task: corpus, options)
         return 0
     rates = {recipe.front_end.sample_rate for recipe in recipes_of(options, store)}
     prepare(corpus, store, rates)
     with cluster():
-        went_well = carry_out(tasks, store, options.needs())
+        needs = options.needs()
+        spending = spending_of(options, tasks, store, lambda task: corpus, needs)
+        went_well = carry_out(tasks, store, needs, spending=spending)
     show_members(tasks, store)
     if compared is not None and went_well:
         compared.show(corpus, store)

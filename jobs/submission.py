@@ -17,7 +17,16 @@ from rich.table import Table
 from audio.clips import SPLITS, Corpus
 from audio.corpora import CorpusName, tau_evaluation
 from audio.waveforms import BrokenAudio
-from jobs.command import CorpusOptions, UserError, console, decode, errors, progress_bar, run
+from jobs.command import (
+    CorpusOptions,
+    UserError,
+    console,
+    decode,
+    errors,
+    is_address,
+    progress_bar,
+    run,
+)
 from jobs.tables import table
 from logit_store import LogitKey, LogitStore
 from logit_store.exporters import as_csv, chosen
@@ -177,9 +186,9 @@ def _described(
 def _evaluation_folder(options: SubmissionOptions) -> Path:
     if options.evaluation is not None:
         return options.evaluation.expanduser()
-    if options.root is None:
+    if options.root is None or is_address(options.root):
         raise UserError(f"corpus {options.corpus}: say where the evaluation set is: --evaluation")
-    return options.root.expanduser().resolve().parent / tau_evaluation.FOLDER
+    return Path(options.root).expanduser().resolve().parent / tau_evaluation.FOLDER
 
 
 def measure_all(

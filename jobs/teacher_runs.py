@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, cast
 
 from audio.clips import Corpus, CorpusError
 from audio.corpora import CorpusName
 from audio.lengths import ClipLength, UnfitLength
 from jobs import units
-from jobs.command import UserError, Where, everywhere, read_corpus
+from jobs.command import UserError, Where, read_corpus
 from jobs.fanout import Needs, Outcome, Task
 from jobs.learning import LearningOptions, check_counts, chosen, done_of
 from logit_store import LogitKey, LogitStore
@@ -44,8 +43,8 @@ class TeachersOptions(LearningOptions):
     """Several GPUs teach one teacher together."""
     first_corpus: CorpusName = "cochlscene"
     """What recipes with a first stage (passt_sit, passt_sequential) learn first."""
-    first_root: Path | None = None
-    """Folder of that corpus."""
+    first_root: str | None = None
+    """Folder or s3://BUCKET/PREFIX of that corpus."""
     first_length: str | None = None
     """As --length, of that corpus's clips."""
 
@@ -140,11 +139,7 @@ def _plan_first(planned: Plan, recipe: TeacherRecipe, seed: int) -> str | None:
         return None
     options = planned.options
     teacher = TeacherRun(recipe=recipe.first_stage, split=FIRST_SPLIT, seed=seed)
-    where = replace(
-        options.where(planned.store),
-        corpus=options.first_corpus,
-        root=everywhere(options.first_root),
-    )
+    where = Where.of(options.first_corpus, options.first_root, planned.store)
     task = _task(planned, teacher, planned.first_corpus, where)
     planned.first[task.keys[0]] = task
     return task.keys[0].member
@@ -208,7 +203,7 @@ def _first_corpus(
     options: TeachersOptions, store: LogitStore, firsts: Sequence[TeacherRecipe]
 ) -> Corpus:
     try:
-        corpus = read_corpus(options.first_corpus, everywhere(options.first_root), store)
+        corpus = read_corpus(options.first_corpus, options.first_root, store)
         _check_corpus(corpus, firsts, (FIRST_SPLIT,))
     except (CorpusError, UnfitLength, UnfitClips) as error:
         names = ", ".join(sorted({recipe.name for recipe in firsts}))

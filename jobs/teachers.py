@@ -4,15 +4,18 @@ if not __package__:
     import _root  # noqa: F401
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from jobs.cluster import cluster, gpus_in_cluster
 from jobs.command import UserError, console, prepare, progress_bar, run
-from jobs.estimates import gpu_needs, memory_needs, show_estimates
+from jobs.estimates import memory_needs, spending_of, steps_on_cluster, works_of
 from jobs.fanout import IN_FLIGHT, Needs, Task
 from jobs.learning import carry_out, show_members
+from jobs.plans import show_plan
 from jobs.teacher_runs import Plan, TeachersOptions, plan
 from logit_store import LogitStore
 from teachers import TeacherRecipe, build, fetch_weights
+from training.dry_step import DryStep
 
 
 def main(options: TeachersOptions) -> int:
@@ -22,7 +25,7 @@ def main(options: TeachersOptions) -> int:
     if options.protocol == "published":
         console.print("[red]published protocol: the test clips judge; for comparison only[/red]")
     if options.dry_run:
-        show_estimates(planned.everything(), store, planned.corpus_of, options.cpus_per_run)
+        show_plan(planned.everything(), store, planned.corpus_of, options)
         return 0
     went_well = carry_out_all(planned)
     show_members(planned.everything(), store)
@@ -42,13 +45,22 @@ def carry_out_all(planned: Plan) -> bool:
     prepare_all(planned, to_do)
     with cluster():
         needs = planned.options.needs()
-        planned = measured(planned, to_do, needs)
+        planned, steps = measured(planned, to_do, needs)
+        spending = spending_of(
+            planned.options,
+            planned.everything(),
+            planned.store,
+            planned.corpus_of,
+            needs,
+            steps,
+        )
         return carry_out(
             planned.ready(),
             planned.store,
             needs,
             then=planned.follow,
             in_flight=in_flight(planned.options),
+            spending=spending,
         )
 
 
@@ -109,19 +121,32 @@ def in_flight(options: TeachersOptions) -> int:
             "start it with more (cluster/), or leave the option out"
         )
     # A run that waits for its GPUs keeps processes of its own waiting: one, not all of them.
-    return 1 + int(there // options.gpus_per_teacher)
+    return int(min(IN_FLIGHT, 1 + there // options.gpus_per_teacher))
 
 
-def measured(planned: Plan, to_do: Sequence[Task], needs: Needs) -> Plan:
-    """The plan with what each run needs of a machine, as far as a measurement tells more."""
+def measured(planned: Plan, to_do: Sequence[Task], needs: Needs) -> tuple[Plan, dict[str, DryStep]]:
+    """The plan with what each run needs of a machine, as far as a measurement tells more.
+
+    Returns:
+        The plan, and the dry steps that were taken on GPUs, by the name of their kind.
+
+    Raises:
+        UserError: a dry step failed.
+    """
     options = planned.options
     if options.gpus_per_teacher > 1:
         # Such a task only waits: the trainer that it starts reserves the GPUs.
-        return planned.with_needs(dict.fromkeys(planned.names(), Needs(cpus=0)))
+        return planned.with_needs(dict.fromkeys(planned.names(), Needs(cpus=0))), {}
     if needs.gpus and options.gpus_per_run is not None:
-        return planned
-    measure = gpu_needs if needs.gpus else memory_needs
-    return planned.with_needs(measure(to_do, planned.corpus_of, needs))
+        return planned, {}
+    works = works_of(to_do, planned.store, planned.corpus_of)
+    kinds = {name: work.kind for name, work in works.items()}
+    if not needs.gpus:
+        return planned.with_needs(memory_needs(kinds, needs)), {}
+    steps = steps_on_cluster({kind.name: kind for kind in kinds.values()}, needs)
+    shares = {name: steps[kind.name].gpu_share or needs.gpus for name, kind in kinds.items()}
+    needed = {name: replace(needs, gpus=share) for name, share in shares.items()}
+    return planned.with_needs(needed), steps
 
 
 if __name__ == "__main__":

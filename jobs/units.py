@@ -1,7 +1,9 @@
 """What Ray runs: plain functions that find all they need by name, and are safe to run twice."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -9,16 +11,21 @@ import torch
 from jobs.cluster import reserved_device
 from jobs.command import Where, console
 from jobs.tables import duration
+from jobs.unit_log import Unit, current_unit, logged, tell
 from logit_store import LogitKey, LogitStore
 from students import Soft, StudentRecipe
 from students.distill import distill
 from students.int8 import Int8Recipe, learn_in_int8
 from students.stored import recipe_of
-from teachers import TeacherRecipe, TeacherRun, finetune
-from teachers.dry_step import DryStep, dry_step
+from teachers import TeacherRun, finetune
 from teachers.finetune import teacher_key
 from training import Figures, OnEpoch
+from training.dry_step import DryStep
+from training.parallel import workers
 from training.recipe import judging_fold
+
+if TYPE_CHECKING:
+    from jobs.work import Kind
 
 
 def teach(
@@ -36,7 +43,7 @@ def teach(
 
     opened, clips = where.open()
     key = teacher_key(run, clips, responses)
-    arguments = (run, where, responses, n_views)
+    arguments = (run, where, responses, n_views, current_unit())
     notes = opened.object_address(f"teachers/v1/{key.member}/train")
     teach_together(arguments, notes, n_workers=n_gpus, use_gpu=True)
     return key
@@ -48,26 +55,27 @@ def teach_on(
     where: Where,
     responses: Path | None,
     n_views: int,
+    unit: Unit | None = None,
 ) -> LogitKey:
-    """Teach one teacher one split on this device."""
+    """Teach one teacher one split on this device; `unit` if it is part of one in a process group."""
     opened, clips = where.open()
     fold = judging_fold(run.protocol)
-    return finetune(
-        run,
-        clips,
-        opened,
-        responses=responses,
-        device=device,
-        n_views=n_views,
-        on_epoch=_speaker(run.name, run.recipe.training.max_epochs, fold),
-    )
+    # One of the group tells for all; what runs by itself has its log already.
+    with logged(unit) if workers().leads else nullcontext():
+        return finetune(
+            run,
+            clips,
+            opened,
+            responses=responses,
+            device=device,
+            n_views=n_views,
+            on_epoch=_speaker(run.name, run.recipe.training.max_epochs, fold),
+        )
 
 
-def measure(
-    name: str, recipe: TeacherRecipe, n_classes: int, clip_duration_s: float
-) -> tuple[str, DryStep]:
-    """The dry step of a recipe on the GPU that Ray reserved for it, under a name."""
-    return name, dry_step(recipe, n_classes, clip_duration_s, reserved_device())
+def measure(name: str, kind: "Kind") -> tuple[str, DryStep]:
+    """The dry step of a kind of runs on the GPU that Ray reserved for it, under a name."""
+    return name, kind.dry_step(reserved_device())
 
 
 def learn(
@@ -173,15 +181,22 @@ def ensemble_logits(
 
 
 def _speaker(name: str, max_epochs: int, fold: str) -> OnEpoch:
-    """Says how a run goes: a line an epoch."""
+    """Says how a run goes, on the console and in its log: a line an epoch."""
 
     def speak(figures: Figures) -> None:
-        console.print(
+        line = (
             f"{name}: epoch {figures['epoch']}/{max_epochs}, loss {figures['loss']:.3f}, "
             f"on {fold}: log loss {figures[f'{fold}_log_loss']:.3f}, macro accuracy "
             f"{100 * figures[f'{fold}_accuracy']:.1f} %; {figures['clips_per_s']:.0f} clips/s, "
-            f"at most {duration(figures['time_left_s'])} left",
-            markup=False,
+            f"at most {duration(figures['time_left_s'])} left"
+        )
+        console.print(line, markup=False)
+        tell(
+            line,
+            epoch=int(figures["epoch"]),
+            max_epochs=max_epochs,
+            clips_per_s=figures["clips_per_s"],
+            time_left_s=figures["time_left_s"],
         )
 
     return speak

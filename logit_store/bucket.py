@@ -90,6 +90,21 @@ class Bucket:
         matching = (entry for entry in found if _matches(entry.name, pattern))
         return sorted(matching, key=lambda entry: entry.name)
 
+    def everything(self) -> list[Entry]:
+        """All files, however deep, sorted; one request for each thousand."""
+        return sorted(map(self._entry, self._listed(self._key(""))), key=lambda entry: entry.name)
+
+    def md5(self, name: str) -> str | None:
+        """MD5 of a file in hex digits; None where its ETag is none.
+
+        It is none of what was uploaded in parts, or encrypted with other keys than the server's.
+        """
+        head = self._ask(name, "head_object", Key=self._key(name))
+        etag = head["ETag"].strip('"')
+        own_keys = head.get("ServerSideEncryption", "AES256") == "AES256"
+        is_md5 = own_keys and "SSECustomerAlgorithm" not in head and "-" not in etag
+        return etag if is_md5 else None
+
     def fetch(self, names: Sequence[str]) -> None:
         """Copy files to this machine, many at once; their next opening asks the server nothing.
 

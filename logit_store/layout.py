@@ -300,7 +300,7 @@ def ensemble_path(corpus: str, split: int, reference: str) -> str:
     return ensembles_pattern(corpus, split, reference)
 
 
-_OBJECTS = ("teachers", "students", "weights", "search")
+_OBJECTS = ("teachers", "students", "weights", "search", "jobs", "units")
 
 
 def checked_object_name(name: str) -> str:
@@ -308,13 +308,13 @@ def checked_object_name(name: str) -> str:
 
     Raises:
         ValueError: it is not `teachers/v1/MEMBER/...`, `students/v1/MEMBER/...`,
-            `weights/v1/FILE/...` or `search/v1/NAME/...`.
+            `weights/v1/FILE/...`, `search/v1/NAME/...`, `jobs/v1/JOB/...` or `units/v1/JOB/...`.
     """
     parts = name.split("/")
     if len(parts) < 4 or parts[0] not in _OBJECTS or parts[1] != "v1":
         raise ValueError(
             f"object {name!r}, expected teachers/v1/MEMBER/FILE, students/v1/MEMBER/FILE, "
-            "weights/v1/FILE/RECORD or search/v1/NAME/FILE"
+            "weights/v1/FILE/RECORD, search/v1/NAME/FILE, jobs/v1/JOB/FILE or units/v1/JOB/.../FILE"
         )
     for part in parts:
         check_name(f"object {name!r}: part", part)

@@ -389,8 +389,8 @@ class LogitStore:
         """Store bytes as an object, or replace it.
 
         Args:
-            name: `teachers/v1/MEMBER/FILE`, `students/v1/MEMBER/FILE`, `weights/v1/NAME/FILE` or
-                `search/v1/NAME/FILE`.
+            name: `teachers/v1/MEMBER/FILE`, `students/v1/MEMBER/FILE`, `weights/v1/NAME/FILE`,
+                `search/v1/NAME/FILE`, `jobs/v1/JOB/FILE` or `units/v1/JOB/UNIT/FILE`.
             data: what it holds.
 
         Raises:

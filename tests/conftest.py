@@ -7,6 +7,9 @@ from filelock import FileLock
 
 import ensemble
 
+# Before any test imports Ray, which reads then whether it uses a token.
+import jobs  # noqa: F401
+
 
 @pytest.fixture(scope="session")
 def compiled():

@@ -35,7 +35,7 @@ class S3Server:
 
     endpoint: str
     key: str = "a-key"
-    secret: str = "a-secret"
+    secret: str = "a-secret-of-nobody"
 
     def variables(self) -> dict[str, str]:
         """What leads to the server."""

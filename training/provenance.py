@@ -6,6 +6,7 @@ import platform
 import socket
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -31,17 +32,21 @@ def code_commit() -> str | None:
 
 def provenance(device: torch.device) -> dict[str, object]:
     """Commit, library versions and machine, for a record."""
-    accelerator = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "commit": code_commit(),
         "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
-        "machine": {
-            "host": socket.gethostname(),
-            "processor": platform.machine(),
-            "accelerator": accelerator,
-            "threads": torch.get_num_threads(),
-            "python": platform.python_version(),
-        },
+        "machine": machine(device),
+    }
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """This machine, with what of it computes."""
+    return {
+        "host": socket.gethostname(),
+        "processor": platform.machine(),
+        "accelerator": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
     }
 
 

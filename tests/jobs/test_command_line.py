@@ -141,7 +141,7 @@ def test_a_dry_run_estimates_every_run(called, tmp_path):
 
 def teach_here(commands, store, **options):
     """What jobs/teachers.py does with these options, without its cluster."""
-    asked = TeachersOptions(corpus="tau", root=commands.corpus, store=str(store), **options)
+    asked = TeachersOptions(corpus="tau", root=str(commands.corpus), store=str(store), **options)
     opened = asked.open_store()
     planned = plan(asked, asked.open_corpus(opened), opened)
     prepare_all(planned, planned.to_do())

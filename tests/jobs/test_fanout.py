@@ -5,13 +5,15 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
 from jobs.cluster import cluster, memory_of_a_node, ray, reserved_device
-from jobs.fanout import FanOut, Needs, Task
+from jobs.fanout import LOST_NODES, RETRIES, FanOut, Needs, Task
 
 pytestmark = pytest.mark.ray
+lost = ray.exceptions
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -81,6 +83,34 @@ def test_a_task_that_kills_every_worker_is_given_up_after_its_retries(tmp_path):
     assert log.read_text() == "xxxx"  # once, and three retries
 
 
+@pytest.mark.parametrize(
+    ("error", "times", "ends_well"),
+    [
+        (lost.NodeDiedError("gone"), LOST_NODES, True),
+        (lost.NodeDiedError("gone"), LOST_NODES + 1, False),
+        (lost.LocalRayletDiedError(), LOST_NODES, True),
+        (lost.OutOfMemoryError("full"), RETRIES, True),
+        (lost.OutOfMemoryError("full"), RETRIES + 1, False),
+        (lost.RaySystemError("broken"), 1, False),
+    ],
+)
+def test_a_lost_node_is_no_fault_of_the_task_and_want_of_memory_may_be(
+    monkeypatch, error, times, ends_well
+):
+    errors, get = itertools.repeat(error, times), ray.get
+
+    def losing(reference):
+        if (this := next(errors, None)) is not None:
+            raise this
+        return get(reference)
+
+    monkeypatch.setattr("jobs.fanout.ray.get", losing)
+    (outcome,) = fan_out([Task("one", double, {"number": 1})], Needs())
+    assert (outcome.error is None, outcome.result == 2) == (ends_well, ends_well)
+    assert ends_well or outcome.error.startswith(type(error).__name__)
+    assert next(errors, None) is None  # as often as it was lost, and then no more
+
+
 def test_torch_uses_the_cores_that_the_task_reserved():
     (outcome,) = fan_out([Task("threads", threads, {})], Needs(cpus=1))
     assert outcome.result == 1
@@ -127,6 +157,20 @@ def test_an_interrupt_that_rays_own_code_loses_is_heard_all_the_same(monkeypatch
     with pytest.raises(KeyboardInterrupt):
         list(fan_out([Task("spell", spell, {})], Needs()))
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_cluster_of_ones_own_listens_on_loopback_only():
+    (outcome,) = fan_out([Task("one", double, {"number": 1})], Needs())
+    assert outcome.result == 2
+    this = psutil.Process()
+    listening = {
+        each.laddr.ip
+        for process in [this, *this.children(recursive=True)]
+        for each in process.net_connections("tcp")
+        if each.status == psutil.CONN_LISTEN
+    }
+    assert listening
+    assert listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
 def test_a_task_without_a_reserved_gpu_computes_on_the_cpu():

@@ -54,7 +54,9 @@ def store(tmp_path_factory, corpus):
 
 def options(corpus, store, **changes):
     asked = {"student": "tiny", "splits": (100,), "max_steps": 2, "learning_rate": 1e-3}
-    return QuantiseOptions(corpus="tau", root=corpus.root, store=store.address, **(asked | changes))
+    return QuantiseOptions(
+        corpus="tau", root=str(corpus.root), store=store.address, **(asked | changes)
+    )
 
 
 def planned(corpus, store, **changes):

@@ -284,7 +284,7 @@ def attempted(commands, corpus, store, tmp_path, monkeypatch):
     monkeypatch.setattr(trial, "reserved_device", lambda: torch.device("cpu"))
     prepare(corpus, store, {32_000})
     lesson = Lesson(
-        where=Where("tau", commands.corpus, store.address),
+        where=Where("tau", str(commands.corpus), store.address),
         search="first",
         space=find_space("isotropic", "demo_isotropic").alone(),
         split=25,

@@ -108,7 +108,7 @@ def member_of(member, split):
 def options(root, store, tmp_path):
     (tmp_path / "meta.yaml").write_text(as_yaml(TEXTS))
     return SubmissionOptions(
-        root=root,
+        root=str(root),
         store=store.address,
         label=LABEL,
         students=("tiny",),

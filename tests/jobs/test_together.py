@@ -53,7 +53,7 @@ def arguments(run, root, store):
     from audio.corpora import tau
 
     LogitStore(store).write_clips("tau", tau.read(root).clips_table())
-    return run, Where("tau", root, str(store)), None, 1
+    return run, Where("tau", str(root), str(store)), None, 1
 
 
 def test_two_workers_one_of_them_killed_have_the_losses_of_one(root, tmp_path, wait_for):

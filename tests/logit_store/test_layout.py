@@ -88,9 +88,13 @@ def test_an_object_cannot_lie_elsewhere(name: str) -> None:
         "students/v1/m/weights.safetensors",
         "weights/v1/mn10_as-0123456789ab.pt/fetched.json",
         "search/v1/isotropic-0123456789ab/result.json",
+        "jobs/v1/20261122T062000Z-teachers-0123/driver.json",
+        "units/v1/20261122T062000Z-teachers-0123/00001/00017-0123.json",
     ],
 )
-def test_an_object_belongs_to_a_member_to_a_file_of_weights_or_to_a_search(name: str) -> None:
+def test_an_object_belongs_to_a_member_to_a_file_of_weights_to_a_search_or_to_a_job(
+    name: str,
+) -> None:
     assert checked_object_name(name) == name
 
 

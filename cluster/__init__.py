@@ -1,0 +1,1 @@
+"""Machines for the jobs: files for clouds and Kubernetes, and a simulated cluster on this one."""

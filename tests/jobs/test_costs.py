@@ -1,0 +1,167 @@
+import sys
+import time
+import tomllib
+from functools import partial
+
+import pytest
+
+from jobs.cluster import cluster
+from jobs.command import UserError
+from jobs.costs import GIB, PRICES, Price, Spending, find_price, needs_of
+from jobs.fanout import FanOut, Needs, Outcome, Task
+from jobs.learning import LearningOptions
+
+ENTRY = """
+currency = "EUR"
+[big]
+gpus = 4
+cpus = 16
+memory_gib = 64
+accelerator = "NVIDIA A10G"
+on_demand = 8.0
+spot = 2.0
+read = 2026-01-31
+source = "a list"
+"""
+
+
+@pytest.fixture
+def big(tmp_path) -> Price:
+    file = tmp_path / "prices.toml"
+    file.write_text(ENTRY)
+    return find_price("big", file)
+
+
+def task(name, needs=None, **arguments):
+    return Task(name, time.sleep, arguments, needs=needs)
+
+
+@pytest.mark.parametrize(
+    ("needs", "share"),
+    [
+        (Needs(cpus=4), 1 / 4),
+        (Needs(cpus=1, gpus=0.5), 1 / 8),
+        (Needs(cpus=1, memory_bytes=32 * GIB), 1 / 2),
+        (Needs(cpus=8, gpus=8), 2),
+    ],
+)
+def test_a_run_pays_for_what_it_takes_most_of(big, needs, share):
+    assert big.share(needs) == pytest.approx(share)
+    assert big.cost(needs, 1800, spot=False) == pytest.approx(share * 4)
+    assert big.cost(needs, 1800, spot=True) == pytest.approx(share)
+
+
+def test_every_price_of_the_project_is_whole_and_says_where_it_is_from():
+    names = [
+        name for name, entry in tomllib.loads(PRICES.read_text()).items() if name != "currency"
+    ]
+    assert len(names) > 5
+    for name in names:
+        price = find_price(name)
+        assert price.source
+        assert bool(price.accelerator) <= bool(price.gpus)
+
+
+def test_a_machine_of_ones_own_costs_nothing_unless_one_says_so():
+    assert LearningOptions().price().on_demand == 0
+    assert LearningOptions(machine="aws-g5-xlarge").price().on_demand > 0
+
+
+@pytest.mark.parametrize(
+    ("written", "instead", "message"),
+    [
+        ("[big]", "[huge]", "--machine big: .* has no such entry; it has huge"),
+        ("on_demand = 8.0", 'on_demand = "8"', r"\[big\]: on_demand is '8'"),
+        ("cpus = 16", "cpus = 0", r"\[big\]: cpus is 0"),
+        ("on_demand = 8.0", "", r"\[big\]: on_demand: Field required"),
+        ("spot = 2.0", "sport = 2.0\nspot = 2.0", r"\[big\]: sport is 2.0"),
+        ('currency = "EUR"', "", r"\[big\]: currency"),
+        ("gpus = 4", "gpus =", "prices.toml: "),
+    ],
+)
+def test_a_malformed_price_is_one_message_that_names_it(tmp_path, written, instead, message):
+    file = tmp_path / "prices.toml"
+    file.write_text(ENTRY.replace(written, instead))
+    with pytest.raises(UserError, match=message):
+        find_price("big", file)
+
+
+def test_a_spot_price_that_nobody_looked_up_is_asked_for(tmp_path):
+    file = tmp_path / "prices.toml"
+    file.write_text(ENTRY.replace("spot = 2.0", ""))
+    with pytest.raises(UserError, match="no spot price of big; look at a list"):
+        find_price("big", file).cost(Needs(), 60, spot=True)
+
+
+def test_a_run_on_a_gpu_is_refused_a_machine_without_one():
+    with pytest.raises(UserError, match="--machine aws-m7i-2xlarge has no GPU"):
+        find_price("aws-m7i-2xlarge").share(Needs(gpus=1))
+
+
+def test_a_teacher_on_several_gpus_pays_for_them_all():
+    assert needs_of(task("one", n_gpus=4), Needs()).gpus == 4
+    assert needs_of(task("one", needs=Needs(gpus=0.3), n_gpus=1), Needs()).gpus == 0.3
+
+
+def test_what_runs_counts_as_expected_and_what_ran_as_it_took(big):
+    spending = Spending(10, big, Needs(cpus=16), {"a": 3600, "b": 3600})
+    spending.start(task("a"))
+    assert spending.committed == 8
+    assert spending.allows()
+    spending.start(task("b"))
+    assert not spending.allows()
+    spending.end(Outcome(task("a"), took_s=900))
+    # One that took a quarter of what was expected says the same of the other.
+    assert spending.spent == 2
+    assert spending.committed == pytest.approx(4)
+    assert spending.allows()
+
+
+def test_tasks_of_which_nothing_is_known_count_as_those_that_ended(big):
+    spending = Spending(10, big, Needs(cpus=16), {})
+    spending.start(task("a"))
+    assert spending.committed == 0
+    spending.end(Outcome(task("a"), took_s=1800))
+    spending.start(task("b"))
+    assert spending.committed == 8
+
+
+def test_a_run_that_failed_counts_as_it_was_expected(big):
+    spending = Spending(10, big, Needs(cpus=16), {"a": 3600})
+    spending.start(task("a"))
+    spending.end(Outcome(task("a"), error="it broke"))
+    assert spending.spent == 8
+
+
+def test_what_is_left_is_named_with_the_command_that_goes_on(big, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["jobs/teachers.py", "--budget", "10", "--recipes", "mn*"])
+    Spending(10, big, Needs(), {}).say_end([task("first"), task("second")])
+    told = capsys.readouterr().err
+    assert "budget of 10.00 EUR reached; not started: first, second" in told
+    assert "python jobs/teachers.py --budget 10 --recipes 'mn*'" in told
+
+
+@pytest.mark.ray
+def test_a_budget_ends_the_launching_and_lets_finish_what_runs(big, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    # Each is expected to cost 3, and costs more where the machine is busy.
+    expected_s = dict.fromkeys("abcdef", 0.2)
+    price = big.model_copy(update={"on_demand": 3 * 16 * 3600 / 0.2})
+    spending = Spending(10, price, Needs(cpus=1), expected_s)
+    noted, start = [], spending.start
+
+    def noting(task):
+        noted.append(spending.committed)
+        start(task)
+
+    monkeypatch.setattr(spending, "start", noting)
+    with cluster():
+        work = FanOut(Needs(cpus=1), spending=spending)
+        work.add(Task(name, partial(time.sleep, 0.2), {}) for name in expected_s)
+        ended = list(work)
+    assert all(outcome.error is None for outcome in ended)
+    started = sorted(outcome.task.name for outcome in ended)
+    assert [*started, *(task.name for task in work.left)] == list(expected_s)
+    assert work.left
+    assert len(started) == len(noted)
+    assert max(noted) < 10 <= spending.spent
