@@ -1,10 +1,10 @@
-# make demo | make test | make lock: each sets itself up in .venv first, once.
+# make demo | make test | make chaos | make lock: each sets itself up in .venv first, once.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 DEMO_STORE ?= runs/demo
 
-.PHONY: demo test test-without-cluster test-with-cluster check lock clean
+.PHONY: demo test chaos test-without-cluster test-with-cluster check lock clean
 
 demo: .venv/ready
 	$(BIN)/python jobs/pipeline.py --demo --store $(DEMO_STORE)
@@ -15,10 +15,14 @@ test: check
 
 # Each in a folder of its own: two that clean up pytest's common one stumble over each other.
 test-without-cluster: .venv/ready
-	folder=$$(mktemp -d) && OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not ray" --basetemp $$folder/tests && rm -rf $$folder
+	folder=$$(mktemp -d) && OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not ray and not chaos" --basetemp $$folder/tests && rm -rf $$folder
 
 test-with-cluster: .venv/ready
-	folder=$$(mktemp -d) && $(BIN)/pytest -m ray --basetemp $$folder/tests && rm -rf $$folder
+	folder=$$(mktemp -d) && $(BIN)/pytest -m "ray and not chaos" --basetemp $$folder/tests && rm -rf $$folder
+
+# Minutes of nodes that vanish, and of a cluster that does.
+chaos: .venv/ready
+	$(BIN)/pytest -m chaos
 
 # Cheapest first.
 check: .venv/ready

@@ -1,0 +1,131 @@
+"""Nodes that come when there is work, go when there is none, and may vanish in between."""
+
+import itertools
+import os
+import random
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from corpus_files import write_corpus
+
+from cluster.simulated import Workers, simulated_cluster
+from logit_store import LogitStore
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return write_corpus(tmp_path_factory.mktemp("tones") / "tau")
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TUTTI_CACHE", str(tmp_path / "cache"))
+    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN", "RAY_TMPDIR"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def teachers(made, corpus, store, *options):
+    """The job on a cluster, started."""
+    command = [sys.executable, "jobs/teachers.py", "--corpus", "tau", "--root", corpus]
+    return subprocess.Popen(
+        [*map(str, command), "--store", str(store), *options],
+        cwd=ROOT,
+        env=os.environ | made.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_nodes_come_with_work_and_go_without(corpus, home):
+    workers = {"cpu": Workers(most=1), "gpu": Workers(most=2, gpus=1)}
+    seen = [Counter()]
+    with simulated_cluster(workers) as made:
+        watching = threading.Event()
+
+        def watch():
+            while not watching.wait(0.5):
+                seen.append(made.nodes())
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        options = ("--recipes", "demo_cpr", "--splits", "25", "100", "--max-steps", "2")
+        job = teachers(made, corpus, home / "store", *options, "--gpus-per-run", "1")
+        printed, _ = job.communicate(timeout=300)
+        assert job.returncode == 0, printed
+        deadline = time.monotonic() + 120
+        while made.nodes() and time.monotonic() < deadline:
+            time.sleep(0.5)
+        watching.set()
+        watcher.join()
+        assert not made.nodes()
+    assert not seen[0]
+    # Both runs reserve a GPU; nothing needs a node without one.
+    assert max(nodes["gpu"] for nodes in seen) == 2
+    assert max(nodes["cpu"] for nodes in seen) == 0
+    assert len(LogitStore(home / "store").keys("tau")) == 2
+
+
+SEEDS = tuple(str(seed) for seed in range(12))
+UNITS = ("--recipes", "demo_cpr", "--splits", "25", "--epochs", "6", "--seeds", *SEEDS)
+
+
+@pytest.mark.chaos
+def test_twelve_units_end_once_each_though_nodes_vanish(corpus, home):
+    chaos, killed = random.Random(0), []
+    with simulated_cluster({"cpu": Workers(most=2)}, idle_minutes=1) as made:
+        job = teachers(made, corpus, home / "store", *UNITS)
+        lines = []
+        reader = threading.Thread(target=lambda: lines.extend(job.stdout))
+        reader.start()
+        while job.poll() is None:
+            time.sleep(chaos.uniform(10, 20))
+            there = sorted(made.raylets())
+            if there and job.poll() is None and len(killed) < 6:
+                killed.append(chaos.choice(there))
+                made.kill_node(killed[-1])
+        reader.join()
+        assert job.returncode == 0, "".join(lines)
+    assert killed
+    assert len(LogitStore(home / "store").keys("tau")) == len(SEEDS)
+    ended = Counter(re.findall(r"\] demo_cpr split 25 seed (\d+): done", "".join(lines)))
+    assert ended == Counter(SEEDS)
+    # Every node of one machine shows the lines of all of them.
+    epochs = {
+        found.groups()
+        for line in lines
+        if (found := re.search(r"pid=(\d+).*\bseed (\d+): epoch (\d+)/6", line))
+    }
+    assert {epoch[1:] for epoch in epochs} == set(itertools.product(SEEDS, "123456"))
+    # Each loss of a node repeats, of its one run, the epoch in which it was and no more.
+    assert len(epochs) - 6 * len(SEEDS) <= len(killed)
+
+
+@pytest.mark.chaos
+def test_after_the_whole_cluster_vanished_the_same_command_finishes_the_rest(corpus, home):
+    store, done = LogitStore(home / "store"), []
+    for attempt in range(2):
+        with simulated_cluster({"cpu": Workers(most=2)}, idle_minutes=1) as made:
+            job = teachers(made, corpus, home / "store", *UNITS)
+            if attempt == 0:
+                while job.poll() is None and len(done) < 3:
+                    time.sleep(0.5)
+                    done = store.keys("tau") if (home / "store" / "logits").exists() else []
+                made.kill_everything()
+                job.kill()
+            printed, _ = job.communicate(timeout=600)
+    assert job.returncode == 0, printed
+    assert len(store.keys("tau")) == len(SEEDS)
+    (there,) = re.findall(r"(\d+) of 12 runs are in the store already", printed)
+    assert 3 <= int(there) < 12
