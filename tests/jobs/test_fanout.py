@@ -18,6 +18,8 @@ lost = ray.exceptions
 
 @pytest.fixture(scope="module", autouse=True)
 def connected(tmp_path_factory):
+    """A cluster of our own; the processes that this one had started before it."""
+    before = psutil.Process().children()
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
         with cluster():
@@ -26,7 +28,7 @@ def connected(tmp_path_factory):
             from ray import cloudpickle
 
             cloudpickle.register_pickle_by_value(sys.modules[__name__])
-            yield
+            yield before
 
 
 def fan_out(tasks, needs):
@@ -159,13 +161,16 @@ def test_an_interrupt_that_rays_own_code_loses_is_heard_all_the_same(monkeypatch
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_cluster_of_ones_own_listens_on_loopback_only():
+def test_a_cluster_of_ones_own_listens_on_loopback_only(connected):
     (outcome,) = fan_out([Task("one", double, {"number": 1})], Needs())
     assert outcome.result == 2
     this = psutil.Process()
+    started = [process for process in this.children() if process not in connected]
+    assert len(started) > 2
+    processes = [this, *started, *(each for p in started for each in p.children(recursive=True))]
     listening = {
         each.laddr.ip
-        for process in [this, *this.children(recursive=True)]
+        for process in processes
         for each in process.net_connections("tcp")
         if each.status == psutil.CONN_LISTEN
     }
