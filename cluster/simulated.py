@@ -7,7 +7,6 @@ and go. Its head computes nothing; its GPUs are pretended, and what reserves one
 import json
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,7 +27,8 @@ from ray.autoscaler._private.fake_multi_node.node_provider import (
 )
 from rich.console import Console
 
-from jobs.cluster import PRETENDED_GPUS, ROOT
+from cluster.ports import free_ports, listens
+from jobs.cluster import ON_LOOPBACK, PRETENDED_GPUS, ROOT
 
 PROVIDER = f"{FakeMultiNodeProvider.__module__}.{FakeMultiNodeProvider.__name__}"
 OBJECT_STORE_BYTES = 80 * 2**20
@@ -37,8 +37,6 @@ DEMO_JOB = (
     *("jobs/teachers.py", "--corpus", "demo", "--recipes", "demo_cpr", "demo_mn"),
     *("--splits", "25", "--gpus-per-run", "1", "--max-steps", "10"),
 )
-ON_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-"""0, on any system: Ray listens on loopback only."""
 PATIENCE_S = 120.0
 CHECK_EVERY_S = 0.2
 console = Console(highlight=False, soft_wrap=True)
@@ -122,21 +120,20 @@ class SimulatedCluster:
 
 @contextmanager
 def simulated_cluster(
-    workers: dict[str, Workers], *, idle_minutes: float = 0.1, gcs_port: int | None = None
+    workers: dict[str, Workers], *, idle_minutes: float = 0.1
 ) -> Iterator[SimulatedCluster]:
     """Start a cluster that scales from no node at all, and end all of it afterwards.
 
     Args:
         workers: types of nodes by their names.
         idle_minutes: a node that has had nothing to do for so long goes.
-        gcs_port: where its head listens; any free port if not given.
 
     Raises:
         RuntimeError: it does not start; has what Ray said.
     """
     with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        gcs, dashboard, agent = gcs_port or _free_port(), _free_port(), _free_port()
+        gcs, dashboard, agent = free_ports(3)
         made = SimulatedCluster(f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", folder)
         file = folder / "cluster.json"
         file.write_text(json.dumps(cluster_file(workers, made.address, idle_minutes)))
@@ -226,21 +223,10 @@ def _head_environment() -> dict[str, str]:
 
 def _wait_for_head(head: subprocess.Popen[bytes], ports: list[int], log: str) -> None:
     deadline = time.monotonic() + PATIENCE_S
-    while not all(_listens(port) for port in ports):
+    while not all(listens(port) for port in ports):
         if head.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"the simulated cluster does not start: {Path(log).read_text()}")
         time.sleep(CHECK_EVERY_S)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _kill(process: psutil.Process) -> None:

@@ -25,6 +25,9 @@ ROOT = Path(__file__).resolve().parent.parent
 MEMORY_SHARE = 0.4
 """Of the machine's memory, which the runs of a cluster of our own share; the rest is for Ray, the
 page cache that holds the recordings, and the owner of the laptop."""
+ON_LOOPBACK = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+"""Variable by which, if it is 0, Ray listens on loopback only: made for systems whose firewall would
+ask about each port, and obeyed on all."""
 PRETENDED_GPUS = "TUTTI_PRETENDED_GPUS"
 """Set where nodes only pretend to have GPUs, as those of cluster/simulated.py."""
 FORWARDED = (
@@ -55,7 +58,7 @@ def cluster() -> Iterator[None]:
         )
         console.print(f"working folder, {upload_of(ROOT)}: {how}", markup=False)
     # Ray warns of its own coming changes, at each start.
-    with warnings.catch_warnings(), _loopback(only=address in (None, _loopback_cluster())):
+    with warnings.catch_warnings(), _loopback(only=_is_on_loopback(address)):
         warnings.simplefilter("ignore")
         try:
             ray.init(
@@ -78,20 +81,19 @@ def cluster() -> Iterator[None]:
 
 @contextmanager
 def _loopback(*, only: bool) -> Iterator[None]:
-    """Let what Ray starts meanwhile, and this process, listen on loopback, if on nothing else.
-
-    Ray can do so for systems whose firewall would ask about each port, and then does it here too.
-    """
-    variable = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
-    before = os.environ.get(variable), ray_constants.ENABLE_RAY_CLUSTER
-    if only:
-        os.environ[variable], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    """Let what Ray starts meanwhile, and this process, listen on loopback only, if asked to."""
+    if not only:
+        yield
+        return
+    before = os.environ.get(ON_LOOPBACK), ray_constants.ENABLE_RAY_CLUSTER
+    # Ray has read the variable in this process; those that it starts have not.
+    os.environ[ON_LOOPBACK], ray_constants.ENABLE_RAY_CLUSTER = "0", False
     try:
         yield
     finally:
-        os.environ.pop(variable, None)
+        del os.environ[ON_LOOPBACK]
         if before[0] is not None:
-            os.environ[variable] = before[0]
+            os.environ[ON_LOOPBACK] = before[0]
         ray_constants.ENABLE_RAY_CLUSTER = before[1]
 
 
@@ -148,10 +150,9 @@ def _running_here() -> str | None:
     return address
 
 
-def _loopback_cluster() -> str | None:
-    """Address of the cluster that `ray start` made on this machine, if on loopback only."""
-    address = _running_here()
-    return address if address is not None and address.startswith("127.") else None
+def _is_on_loopback(address: str | None) -> bool:
+    """Whether a cluster is, or is to be, one of our own or one that `ray start` made for loopback."""
+    return address is None or (address.startswith("127.") and address == _running_here())
 
 
 def _runtime_env(*, elsewhere: bool) -> dict[str, Any]:

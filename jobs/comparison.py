@@ -101,7 +101,11 @@ def _group(
     compared = [
         _Compared(
             f"{recipe.name} {name}",
-            plan_one(options, corpus, store, learner, split, taught_by),
+            # The same recipe learns from several: its name alone would be that of several runs.
+            [
+                replace(task, name=f"{task.name}, {name}")
+                for task in plan_one(options, corpus, store, learner, split, taught_by)
+            ],
         )
         for name, learner, taught_by in ways
     ]

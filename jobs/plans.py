@@ -11,10 +11,12 @@ from jobs.estimates import CorpusOf, Estimate, device_of, estimates, steps_here,
 from jobs.fanout import Needs, Task
 from jobs.learning import LearningOptions, check_counts, done_of
 from jobs.records import Device
+from jobs.search_options import SearchOptions
 from jobs.tables import duration, table
 from jobs.work import Work, work_on
 from logit_store import LogitStore
 from students import StudentRecipe
+from students.search_space import shortened
 
 
 def show_plan(
@@ -56,23 +58,20 @@ def planned_needs(options: CostOptions, cpus: int, gpus: float | None) -> Needs:
 
 def show_trials(
     n: int,
-    recipe: StudentRecipe,
+    base: StudentRecipe,
     corpus: Corpus,
-    split: int,
     store: LogitStore,
-    options: CostOptions,
-    *,
-    cpus: int,
-    gpus: float | None,
+    options: SearchOptions,
 ) -> None:
-    """What so many trials need and cost, if each is as one of this recipe.
+    """What so many trials of a search need and cost, if each is as one of its recipe.
 
     Raises:
         UserError: prices.toml is malformed, or has no such machine.
     """
-    price, needs = options.price(), planned_needs(options, cpus, gpus)
-    name, device = f"a trial, as {recipe.name}", device_of(price, cpus)
-    work = work_on(corpus, recipe, split, n_views=0)
+    price, cpus = options.price(), options.cpus_per_run
+    needs = planned_needs(options, cpus, options.gpus_per_run)
+    name, device = f"a trial, as {base.name}", device_of(price, cpus)
+    work = work_on(corpus, shortened(base, options.epochs), options.split, n_views=0)
     measure = partial(steps_here, threads=cpus)
     (one,) = estimates({name: work}, {name: needs}, store, device, measure).values()
     alike = {f"{name} {place}": one for place in range(1, n)}

@@ -19,7 +19,7 @@ from jobs.units import ensemble_logits
 from logit_store import LogitStore, fingerprint
 from metrics import log_loss
 from students.distill import student_key
-from students.search_space import Space, find_space, shortened
+from students.search_space import Space, find_space
 
 DEFAULT_SEEDS = (0, 1, 2)
 
@@ -61,16 +61,7 @@ def race(options: SearchOptions, corpus: Corpus, store: LogitStore, n_ensembles:
     space = _space(options, corpus, teachers)
     if options.dry_run:
         _show_contenders(options, space, teachers)
-        show_trials(
-            n_students(len(teachers), len(seeds)),
-            shortened(space.base, options.epochs),
-            corpus,
-            options.split,
-            store,
-            options,
-            cpus=options.cpus_per_run,
-            gpus=options.gpus_per_run,
-        )
+        show_trials(n_students(len(teachers), len(seeds)), space.base, corpus, store, options)
         return 0
     names = tuple(teacher.name for teacher in teachers)
     identity = options.identity(corpus, space) | {"taught_by": names, "seeds": tuple(seeds)}

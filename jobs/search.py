@@ -20,7 +20,7 @@ from jobs.student_runs import find_teachers
 from jobs.tables import table
 from logit_store import LogitStore, fingerprint
 from students.distill import student_key
-from students.search_space import Range, Space, Value, find_space, shortened
+from students.search_space import Range, Space, Value, find_space
 
 DEFAULT_TRIALS = 50
 SHOWN = 10
@@ -119,16 +119,7 @@ def main(options: SearchOptions) -> int:
     planned = plan(options, corpus, store)
     if options.dry_run:
         n_trials = show_space(planned)
-        show_trials(
-            n_trials,
-            shortened(planned.space.base, options.epochs),
-            corpus,
-            options.split,
-            store,
-            options,
-            cpus=options.cpus_per_run,
-            gpus=options.gpus_per_run,
-        )
+        show_trials(n_trials, planned.space.base, corpus, store, options)
         return 0
     journal = Journal(store, planned.name, planned.identity)
     proposals, n_wanted = propose(planned, journal)

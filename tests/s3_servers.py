@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import json
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,8 @@ from urllib.parse import urlsplit
 import pytest
 from botocore.exceptions import BotoCoreError
 from s3fs import S3FileSystem
+
+from cluster.ports import free_ports
 
 BUCKET = "tutti"
 READY_WITHIN_S = 120
@@ -91,7 +92,7 @@ def moto() -> Iterator[S3Server]:
     threaded.start()
     try:
         server = S3Server(f"http://127.0.0.1:{threaded.get_host_and_port()[1]}")
-        _as_owner(server).call_s3("create_bucket", Bucket=BUCKET)
+        as_owner(server).call_s3("create_bucket", Bucket=BUCKET)
         yield server
     finally:
         threaded.stop()
@@ -197,34 +198,27 @@ def proxy(target: S3Server) -> Iterator[Proxy]:
             thread.join()
 
 
-def free_ports(n: int) -> list[int]:
-    """Different ports of this machine on which nobody listens now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 def _identities(server: S3Server) -> dict[str, object]:
     credentials = [{"accessKey": server.key, "secretKey": server.secret}]
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
     return {"identities": [{"name": "tests", "credentials": credentials, "actions": actions}]}
 
 
-def _as_owner(server: S3Server) -> S3FileSystem:
+def as_owner(server: S3Server) -> S3FileSystem:
+    """What lies on the server now, for who may do everything."""
     return S3FileSystem(
         key=server.key,
         secret=server.secret,
         endpoint_url=server.endpoint,
         client_kwargs={"region_name": "us-east-1"},
         skip_instance_cache=True,
+        use_listings_cache=False,
     )
 
 
 def _wait_for(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:
     """Until the server takes an object, which is some seconds after it lists its buckets."""
-    files, give_up_at = _as_owner(server), time.monotonic() + READY_WITHIN_S
+    files, give_up_at = as_owner(server), time.monotonic() + READY_WITHIN_S
     while process.poll() is None and time.monotonic() < give_up_at:
         try:
             if not files.exists(BUCKET):

@@ -3,7 +3,6 @@ import inspect
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,8 @@ from pathlib import Path
 import pytest
 from corpus_files import write_corpus
 
+from cluster.ports import free_ports, listens
+from jobs.cluster import ON_LOOPBACK
 from jobs.command import run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,8 +97,9 @@ def address(commands):
 
     All commands use it from then on: to start and end a cluster takes longer than most of them.
     """
-    free = [_free_port() for _ in range(3)]
-    environment = commands.environment | {"RAY_AUTH_MODE": "token"}
+    free = free_ports(3)
+    mode = {"RAY_AUTH_MODE": "token", ON_LOOPBACK: "0"}
+    environment = commands.environment | mode
     ray = Path(sys.executable).parent / "ray"
     generate = [ray, "get-auth-token", "--generate"]
     subprocess.run(generate, env=environment, check=True, capture_output=True)
@@ -113,9 +115,8 @@ def address(commands):
     )
     dashboard = f"http://127.0.0.1:{free[1]}"
     try:
-        _wait_for(lambda: _listens(free[1]) and _listens(free[2]), "the cluster's dashboard")
-        commands.cluster = {
-            "RAY_AUTH_MODE": "token",
+        _wait_for(lambda: listens(free[1]) and listens(free[2]), "the cluster's dashboard")
+        commands.cluster = mode | {
             "RAY_ADDRESS": f"127.0.0.1:{free[0]}",
             "RAY_API_SERVER_ADDRESS": dashboard,
         }
@@ -123,17 +124,6 @@ def address(commands):
     finally:
         head.send_signal(signal.SIGTERM)
         head.wait(timeout=60)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _wait_for(condition, what: str, timeout_s: float = 300):

@@ -16,6 +16,7 @@ from jobs.fanout import Needs, Outcome
 from jobs.plans import show_plan, show_trials
 from jobs.race import n_students
 from jobs.records import Device, Paces
+from jobs.search_options import SearchOptions
 from jobs.student_runs import StudentsOptions
 from jobs.student_runs import plan as plan_students
 from jobs.tables import duration
@@ -23,6 +24,7 @@ from jobs.teacher_runs import TeachersOptions, plan
 from jobs.work import work_of, work_on
 from logit_store import LogitKey, LogitStore
 from students import RECIPES as STUDENTS
+from students.search_space import shortened
 from teachers import RECIPES, build
 from teachers.dry_step import dry_step, footprint
 from training.dry_step import DryStep
@@ -276,8 +278,9 @@ def test_on_a_machine_of_ones_own_money_is_said_to_be_0(tmp_path, corpus, capsys
 @pytest.mark.usefixtures("quick")
 def test_trials_are_summed(store, corpus, capsys):
     recipe = STUDENTS["demo_isotropic"]
-    show_trials(7, recipe, corpus, 25, store, StudentsOptions(), cpus=1, gpus=0)
-    seconds = 7 * work_on(corpus, recipe, 25, n_views=0).seconds(STEP)
+    show_trials(7, recipe, corpus, store, SearchOptions(split=25, epochs=3, gpus_per_run=0))
+    work = work_on(corpus, shortened(recipe, 3), 25, n_views=0)
+    seconds = 7 * work.seconds(STEP)
     printed = capsys.readouterr().out
     assert f"7 runs to do, together {duration(seconds)} at most" in printed
     assert printed.count("to do  ") == 1

@@ -5,8 +5,7 @@ import threading
 
 import pytest
 from corpus_files import write_corpus
-from s3_servers import BUCKET, S3Server, moto, proxy
-from s3fs import S3FileSystem
+from s3_servers import BUCKET, as_owner, moto, proxy
 
 from jobs import staging
 from jobs.command import UserError, Where, open_corpus
@@ -37,23 +36,12 @@ def node(server, files, tmp_path, monkeypatch):
     server.name_in(monkeypatch)
     monkeypatch.setenv("TUTTI_CACHE", str(tmp_path / "cache"))
     stage.cache_clear()
-    s3 = bucket(server)
+    s3 = as_owner(server)
     if s3.exists(ROOT):
         s3.rm(ROOT, recursive=True)
     s3.pipe({f"{ROOT}/{name}": data for name, data in files.items()})
     yield s3
     stage.cache_clear()
-
-
-def bucket(server: S3Server) -> S3FileSystem:
-    return S3FileSystem(
-        key=server.key,
-        secret=server.secret,
-        endpoint_url=server.endpoint,
-        client_kwargs={"region_name": "us-east-1"},
-        skip_instance_cache=True,
-        use_listings_cache=False,
-    )
 
 
 def held(folder):

@@ -147,6 +147,8 @@ def test_a_comparison_goes_from_alone_to_views_with_five_seeds_each(corpus, with
         ("demo_isotropic_views2", reference),
     ]
     assert [task.arguments["seed"] for task in tasks] == 5 * [0, 1, 2, 3, 4]
+    # By its name a run is estimated, and counted on a budget.
+    assert len({task.name for task in tasks}) == len(tasks)
     by_views = tasks[-1].arguments["recipe"]
     assert by_views.distillation.n_views == 2
     assert by_views.device_loss_weight > 0
