@@ -87,9 +87,8 @@ def _combined(
     temperatures = _checked_temperatures(temperatures_M, len(logits))
     of_probabilities = checked_space(space) == "probabilities"
     result_NK = np.empty(logits.shape[1:], np.float32)
-    row = _fill(
-        by_class(logits), weights, 1 / temperatures, of_probabilities, temperature, result_NK
-    )
+    softness = 0.0 if temperature is None else temperature
+    row = _fill(by_class(logits), weights, 1 / temperatures, of_probabilities, softness, result_NK)
     if row >= 0:
         # Written so that a NaN counts as wrong.
         wrong_MK = ~(np.abs(logits[:, row]) <= _LARGEST_LOGIT * temperatures[:, None])
@@ -102,7 +101,8 @@ def _combined(
 
 
 def _checked_weights(weights_M: ArrayLike, n_members: int) -> Floats:
-    weights = np.asarray(weights_M, np.float64)
+    # A copy, since what may not be written to would be compiled for once more.
+    weights = np.array(weights_M, np.float64)
     if weights.shape != (n_members,):
         raise ValueError(f"weights of shape {weights.shape}, expected {(n_members,)}: one a member")
     # A sum of some hundred float32 shares is off by less than 1e-5.
@@ -130,10 +130,13 @@ def _fill(
     weights_M: Floats,
     scales_M: Floats,
     of_probabilities: bool,
-    temperature: float | None,
+    softness: float,
     result_NK: Float32s,
 ) -> int:
-    """Write the mean, or its softmax at a temperature; the first row that is not finite, or -1."""
+    """Write the mean, or its softmax at a temperature; the first row that is not finite, or -1.
+
+    `softness` is the temperature, or 0 for the mean: a None would be compiled for by itself.
+    """
     _, n_classes, n = logits_MKN.shape
     for start in range(0, n, CLIPS_PER_BLOCK):
         mean_KB = np.zeros((n_classes, min(CLIPS_PER_BLOCK, n - start)))
@@ -145,8 +148,8 @@ def _fill(
         wrong = _first_wrong(mean_KB)
         if wrong >= 0:
             return start + wrong
-        if temperature is not None:
-            softmax(mean_KB, 1 / temperature)
+        if softness > 0:
+            softmax(mean_KB, 1 / softness)
         result_NK[start : start + CLIPS_PER_BLOCK] = mean_KB.T
     return -1
 
