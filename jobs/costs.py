@@ -49,6 +49,35 @@ class CostOptions(CorpusOptions):
         return find_price(self.machine or OWN)
 
 
+@dataclass(frozen=True, kw_only=True)
+class BudgetOptions(CostOptions):
+    """Options of jobs that stop when enough is spent."""
+
+    budget: float | None = None
+    """Start no more runs when what has run and what runs has cost about so much, at the price of
+    --machine; what runs is let finish. Of this command: the next one begins anew."""
+
+    def checked_budget(self, *, on_cluster: bool) -> float | None:
+        """The budget, if there is one.
+
+        Args:
+            on_cluster: whether runs go to a cluster that is there, of nobody knows which machines.
+
+        Raises:
+            UserError: the budget is not above 0, or nobody said what a cluster's machines cost.
+        """
+        if self.budget is None:
+            return None
+        if self.budget <= 0:
+            raise UserError(f"--budget {self.budget:g}: expected an amount above 0")
+        if self.machine is None and on_cluster:
+            raise UserError(
+                f"--budget {self.budget:g}: the runs go to a cluster; say what its machines are "
+                "with --machine NAME, a name in cluster/prices.toml (laptop if they are your own)"
+            )
+        return self.budget
+
+
 class Price(BaseModel):
     """A machine, and what an hour of it costs."""
 
@@ -148,6 +177,7 @@ class Spending:
         needs: of a task that does not say its own.
         expected_s: how long each task takes, by its name. Any other counts as long as those that
             have ended took on the average.
+        usual_s: how long any other takes until one has ended.
     """
 
     def __init__(
@@ -157,10 +187,11 @@ class Spending:
         needs: Needs,
         expected_s: Mapping[str, float],
         *,
+        usual_s: float = 0.0,
         spot: bool = False,
     ) -> None:
         self.budget, self.price, self.spot = budget, price, spot
-        self._needs, self._expected_s = needs, dict(expected_s)
+        self._needs, self._expected_s, self._usual_s = needs, dict(expected_s), usual_s
         self._running: dict[str, Task] = {}
         self._took_s: list[float] = []
         self._foreseen_s = self._of_foreseen_s = 0.0
@@ -197,7 +228,7 @@ class Spending:
         if task.name in self._expected_s:
             ratio = self._of_foreseen_s / self._foreseen_s if self._foreseen_s else 1.0
             return ratio * self._expected_s[task.name]
-        return sum(self._took_s) / len(self._took_s) if self._took_s else 0.0
+        return sum(self._took_s) / len(self._took_s) if self._took_s else self._usual_s
 
     def _cost(self, task: Task, seconds: float) -> float:
         return self.price.cost(needs_of(task, self._needs), seconds, spot=self.spot)
@@ -212,14 +243,14 @@ class Spending:
             + (" (the price is 0: no budget will end it)" if free else "")
         )
 
-    def say_end(self, left: Sequence[Task]) -> None:
-        """What was spent; what is left to do, and the command that goes on, if anything is."""
+    def say_end(self, left: Sequence[str]) -> None:
+        """What was spent; the runs that are left, and the command that goes on, if any are."""
         console.print(
             f"spent about {self.price.said(self.spent)} of {self.price.said(self.budget)}"
         )
         if not left:
             return
-        names = ", ".join(task.name for task in left[:SHOWN])
+        names = ", ".join(left[:SHOWN])
         more = f" and {len(left) - SHOWN:,} more" if len(left) > SHOWN else ""
         errors.print(
             f"budget of {self.price.said(self.budget)} reached; not started: {names}{more}\nWhat is "

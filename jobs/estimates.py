@@ -16,8 +16,11 @@ from jobs.costs import OWN, Price, Spending, needs_of
 from jobs.fanout import FanOut, Needs, Task, give_memory_back
 from jobs.learning import LearningOptions, done_of
 from jobs.records import Device, Paces, device_here
-from jobs.work import CHECKPOINT_WEIGHTS, Kind, Work, work_of
+from jobs.search_options import SearchOptions
+from jobs.work import CHECKPOINT_WEIGHTS, Kind, Work, work_of, work_on
 from logit_store import LogitStore
+from students import StudentRecipe
+from students.search_space import shortened
 from training.dry_step import DryStep, Footprint
 
 CorpusOf = Callable[[Task], Corpus]
@@ -194,15 +197,9 @@ def spending_of(
     Raises:
         UserError: the budget is not above 0, or nobody said what a cluster's machines cost.
     """
-    if options.budget is None:
+    budget = options.checked_budget(on_cluster=running_address() is not None)
+    if budget is None:
         return None
-    if options.budget <= 0:
-        raise UserError(f"--budget {options.budget:g}: expected an amount above 0")
-    if options.machine is None and running_address() is not None:
-        raise UserError(
-            f"--budget {options.budget:g}: the runs go to a cluster; say what its machines are with "
-            "--machine NAME, a name in cluster/prices.toml (laptop if they are your own)"
-        )
     price, states = options.price(), done_of(tasks, store)
     todo = [task for task, done in zip(tasks, states, strict=True) if not done]
     measure: Measure = partial(steps_here, threads=options.cpus_per_run)
@@ -213,9 +210,42 @@ def spending_of(
     device = device_of(price, options.cpus_per_run)
     found = estimates(works_of(todo, store, corpus_of), reserved, store, device, measure)
     expected_s = {name: each.seconds for name, each in found.items()}
-    spending = Spending(options.budget, price, needs, expected_s, spot=options.spot)
+    spending = Spending(budget, price, needs, expected_s, spot=options.spot)
     spending.say_plan(todo)
     return spending
+
+
+def spending_of_trials(
+    base: StudentRecipe, corpus: Corpus, store: LogitStore, options: SearchOptions, needs: Needs
+) -> Spending | None:
+    """The budget that the options of a search set; its cluster is connected.
+
+    Raises:
+        UserError: the budget is not above 0, or nobody said what a cluster's machines cost.
+    """
+    budget = options.checked_budget(on_cluster=running_address() is not None)
+    if budget is None:
+        return None
+    measure: Measure = partial(steps_here, threads=options.cpus_per_run)
+    if needs.gpus:
+        measure = partial(steps_on_cluster, needs=needs)
+    one = estimate_of_trial(base, corpus, store, options, needs, measure)
+    return Spending(budget, options.price(), needs, {}, usual_s=one.seconds, spot=options.spot)
+
+
+def estimate_of_trial(
+    base: StudentRecipe,
+    corpus: Corpus,
+    store: LogitStore,
+    options: SearchOptions,
+    needs: Needs,
+    measure: Measure,
+) -> Estimate:
+    """What one trial of a search takes that is never stopped, if it is as its recipe."""
+    device = device_of(options.price(), options.cpus_per_run)
+    work = work_on(corpus, shortened(base, options.epochs), options.split, n_views=0)
+    (one,) = estimates({"trial": work}, {"trial": needs}, store, device, measure).values()
+    return one
 
 
 def _beyond(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from audio.clips import SPLITS
 from jobs.cluster import gpus_in_cluster
 from jobs.command import UserError, console, errors, everywhere, progress_bar
-from jobs.costs import CostOptions, Spending
+from jobs.costs import BudgetOptions, Spending
 from jobs.fanout import IN_FLIGHT, FanOut, Needs, Outcome, Task
 from jobs.job_log import JobLog
 from jobs.tables import table
@@ -17,7 +17,7 @@ from training import TrainingRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearningOptions(CostOptions):
+class LearningOptions(BudgetOptions):
     """Which runs, with what of the machine."""
 
     splits: tuple[int | Literal["all"], ...] = ("all",)
@@ -37,9 +37,6 @@ class LearningOptions(CostOptions):
     """Share of a GPU for one run, enforced; if not given, 0 where the cluster has no GPU and its
     autoscaler can add none, else 1, and for teachers what a dry step on a GPU shows that each
     recipe needs."""
-    budget: float | None = None
-    """Start no more runs when what has run and what runs has cost about so much, at the price of
-    --machine; what runs is let finish. Of this command: the next one begins anew."""
 
     def needs(self) -> Needs:
         """What one run asks of the connected cluster."""
@@ -145,7 +142,7 @@ def carry_out(
             console.print(f"[{done}/{total}] {outcome.task.name}: {state}", markup=False)
     _show_failures(failed)
     if spending is not None:
-        spending.say_end(work.left)
+        spending.say_end([task.name for task in work.left])
     return not failed and not work.left
 
 

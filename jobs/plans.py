@@ -7,16 +7,23 @@ from functools import partial
 from audio.clips import Corpus
 from jobs.command import console
 from jobs.costs import CostOptions, Price, needs_of
-from jobs.estimates import CorpusOf, Estimate, device_of, estimates, steps_here, works_of
+from jobs.estimates import (
+    CorpusOf,
+    Estimate,
+    device_of,
+    estimate_of_trial,
+    estimates,
+    steps_here,
+    works_of,
+)
 from jobs.fanout import Needs, Task
 from jobs.learning import LearningOptions, check_counts, done_of
 from jobs.records import Device
 from jobs.search_options import SearchOptions
 from jobs.tables import duration, table
-from jobs.work import Work, work_on
+from jobs.work import Work
 from logit_store import LogitStore
 from students import StudentRecipe
-from students.search_space import shortened
 
 
 def show_plan(
@@ -70,10 +77,8 @@ def show_trials(
     """
     price, cpus = options.price(), options.cpus_per_run
     needs = planned_needs(options, cpus, options.gpus_per_run)
+    one = estimate_of_trial(base, corpus, store, options, needs, partial(steps_here, threads=cpus))
     name, device = f"a trial, as {base.name}", device_of(price, cpus)
-    work = work_on(corpus, shortened(base, options.epochs), options.split, n_views=0)
-    measure = partial(steps_here, threads=cpus)
-    (one,) = estimates({name: work}, {name: needs}, store, device, measure).values()
     alike = {f"{name} {place}": one for place in range(1, n)}
     show_estimates([name], {name: one, **alike}, device, price, spot=options.spot)
 

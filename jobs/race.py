@@ -10,6 +10,7 @@ from statistics import mean, stdev
 from audio.clips import Corpus
 from jobs.cluster import cluster
 from jobs.command import UserError, console, prepare
+from jobs.estimates import spending_of_trials
 from jobs.journal import ENDED, Journal, Trial
 from jobs.learning import check_counts, select_figures
 from jobs.plans import show_trials
@@ -66,18 +67,28 @@ def race(options: SearchOptions, corpus: Corpus, store: LogitStore, n_ensembles:
     names = tuple(teacher.name for teacher in teachers)
     identity = options.identity(corpus, space) | {"taught_by": names, "seeds": tuple(seeds)}
     journal = Journal(store, options.named(f"race-{fingerprint(identity)}"), identity)
-    budget = options.budget(corpus)
+    budget = options.student_budget(corpus)
 
-    def carry_out(trials: list[Trial]) -> None:
+    prepare(corpus, store, {space.base.front_end.sample_rate})
+    with cluster():
         # Tune takes seconds to import, and a plan needs none of it.
         from jobs.tuning import carry_out_trials
 
         lesson, needs = options.lesson(store, journal.name, space), options.as_students().needs()
-        carry_out_trials(iter(trials), len(trials), lesson, journal, needs, halving=False)
+        spending = spending_of_trials(space.base, corpus, store, options, needs)
 
-    prepare(corpus, store, {space.base.front_end.sample_rate})
-    with cluster():
-        run_race(
+        def carry_out(trials: list[Trial]) -> bool:
+            return carry_out_trials(
+                iter(trials),
+                len(trials),
+                lesson,
+                journal,
+                needs,
+                halving=False,
+                spending=spending,
+            )
+
+        ended = run_race(
             teachers,
             seeds,
             lambda name, seed: budget.trial(space.base, {}, name, seed),
@@ -88,7 +99,7 @@ def race(options: SearchOptions, corpus: Corpus, store: LogitStore, n_ensembles:
     show_places(places)
     if places[0].losses:
         options.say_next(store, space.base.name, places[0].teacher.name)
-    return 1 if journal.in_state("failed") else 0
+    return 0 if ended and not journal.in_state("failed") else 1
 
 
 def _check(options: SearchOptions, n_ensembles: int, seeds: Sequence[int]) -> None:
@@ -107,7 +118,7 @@ def _space(options: SearchOptions, corpus: Corpus, teachers: Sequence[Teacher]) 
     """One point: the recipe, which must be one that teachers can teach and within the budget."""
     try:
         space = replace(find_space("recipe", options.recipe), name="race", dimensions={})
-        trial = options.budget(corpus).trial(space.base, {}, teachers[0].name, 0)
+        trial = options.student_budget(corpus).trial(space.base, {}, teachers[0].name, 0)
         responses = options.as_students().responses()
         student_key(space.base, corpus, options.split, 0, responses, teachers[0].name)
     except ValueError as error:
@@ -183,16 +194,18 @@ def run_race(
     seeds: Sequence[int],
     trial_of: Callable[[str, int], Trial],
     journal: Journal,
-    carry_out: Callable[[list[Trial]], None],
-) -> None:
+    carry_out: Callable[[list[Trial]], bool],
+) -> bool:
     """Each teacher teaches a student of the first seed, then the better half one of the next.
+
+    Whether it came to its end.
 
     Args:
         teachers: all that start.
         seeds: of the students, one a round.
         trial_of: from the name of a teacher and a seed to the trial.
         journal: knows the trials that are done.
-        carry_out: teaches students.
+        carry_out: teaches students, and says whether the budget was enough for all.
     """
     racing = list(teachers)
     for n, seed in enumerate(seeds):
@@ -201,8 +214,9 @@ def run_race(
         trials = [trial_of(teacher.name, seed) for teacher in racing]
         known = [journal.trials.get(trial.id, trial) for trial in trials]
         todo = [trial for trial in known if trial.state not in ENDED]
-        if todo:
-            carry_out(todo)
+        if todo and not carry_out(todo):
+            return False
+    return True
 
 
 def places_of(teachers: Sequence[Teacher], seeds: Sequence[int], journal: Journal) -> list[Place]:

@@ -10,6 +10,7 @@ from typing import Any, get_args
 from audio.clips import Corpus
 from jobs.cluster import cluster
 from jobs.command import UserError, console, prepare, progress_bar, run
+from jobs.estimates import spending_of_trials
 from jobs.journal import ENDED, Journal, State, Trial
 from jobs.learning import check_counts
 from jobs.plans import show_trials
@@ -72,7 +73,7 @@ def plan(options: SearchOptions, corpus: Corpus, store: LogitStore) -> Plan:
         "max_macs": options.max_macs,
         "max_bytes": options.max_bytes,
     }
-    budget = options.budget(corpus)
+    budget = options.student_budget(corpus)
 
     def trial_of(point: dict[str, Value]) -> Trial:
         return budget.trial(space.recipe(point), point, taught_by, seed)
@@ -123,7 +124,7 @@ def main(options: SearchOptions) -> int:
         return 0
     journal = Journal(store, planned.name, planned.identity)
     proposals, n_wanted = propose(planned, journal)
-    n_left = n_wanted - len(journal.in_state(*ENDED))
+    n_left, was_enough = n_wanted - len(journal.in_state(*ENDED)), True
     if n_left < n_wanted:
         console.print(f"{n_wanted - n_left} of {n_wanted} trials are done already")
     if n_left > 0:
@@ -132,19 +133,24 @@ def main(options: SearchOptions) -> int:
 
         prepare(corpus, store, {planned.space.base.front_end.sample_rate})
         with cluster():
-            carry_out_trials(
+            needs = options.as_students().needs()
+            was_enough = carry_out_trials(
                 candidates(journal, proposals, planned.trial_of, n_wanted),
                 n_left,
                 options.lesson(store, journal.name, planned.space),
                 journal,
-                options.as_students().needs(),
+                needs,
                 halving=options.halving,
+                spending=spending_of_trials(planned.space.base, corpus, store, options, needs),
                 on_end=proposals.tell,
             )
-    show_found(store, planned, journal, n_wanted)
+    show_found(store, planned, journal)
+    n_ended = len(journal.in_state(*ENDED))
+    if n_ended < n_wanted and was_enough and not journal.in_state("failed"):
+        console.print(f"no other point that is small enough was found: {n_ended} trials are all")
     if any(trial.is_judged for trial in journal.trials.values()):
         options.say_next(store, f"search:{planned.name}", planned.taught_by)
-    return 0 if len(journal.in_state(*ENDED)) >= n_wanted else 1
+    return 0 if n_ended >= n_wanted else 1
 
 
 def propose(planned: Plan, journal: Journal) -> tuple[Proposals, int]:
@@ -185,7 +191,7 @@ def show_space(planned: Plan) -> int:
     return n_trials
 
 
-def show_found(store: LogitStore, planned: Plan, journal: Journal, n_wanted: int) -> None:
+def show_found(store: LogitStore, planned: Plan, journal: Journal) -> None:
     """The best points, and how many trials ended in which way."""
     best = [trial for trial in journal.ranked() if trial.is_judged]
     header = ["trial", "state", "epochs", "log loss", "acc. %", "MMACs", "bytes"]
@@ -196,9 +202,6 @@ def show_found(store: LogitStore, planned: Plan, journal: Journal, n_wanted: int
     counts = {state: len(journal.in_state(state)) for state in get_args(State)}
     said = ", ".join(f"{n} {state.replace('_', ' ')}" for state, n in counts.items() if n)
     console.print(f"trials: {said}; all are in {store.object_address(journal.document)}")
-    n_ended = len(journal.in_state(*ENDED))
-    if n_ended < n_wanted and not counts["failed"]:
-        console.print(f"no other point within the budget was found: {n_ended} trials are all")
 
 
 def _row(trial: Trial) -> list[str]:

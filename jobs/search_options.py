@@ -8,7 +8,7 @@ from audio import impulse_responses
 from audio.clips import Corpus
 from jobs.budget import Budget
 from jobs.command import UserError, console
-from jobs.costs import CostOptions
+from jobs.costs import BudgetOptions
 from jobs.journal import Lesson
 from jobs.student_runs import StudentsOptions
 from logit_store import LogitStore
@@ -18,7 +18,7 @@ from students.search_space import Space
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchOptions(CostOptions):
+class SearchOptions(BudgetOptions):
     """Options of the command."""
 
     split: int
@@ -84,7 +84,7 @@ class SearchOptions(CostOptions):
             gpus_per_run=self.gpus_per_run,
         )
 
-    def budget(self, corpus: Corpus) -> Budget:
+    def student_budget(self, corpus: Corpus) -> Budget:
         """What a student may cost."""
         return Budget(corpus, self.precision, self.max_macs, self.max_bytes)
 

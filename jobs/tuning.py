@@ -13,7 +13,8 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from jobs.command import console, errors, progress_bar
-from jobs.fanout import RETRIES, Needs
+from jobs.costs import Spending
+from jobs.fanout import RETRIES, Needs, Outcome, Task
 from jobs.journal import ENDED, Journal, Lesson, Trial
 from jobs.trial import attempt
 from logit_store import LogitStoreError
@@ -42,9 +43,12 @@ def carry_out_trials(
     needs: Needs,
     *,
     halving: bool,
+    spending: Spending | None = None,
     on_end: Callable[[Trial], None] = lambda trial: None,
-) -> None:
+) -> bool:
     """Teach students, as many at once as the connected cluster has room for; a line for each.
+
+    Whether the budget, if there is one, was enough for all.
 
     Args:
         trials: asked for the next one when there is room, so that it can know of those that ended.
@@ -53,6 +57,7 @@ def carry_out_trials(
         journal: takes down each trial when it begins and when it ends.
         needs: of one trial.
         halving: whether trials stop that fall behind the others and those of the journal (ASHA).
+        spending: the budget, if there is one.
         on_end: called with each trial that has ended.
 
     Raises:
@@ -67,15 +72,21 @@ def carry_out_trials(
     )
     with progress_bar() as bar, tempfile.TemporaryDirectory(prefix="tune") as scratch:
         shown = bar.add_task("trials", total=n_trials)
+        following = _Following(trials, journal, spending)
         scribe = _Scribe(
-            journal, lesson.epochs, n_trials, on_end, lambda done: bar.update(shown, completed=done)
+            journal,
+            lesson.epochs,
+            n_trials,
+            on_end,
+            lambda done: bar.update(shown, completed=done),
+            spending,
         )
         try:
             # Not a Tuner, which would pickle the journal and all the rest, to restore it later.
             tune.run(
                 trainable,
                 num_samples=n_trials,
-                search_alg=_Following(trials, journal),
+                search_alg=following,
                 scheduler=scheduler,
                 storage_path=scratch,
                 trial_dirname_creator=_folder_name,
@@ -90,6 +101,10 @@ def carry_out_trials(
             if scribe.trouble is not None:
                 raise scribe.trouble from None
             raise
+    if spending is not None:
+        n_left = n_trials - scribe.n_ended if following.was_stopped else 0
+        spending.say_end([f"{n_left} of {n_trials} trials"] if n_left else [])
+    return not following.was_stopped
 
 
 def _halving(epochs: int, journal: Journal) -> TrialScheduler:
@@ -112,19 +127,28 @@ def _folder_name(trial: tune.experiment.Trial) -> str:
 
 
 class _Following(Searcher):
-    """Gives Tune the trials of an iterator, one after the other."""
+    """Gives Tune the trials of an iterator, one after the other, as far as the budget goes."""
 
-    def __init__(self, trials: Iterator[Trial], journal: Journal) -> None:
+    def __init__(
+        self, trials: Iterator[Trial], journal: Journal, spending: Spending | None
+    ) -> None:
         super().__init__()
-        self._trials, self._journal = trials, journal
+        self._trials, self._journal, self._spending = trials, journal, spending
+        self.was_stopped = False
+        """Whether the budget ended it."""
 
     def suggest(self, trial_id: str) -> Any:
         """The next trial's configuration, taken down as running."""
+        if self._spending is not None and not self._spending.allows():
+            self.was_stopped = True
+            return Searcher.FINISHED
         trial = next(self._trials, None)
         if trial is None:
             return Searcher.FINISHED
         trial.state, trial.error = "running", None
         self._journal.add(trial)
+        if self._spending is not None:
+            self._spending.start(_as_task(trial))
         return {
             "id": trial.id,
             "point": trial.point,
@@ -151,10 +175,11 @@ class _Scribe(Callback):
         n_trials: int,
         on_end: Callable[[Trial], None],
         on_progress: Callable[[int], None],
+        spending: Spending | None,
     ) -> None:
         self._journal, self._epochs, self._n_trials = journal, epochs, n_trials
-        self._on_end, self._on_progress = on_end, on_progress
-        self._n_ended = 0
+        self._on_end, self._on_progress, self._spending = on_end, on_progress, spending
+        self.n_ended = 0
         self.trouble: LogitStoreError | None = None
         """Why the journal could not be written."""
 
@@ -185,7 +210,7 @@ class _Scribe(Callback):
         noted = self._journal.trials[trial.config["id"]]
         if noted.state == "running":
             noted.state = "done" if len(noted.losses) == self._epochs else "stopped"
-        self._end(noted)
+        self._end(noted, trial)
 
     def on_trial_error(
         self,
@@ -197,20 +222,30 @@ class _Scribe(Callback):
         """Note that a trial's worker was lost too often."""
         noted = self._journal.trials[trial.config["id"]]
         noted.state, noted.error = "failed", f"its worker was lost {RETRIES + 1} times"
-        self._end(noted)
+        self._end(noted, trial)
 
-    def _end(self, trial: Trial) -> None:
+    def _end(self, trial: Trial, tunes: tune.experiment.Trial) -> None:
         try:
             self._journal.end(trial)
         except LogitStoreError as error:
             self.trouble = error
             raise
+        if self._spending is not None:
+            # What was never told took nobody knows how long: as any other.
+            took_s = (tunes.last_result or {}).get("time_total_s")
+            error = "lost" if took_s is None else None
+            self._spending.end(Outcome(_as_task(trial), error=error, took_s=took_s or 0.0))
         self._on_end(trial)
-        self._n_ended += 1
-        self._on_progress(self._n_ended)
-        console.print(f"[{self._n_ended}/{self._n_trials}] {_said(trial)}", markup=False)
+        self.n_ended += 1
+        self._on_progress(self.n_ended)
+        console.print(f"[{self.n_ended}/{self._n_trials}] {_said(trial)}", markup=False)
         if trial.state == "failed":
             errors.print(f"failed: {trial.id}: {trial.error}", markup=False)
+
+
+def _as_task(trial: Trial) -> Task:
+    """What a budget counts."""
+    return Task(trial.id, attempt, {})
 
 
 def _said(trial: Trial) -> str:

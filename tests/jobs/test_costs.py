@@ -126,6 +126,15 @@ def test_tasks_of_which_nothing_is_known_count_as_those_that_ended(big):
     assert spending.committed == 8
 
 
+def test_until_one_has_ended_tasks_count_as_they_usually_do(big):
+    spending = Spending(10, big, Needs(cpus=16), {}, usual_s=3600)
+    spending.start(task("a"))
+    assert spending.committed == 8
+    spending.end(Outcome(task("a"), took_s=900))
+    spending.start(task("b"))
+    assert spending.committed == 4
+
+
 def test_a_run_that_failed_counts_as_it_was_expected(big):
     spending = Spending(10, big, Needs(cpus=16), {"a": 3600})
     spending.start(task("a"))
@@ -135,7 +144,7 @@ def test_a_run_that_failed_counts_as_it_was_expected(big):
 
 def test_what_is_left_is_named_with_the_command_that_goes_on(big, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["jobs/teachers.py", "--budget", "10", "--recipes", "mn*"])
-    Spending(10, big, Needs(), {}).say_end([task("first"), task("second")])
+    Spending(10, big, Needs(), {}).say_end(["first", "second"])
     told = capsys.readouterr().err
     assert "budget of 10.00 EUR reached; not started: first, second" in told
     assert "python jobs/teachers.py --budget 10 --recipes 'mn*'" in told

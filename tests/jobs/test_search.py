@@ -261,18 +261,35 @@ def test_after_each_seed_the_better_half_goes_on_and_the_winner_is_the_best_on_a
         for trial in trials:
             n = int(trial.taught_by[1])
             journal.add(ended(trial, n + (2.5 if trial.seed == 1 and n == 0 else 0.0)))
+        return True
 
-    def entrant(name, seed):
-        return trial_of({}, taught_by=name, seed=seed)
-
-    run_race(teachers, (0, 1, 2), entrant, journal, carry_out)
+    assert run_race(teachers, (0, 1, 2), entrant, journal, carry_out)
     assert [len(each) for each in rounds] == [5, 3, 2]
     assert rounds[2] == ["e1@0", "e0@0"]
     places = ranked(places_of(teachers, (0, 1, 2), journal))
     assert [len(place.losses) for place in places] == [3, 3, 2, 1, 1]
     assert places[0].teacher.name == "e0@0"
-    run_race(teachers, (0, 1, 2), entrant, journal, carry_out)
+    assert run_race(teachers, (0, 1, 2), entrant, journal, carry_out)
     assert len(rounds) == 3
+
+
+def test_where_the_budget_ends_a_round_nobody_drops_out(store):
+    from jobs.race import Teacher
+
+    journal, rounds = Journal(store, "race", IDENTITY), []
+
+    def carry_out(trials):
+        rounds.append(trials)
+        journal.add(ended(trials[0], 1.0))
+        return False
+
+    teachers = [Teacher(f"e{n}@0", 1.0) for n in range(5)]
+    assert not run_race(teachers, (0, 1), entrant, journal, carry_out)
+    assert len(rounds) == 1
+
+
+def entrant(name, seed):
+    return trial_of({}, taught_by=name, seed=seed)
 
 
 @pytest.fixture
@@ -349,8 +366,12 @@ def test_a_killed_search_goes_on_and_leaves_its_result_and_nothing_else(
     process.kill()
     process.communicate()
     done = {t["id"]: t for t in json.loads(result.read_text())["trials"] if t["state"] == "done"}
+    n_left = 4 - len(done)
+    poor = commands.run(*arguments, "--machine", "aws-m7i-2xlarge", "--budget", "1e-9", code=1)
+    assert f"not started: {n_left - 1} of {n_left} trials" in poor
+    assert states().count("done") == len(done) + 1
     printed = commands.run(*arguments)
-    assert f"{len(done)} of 4 trials are done already" in printed
+    assert f"{len(done) + 1} of 4 trials are done already" in printed
     assert "--recipes search:first --no-teacher" in printed
     document = json.loads(result.read_text())
     taught = [trial for trial in document["trials"] if trial["state"] != "over_budget"]
