@@ -13,9 +13,10 @@ demo: .venv/ready
 test: check
 	$(MAKE) --jobs=2 test-without-cluster test-with-cluster
 
-# Each in a folder of its own: two that clean up pytest's common one stumble over each other.
+# Each in a folder of its own: two that clean up pytest's common one stumble over each other. Neighbours
+# go to one process (worksteal), which makes what they share once.
 test-without-cluster: .venv/ready
-	folder=$$(mktemp -d) && OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not ray and not chaos" --basetemp $$folder/tests && rm -rf $$folder
+	folder=$$(mktemp -d) && OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not ray and not chaos" --basetemp $$folder/tests && rm -rf $$folder
 
 test-with-cluster: .venv/ready
 	folder=$$(mktemp -d) && $(BIN)/pytest -m "ray and not chaos" --basetemp $$folder/tests && rm -rf $$folder
