@@ -32,7 +32,8 @@ class Corpus:
 
     `table` has a row a clip: row (int32), clip_id, file (relative to `root`), scene, recording,
     city, recording_device, and per split a nullable column `fold_5` ... `fold_100` that says
-    "fit", "select", "test" or null.
+    "fit", "select", "test" or null. A corpus whose files last differently has `start_s` as well
+    (float64): where in its file a clip begins, null for a file that is a clip as it is.
     """
 
     name: str
@@ -80,8 +81,21 @@ class Corpus:
         return np.flatnonzero(inside.to_numpy())
 
     def clips_table(self) -> pa.Table:
-        """The table as the logit store keeps it: what a clip is, not where its file lies."""
-        return self.table.drop_columns(["file"])
+        """The table as the logit store keeps it: what a clip is, not where it lies."""
+        where = [name for name in ("file", "start_s") if name in self.table.column_names]
+        return self.table.drop_columns(where)
+
+    def starts_s(self) -> list[float | None]:
+        """Where in its file each clip begins, in seconds; None for a file that is a clip as it is."""
+        if "start_s" not in self.table.column_names:
+            return [None] * len(self)
+        return self.table["start_s"].to_pylist()
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether some clips are parts of their files, or repetitions of them."""
+        has_starts = "start_s" in self.table.column_names
+        return has_starts and self.table["start_s"].null_count < len(self)
 
     def identity(self) -> str:
         """Hex digest of everything but the audio: clips, their order, labels and folds."""
@@ -132,6 +146,9 @@ def _identity(corpus: Corpus) -> str:
     for column in corpus.clips_table().column_names:
         values = pc.fill_null(pc.cast(corpus.table[column], pa.string()), "").to_pylist()
         digest.update("\n".join([column, *values]).encode())
+    if corpus.is_cut:
+        # Files that come or go may change the length that the others are cut to.
+        digest.update(f"\nclips of {corpus.clip_duration_s} s".encode())
     return digest.hexdigest()
 
 

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+TOLERANCE = 0.01
+"""Files whose durations differ by at most this share last as long."""
 HOW = ("native", "repeat", "pad", "crop")
 
 

@@ -24,10 +24,9 @@ import torch
 from torch import Tensor
 
 from audio.clips import Corpus
+from audio.lengths import TOLERANCE
 
 FULL_SCALE = 32768
-LENGTH_TOLERANCE = 0.01
-"""A clip whose length is off by more than this share is broken, not cut or padded."""
 SAVE_EVERY_S = 10.0
 
 
@@ -99,7 +98,7 @@ def decode(
     Raises:
         BrokenAudio: some files are missing or unreadable; all others are decoded nevertheless.
     """
-    folder = _map_folder(corpus, sample_rate, cache)
+    folder = map_folder(corpus, sample_rate, cache)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         return _decode_changed(corpus, sample_rate, folder, threads or os.cpu_count(), on_progress)
@@ -113,34 +112,46 @@ def load(corpus: Corpus, sample_rate: int, *, cache: Path | None = None) -> Wave
     Raises:
         BrokenAudio: as `decode`.
     """
-    folder = _map_folder(corpus, sample_rate, cache)
-    index = _read_index(folder, len(corpus))
+    folder = map_folder(corpus, sample_rate, cache)
+    index = read_index(folder, len(corpus))
     if not index.decoded.all():
         return decode(corpus, sample_rate, cache=cache)
     return Waveforms(_open_map(folder, corpus, sample_rate, mode="r"), sample_rate)
 
 
-def decode_file(file: Path, sample_rate: int, duration_s: float) -> tuple[np.ndarray, bool, bool]:
+def decode_file(
+    file: Path, sample_rate: int, duration_s: float, start_s: float | None = None
+) -> tuple[np.ndarray, bool, bool]:
     """One clip: int16 [S], whether it was mixed down, whether it went beyond full scale.
+
+    Args:
+        file: holds the clip.
+        sample_rate: of the result, in Hz.
+        duration_s: of the result.
+        start_s: where in the file the clip begins; what is there is repeated until it lasts long
+            enough. None is a file that is the clip, and must last as long.
 
     Raises:
         ValueError: the file holds no clip of that duration, or samples that are not finite.
         soundfile.LibsndfileError: not an audio file that libsndfile reads.
     """
-    samples, file_rate = soundfile.read(file, dtype="float32", always_2d=True)
+    samples, file_rate = _read_samples(file, duration_s, start_s)
     if len(samples) == 0:
         raise ValueError("holds no samples")
     bad = np.flatnonzero(~np.isfinite(samples).all(axis=1))
     if len(bad):
         raise ValueError(f"sample {bad[0]} is {samples[bad[0]].tolist()}, expected finite numbers")
     expected = round(duration_s * file_rate)
-    if abs(len(samples) - expected) > LENGTH_TOLERANCE * expected:
+    is_short = expected - len(samples) > TOLERANCE * expected
+    if start_s is None and (is_short or len(samples) - expected > TOLERANCE * expected):
         found_s = len(samples) / file_rate
         raise ValueError(f"lasts {found_s:.3f} s, expected {duration_s:.3f} s")
     mono = samples.mean(axis=1)
     if file_rate != sample_rate:
         mono = soxr.resample(mono, file_rate, sample_rate, quality="HQ")
     clip = np.zeros(round(duration_s * sample_rate), dtype=np.float32)
+    if is_short:
+        mono = np.resize(mono, len(clip))  # over and over
     clip[: len(mono)] = mono[: len(clip)]
     scaled = np.rint(clip * FULL_SCALE)
     # One step beyond is the rounding of a file that just fills its range.
@@ -149,8 +160,18 @@ def decode_file(file: Path, sample_rate: int, duration_s: float) -> tuple[np.nda
     return limited, samples.shape[1] > 1, saturated
 
 
+def _read_samples(file: Path, duration_s: float, start_s: float | None) -> tuple[np.ndarray, int]:
+    """Samples of a file or of a part of it, float32 [S, channels], and how many a second."""
+    with soundfile.SoundFile(file) as audio:
+        n_wanted = -1
+        if start_s is not None:
+            audio.seek(round(start_s * audio.samplerate))
+            n_wanted = round(duration_s * audio.samplerate)
+        return audio.read(n_wanted, dtype="float32", always_2d=True), audio.samplerate
+
+
 @dataclass(frozen=True, slots=True)
-class _Index:
+class Index:
     """What is decoded, from which state of each file: arrays [N]."""
 
     decoded: np.ndarray
@@ -165,9 +186,9 @@ def _decode_changed(
     threads: int | None,
     on_progress: Callable[[int, int], None],
 ) -> Waveforms:
-    files = corpus.table["file"].to_pylist()
-    index = _read_index(folder, len(corpus))
-    size_bytes, modified_ns, broken = _look_at_files(corpus.root, files)
+    files, starts_s = corpus.table["file"].to_pylist(), corpus.starts_s()
+    index = read_index(folder, len(corpus))
+    size_bytes, modified_ns, broken = look_at_files(corpus.root, files)
     same = (index.size_bytes == size_bytes) & (index.modified_ns == modified_ns)
     index.decoded[~same] = False
     index.size_bytes[:], index.modified_ns[:] = size_bytes, modified_ns
@@ -180,7 +201,7 @@ def _decode_changed(
     def work(row: int) -> tuple[bool, bool] | str:
         try:
             clip, mixed, over = decode_file(
-                corpus.root / files[row], sample_rate, corpus.clip_duration_s
+                corpus.root / files[row], sample_rate, corpus.clip_duration_s, starts_s[row]
             )
         except (ValueError, soundfile.LibsndfileError, OSError) as error:
             return str(error)
@@ -206,7 +227,7 @@ def _decode_changed(
     return Waveforms(read_only, sample_rate, mixed_down, saturated)
 
 
-def _look_at_files(root: Path, files: list[str]) -> tuple[np.ndarray, np.ndarray, list[BrokenClip]]:
+def look_at_files(root: Path, files: list[str]) -> tuple[np.ndarray, np.ndarray, list[BrokenClip]]:
     """Size and time of every file, and those that are not there."""
     size_bytes = np.zeros(len(files), dtype=np.int64)
     modified_ns = np.zeros(len(files), dtype=np.int64)
@@ -221,11 +242,13 @@ def _look_at_files(root: Path, files: list[str]) -> tuple[np.ndarray, np.ndarray
     return size_bytes, modified_ns, missing
 
 
-def _map_folder(corpus: Corpus, sample_rate: int, cache: Path | None) -> Path:
+def map_folder(corpus: Corpus, sample_rate: int, cache: Path | None) -> Path:
     """One folder per list of files, root, length and rate: another list is another map."""
     identity = hashlib.sha256(str(corpus.root.resolve()).encode())
     for file in corpus.table["file"].to_pylist():
         identity.update(b"\n" + file.encode())
+    if corpus.is_cut:
+        identity.update(f"\n{corpus.starts_s()}".encode())
     name = f"{corpus.name}-{sample_rate}-{corpus.clip_duration_s:g}s-{identity.hexdigest()[:12]}"
     return (cache or cache_folder()) / "waveforms" / name
 
@@ -239,16 +262,17 @@ def _open_map(folder: Path, corpus: Corpus, sample_rate: int, *, mode: str) -> n
     return np.memmap(file, dtype=np.int16, mode="r" if mode == "r" else "r+", shape=shape)
 
 
-def _read_index(folder: Path, n_clips: int) -> _Index:
+def read_index(folder: Path, n_clips: int) -> Index:
+    """The index of a map in its folder; nothing is decoded where there is none."""
     try:
         with np.load(folder / "index.npz") as arrays:
-            return _Index(arrays["decoded"], arrays["size_bytes"], arrays["modified_ns"])
+            return Index(arrays["decoded"], arrays["size_bytes"], arrays["modified_ns"])
     except FileNotFoundError:
         zeros = np.zeros(n_clips, dtype=np.int64)
-        return _Index(np.zeros(n_clips, dtype=bool), zeros, zeros.copy())
+        return Index(np.zeros(n_clips, dtype=bool), zeros, zeros.copy())
 
 
-def _write_index(folder: Path, index: _Index, samples_NS: np.ndarray) -> None:
+def _write_index(folder: Path, index: Index, samples_NS: np.ndarray) -> None:
     """Save the index, after the samples that it vouches for."""
     if isinstance(samples_NS, np.memmap):
         samples_NS.flush()

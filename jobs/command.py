@@ -41,7 +41,7 @@ class CorpusOptions:
 
     corpus: CorpusName = "demo"
     """demo: the recordings that come with the project; tau: TAU 2022 Mobile or its layout;
-    cochlscene: as published; folder: a folder of audio files per class."""
+    cochlscene: as published; folder: your own, a folder of audio files per class or a clips.csv."""
     root: str | None = None
     """Folder with meta.csv and audio/ of the corpus (demo: needs none), or s3://BUCKET/PREFIX with
     the same in it, which each node copies once."""
@@ -112,7 +112,8 @@ def read_corpus(name: CorpusName, root: str | None, store: LogitStore) -> Corpus
     corpus, left_out = open_corpus(name, root, store)
     if left_out:
         console.print(
-            f"{left_out} clips of {corpus.root} are not among those of this store: left out",
+            f"{left_out} clips of {corpus.root} are not among those of this store: left out "
+            "(another --store would take them)",
             markup=False,
         )
     return corpus
@@ -127,6 +128,11 @@ def open_corpus(
         kept = corpus.keep(store.clips(corpus.name)["clip_id"].to_pylist())
     except (MissingStore, MissingClips):
         return corpus, 0
+    if len(kept) == 0:
+        raise UserError(
+            f"--root {root}: none of its {len(corpus)} clips is among those of {store.address}; "
+            "give another --store"
+        )
     return kept, len(corpus) - len(kept)
 
 
@@ -153,9 +159,13 @@ def prepare(corpus: Corpus, store: LogitStore, sample_rates: set[int]) -> None:
     Raises:
         BrokenAudio: some files cannot be read.
         LogitStoreError: the store holds another corpus of that name.
+        UserError: the store cannot hold such a corpus.
     """
     decode(corpus, sample_rates)
-    store.write_clips(corpus.name, corpus.clips_table())
+    try:
+        store.write_clips(corpus.name, corpus.clips_table())
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def decode(corpus: Corpus, sample_rates: set[int]) -> None:

@@ -3,14 +3,16 @@
 if not __package__:
     import _root  # noqa: F401
 
+import shlex
 from dataclasses import dataclass
 
-from audio import waveforms
-from audio.clips import SPLITS
+from audio import inspection, waveforms
+from audio.clips import SPLITS, Corpus
+from audio.corpora.cuts import LONGEST_S
 from audio.waveforms import BrokenAudio
-from jobs.command import CorpusOptions, console, prepare, run
+from jobs import findings
+from jobs.command import CorpusOptions, console, decode, prepare, run
 from jobs.plans import show_decoded
-from jobs.tables import table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +30,33 @@ class PrepareOptions(CorpusOptions):
 def main(options: PrepareOptions) -> int:
     """Decode a corpus once, check it, and write down in the store what its clips are."""
     store = options.open_store()
-    corpus = options.open_corpus(store)
+    with console.status("look at the files"):
+        corpus = options.open_corpus(store)
     if options.dry_run:
         console.print(f"{len(corpus):,} clips of {len(corpus.scenes)} scenes")
         show_decoded(corpus, options.sample_rate)
         return 0
+    corpus = _decoded(corpus, options)
+    decoded = waveforms.load(corpus, options.sample_rate)
+    found = findings.look_at(corpus, decoded)
+    same = inspection.same_audio(found, decoded)
+    findings.show_classes(corpus)
+    findings.show_facts(
+        findings.of_files(corpus, options.sample_rate) | findings.of_clips(corpus, found, same)
+    )
+    findings.check_folds(corpus, same)
+    prepare(corpus, store, set())
+    findings.show_splits(corpus)
+    console.print(f"{len(corpus):,} clips of {len(corpus.scenes)} scenes, decoded in")
+    console.print(f"{waveforms.cache_folder()}", markup=False)
+    console.print(f"next: {_next(options, corpus)}", markup=False)
+    return 0
+
+
+def _decoded(corpus: Corpus, options: PrepareOptions) -> Corpus:
+    """Decode a corpus; the corpus, less what cannot be read where that may be left out."""
     try:
-        prepare(corpus, store, {options.sample_rate})
+        decode(corpus, {options.sample_rate})
     except BrokenAudio as error:
         if not options.leave_out_broken:
             raise
@@ -43,17 +65,21 @@ def main(options: PrepareOptions) -> int:
             console.print(f"left out: {clip.file}: {clip.reason}", markup=False)
         files, clip_ids = (corpus.table[name].to_pylist() for name in ("file", "clip_id"))
         corpus = corpus.keep(i for i, f in zip(clip_ids, files, strict=True) if f not in broken)
-        prepare(corpus, store, {options.sample_rate})
-    rows = []
-    for split in SPLITS:
-        folds = corpus.table[f"fold_{split}"].to_pylist()
-        if "fit" in folds:
-            rows.append([str(split), *(f"{folds.count(f):,}" for f in ("fit", "select", "test"))])
-    console.print(table(["split", "fit", "select", "test"], rows))
-    console.print(f"{len(corpus):,} clips of {len(corpus.scenes)} scenes, decoded in")
-    console.print(f"{waveforms.cache_folder()}", markup=False)
-    console.print("next: python jobs/teachers.py --help")
-    return 0
+        decode(corpus, {options.sample_rate})
+    return corpus
+
+
+def _next(options: PrepareOptions, corpus: Corpus) -> str:
+    """The command that teaches the corpus's splits to teachers, as a plan first."""
+    words = ["python", "jobs/teachers.py", "--corpus", options.corpus]
+    for name, value in (("--root", options.root), ("--store", options.store)):
+        words += [name, value] if value is not None else []
+    splits = findings.splits_of(corpus)
+    if len(splits) < len(SPLITS):
+        words += ["--splits", *map(str, splits)]
+    if corpus.clip_duration_s > LONGEST_S:
+        words += ["--length", f"crop:{LONGEST_S:g}"]
+    return shlex.join([*words, "--dry-run"])
 
 
 if __name__ == "__main__":

@@ -1,28 +1,32 @@
-"""A folder of audio files per class, for recordings of one's own.
+"""Recordings of one's own: a folder of audio files per class, or a table of files.
 
     ROOT/<class>/<any name>.wav                   or .flac, .ogg, .mp3: what libsndfile reads
     ROOT/{train,test}/<class>/<any name>.wav      the same, where it is settled what is tested on
+    ROOT/clips.csv                                path, label; recording, device, split, city
+                                                  if known. ROOT may be such a file itself
 
-A file is a clip and a recording of its own; all last as long as the first. `clip_id` is the path
-below ROOT without the ending, since classes often number their files alike. Hidden files are
-skipped.
+Without a table, a file is a recording of its own, and hidden files are skipped. In the table `path`
+is relative to its folder, and `split` says train or test, or else fit, select or test. `clip_id` is
+the path below ROOT without the ending, since classes often number their files alike. Files that
+last differently become clips that last alike: `cuts.py`.
 
-Without `test`, a fifth of each class's recordings is the test fold. Split 100 is all the rest, and
-splits 50, 25, 10 and 5 are so many percent of each class, each inside the next larger one; a split
-that would leave a class fewer than two recordings has no clips. Who is taken is decided by hashes
-of the names: the same on every machine, and hardly changed by new files.
+Where nobody says what is tested on, a fifth of each class's recordings is. Split 100 is all the
+rest, and splits 50, 25, 10 and 5 are so many percent of each class's recordings, each inside the
+next larger one; a split that would leave a class fewer than two recordings has no clips.
 """
 
-import hashlib
 import logging
 import os
 from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
-import soundfile
+import pyarrow as pa
 
-from audio.clips import SPLITS, Corpus, CorpusError, assign_folds, plain_table
+from audio import headers
+from audio.clips import UNKNOWN, Corpus, CorpusError, plain_table
+from audio.corpora import cuts, draw
+from audio.corpora.listing import Listing, read_csv, stems
 
 logger = logging.getLogger(__name__)
 
@@ -30,47 +34,101 @@ SUFFIXES = frozenset(
     [".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64"]
     + [".snd", ".w64", ".wav"]
 )
-TEST_SHARE = 0.2
-"""Share of each class's recordings that is tested on, where no folder says which."""
-MIN_RECORDINGS = 2
-"""Of each class in a split below 100: one to learn from, one for `select`."""
+TABLE = "clips.csv"
 
 
 def read(root: Path) -> Corpus:
     """The corpus in `root`, in the order of its files' paths.
 
+    Args:
+        root: the folder, or a table in it.
+
     Raises:
-        CorpusError: the folders are not such a corpus, or none of the files can be read.
+        CorpusError: it holds no such corpus, or none of the files can be read.
     """
+    listing = _listing(root)
+    clip_ids = stems(listing.files)
+    _refuse_twins(listing.root, listing.files, clip_ids)
+    if len(set(listing.scenes)) == 1:
+        raise CorpusError(
+            f"{root}: {listing.scenes[0]} is its only class, expected two or more; "
+            "is it one folder too high or too low?"
+        )
+    folds = _folds(root, listing)
+    table = plain_table(listing.files, clip_ids, listing.scenes, listing.recordings, folds)
+    for name, values in (
+        ("city", listing.cities),
+        ("recording_device", listing.recording_devices),
+    ):
+        place = table.column_names.index(name)
+        table = table.set_column(place, name, pa.array(values, pa.string()))
+    durations_s = headers.read(listing.root, listing.files).durations_s
+    # Files that cannot be read are left for the decoder, which names them all.
+    readable_s = durations_s[durations_s >= cuts.SHORTEST_S]
+    if len(readable_s) == 0:
+        raise CorpusError(
+            f"{listing.root / listing.files[0]}: cannot be read as audio, nor can any other of "
+            f"the {len(listing.files)} files; mend or fetch them again"
+        )
+    clip_s = cuts.clip_duration_s(readable_s)
+    return Corpus(
+        name="folder",
+        root=listing.root,
+        table=_cut(table, durations_s, clip_s),
+        clip_duration_s=clip_s,
+        reference_device=None,
+    )
+
+
+def _listing(root: Path) -> Listing:
+    if root.suffix.lower() == ".csv" and not root.is_dir():
+        return read_csv(root)
+    if (root / TABLE).is_file():
+        return read_csv(root / TABLE)
+    return _class_folders(root)
+
+
+def _class_folders(root: Path) -> Listing:
     parts = ("test", "train") if _tells_test(root) else ("",)
     found = [file for part in parts for file in class_files(root / part, SUFFIXES)]
     files = [file.relative_to(root) for file in found]
-    clip_ids = [file.with_suffix("").as_posix() for file in files]
-    _refuse_twins(root, files, clip_ids)
-    scenes = np.array([file.parent.name for file in files])
-    if len(set(scenes)) == 1:
-        raise CorpusError(
-            f"{root}: {scenes[0]} is its only class, expected two or more; "
-            "is it one folder too high or too low?"
+    names = [file.as_posix() for file in files]
+    unknown = [UNKNOWN] * len(files)
+    told = [file.parts[0] for file in files] if len(parts) == 2 else None
+    scenes = [file.parent.name for file in files]
+    return Listing(root, names, scenes, stems(names), unknown, unknown, told)
+
+
+def _cut(table: pa.Table, durations_s: np.ndarray, clip_s: float) -> pa.Table:
+    """From a row a file to a row a clip."""
+    files_M, starts_M = cuts.cut(durations_s, clip_s)
+    if np.isnan(starts_M).all():
+        return table
+    of_file_N = np.bincount(files_M)
+    ids = [
+        f"{name}@{start_s:.3f}" if of_file_N[file] > 1 else name
+        for name, file, start_s in zip(
+            table["clip_id"].take(files_M).to_pylist(), files_M, starts_M, strict=True
         )
-    in_test = np.array([len(parts) == 2 and file.parts[0] == "test" for file in files])
-    if len(parts) == 2:
-        _refuse_lone_classes(root, scenes, in_test)
-    else:
-        in_test = _draw_test(clip_ids, scenes)
-    return Corpus(
-        name="folder",
-        root=root,
-        table=plain_table(
-            [file.as_posix() for file in files],
-            clip_ids,
-            scenes.tolist(),
-            clip_ids,
-            _folds(clip_ids, scenes, in_test),
-        ),
-        clip_duration_s=_first_duration_s(found),
-        reference_device=None,
-    )
+    ]
+    clips = table.take(files_M)
+    clips = clips.set_column(0, "row", pa.array(np.arange(len(ids), dtype=np.int32)))
+    clips = clips.set_column(1, "clip_id", pa.array(ids, pa.string()))
+    return clips.append_column("start_s", pa.array(starts_M, from_pandas=True))
+
+
+def _folds(root: Path, listing: Listing) -> dict[int, list[str | None]]:
+    """Fold of every file in each split that there is."""
+    recordings, scenes = np.array(listing.recordings), np.array(listing.scenes)
+    if listing.told is None:
+        in_test = draw.test_clips(recordings, scenes)
+        _refuse_untaught(root, scenes, in_test)
+        return draw.folds(recordings, scenes, in_test)
+    told = np.array(listing.told)
+    _refuse_lone_classes(root, scenes, told)
+    if "fit" in told:
+        return draw.folds_within(recordings, scenes, told)
+    return draw.folds(recordings, scenes, told == "test")
 
 
 def class_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
@@ -135,8 +193,8 @@ def _tells_test(root: Path) -> bool:
     return len(parts) == 2
 
 
-def _refuse_twins(root: Path, files: list[Path], clip_ids: list[str]) -> None:
-    first: dict[str, Path] = {}
+def _refuse_twins(root: Path, files: list[str], clip_ids: list[str]) -> None:
+    first: dict[str, str] = {}
     for file, clip_id in zip(files, clip_ids, strict=True):
         twin = first.setdefault(clip_id, file)
         if twin != file:
@@ -145,72 +203,23 @@ def _refuse_twins(root: Path, files: list[Path], clip_ids: list[str]) -> None:
             )
 
 
-def _refuse_lone_classes(root: Path, scenes: np.ndarray, in_test: np.ndarray) -> None:
-    lone = sorted(set(scenes[in_test]) ^ set(scenes[~in_test]))
+def _refuse_lone_classes(root: Path, scenes: np.ndarray, told: np.ndarray) -> None:
+    learnt = "fit" if "fit" in told else "train"
+    lone = sorted(set(scenes[told == "test"]) ^ set(scenes[told == learnt]))
     if lone:
-        lacks, has = ("train", "test") if lone[0] in scenes[in_test] else ("test", "train")
+        in_test = lone[0] in scenes[told == "test"]
+        lacks, has = (learnt, "test") if in_test else ("test", learnt)
         raise CorpusError(
             f"{root}: class {lone[0]} is in {has}, but not in {lacks} ({len(lone)} such classes); "
             "every class must be in both"
         )
 
 
-def _draw_test(clip_ids: list[str], scenes: np.ndarray) -> np.ndarray:
-    """Which clips are tested on, bool [N]: one of each class at least, where there are two."""
-    everything = np.ones(len(scenes), dtype=bool)
-    place, total = _places(clip_ids, scenes, everything, purpose="test")
-    count = np.where(total > 1, np.maximum(1, np.round(TEST_SHARE * total)), 0)
-    return place < count
-
-
-def _folds(
-    clip_ids: list[str], scenes: np.ndarray, in_test: np.ndarray
-) -> dict[int, list[str | None]]:
-    """Fold of every clip in each split that there is."""
-    # Not the order in which `select` is cut: else the small splits would all be its recordings.
-    place, total = _places(clip_ids, scenes, ~in_test, purpose="split")
-    folds = {}
-    for split in SPLITS:
-        count = np.round(total * split / 100)
-        if split == 100 or count.min() >= MIN_RECORDINGS:
-            in_split = ~in_test & (place < count)
-            folds[split] = assign_folds(scenes, np.array(clip_ids), in_split, in_test)
-    return folds
-
-
-def _places(
-    clip_ids: list[str], scenes: np.ndarray, among: np.ndarray, *, purpose: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Each clip's place in its class by the hash of its name, and how many are placed there.
-
-    Args:
-        clip_ids: what is hashed.
-        scenes: class of each clip, [N].
-        among: which clips are placed, bool [N].
-        purpose: orders with different purposes have nothing in common.
-    """
-    digests = [hashlib.sha256(f"{purpose}/{clip_id}".encode()).digest() for clip_id in clip_ids]
-    place, total = np.zeros(len(scenes), dtype=np.int64), np.zeros(len(scenes), dtype=np.int64)
-    for scene in np.unique(scenes):
-        rows = sorted(np.flatnonzero(among & (scenes == scene)), key=digests.__getitem__)
-        place[rows] = np.arange(len(rows))
-        total[scenes == scene] = len(rows)
-    return place, total
-
-
-def _first_duration_s(files: list[Path]) -> float:
-    """How long the first readable file lasts, to the millisecond.
-
-    Broken files before it are left for the decoder, which names them all.
-    """
-    for file in files:
-        try:
-            duration_s = round(soundfile.info(file).duration, 3)
-        except (soundfile.LibsndfileError, OSError):
-            continue
-        if duration_s > 0:
-            return duration_s
-    raise CorpusError(
-        f"{files[0]}: cannot be read as audio, nor can any other of the {len(files)} files; "
-        "mend or fetch them again"
-    )
+def _refuse_untaught(root: Path, scenes: np.ndarray, in_test: np.ndarray) -> None:
+    """A recording that is tested on for one class is so for all that are heard in it."""
+    untaught = sorted(set(scenes) - set(scenes[~in_test]))
+    if untaught:
+        raise CorpusError(
+            f"{root}: class {untaught[0]} is heard only in recordings that other classes are "
+            f"tested on ({len(untaught)} such classes); say train and test in a column split"
+        )

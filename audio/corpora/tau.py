@@ -8,19 +8,14 @@
 project, are used. Source: Zenodo 6337421; lists of the DCASE 2024 task 1 baseline.
 """
 
-import gzip
-import io
-import logging
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 
 from audio.clips import SPLITS, Corpus, CorpusError, assign_folds
-
-logger = logging.getLogger(__name__)
+from audio.corpora.tables import read_table, refuse_repeated
 
 META_COLUMNS = ("filename", "scene_label", "identifier", "source_label")
 LIST_COLUMNS = ("filename", "scene_label")
@@ -34,8 +29,8 @@ def read(root: Path, name: str = "tau") -> Corpus:
         CorpusError: a file is missing or malformed, or the lists and meta.csv disagree.
     """
     meta_file = root / "meta.csv"
-    meta = _read_table(meta_file, META_COLUMNS)
-    _refuse_duplicates(meta_file, meta["filename"])
+    meta = read_table(meta_file, META_COLUMNS)
+    refuse_repeated(meta_file, meta["filename"])
     lists = _lists_folder(root)
     members = {split: _read_list(lists, f"split{split}", meta_file, meta) for split in SPLITS}
     in_test = _read_list(lists, "test", meta_file, meta)
@@ -53,7 +48,7 @@ def read(root: Path, name: str = "tau") -> Corpus:
         "city": pc.list_element(pc.split_pattern(meta["identifier"], "-", max_splits=1), 0),
         "recording_device": meta["source_label"],
     }
-    _refuse_duplicates(meta_file, columns["clip_id"])
+    refuse_repeated(meta_file, columns["clip_id"])
     scenes, recordings = meta["scene_label"].to_numpy(), meta["identifier"].to_numpy()
     for split, in_split in members.items():
         columns[f"fold_{split}"] = pa.nulls(len(files), pa.string())
@@ -71,40 +66,6 @@ def _lists_folder(root: Path) -> Path:
     return OFFICIAL_LISTS
 
 
-def _read_table(file: Path, required: tuple[str, ...]) -> pa.Table:
-    """The required columns of a tab-separated file, as strings."""
-    if not file.is_file():
-        raise CorpusError(
-            f"{file}: not found; expected tab-separated columns {', '.join(required)}"
-        )
-    content = file.read_bytes()
-    if file.suffix == ".gz":
-        content = gzip.decompress(content)
-    try:
-        header = content.split(b"\n", 1)[0].decode().rstrip("\r").split("\t")
-        table = pyarrow.csv.read_csv(
-            io.BytesIO(content),
-            parse_options=pyarrow.csv.ParseOptions(delimiter="\t"),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False
-            ),
-        )
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise CorpusError(f"{file}: not a tab-separated table: {error}") from error
-    missing = [column for column in required if column not in header]
-    if missing:
-        found = ", ".join(header)
-        raise CorpusError(f"{file}: no column {', '.join(missing)}; its columns are: {found}")
-    extra = [column for column in header if column not in required]
-    if extra:
-        logger.warning("%s: unknown column %s is not used", file, ", ".join(extra))
-    for column in required:
-        empty = np.flatnonzero(pc.equal(table[column], "").to_numpy())
-        if len(empty):
-            raise CorpusError(f"{file}, line {empty[0] + 2}: column {column} is empty")
-    return table.select(list(required))
-
-
 def _read_list(folder: Path, name: str, meta_file: Path, meta: pa.Table) -> np.ndarray | None:
     """Which rows of meta.csv a split list names, bool [N]; None if there is no such list."""
     if folder == OFFICIAL_LISTS and name == "split100":
@@ -113,8 +74,8 @@ def _read_list(folder: Path, name: str, meta_file: Path, meta: pa.Table) -> np.n
         file = folder / f"{name}.csv{'.gz' if folder == OFFICIAL_LISTS else ''}"
         if not file.is_file():
             return None
-        listed = _read_table(file, LIST_COLUMNS)
-    _refuse_duplicates(file, listed["filename"])
+        listed = read_table(file, LIST_COLUMNS)
+    refuse_repeated(file, listed["filename"])
     rows = pc.index_in(listed["filename"], meta["filename"].combine_chunks())
     absent = np.flatnonzero(pc.is_null(rows).to_numpy())
     if len(absent):
@@ -139,7 +100,7 @@ def _read_list(folder: Path, name: str, meta_file: Path, meta: pa.Table) -> np.n
 def _official_split100() -> tuple[Path, pa.Table]:
     """Split 100: the training list of TAU 2020 Mobile, each 10 s recording cut into ten clips."""
     file = OFFICIAL_LISTS / "m20_train.csv.gz"
-    recordings = _read_table(file, LIST_COLUMNS)
+    recordings = read_table(file, LIST_COLUMNS)
     names, scenes = [], []
     for name, scene in zip(
         *(recordings[column].to_pylist() for column in LIST_COLUMNS), strict=True
@@ -148,15 +109,6 @@ def _official_split100() -> tuple[Path, pa.Table]:
         names += [f"{stem}-{cut}-{device}.wav" for cut in range(10)]
         scenes += [scene] * 10
     return file, pa.table({"filename": names, "scene_label": scenes})
-
-
-def _refuse_duplicates(file: Path, values: pa.Array | pa.ChunkedArray) -> None:
-    first: dict[str, int] = {}
-    if pc.count_distinct(values).as_py() == len(values):
-        return
-    for line, value in enumerate(values.to_pylist(), start=2):
-        if first.setdefault(value, line) != line:
-            raise CorpusError(f"{file}, line {line}: {value} stands in line {first[value]} already")
 
 
 def _refuse_leaks(

@@ -86,12 +86,12 @@ def test_the_official_split_100_is_the_2020_training_list_cut_into_seconds():
 
 @pytest.mark.parametrize(("name", "n"), [("split5", 6980), ("split25", 34900), ("test", 29680)])
 def test_the_official_lists_come_with_the_project(name, n):
-    table = tau._read_table(tau.OFFICIAL_LISTS / f"{name}.csv.gz", tau.LIST_COLUMNS)
+    table = tau.read_table(tau.OFFICIAL_LISTS / f"{name}.csv.gz", tau.LIST_COLUMNS)
     assert len(table) == n
 
 
 def test_the_official_splits_are_nested_in_split_100():
     whole = set(tau._official_split100()[1]["filename"].to_pylist())
     for name in ("split5", "split10", "split25", "split50"):
-        table = tau._read_table(tau.OFFICIAL_LISTS / f"{name}.csv.gz", tau.LIST_COLUMNS)
+        table = tau.read_table(tau.OFFICIAL_LISTS / f"{name}.csv.gz", tau.LIST_COLUMNS)
         assert set(table["filename"].to_pylist()) <= whole

@@ -108,7 +108,7 @@ def test_a_root_without_meta_csv_is_an_error_that_names_the_file(tmp_path):
 
 def test_the_official_lists_fit_a_meta_csv_of_the_published_size(tmp_path):
     _, train = tau._official_split100()
-    test = tau._read_table(tau.OFFICIAL_LISTS / "test.csv.gz", tau.LIST_COLUMNS)
+    test = tau.read_table(tau.OFFICIAL_LISTS / "test.csv.gz", tau.LIST_COLUMNS)
     rows = []
     for table in (train, test):
         for file, scene in zip(*(table[c].to_pylist() for c in tau.LIST_COLUMNS), strict=True):

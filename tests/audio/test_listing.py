@@ -1,0 +1,220 @@
+import logging
+
+import numpy as np
+import pytest
+import soundfile
+
+from audio.clips import CorpusError
+from audio.corpora import read
+
+RATE = 8_000
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("TUTTI_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Eight files in folders that say nothing: 0.wav ... 3.wav in x and in y."""
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        for number in range(4):
+            file = tmp_path / folder / f"{number}.wav"
+            soundfile.write(file, np.full(400, 0.1), RATE)
+    return tmp_path
+
+
+def write_csv(root, header, lines, name="clips.csv"):
+    (root / name).write_text("\n".join([header, *lines]) + "\n")
+
+
+def eight(*columns):
+    """A line for each file: its label, and whatever else is said of it."""
+    files = [f"{folder}/{number}.wav" for folder in "xy" for number in range(4)]
+    labels = ["cat", "dog"] * 4
+    return [",".join(row) for row in zip(files, labels, *columns, strict=True)]
+
+
+def folds_of(corpus, column, split=100):
+    pairs = set(zip(corpus.column(column), corpus.column(f"fold_{split}"), strict=True))
+    assert len(pairs) == len(set(corpus.column(column)))
+    return dict(pairs)
+
+
+def test_the_table_tells_labels_recordings_devices_and_cities(root):
+    lines = eight(list("rrsstuvw"), ["phone", "", *["mic"] * 6], ["bern"] * 8)
+    write_csv(root, "path,label,recording,device,city", lines)
+    corpus = read("folder", root)
+    assert corpus.scenes == ("cat", "dog")
+    assert corpus.column("clip_id")[:2].tolist() == ["x/0", "x/1"]
+    assert corpus.column("scene").tolist() == ["cat", "dog"] * 4
+    assert corpus.column("recording").tolist() == list("rrsstuvw")
+    assert corpus.column("recording_device")[:3].tolist() == ["phone", "unknown", "mic"]
+    assert set(corpus.column("city")) == {"bern"}
+
+
+def test_without_other_columns_a_file_is_a_recording_of_its_own(root):
+    write_csv(root, "path,label", eight())
+    corpus = read("folder", root)
+    assert corpus.column("recording").tolist() == corpus.column("clip_id").tolist()
+    assert set(corpus.column("recording_device")) == {"unknown"}
+
+
+def test_the_order_is_that_of_the_paths_whatever_that_of_the_lines_is(root):
+    write_csv(root, "path,label", eight())
+    expected = read("folder", root).identity()
+    write_csv(root, "label,path", [",".join(line.split(",")[::-1]) for line in eight()[::-1]])
+    assert read("folder", root).identity() == expected
+
+
+@pytest.mark.parametrize(
+    ("header", "change"),
+    [
+        ("PATH,Label", lambda line: line),
+        ("path;label", lambda line: line.replace(",", ";")),
+        ("path\tlabel", lambda line: line.replace(",", "\t")),
+        ("\ufeffpath, label", lambda line: line.replace(",", " , ")),
+        ('"path","label"', lambda line: '"' + line.replace(",", '","') + '"'),
+        ("path,label", lambda line: "./" + line),
+        ("path,label", lambda line: line + "\n"),
+    ],
+    ids=["capitals", "semicolons", "tabs", "spaces", "quotes", "dots", "empty_lines"],
+)
+def test_a_table_reads_the_same_however_programs_write_it(root, header, change):
+    write_csv(root, "path,label", eight())
+    expected = read("folder", root).identity()
+    write_csv(root, header, map(change, eight()))
+    assert read("folder", root).identity() == expected
+
+
+def test_the_root_may_be_a_table_of_any_name(root):
+    write_csv(root, "path,label", eight()[:6], name="mine.csv")
+    corpus = read("folder", root / "mine.csv")
+    assert (len(corpus), corpus.root) == (6, root)
+
+
+def test_no_recording_is_in_two_folds_of_any_split(tmp_path):
+    rng = np.random.default_rng(0)
+    lines = []
+    for number in range(400):
+        (tmp_path / f"{number}.wav").touch()
+        # Recordings in which both classes are heard, too.
+        lines.append(f"{number}.wav,{rng.choice(['cat', 'dog'])},r{rng.integers(60)}")
+    soundfile.write(tmp_path / "0.wav", np.zeros(400), RATE)
+    write_csv(tmp_path, "path,label,recording", lines)
+    corpus = read("folder", tmp_path)
+    folds = {split: folds_of(corpus, "recording", split) for split in (10, 25, 50, 100)}
+    for fold in ("fit", "select", "test"):
+        assert fold in folds[100].values()
+    for smaller, larger in ((10, 25), (25, 50), (50, 100)):
+        inside = {name for name, fold in folds[smaller].items() if fold is not None}
+        assert inside < {name for name, fold in folds[larger].items() if fold is not None}
+
+
+def test_train_and_test_may_be_told(root):
+    told = ["train", "Train", "train", "train", "TEST", "test", "train", "train"]
+    write_csv(root, "path,label,split", eight(told))
+    corpus = read("folder", root)
+    assert corpus.rows(100, "test").tolist() == [4, 5]
+    assert len(corpus.rows(100, "fit", "select")) == 6
+    assert set(corpus.column("scene")[corpus.rows(100, "select")]) == {"cat", "dog"}
+
+
+def test_all_folds_may_be_told_and_small_splits_take_a_share_of_each(tmp_path):
+    lines, told = [], {}
+    for number in range(200):
+        (tmp_path / f"{number}.wav").touch()
+        fold = ("fit", "fit", "fit", "select", "test")[number // 2 % 5]
+        lines.append(f"{number}.wav,{('cat', 'dog')[number % 2]},{fold}")
+        told[str(number)] = fold
+    soundfile.write(tmp_path / "0.wav", np.zeros(400), RATE)
+    write_csv(tmp_path, "path,label,split", lines)
+    corpus = read("folder", tmp_path)
+    assert folds_of(corpus, "clip_id") == told
+    for split, n_fit, n_select in ((5, 6, 2), (25, 30, 10), (50, 60, 20)):
+        assert len(corpus.rows(split, "fit")) == n_fit
+        assert len(corpus.rows(split, "select")) == n_select
+        assert len(corpus.rows(split, "test")) == 40
+        drawn = {name: fold for name, fold in folds_of(corpus, "clip_id", split).items() if fold}
+        assert drawn.items() <= told.items()
+
+
+def test_columns_that_mean_nothing_are_said_and_not_used(root, caplog):
+    write_csv(root, "path,label,weather", eight(["dry"] * 8))
+    with caplog.at_level(logging.WARNING):
+        read("folder", root)
+    assert "unknown column weather is not used" in caplog.text
+
+
+HEADER = "path,label,recording,split"
+TOLD = ["train"] * 4 + ["test"] * 4
+
+
+def test_a_table_that_is_right_but_for_what_follows(root):
+    write_csv(root, HEADER, eight(list("abcdefgh"), TOLD))
+    assert len(read("folder", root)) == 8
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("label,", "lable,", r"clips\.csv: no column label; its columns are: path, lable"),
+        ("recording,", "Recordings,", "line 1: unknown column Recordings, expected recording"),
+        (HEADER, "path,label,label,split", "line 1: two columns label, expected one"),
+        ("x/2.wav", "x/9.wav", r"line 4: path x/9\.wav, but there is no such file in .* \(1 such"),
+        ("x/2.wav", "z/2.wav", r"line 4: path z/2\.wav, but there is no such file"),
+        ("x/2.wav", "../x/2.wav", r"line 4: path \.\./x/2\.wav, expected one below"),
+        ("x/2.wav", "/x/2.wav", r"line 4: path /x/2\.wav, expected one below"),
+        ("x/2.wav", "x/../x/1.wav", r"line 4: x/1\.wav stands in line 3 already"),
+        ("x/2.wav,cat", "x/2.wav, ", "line 4: column label is empty"),
+        ("x/2.wav,cat", ",cat", "line 4: column path is empty"),
+        ("x/2.wav,cat", "x/2.wav,cat,dog", "not a comma-separated table: .*Expected 4"),
+        ("c,train", "c,trian", r"line 4: split 'trian', expected train/test or fit/select/test"),
+        ("c,train", "c,", "line 4: split '', expected train/test"),
+        ("c,train", "c,select", "line 2: split 'train', but others are select; expected train/te"),
+        ("c,train", "h,train", "line 9: recording h is in test, but line 4 has it in train"),
+        ("\nx/0", "\n\n\nx/0", None),
+        ("\nx/2.wav", "\n\n\nx/9.wav", r"line 6: path x/9\.wav, but there is no such file"),
+    ],
+)
+def test_what_cannot_be_is_one_error_with_line_value_and_what_is_expected(root, old, new, reason):
+    text = "\n".join([HEADER, *eight(list("abcdefgh"), TOLD)]) + "\n"
+    assert old in text
+    (root / "clips.csv").write_text(text.replace(old, new, 1))
+    if reason is None:
+        assert len(read("folder", root)) == 8
+        return
+    with pytest.raises(CorpusError, match=reason):
+        read("folder", root)
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        (["train"] * 8, "no line has split test, expected train/test or fit/select/test"),
+        (["fit"] * 4 + ["test"] * 4, "no line has split select"),
+        (["train"] * 6 + ["test", "train"], "class dog is in train, but not in test"),
+    ],
+)
+def test_a_split_that_cannot_be_learnt_from_is_refused(root, told, reason):
+    write_csv(root, "path,label,split", eight(told))
+    with pytest.raises(CorpusError, match=reason):
+        read("folder", root)
+
+
+def test_a_table_without_lines_or_that_is_not_there_is_refused(root):
+    write_csv(root, "path,label", [])
+    with pytest.raises(CorpusError, match="no line but the header"):
+        read("folder", root)
+    with pytest.raises(CorpusError, match=r"other\.csv: not found; expected comma-separated"):
+        read("folder", root / "other.csv")
+
+
+def test_a_class_that_is_only_heard_in_recordings_of_others_is_refused(root):
+    # Dogs have two recordings, and "two" is drawn; cats have no other.
+    lines = eight(["two", "one", *["two"] * 6])
+    write_csv(root, "path,label,recording", lines)
+    with pytest.raises(CorpusError, match="class cat is heard only in recordings that other cl"):
+        read("folder", root)

@@ -1,0 +1,144 @@
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+
+from logit_store import LogitStore
+
+RATE = 8_000
+
+
+def noise(seed, duration_s=0.5):
+    return 0.1 * np.random.default_rng(seed).standard_normal(round(duration_s * RATE))
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Two classes, the first of six files, the second of three."""
+    root = tmp_path / "own"
+    for seed, name in enumerate([*(f"cat/{i}" for i in range(6)), *(f"dog/{i}" for i in range(3))]):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(root / f"{name}.wav", noise(seed), RATE, subtype="PCM_16")
+    return root
+
+
+@pytest.fixture
+def prepare(called, root, tmp_path):
+    """Runs the command on the folder; what it printed, its lines joined and its spaces single."""
+
+    def run(*options, where=root, code=0):
+        command = ("jobs/prepare.py", "--corpus", "folder", "--root", where)
+        printed = called(*command, "--store", tmp_path / "store", *options, code=code)
+        return " ".join(printed.split())
+
+    return run
+
+
+def test_it_tells_what_is_in_the_files(prepare, root):
+    stereo = np.stack([noise(77), noise(78)], axis=1)
+    soundfile.write(root / "cat" / "8.flac", np.repeat(stereo, 2, axis=0), 2 * RATE)
+    said = prepare()
+    assert "10 of 2 classes, in 10 files of 10 recordings" in said
+    assert "cat 7 7 dog 3 3" in said
+    assert "imbalance 2.3 (cat 7 clips, dog 3)" in said
+    assert "8,000 Hz (9), 16,000 Hz (1); decoded to 32,000 Hz" in said
+    assert "channels 1 (9), 2 (1); decoded to their mean" in said
+    assert "lengths 0.50 to 0.50 s, median 0.50 s a clip lasts 0.5 s " in said
+    assert "clipping none silence none duplicates none" in said
+    assert "split fit select test" in said
+
+
+def test_nothing_is_wider_than_80_columns_but_the_next_command(called, root, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    command = ("jobs/prepare.py", "--corpus", "folder", "--root", root, "--store", tmp_path / "s")
+    lines = called(*command).splitlines()
+    paths = [line for line in lines if line.startswith(("next: ", "/"))]
+    assert len(paths) == 2
+    assert max(len(line) for line in lines if line not in paths) <= 80
+
+
+def test_the_next_command_names_the_splits_that_there_are(prepare, root, tmp_path):
+    said = prepare()
+    expected = (
+        f"python jobs/teachers.py --corpus folder --root {root} --store {tmp_path / 'store'} "
+    )
+    assert said.endswith(f"next: {expected}--splits 100 --dry-run")
+
+
+def test_files_of_several_lengths_become_clips_of_one(prepare, root, tmp_path):
+    soundfile.write(root / "dog" / "long.wav", noise(50, 1.5), RATE)
+    soundfile.write(root / "dog" / "short.wav", noise(51, 0.2), RATE)
+    said = prepare()
+    assert "lengths 0.20 to 1.50 s, median 0.50 s" in said
+    assert "0.5 s; 1 shorter files are repeated, 1 longer files are cut into 3 clips" in said
+    ids = LogitStore(tmp_path / "store").clips("folder")["clip_id"].to_pylist()
+    assert ids[-4:] == ["dog/long@0.000", "dog/long@0.500", "dog/long@1.000", "dog/short"]
+
+
+def test_clipping_and_silence_are_named(prepare, root):
+    soundfile.write(root / "cat" / "loud.wav", np.clip(20 * noise(3), -1, 1), RATE)
+    soundfile.write(root / "dog" / "dead.wav", np.zeros(RATE // 2), RATE)
+    said = prepare()
+    assert "clipping 1 with 0.1% or more of their samples at full scale: cat/loud.wav (" in said
+    assert "silence 1 below -80 dB of full scale: dog/dead.wav (one value throughout)" in said
+
+
+def write_csv(root, lines):
+    (root / "clips.csv").write_text("\n".join(["path,label,recording,split", *lines]) + "\n")
+
+
+def listed(root, second_recording, second_split):
+    """A table of six files; cat/0.wav and its copy are of recordings and in splits as said."""
+    shutil.copy(root / "cat" / "0.wav", root / "cat" / "copy.wav")
+    return [
+        "cat/0.wav,cat,a,train",
+        f"cat/copy.wav,cat,{second_recording},{second_split}",
+        "cat/1.wav,cat,c,train",
+        "cat/2.wav,cat,d,test",
+        "dog/0.wav,dog,e,train",
+        "dog/1.wav,dog,f,train",
+        "dog/2.wav,dog,g,test",
+    ]
+
+
+def test_the_same_audio_in_two_folds_is_an_error_that_names_both_files(prepare, root, tmp_path):
+    write_csv(root, listed(root, "b", "test"))
+    said = prepare(code=1)
+    assert "error: the same audio is in several folds" in said
+    assert "cat/copy.wav (test)" in said
+    assert "split 100: cat/0.wav (" in said
+    assert "Remove one of each; or write a clips.csv" in said
+    assert not (tmp_path / "store").exists()
+
+
+def test_the_same_audio_within_a_fold_is_said(prepare, root):
+    write_csv(root, listed(root, "a", "train"))
+    assert "duplicates 1 times the same audio: cat/0.wav = cat/copy.wav" in prepare()
+
+
+def test_published_corpora_are_taken_as_they_are_split(commands, called, tmp_path):
+    root = tmp_path / "tau"
+    shutil.copytree(commands.corpus, root)
+    (test,) = (root / "audio").glob("bus-*5-0-0-a.wav")
+    (learnt,) = (root / "audio").glob("bus-*0-0-0-a.wav")
+    shutil.copy(learnt, test)
+    command = ("jobs/prepare.py", "--corpus", "tau", "--root", root, "--store", tmp_path / "store")
+    said = called(*command)
+    assert "WARNING: the same audio is in several folds" in said
+    assert "57 clips of 3 scenes" in said
+
+
+def test_classes_that_a_store_does_not_tell_apart_are_an_error(prepare, root):
+    (root / "dog").rename(root / "Cat")
+    assert "error: clips of folder: scene 'cat' has the name of scene 'Cat'" in prepare(code=1)
+
+
+def test_a_store_with_other_clips_is_refused(prepare, root, tmp_path):
+    prepare()
+    other = tmp_path / "other"
+    for number in range(3):
+        for scene in ("eel", "fox"):
+            (other / scene).mkdir(parents=True, exist_ok=True)
+            soundfile.write(other / scene / f"{number}.wav", noise(number), RATE)
+    assert "none of its 6 clips is among those of" in prepare(where=other, code=1)
