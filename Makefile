@@ -1,10 +1,10 @@
-# make demo | make test | make chaos | make lock: each sets itself up in .venv first, once.
+# make demo | make test | make chaos | make reference | make lock: each sets itself up in .venv first, once.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 DEMO_STORE ?= runs/demo
 
-.PHONY: demo test chaos test-without-cluster test-with-cluster check lock clean
+.PHONY: demo test chaos reference test-without-cluster test-with-cluster check lock clean
 
 demo: .venv/ready
 	$(BIN)/python jobs/pipeline.py --demo --store $(DEMO_STORE)
@@ -24,6 +24,10 @@ test-with-cluster: .venv/ready
 # Minutes of nodes that vanish, and of a cluster that does.
 chaos: .venv/ready
 	$(BIN)/pytest -m chaos
+
+# docs/reference.md, after a change of any command's options.
+reference: .venv/ready
+	$(BIN)/python -m docs.make_reference
 
 # Cheapest first.
 check: .venv/ready

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import tyro
 from ray.autoscaler._private.fake_multi_node.node_provider import (
     FAKE_HEAD_NODE_ID,
     FAKE_HEAD_NODE_TYPE,
@@ -29,6 +28,7 @@ from rich.console import Console
 
 from cluster.ports import free_ports, listens
 from jobs.cluster import ON_LOOPBACK, PRETENDED_GPUS, ROOT
+from terminal import parsed
 
 PROVIDER = f"{FakeMultiNodeProvider.__module__}.{FakeMultiNodeProvider.__name__}"
 OBJECT_STORE_BYTES = 80 * 2**20
@@ -251,7 +251,11 @@ class Options:
 
 
 def main(options: Options) -> int:
-    """Run a job on a simulated autoscaling cluster, and show how its nodes come and go."""
+    """Run a job on a simulated autoscaling cluster, and show how its nodes come and go.
+
+    Example:
+        python -m cluster.simulated --max-gpus 2
+    """
     workers = {
         "cpu": Workers(most=options.max_cpu_nodes),
         "gpu": Workers(most=options.max_gpus, gpus=1),
@@ -301,4 +305,4 @@ def _show_status(made: SimulatedCluster) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Options, description=main.__doc__)))
+    sys.exit(main(parsed(Options, "python -m cluster.simulated", main.__doc__ or "")))

@@ -57,8 +57,16 @@ def cluster() -> Iterator[None]:
             else "uploaded to the cluster"
         )
         console.print(f"working folder, {upload_of(ROOT)}: {how}", markup=False)
+    if console.no_color or not console.is_terminal:
+        # Else Ray paints the names before what workers say, also in a pipe.
+        os.environ["RAY_COLOR_PREFIX"] = "0"
+    waiting = "connecting to the Ray cluster" if address else "starting Ray on this machine"
     # Ray warns of its own coming changes, at each start.
-    with warnings.catch_warnings(), _loopback(only=_is_on_loopback(address)):
+    with (
+        console.status(waiting),
+        warnings.catch_warnings(),
+        _loopback(only=_is_on_loopback(address)),
+    ):
         warnings.simplefilter("ignore")
         try:
             ray.init(

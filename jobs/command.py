@@ -4,16 +4,16 @@ import io
 import json
 import logging
 import os
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import tyro
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from audio import corpora, waveforms
 from audio.clips import Corpus, CorpusError
@@ -22,10 +22,12 @@ from audio.lengths import UnfitLength
 from audio.waveforms import BrokenAudio
 from logit_store import LogitStore, LogitStoreError, MissingClips, MissingStore
 from teachers import UnfitClips, UnknownTeacher, WeightsError
+from terminal import bars, parsed
 
 if TYPE_CHECKING:
     from jobs.staging import Staged
 
+REPORT = ("python", "jobs/report.py")
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 INTERRUPTED = 130
@@ -50,6 +52,11 @@ class CorpusOptions:
     variables; runs/CORPUS if not given."""
     debug: bool = False
     """Show the traceback of an error."""
+
+    def data(self) -> list[str]:
+        """What leads another command to the same corpus and the same store."""
+        root = ["--root", self.root] if self.root else []
+        return ["--corpus", self.corpus, *root, "--store", self.store or f"runs/{self.corpus}"]
 
     def open_store(self) -> LogitStore:
         """The store, at an address that means the same on every worker."""
@@ -191,21 +198,29 @@ def decode(corpus: Corpus, sample_rates: set[int]) -> None:
 
 
 def progress_bar() -> Progress:
-    """A bar with time left; silent where nobody looks at a terminal."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    )
+    """A bar with time left, among what a job prints."""
+    return bars.progress_bar(console)
+
+
+def say_next(*commands: Sequence[str]) -> None:
+    """End with what to do next: command lines that can be typed as they stand, the best first."""
+    for head, words in zip(("next:", *["  or:"] * len(commands)), commands, strict=False):
+        console.print(f"{head} {shlex.join(words)}", markup=False)
+
+
+def again(*, less: str = "") -> list[str]:
+    """The command line that this process was started with, less one of its options."""
+    return ["python", *(word for word in sys.argv if word != less)]
 
 
 def run(main: Callable[[Any], int], options: type[Options]) -> None:
-    """Parse the command line, run `main`, exit with its code; errors become one message."""
-    parsed = tyro.cli(options, description=main.__doc__)
+    """Parse the command line, run `main`, exit with its code; errors become one message.
+
+    Args:
+        main: its docstring says what the command does, and has an example.
+        options: a dataclass with what it takes.
+    """
+    typed = parsed(options, shlex.join(again()[:2]), main.__doc__ or "")
     logging.basicConfig(
         level=logging.WARNING,
         format="%(message)s",
@@ -217,12 +232,15 @@ def run(main: Callable[[Any], int], options: type[Options]) -> None:
     unfit = (UnfitLength, UnfitClips, UnknownTeacher, WeightsError)
     known = (UserError, CorpusError, BrokenAudio, LogitStoreError, *unfit, OSError)
     try:
-        code = main(parsed)
+        code = main(typed)
     except KeyboardInterrupt:
-        errors.print("\ninterrupted: the same command goes on where this one stopped")
+        errors.print(
+            f"\ninterrupted: the same command goes on where this one stopped: {shlex.join(again())}",
+            markup=False,
+        )
         code = INTERRUPTED
     except known as error:
-        if parsed.debug:
+        if typed.debug:
             raise
         errors.print(f"error: {error}", markup=False)
         code = 1

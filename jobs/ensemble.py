@@ -7,11 +7,12 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import mean
 from typing import Any, Literal
 
 from jobs import selection
 from jobs.cluster import cluster
-from jobs.command import UserError, console, run
+from jobs.command import REPORT, UserError, again, console, progress_bar, run, say_next
 from jobs.costs import CostOptions
 from jobs.fanout import Needs, Outcome, Task
 from jobs.learning import carry_out, chosen
@@ -67,12 +68,17 @@ class EnsembleOptions(CostOptions):
 
 
 def main(options: EnsembleOptions) -> int:
-    """Select ensembles per split among the members in the store, as Ray tasks."""
+    """Select ensembles per split among the members in the store, as Ray tasks.
+
+    Example:
+        python jobs/ensemble.py --splits 25 --query "family != 'passt'" --name cnn
+    """
     variants = settings_of(options)
     store = options.open_store()
     candidates = find_candidates(options, store)
     if options.dry_run:
         show_selections(options, store, candidates, variants)
+        say_next(again(less="--dry-run"))
         return 0
     found: dict[tuple[int, str], Chosen] = {}
 
@@ -92,13 +98,22 @@ def main(options: EnsembleOptions) -> int:
         show(store, options.corpus, split, made.reference)
         if options.plot:
             console.print(f"picture: {draw(store, options, split, made)}", markup=False)
-    names = ", ".join(sorted({made.reference.partition("@")[0] for made in found.values()}))
-    more = f" --ensemble {names}" if len(variants) == 1 else f" --ensemble NAME, one of {names}"
-    console.print(
-        f"next: python jobs/students.py --corpus {options.corpus} --store {store.address}{more}",
-        markup=False,
-    )
-    return 0 if went_well else 1
+    if not went_well:
+        say_next(again())
+        return 1
+    splits = map(str, sorted(candidates))
+    taught = ["--splits", *splits, "--ensemble", best_name(store, options.corpus, found)]
+    say_next(["python", "jobs/students.py", *options.data(), *taught], [*REPORT, *options.data()])
+    return 0
+
+
+def best_name(store: LogitStore, corpus: str, found: Mapping[tuple[int, str], Chosen]) -> str:
+    """The name whose ensembles are best on clips that no selection saw, over the splits."""
+    losses: dict[str, list[float]] = {}
+    for (split, name), made in found.items():
+        document = store.read_ensemble(corpus, split, made.reference)
+        losses.setdefault(name, []).append(document["optimism"]["nested"])
+    return min(losses, key=lambda name: mean(losses[name]))
 
 
 def settings_of(options: EnsembleOptions) -> dict[str, Settings]:
@@ -142,10 +157,11 @@ def show_selections(
 ) -> None:
     """Which selections would run, what they need and cost: one of each is tried, and not kept."""
     fold, found = judging_fold(options.protocol), {}
-    for split, members in candidates.items():
-        trial = Rehearsal.read(store.address, options.corpus, split, members, fold)
-        for name, settings in variants.items():
-            found[f"ensemble {name} split {split}"] = trial.estimate(settings)
+    with progress_bar() as bar:
+        for split, members in bar.track(list(candidates.items()), description="rehearsals"):
+            trial = Rehearsal.read(store.address, options.corpus, split, members, fold)
+            for name, settings in variants.items():
+                found[f"ensemble {name} split {split}"] = trial.estimate(settings)
     device = replace(Device.here(1), accelerator=None)
     show_estimates(list(found), found, device, options.price(), spot=options.spot)
 

@@ -186,6 +186,12 @@ def select_figures(key: LogitKey, footer: Footer) -> Figures:
     return figures
 
 
+def best_member(tasks: Sequence[Task], store: LogitStore) -> str:
+    """Of the runs that are in the store, the one with the lowest log loss on `select`."""
+    footers = store.footers([task.keys[0] for task in tasks])
+    return min(footers, key=lambda key: select_figures(key, footers[key]).log_loss).member
+
+
 def show_members(tasks: Sequence[Task], store: LogitStore) -> None:
     """How the runs that are in the store did on `select`."""
     states = done_of(tasks, store)

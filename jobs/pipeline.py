@@ -11,7 +11,7 @@ from jobs import ensemble as ensemble_job
 from jobs import selection, student_runs, units
 from jobs import teachers as teachers_job
 from jobs.cluster import cluster
-from jobs.command import UserError, console, prepare, run
+from jobs.command import REPORT, UserError, again, console, prepare, run, say_next
 from jobs.estimates import spending_of
 from jobs.fanout import Outcome, Task
 from jobs.learning import LearningOptions, carry_out, chosen, select_figures
@@ -72,7 +72,13 @@ class Stages:
 
 
 def main(options: PipelineOptions) -> int:
-    """The whole way: recordings -> teachers -> logits -> ensemble -> student -> figures on test."""
+    """The whole way: recordings -> teachers -> logits -> ensemble -> student -> figures on test.
+
+    What is in the store already is not done again: whatever ends it, the same command goes on.
+
+    Example:
+        python jobs/pipeline.py --demo --store runs/demo
+    """
     stages = Stages.of(options)
     store = options.open_store()
     corpus = options.open_corpus(store)
@@ -82,6 +88,7 @@ def main(options: PipelineOptions) -> int:
         console.print(
             "and one ensemble a split, in seconds to minutes; see jobs/ensemble.py --dry-run"
         )
+        say_next(again(less="--dry-run"))
         return 0
     to_do = work.planned.to_do()
     teachers_job.prepare_all(work.planned, to_do)
@@ -100,7 +107,8 @@ def main(options: PipelineOptions) -> int:
     for split, name in sorted(work.ensembles.items()):
         ensemble_job.show(store, corpus.name, split, name)
     show_results(corpus, store, work)
-    console.print(f"next: python -m logit_store ls --store {store.address}", markup=False)
+    listing = ["python", "-m", "logit_store", "ls", "--store", options.data()[-1]]
+    say_next([*REPORT, *options.data()], listing)
     return 0
 
 

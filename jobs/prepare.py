@@ -28,7 +28,11 @@ class PrepareOptions(CorpusOptions):
 
 
 def main(options: PrepareOptions) -> int:
-    """Decode a corpus once, check it, and write down in the store what its clips are."""
+    """Decode a corpus once, check it, and write down in the store what its clips are.
+
+    Example:
+        python jobs/prepare.py --corpus demo --store runs/demo
+    """
     store = options.open_store()
     with console.status("look at the files"):
         corpus = options.open_corpus(store)

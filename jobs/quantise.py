@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from audio.clips import Corpus
 from jobs import units
 from jobs.cluster import cluster
-from jobs.command import UserError, console, prepare, run
+from jobs.command import UserError, again, prepare, run, say_next
 from jobs.estimates import spending_of
 from jobs.fanout import Task
-from jobs.learning import LearningOptions, carry_out, chosen, show_members
+from jobs.learning import LearningOptions, best_member, carry_out, chosen, show_members
 from jobs.plans import show_plan
+from jobs.student_runs import export_command
 from logit_store import LogitKey, LogitStore, plain_name
 from students import stored
 from students.int8 import Int8Recipe, int8_key
@@ -105,13 +106,18 @@ def plan(
 
 
 def main(options: QuantiseOptions) -> int:
-    """Let students of a store learn on in int8, and store them as members of their own."""
+    """Let students of a store learn on in int8, and store them as members of their own.
+
+    Example:
+        python jobs/quantise.py --student demo_isotropic --splits 100 --seeds 0
+    """
     store = options.open_store()
     corpus = options.open_corpus(store)
     starts = find_students(options, corpus.name, store)
     tasks = plan(options, corpus, store, starts)
     if options.dry_run:
         show_plan(tasks, store, lambda task: corpus, options)
+        say_next(again(less="--dry-run"))
         return 0
     recipes = [stored.recipe_of(store.record(start)) for start in starts]
     prepare(corpus, store, {recipe.front_end.sample_rate for recipe in recipes})
@@ -120,8 +126,11 @@ def main(options: QuantiseOptions) -> int:
         spending = spending_of(options, tasks, store, lambda task: corpus, needs)
         went_well = carry_out(tasks, store, needs, spending=spending)
     show_members(tasks, store)
-    console.print(f"next: python -m students.export --help, for these members of {store.address}")
-    return 0 if went_well else 1
+    if not went_well:
+        say_next(again())
+        return 1
+    say_next(export_command(options, best_member(tasks, store)))
+    return 0
 
 
 if __name__ == "__main__":

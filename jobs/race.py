@@ -9,7 +9,7 @@ from statistics import mean, stdev
 
 from audio.clips import Corpus
 from jobs.cluster import cluster
-from jobs.command import UserError, console, prepare
+from jobs.command import UserError, again, console, prepare, progress_bar, say_next
 from jobs.estimates import spending_of_trials
 from jobs.journal import ENDED, Journal, Trial
 from jobs.learning import check_counts, select_figures
@@ -63,6 +63,7 @@ def race(options: SearchOptions, corpus: Corpus, store: LogitStore, n_ensembles:
     if options.dry_run:
         _show_contenders(options, space, teachers)
         show_trials(n_students(len(teachers), len(seeds)), space.base, corpus, store, options)
+        say_next(again(less="--dry-run"))
         return 0
     names = tuple(teacher.name for teacher in teachers)
     identity = options.identity(corpus, space) | {"taught_by": names, "seeds": tuple(seeds)}
@@ -98,7 +99,7 @@ def race(options: SearchOptions, corpus: Corpus, store: LogitStore, n_ensembles:
     places = ranked(places_of(teachers, seeds, journal))
     show_places(places)
     if places[0].losses:
-        options.say_next(store, space.base.name, places[0].teacher.name)
+        say_next(options.full_length(space.base.name, places[0].teacher.name))
     return 0 if ended and not journal.in_state("failed") else 1
 
 
@@ -143,13 +144,15 @@ def find_contenders(store: LogitStore, corpus: Corpus, split: int, n: int) -> li
         UserError: there is no ensemble, or no teacher.
     """
     rows, labels = corpus.rows(split, "select"), corpus.labels()
-    ensembles = [
-        Teacher(
-            name, log_loss(ensemble_logits(store, corpus.name, split, name)[rows], labels[rows])
-        )
-        for name in store.ensembles(corpus.name, split)
-        if store.read_ensemble(corpus.name, split, name).get("fold") == "select"
-    ]
+    with progress_bar() as bar:
+        listed = bar.track(store.ensembles(corpus.name, split), description="ensembles")
+        ensembles = [
+            Teacher(
+                name, log_loss(ensemble_logits(store, corpus.name, split, name)[rows], labels[rows])
+            )
+            for name in listed
+            if store.read_ensemble(corpus.name, split, name).get("fold") == "select"
+        ]
     footers = store.footers(store.keys(corpus.name, split, kind="teacher"))
     members = [
         Teacher(key.member, select_figures(key, footer).log_loss)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from audio.clips import Corpus
-from jobs.command import console
+from jobs.command import console, progress_bar
 from jobs.tables import table
 from logit_store import LogitKey, LogitStore
 from metrics import Interval
@@ -19,7 +19,9 @@ def show_systems(corpus: Corpus, systems: Sequence[System]) -> None:
     """The table of all systems."""
     console.print("\non the test clips; accuracy is the macro average in %, with its 95 % interval")
     header = ["system", "split", "seeds", "accuracy", "+-", "seen", "unseen", "log loss"]
-    console.print(table(header, [_row(corpus, system) for system in systems]))
+    with progress_bar() as bar:
+        rows = [_row(corpus, each) for each in bar.track(systems, description="intervals")]
+    console.print(table(header, rows))
     console.print("+-: standard deviation over the seeds")
     console.print("seen, unseen: on recording devices that the split's training clips have, lack")
 

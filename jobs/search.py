@@ -3,13 +3,15 @@
 if not __package__:
     import _root  # noqa: F401
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from rich.table import Table
+
 from audio.clips import Corpus
 from jobs.cluster import cluster
-from jobs.command import UserError, console, prepare, progress_bar, run
+from jobs.command import UserError, again, console, prepare, progress_bar, run, say_next
 from jobs.estimates import spending_of_trials
 from jobs.journal import ENDED, Journal, State, Trial
 from jobs.learning import check_counts
@@ -112,7 +114,11 @@ def _space_and_teacher(
 
 
 def main(options: SearchOptions) -> int:
-    """Search for a student's architecture and recipe, or for the ensemble that teaches it best."""
+    """Search for a student's architecture and recipe, or for the ensemble that teaches it best.
+
+    Example:
+        python jobs/search.py --split 25 --no-teacher --trials 5 --epochs 2
+    """
     store = options.open_store()
     corpus = options.open_corpus(store)
     if options.race_ensembles is not None:
@@ -121,6 +127,7 @@ def main(options: SearchOptions) -> int:
     if options.dry_run:
         n_trials = show_space(planned)
         show_trials(n_trials, planned.space.base, corpus, store, options)
+        say_next(again(less="--dry-run"))
         return 0
     journal = Journal(store, planned.name, planned.identity)
     proposals, n_wanted = propose(planned, journal)
@@ -149,7 +156,7 @@ def main(options: SearchOptions) -> int:
     if n_ended < n_wanted and was_enough and not journal.in_state("failed"):
         console.print(f"no other point that is small enough was found: {n_ended} trials are all")
     if any(trial.is_judged for trial in journal.trials.values()):
-        options.say_next(store, f"search:{planned.name}", planned.taught_by)
+        say_next(options.full_length(f"search:{planned.name}", planned.taught_by))
     return 0 if n_ended >= n_wanted else 1
 
 
@@ -194,14 +201,19 @@ def show_space(planned: Plan) -> int:
 def show_found(store: LogitStore, planned: Plan, journal: Journal) -> None:
     """The best points, and how many trials ended in which way."""
     best = [trial for trial in journal.ranked() if trial.is_judged]
-    header = ["trial", "state", "epochs", "log loss", "acc. %", "MMACs", "bytes"]
     console.print(f"search {planned.name}, on the select clips, the best first:", markup=False)
-    console.print(table(header, [_row(trial) for trial in best[:SHOWN]]))
+    console.print(leaders(best[:SHOWN]))
     for trial in best[:SHOWN]:
         console.print(f"{trial.id}: {_in_words(trial)}")
     counts = {state: len(journal.in_state(state)) for state in get_args(State)}
     said = ", ".join(f"{n} {state.replace('_', ' ')}" for state, n in counts.items() if n)
     console.print(f"trials: {said}; all are in {store.object_address(journal.document)}")
+
+
+def leaders(trials: Sequence[Trial]) -> Table:
+    """What trials came to, as a table."""
+    header = ["trial", "state", "epochs", "log loss", "acc. %", "MMACs", "bytes"]
+    return table(header, [_row(trial) for trial in trials])
 
 
 def _row(trial: Trial) -> list[str]:

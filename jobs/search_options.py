@@ -7,7 +7,7 @@ from typing import Any, Literal
 from audio import impulse_responses
 from audio.clips import Corpus
 from jobs.budget import Budget
-from jobs.command import UserError, console
+from jobs.command import UserError
 from jobs.costs import BudgetOptions
 from jobs.journal import Lesson
 from jobs.student_runs import StudentsOptions
@@ -38,7 +38,8 @@ class SearchOptions(BudgetOptions):
     epochs: int = 10
     """Of a trial; the recipe's schedule is squeezed into them."""
     halving: bool = True
-    """Stop trials that fall behind the others after 1, 3, 9... epochs (ASHA)."""
+    """Stop trials that fall behind the others after 1, 3, 9... epochs (ASHA); off, all are taught to
+    the end."""
     name: str | None = None
     """What the search is called; the space and a fingerprint of the options if not given."""
     ensemble: str | None = None
@@ -126,13 +127,9 @@ class SearchOptions(BudgetOptions):
             raise UserError(str(error)) from error
         return name
 
-    def say_next(self, store: LogitStore, recipe: str, taught_by: str | None) -> None:
+    def full_length(self, recipe: str, taught_by: str | None) -> list[str]:
         """The command that teaches in full length what was found."""
         option = "--ensemble" if taught_by and "@" in taught_by else "--teacher"
-        taught = f"{option} {taught_by}" if taught_by else "--no-teacher"
-        root = f" --root {self.root}" if self.root else ""
-        console.print(
-            f"next: python jobs/students.py --corpus {self.corpus}{root} --store {store.address} "
-            f"--splits {self.split} --recipes {recipe} {taught}",
-            markup=False,
-        )
+        taught = [option, taught_by] if taught_by else ["--no-teacher"]
+        how = ["--splits", str(self.split), "--recipes", recipe, *taught]
+        return ["python", "jobs/students.py", *self.data(), *how]

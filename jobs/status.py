@@ -3,6 +3,7 @@
 if not __package__:
     import _root  # noqa: F401
 
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +13,12 @@ from rich.live import Live
 from rich.text import Text
 
 from jobs.bulletin import EVERY_S
-from jobs.command import CorpusOptions, UserError, console, run
+from jobs.command import REPORT, CorpusOptions, UserError, console, run, say_next
 from jobs.job_files import Attempt
 from jobs.progress import STATES, JobProgress, NodeUse, UnitProgress, Watcher
 from jobs.tables import duration, table
 
+STATUS = ("python", "jobs/status.py")
 BAR_CHARACTERS = 30
 MAX_ROWS = 20
 """Of units that run, and of those that failed; the others are counted."""
@@ -36,37 +38,58 @@ class StatusOptions(CorpusOptions):
 
 
 def main(options: StatusOptions) -> int:
-    """How jobs stand: units done, running, failed, waiting; time left; use of the nodes; logs."""
+    """How jobs stand: units done, running, failed, waiting; time left; use of the nodes; logs.
+
+    Example:
+        python jobs/status.py --store runs/demo --watch
+    """
     watcher = Watcher(options.open_store())
     if options.log is not None:
         show_log(watcher, options.log, options.job)
-    elif options.watch:
-        watch(watcher, options.job)
+        say_next([*STATUS, *options.data()])
+        return 0
+    if options.watch:
+        found = watch(watcher, options.job)
     else:
-        console.print(picture(_look(watcher, options.job)))
+        found = _look(watcher, options.job)
+        console.print(picture(found))
         _show_others(watcher, options.job)
+    say_next(*next_steps(options, found))
     return 0
+
+
+def next_steps(options: StatusOptions, jobs: Sequence[JobProgress]) -> list[list[str]]:
+    """Commands that make sense when jobs stand so, the best first."""
+    failed = [unit for job in jobs for unit in job.in_state("failed")]
+    unfinished = [job for job in jobs if job.is_over and job.counts()["done"] < len(job.units)]
+    steps = []
+    if failed:
+        steps.append([*STATUS, *options.data(), "--log", failed[0].planned.name])
+    if unfinished:
+        steps.append(shlex.split(unfinished[-1].driver.command))
+    if not all(job.is_over for job in jobs):
+        steps.append([*STATUS, *options.data(), "--watch"])
+    return steps or [[*REPORT, *options.data()]]
 
 
 def _look(watcher: Watcher, job: str | None) -> list[JobProgress]:
     return [watcher.look(each) for each in ([job] if job else watcher.current())]
 
 
-def watch(watcher: Watcher, job: str | None) -> None:
-    """Show how jobs stand until nobody works on them any more."""
+def watch(watcher: Watcher, job: str | None) -> list[JobProgress]:
+    """Show how jobs stand until nobody works on them any more; how they stand then."""
     if not console.is_terminal:
-        _watch_in_pipe(watcher, job)
-        return
+        return _watch_in_pipe(watcher, job)
     with Live(console=console, auto_refresh=False) as live:
         while True:
             found = _look(watcher, job)
             live.update(picture(found), refresh=True)
             if all(each.is_over for each in found):
-                return
+                return found
             time.sleep(EVERY_S)
 
 
-def _watch_in_pipe(watcher: Watcher, job: str | None) -> None:
+def _watch_in_pipe(watcher: Watcher, job: str | None) -> list[JobProgress]:
     shown = None
     while True:
         found = _look(watcher, job)
@@ -74,7 +97,7 @@ def _watch_in_pipe(watcher: Watcher, job: str | None) -> None:
             shown = state
             console.print(picture(found))
         if all(each.is_over for each in found):
-            return
+            return found
         time.sleep(EVERY_S)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from audio.clips import Corpus
 from jobs import units
-from jobs.command import UserError
+from jobs.command import CorpusOptions, UserError
 from jobs.fanout import Task
 from jobs.learning import LearningOptions, check_counts, chosen, named
 from logit_store import LogitKey, LogitStore, MissingObject, plain_name
@@ -189,6 +189,12 @@ def _check_budget(options: StudentsOptions, corpus: Corpus, recipe: StudentRecip
         )
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def export_command(options: CorpusOptions, member: str) -> list[str]:
+    """What makes a file of a student that `python -m students.classify` runs."""
+    how = ["--form", "onnx-int8", "--with-front-end", "--to", f"{plain_name(member)}.onnx"]
+    return ["python", "-m", "students.export", member, *options.data(), *how]
 
 
 def find_teachers(

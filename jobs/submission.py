@@ -20,12 +20,14 @@ from audio.waveforms import BrokenAudio
 from jobs.command import (
     CorpusOptions,
     UserError,
+    again,
     console,
     decode,
     errors,
     is_address,
     progress_bar,
     run,
+    say_next,
 )
 from jobs.tables import table
 from logit_store import LogitKey, LogitStore
@@ -79,7 +81,13 @@ class SubmissionOptions(CorpusOptions):
 
 
 def main(options: SubmissionOptions) -> int:
-    """Make a submission to DCASE 2024 task 1 of the students in a store, and check it."""
+    r"""Make a submission to DCASE 2024 task 1 of the students in a store, and check it.
+
+    Example:
+        python jobs/submission.py --root /data/tau --store /data/tutti \
+            --label Doe_UNI_task1_1 \
+            --students isotropic --meta meta.yaml --to submission.zip
+    """
     if not is_label(options.label):
         raise UserError(f"--label {options.label}: expected {LABEL_FORM}")
     report = options.technical_report.read_bytes() if options.technical_report else None
@@ -101,6 +109,7 @@ def main(options: SubmissionOptions) -> int:
     console.print("accuracy on the test clips, as the students were taught, before any rounding:")
     console.print(_who_predicts(entrants, results))
     if options.dry_run:
+        say_next(again(less="--dry-run"))
         return 0
     results = measure_all(entrants, corpus, store)
     console.print(f"the same in {options.precision}, as it is handed in:")
@@ -293,7 +302,7 @@ def _show(package: Path, *, lacks_report: bool) -> None:
     console.print(f"{package}: {package.stat().st_size:,} bytes, follows the rules", markup=False)
     if lacks_report:
         console.print("still to be handed in with it: the technical report, --technical-report PDF")
-    console.print(f"next: python -m report.dcase check {package}", markup=False)
+    say_next(["python", "-m", "report.dcase", "check", str(package)])
 
 
 if __name__ == "__main__":

@@ -11,7 +11,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     # One space between columns, so that the widest of our tables fits 80 columns.
     made = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for index, name in enumerate(header):
-        made.add_column(name, justify="left" if index == 0 else "right", no_wrap=index > 0)
+        if index == 0:
+            # A member's name has no blank to break it at, and is wanted whole.
+            made.add_column(name, overflow="fold")
+        else:
+            made.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         made.add_row(*row)
     return made

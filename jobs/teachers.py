@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from jobs.cluster import cluster, gpus_in_cluster
-from jobs.command import UserError, console, prepare, progress_bar, run
+from jobs.command import (
+    REPORT,
+    UserError,
+    again,
+    console,
+    prepare,
+    progress_bar,
+    run,
+    say_next,
+)
 from jobs.estimates import memory_needs, spending_of, steps_on_cluster, works_of
 from jobs.fanout import IN_FLIGHT, Needs, Task
 from jobs.learning import carry_out, show_members
@@ -19,20 +28,29 @@ from training.dry_step import DryStep
 
 
 def main(options: TeachersOptions) -> int:
-    """Fine-tune teachers: recipes x splits x seeds, each a Ray task, logits into the store."""
+    """Fine-tune teachers: recipes x splits x seeds, each a Ray task, logits into the store.
+
+    What is in the store already is not done again: whatever ends it, the same command goes on.
+
+    Example:
+        python jobs/teachers.py --recipes demo_mn demo_cpr --splits 25 100
+    """
     store = options.open_store()
     planned = plan(options, options.open_corpus(store), store)
     if options.protocol == "published":
         console.print("[red]published protocol: the test clips judge; for comparison only[/red]")
     if options.dry_run:
         show_plan(planned.everything(), store, planned.corpus_of, options)
+        say_next(again(less="--dry-run"))
         return 0
     went_well = carry_out_all(planned)
     show_members(planned.everything(), store)
-    console.print(
-        f"next: python jobs/ensemble.py --corpus {options.corpus} --store {store.address}"
-    )
-    return 0 if went_well else 1
+    if not went_well:
+        say_next(again())
+        return 1
+    protocol = [] if options.protocol == "honest" else ["--protocol", options.protocol]
+    say_next(["python", "jobs/ensemble.py", *options.data(), *protocol], [*REPORT, *options.data()])
+    return 0
 
 
 def carry_out_all(planned: Plan) -> bool:

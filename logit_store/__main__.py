@@ -1,11 +1,10 @@
 """What a store holds, on the command line: python -m logit_store ls | show | sql | import...."""
 
-import io
 import os
-import re
+import shlex
 import sys
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +13,6 @@ import pyarrow as pa
 import tyro
 from rich.console import Console, Group, RenderableType
 from rich.json import JSON
-from rich.progress import Progress
 
 from audio.clips import CorpusError
 from audio.corpora import CorpusName
@@ -22,6 +20,7 @@ from logit_store import LogitStore, LogitStoreError, collect, show, tables
 from logit_store.exporters import Form, chosen, export
 from logit_store.importers import Protocol, import_logits, know_clips
 from logit_store.verify import Problem, verify
+from terminal import one_line, parsed, progress_bar
 
 PROGRAM = "python -m logit_store"
 
@@ -38,6 +37,8 @@ class Command:
     """Answer in JSON."""
     csv: Annotated[tyro.conf.FlagCreatePairsOff[bool], _FORM] = False
     """Answer in CSV. Else tables in a terminal, tab-separated lines in a pipe."""
+    debug: bool = False
+    """Show the traceback of an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +52,17 @@ class Answer:
     document: Any = None
     """As JSON; None: the rows of the table."""
     exit_code: int = 0
+    next: Sequence[str] = ()
+    """A command that makes sense now."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ls(Command):
-    """List the members: who they are and what they are worth."""
+    """List the members: who they are and what they are worth.
+
+    Example:
+        python -m logit_store ls --store runs/demo --split 25
+    """
 
     corpus: str | None = None
     """Only members of this corpus."""
@@ -69,12 +76,21 @@ def _ls(command: Ls) -> Answer:
         # A corpus that is misspelt is no empty one.
         store.clips(command.corpus)
     members = store.members(command.corpus, command.split)
-    return Answer(members, tables.overview(members))
+    if not members.num_rows:
+        return Answer(members, "no member yet", next=("python", "jobs/teachers.py", "--help"))
+    member = members["member"][0].as_py()
+    return Answer(
+        members, tables.overview(members), next=_again("show", member, "--store", command.store)
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Show(Command):
-    """Show one member: its figures per fold and recording device, its files and its record."""
+    """Show one member: its figures per fold and recording device, its files and its record.
+
+    Example:
+        python -m logit_store show demo_cpr-58ef173f89f9 --store runs/demo
+    """
 
     member: tyro.conf.Positional[str]
     """Its name, or as much of the beginning as tells it from others."""
@@ -89,12 +105,18 @@ def _show(command: Show) -> Answer:
     picture = Group(
         document["member"], "", tables.worth(figures), "", "files", *lines, "", "record", record
     )
-    return Answer(figures, picture, document)
+    where = f"member = '{document['member']}' and fold = 'select'"
+    query = f"select scene, avg(correct::int) from predictions where {where} group by scene"
+    return Answer(figures, picture, document, next=_again("sql", query, "--store", command.store))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sql(Command):
-    """Ask DuckDB over the views clips, logits, members, ensembles and predictions."""
+    """Ask DuckDB over the views clips, logits, members, ensembles and predictions.
+
+    Example:
+        python -m logit_store sql "select * from members limit 5" --store runs/demo
+    """
 
     query: tyro.conf.Positional[str]
     """For example "select member, avg(log_loss) from predictions group by member"."""
@@ -107,7 +129,11 @@ def _sql(command: Sql) -> Answer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verify(Command):
-    """Read every file of clips, logits and ensembles again and name what is wrong."""
+    """Read every file of clips, logits and ensembles again and name what is wrong.
+
+    Example:
+        python -m logit_store verify --store runs/demo
+    """
 
 
 def _verify(command: Verify) -> Answer:
@@ -122,7 +148,11 @@ def _verify(command: Verify) -> Answer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gc(Command):
-    """Remove what nobody needs: never logits, weights or records."""
+    """Remove what nobody needs: never logits, weights or records.
+
+    Example:
+        python -m logit_store gc --store runs/demo --dry-run
+    """
 
     dry_run: bool = False
     """Only show it."""
@@ -139,12 +169,18 @@ def _gc(command: Gc) -> Answer:
     verb = "would free" if command.dry_run else "freed"
     total = f"{len(found)} file(s), {verb} {n_bytes:,} bytes ({tables.size(n_bytes)})"
     document = {"dry_run": command.dry_run, "bytes": n_bytes, "files": table.to_pylist()}
-    return Answer(table, Group(tables.picture(table), total) if found else total, document)
+    picture = Group(tables.picture(table), total) if found else total
+    now = _again("gc", "--store", command.store) if command.dry_run and found else ()
+    return Answer(table, picture, document, next=now)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Import(Command):
-    """Store logits that others published as members; all files or, if one does not fit, none."""
+    """Store logits that others published as members; all files or, if one does not fit, none.
+
+    Example:
+        python -m logit_store import logits --store runs/tau --corpus tau --root TAU
+    """
 
     paths: tyro.conf.Positional[tuple[Path, ...]]
     """Files <teacher>_<split>.pt, .csv, .h5, .hdf5 or .npz, or folders of such."""
@@ -186,12 +222,18 @@ def _import(command: Import) -> Answer:
         for each in imported
     ]
     table = pa.Table.from_pylist(rows)
-    return Answer(table, tables.picture(table))
+    data = ("--corpus", command.corpus, "--store", command.store)
+    return Answer(table, tables.picture(table), next=("python", "jobs/ensemble.py", *data))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Export(Command):
-    """Write members as files <teacher>_<split>.<form> that other programs read."""
+    r"""Write members as files <teacher>_<split>.<form> that other programs read.
+
+    Example:
+        python -m logit_store export --store runs/demo --corpus demo \
+            --form csv --to out
+    """
 
     members: tyro.conf.Positional[tuple[str, ...]] = ("*",)
     """Their names, with or without the fingerprint; * stands for anything."""
@@ -208,7 +250,8 @@ class Export(Command):
 def _export(command: Export) -> Answer:
     store = LogitStore(command.store)
     keys = chosen(store, command.corpus, command.split, command.members)
-    paths = export(store, keys, command.to, command.form)
+    with _progress("members") as on_progress:
+        paths = export(store, keys, command.to, command.form, on_progress)
     rows = [{"member": k.member, "split": k.split, "file": str(path)} for k, path in paths.items()]
     table = pa.Table.from_pylist(rows)
     return Answer(table, tables.picture(table))
@@ -224,15 +267,18 @@ _ANSWERS: dict[type[Command], Callable[[Any], Answer]] = {
     Export: _export,
 }
 """What answers each command, whose name is the class's in small letters."""
+COMMANDS: tuple[type[Command], ...] = tuple(_ANSWERS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code is 1 for what the store refuses, 2 for what cannot be read."""
-    command = _parsed(arguments)
+    command = _parsed(sys.argv[1:] if arguments is None else arguments)
     try:
         answer = _ANSWERS[type(command)](command)
         _write(command, answer)
     except (LogitStoreError, CorpusError) as error:
+        if command.debug:
+            raise
         sys.stderr.write(f"{PROGRAM}: {' '.join(str(error).split())}\n")
         return 1
     except BrokenPipeError:
@@ -250,7 +296,10 @@ def _write(command: Command, answer: Answer) -> None:
         sys.stdout.write(tables.comma_separated(answer.table))
     elif sys.stdout.isatty():
         # Names of files and members are no markup.
-        Console(markup=False, highlight=False).print(answer.picture)
+        console = Console(markup=False, highlight=False)
+        console.print(answer.picture)
+        if answer.next:
+            console.print(f"next: {shlex.join(answer.next)}", soft_wrap=True)
     else:
         sys.stdout.write(tables.tabs(answer.table))
     sys.stdout.flush()
@@ -259,23 +308,23 @@ def _write(command: Command, answer: Answer) -> None:
 @contextmanager
 def _progress(what: str) -> Generator[Callable[[int, int], None]]:
     """A bar for people who wait, told by what is done of all that there is to do."""
-    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+    with progress_bar(Console(stderr=True)) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def _parsed(arguments: Sequence[str] | None) -> Command:
-    # tyro draws a box of many lines around its complaint; one line is what scripts can use.
-    complaint = io.StringIO()
-    named: dict[str, Callable[..., Command]] = {each.__name__.lower(): each for each in _ANSWERS}
-    try:
-        with redirect_stderr(complaint):
-            return tyro.extras.subcommand_cli_from_dict(named, prog=PROGRAM, args=arguments)
-    except SystemExit:
-        words = re.sub(r"[\u2500-\u257f]|\x1b\[[0-9;]*m", " ", complaint.getvalue()).split()
-        if words:
-            sys.stderr.write(f"{PROGRAM}: {' '.join(words)}\n")
-        raise
+def _again(*words: str) -> list[str]:
+    return [*PROGRAM.split(), *words]
+
+
+def _parsed(arguments: Sequence[str]) -> Command:
+    kinds = {kind.__name__.lower(): kind for kind in COMMANDS}
+    name, *rest = arguments or [""]
+    if name in kinds:
+        return parsed(kinds[name], f"{PROGRAM} {name}", kinds[name].__doc__ or "", rest)
+    named: dict[str, Callable[..., Command]] = {**kinds}
+    with one_line(PROGRAM):
+        return tyro.extras.subcommand_cli_from_dict(named, prog=PROGRAM, args=arguments)
 
 
 if __name__ == "__main__":

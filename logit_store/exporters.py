@@ -33,7 +33,11 @@ Float32s = NDArray[np.float32]
 
 
 def export(
-    store: LogitStore, keys: Sequence[LogitKey], folder: Path, form: Form
+    store: LogitStore,
+    keys: Sequence[LogitKey],
+    folder: Path,
+    form: Form,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[LogitKey, Path]:
     """Write members as `<teacher>_<split>.<form>`; each file whole or not at all.
 
@@ -44,6 +48,7 @@ def export(
         keys: which; a teacher and split may occur once.
         folder: where to; made if absent.
         form: see the table above.
+        on_progress: called with how many files are written, of how many.
 
     Returns:
         Where each member lies.
@@ -56,10 +61,11 @@ def export(
     paths = {key: folder / f"{plain_name(key.member)}_{key.split}.{form}" for key in keys}
     _refuse_shared(paths)
     files = Folder(folder)
-    for key, path in paths.items():
+    for done, (key, path) in enumerate(paths.items(), start=1):
         clips = store.clips(key.corpus)
         (logits_NK,) = store.read([key])
         files.put(path.name, _WRITERS[form](logits_NK, clips, store.footer(key).classes))
+        on_progress(done, len(paths))
     return paths
 
 

@@ -7,6 +7,7 @@ Dimensions: B clips, S samples, K classes.
 
 import argparse
 import io
+import shlex
 import struct
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,10 @@ from students.resample import Resampler, resample
 from students.runtime import ExportedStudent, UnfitModel, load
 
 PROGRAM = "python -m students.classify"
+ABOUT = "Say which scene sound files are of, or what is heard, second by second."
+EXAMPLE = f"{PROGRAM} --model student.onnx recording.wav"
+LIVE = "arecord -q -f S16_LE -r 32000"
+"""What hears with the microphone of a Linux machine, and says it as a WAV stream."""
 STANDARD_INPUT = "-"
 BLOCK_S = 0.1
 BAR_WIDTH = 40
@@ -35,7 +40,7 @@ class UnfitSound(ValueError):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is 1 if anything could not be classified."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         student = load(options.model)
         if not student.takes_waveforms:
@@ -53,33 +58,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             sys.stdout.write("\n")
         return 0
-    return max(_classify_file(student, Path(file)) for file in files)
+    code = max(_classify_file(student, Path(file)) for file in files)
+    if sys.stdout.isatty():
+        model = shlex.quote(str(options.model))
+        sys.stdout.write(f"next: {LIVE} | {PROGRAM} --model {model} -\n")
+    return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=PROGRAM, description="Which scene is it?")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """What the command takes; the others of the project need more than a device has to read it."""
+    made = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description=ABOUT,
+        epilog=f"Example:\n    {EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument(
         "files",
         nargs="+",
         metavar="FILE",
         help="sound files, folders of them, or - for standard input as it arrives: a WAV stream, "
         "or raw samples with --sample-rate",
     )
-    parser.add_argument(
+    made.add_argument(
         "--model",
         type=Path,
         required=True,
         help="what python -m students.export wrote, --with-front-end",
     )
-    parser.add_argument(
+    made.add_argument(
         "--sample-rate",
         type=_positive,
-        help="of raw 16-bit little-endian PCM on standard input, in Hz",
+        help="of raw 16-bit little-endian PCM on standard input, in Hz; a WAV stream tells its own",
     )
-    parser.add_argument(
+    made.add_argument(
         "--channels", type=_positive, default=1, help="of that PCM (default: %(default)s)"
     )
-    return parser
+    return made
 
 
 def _positive(text: str) -> int:

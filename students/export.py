@@ -1,13 +1,10 @@
 """A stored student as a file for other runtimes: python -m students.export MEMBER --to FILE ....
 
-Clips of the fold fit set the ranges of int8, unless the student has learnt them. The file's logits
-are compared with torch's on the clips of the fold test, whose labels stay unread; its accuracy is
-that on the fold select.
-
 Dimensions: B clips in a batch, N clips, S samples of a clip, K classes.
 """
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +15,7 @@ import numpy as np
 import onnx
 import torch
 import tyro
+from rich.console import Console
 from torch import Tensor, nn
 
 from audio import corpora, waveforms
@@ -36,12 +34,15 @@ from students.executorch import MissingExecuTorch
 from students.int8 import in_int8
 from students.quantise import CALIBRATION_CLIPS, unrounded
 from students.stored import NoStudent, StoredStudent
+from terminal import parsed, progress_bar
 
 PROGRAM = "python -m students.export"
 BATCH = 64
 Form = Literal["onnx", "onnx-fp16", "onnx-int8", "executorch"]
 Logits = Callable[[np.ndarray], np.ndarray]
 """From a batch of inputs to its logits [B, K]."""
+OnProgress = Callable[[int, int], None]
+"""Called with how many clips are compared, of how many."""
 
 
 class UnfitOptions(ValueError):
@@ -50,7 +51,16 @@ class UnfitOptions(ValueError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """What to export, from where, to where."""
+    r"""Write a stored student as a file for other runtimes, and say what it is worth there.
+
+    Clips of the fold fit set the ranges of int8, unless the student has learnt them. The file's
+    logits are compared with torch's on the clips of the fold test, whose labels stay unread; its
+    accuracy is that on the fold select.
+
+    Example:
+        python -m students.export demo_isotropic_int8 --store runs/demo \
+            --with-front-end --to student.onnx
+    """
 
     member: tyro.conf.Positional[str]
     """The student's name, or as much of the beginning as tells it from others."""
@@ -73,6 +83,8 @@ class Options:
     max_bytes: int | None = None
     """Of the parameters in the file, and of the file without its front-end; if not given, 128,000
     for onnx-fp16 and onnx-int8, and as many as there are for float32."""
+    debug: bool = False
+    """Show the traceback of an error."""
 
     def check(self) -> None:
         """Refuse what cannot be done, before anything is read.
@@ -173,7 +185,13 @@ def parity(model: Callable[[Tensor], Tensor], exported: Logits, inputs: Iterable
     return Parity(torch_NK, exported_NK)
 
 
-def export(options: Options, store: LogitStore, corpus: Corpus, key: LogitKey) -> Figures:
+def export(
+    options: Options,
+    store: LogitStore,
+    corpus: Corpus,
+    key: LogitKey,
+    on_progress: OnProgress = lambda done, total: None,
+) -> Figures:
     """Write a student's file and measure it; never looks at the labels of the fold test.
 
     Args:
@@ -181,6 +199,7 @@ def export(options: Options, store: LogitStore, corpus: Corpus, key: LogitKey) -
         store: has the student.
         corpus: that it learnt.
         key: of its logits.
+        on_progress: told of the comparison, which takes longest.
 
     Raises:
         OverBudget: the file takes more than it may; nothing is written.
@@ -199,7 +218,7 @@ def export(options: Options, store: LogitStore, corpus: Corpus, key: LogitKey) -
         alone = len(exported.content) - exported.front_end_bytes
         check_file_bytes(alone, student=key.member, max_bytes=limit)
     _replace(options.to, exported.content)
-    return _figures(exported, taken, clips, waveforms_go_in=options.with_front_end)
+    return _figures(exported, taken, clips, on_progress, waveforms_go_in=options.with_front_end)
 
 
 def check_form(taken: StoredStudent, form: Form) -> None:
@@ -298,12 +317,17 @@ def _as_executorch(taken: StoredStudent, clips: _Clips) -> _Exported:
 
 
 def _figures(
-    exported: _Exported, taken: StoredStudent, clips: _Clips, *, waveforms_go_in: bool
+    exported: _Exported,
+    taken: StoredStudent,
+    clips: _Clips,
+    on_progress: OnProgress,
+    *,
+    waveforms_go_in: bool,
 ) -> Figures:
     student = taken.student
     model = nn.Sequential(LogMel(taken.front_end), student) if waveforms_go_in else student
-    inputs = clips.inputs(waveforms_go_in=waveforms_go_in)
-    n_judged = len(clips.select)
+    n_judged, n_clips = len(clips.select), len(clips.select) + len(clips.test)
+    inputs = _told(clips.inputs(waveforms_go_in=waveforms_go_in), n_clips, on_progress)
     everything = parity(model, exported.of_inputs, inputs)
     judged, compared = everything.only(slice(n_judged)), everything.only(slice(n_judged, None))
     labels_N = clips.corpus.labels()[clips.select]
@@ -320,6 +344,15 @@ def _figures(
         front_end_bytes=exported.front_end_bytes,
         latency_s=runtime.latency_s(exported.of_waveforms, one_clip),
     )
+
+
+def _told(inputs: Iterable[Tensor], n_clips: int, on_progress: OnProgress) -> Iterable[Tensor]:
+    """The same batches; tells of each when it is done with."""
+    done = 0
+    for batch in inputs:
+        yield batch
+        done += len(batch)
+        on_progress(done, n_clips)
 
 
 def _replace(file: Path, content: bytes) -> None:
@@ -346,7 +379,7 @@ def describe(figures: Figures) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is 1 for what cannot be exported."""
-    options = tyro.cli(Options, prog=PROGRAM, description=__doc__, args=arguments)
+    options = parsed(Options, PROGRAM, Options.__doc__ or "", arguments)
     known = (LogitStoreError, CorpusError, BrokenAudio, UnfitOptions, NoStudent, OverBudget)
     try:
         options.check()
@@ -355,12 +388,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         corpus = _corpus(options, store, key)
         # Figures are those of one core.
         torch.set_num_threads(1)
-        figures = export(options, store, corpus, key)
+        with progress_bar(Console(stderr=True)) as bar:
+            shown = bar.add_task("calibrate and convert", total=None)
+
+            def show(done: int, total: int) -> None:
+                bar.update(shown, description="compare", completed=done, total=total)
+
+            figures = export(options, store, corpus, key, show)
     except (*known, MissingExecuTorch, OSError) as error:
+        if options.debug:
+            raise
         sys.stderr.write(f"{PROGRAM}: {' '.join(str(error).split())}\n")
         return 1
     sys.stdout.write(f"{options.to}: {key.member} as {options.form}\n{describe(figures)}")
+    sys.stdout.write(f"next: {shlex.join(_next(options, corpus, key))}\n")
     return 0
+
+
+def _next(options: Options, corpus: Corpus, key: LogitKey) -> list[str]:
+    """Hear what the file makes of a clip; or list what is beside it in the store."""
+    if not options.with_front_end:
+        return ["python", "-m", "logit_store", "show", key.member, "--store", options.store]
+    clip = corpus.root / corpus.table["file"][int(corpus.rows(key.split, "select")[0])].as_py()
+    return ["python", "-m", "students.classify", "--model", str(options.to), str(clip)]
 
 
 def _corpus(options: Options, store: LogitStore, key: LogitKey) -> Corpus:

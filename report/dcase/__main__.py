@@ -15,7 +15,11 @@ PROGRAM = "python -m report.dcase"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
-    """Test every rule of DCASE 2024 task 1 on a package; the exit code is 1 if one is broken."""
+    """Test every rule of DCASE 2024 task 1 on a package; the exit code is 1 if one is broken.
+
+    Example:
+        python -m report.dcase check submission.zip
+    """
 
     file: tyro.conf.Positional[Path]
     """The ZIP."""

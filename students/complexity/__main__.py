@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import tyro
@@ -12,38 +13,40 @@ from students.catalogue import ARCHITECTURES
 from students.complexity.count import Precision
 from students.complexity.figures import Figures, figures
 from students.complexity.table2 import slips, table2
+from terminal import parsed
 
 PROGRAM = "python -m students.complexity"
 TABLE2 = "table2"
 HEADER = ("student", "params", "MACs", "of 30 M", "type", "bytes", "of 128 kB", "peak bytes")
 
 
-def complexity(
-    names: tyro.conf.Positional[tuple[str, ...]] = (),
-    /,
-    *,
-    precision: Precision | None = None,
-) -> None:
-    """Print what students cost: parameters, MACs, bytes, and shares of the DCASE task 1 limits.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """Print what students cost: parameters, MACs, bytes, shares of the DCASE limits.
 
     Peak bytes are those of activations, layer by layer, at the same precision.
 
-    Args:
-        names: students of the catalogue; none is all of them. `table2` is Table 2 of the ASCDomain
-            report and what is printed wrong there.
-        precision: of parameters and activations; else the widest at which a student fits.
+    Example:
+        python -m students.complexity isotropic recursive_2x2 --precision int8
     """
-    rows = table2() if names == (TABLE2,) else _rows(names, precision)
-    _write(rows, slips(rows) if names == (TABLE2,) else [])
+
+    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Students of the catalogue; none is all of them. table2 is Table 2 of the ASCDomain report and
+    what is printed wrong there."""
+    precision: Precision | None = None
+    """Of parameters and activations; the widest at which a student fits, if not given."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; the exit code is 1 for a student that there is not."""
+    options = parsed(Options, PROGRAM, Options.__doc__ or "", arguments)
+    is_table2 = options.names == (TABLE2,)
     try:
-        tyro.cli(complexity, prog=PROGRAM, args=arguments)
+        rows = table2() if is_table2 else _rows(options.names, options.precision)
     except ValueError as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
         return 1
+    _write(rows, slips(rows) if is_table2 else [])
     return 0
 
 
@@ -58,18 +61,20 @@ def _write(rows: Sequence[Figures], notes: Sequence[str]) -> None:
         sys.stdout.write("".join(f"# {note}\n" for note in notes))
         return
     console = Console(highlight=False, markup=False)
-    console.print(_picture(rows))
+    console.print(picture(rows))
     for line in ("", *(f"{row.student}: {_spelt(row.arguments)}" for row in rows), "", *notes):
         console.print(line)
+    console.print("next: python jobs/students.py --recipes isotropic --no-teacher --dry-run")
 
 
-def _picture(rows: Sequence[Figures]) -> Table:
-    picture = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+def picture(rows: Sequence[Figures]) -> Table:
+    """The figures of students for people."""
+    made = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for index, title in enumerate(HEADER):
-        picture.add_column(title, justify="left" if index == 0 else "right", no_wrap=True)
+        made.add_column(title, justify="left" if index == 0 else "right", no_wrap=True)
     for row in rows:
-        picture.add_row(*_cells(row))
-    return picture
+        made.add_row(*_cells(row))
+    return made
 
 
 def _cells(row: Figures) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from command_lines import read, steps
 from corpus_files import write_corpus
 
 from cluster.ports import free_ports, listens
@@ -27,6 +28,12 @@ def workers_as_nice_as_others():
         for name, value in AS_NICE.items():
             patch.setenv(name, value)
         yield
+
+
+def check_steps(printed: str) -> None:
+    """Make sure that whatever a command ends with can be typed as it stands."""
+    for line in steps(printed):
+        assert read(line) is not None, line
 
 
 class Commands:
@@ -68,6 +75,8 @@ class Commands:
         process = self.start(*command, cwd=cwd, **environment)
         printed, _ = process.communicate(timeout=540)
         assert process.returncode == code, printed
+        assert "\x1b" not in printed  # it is a pipe
+        check_steps(printed)
         return printed
 
     def job(self, job, *options, store, code=0):
@@ -158,6 +167,7 @@ def called(commands, monkeypatch, capsys):
         told = capsys.readouterr()
         printed = told.out + told.err
         assert ended.value.code == code, printed
+        check_steps(printed)
         return printed
 
     return call

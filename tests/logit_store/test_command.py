@@ -229,5 +229,8 @@ def test_a_terminal_gets_the_table_for_people(filled: LogitStore) -> None:
     os.close(ours)
     assert process.returncode == 0
     assert b"\t" not in output
-    assert max(len(line.rstrip()) for line in output.decode().splitlines()) <= 80
+    shown, _, following = output.decode().partition("next: ")
+    assert max(len(line.rstrip()) for line in shown.splitlines()) <= 80
+    name = "mn10_as_dir_fms-3f9c21ab04de"
+    assert following.rstrip() == f"python -m logit_store show {name} --store {filled.address}"
     assert b"mn10_as_dir_fms-3f9c21ab04de" in output
