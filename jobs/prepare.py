@@ -3,7 +3,6 @@
 if not __package__:
     import _root  # noqa: F401
 
-import shlex
 from dataclasses import dataclass
 
 from audio import inspection, waveforms
@@ -11,7 +10,7 @@ from audio.clips import SPLITS, Corpus
 from audio.corpora.cuts import LONGEST_S
 from audio.waveforms import BrokenAudio
 from jobs import findings
-from jobs.command import CorpusOptions, console, decode, prepare, run
+from jobs.command import CorpusOptions, console, decode, prepare, run, say_next
 from jobs.plans import show_decoded
 
 
@@ -53,7 +52,7 @@ def main(options: PrepareOptions) -> int:
     findings.show_splits(corpus)
     console.print(f"{len(corpus):,} clips of {len(corpus.scenes)} scenes, decoded in")
     console.print(f"{waveforms.cache_folder()}", markup=False)
-    console.print(f"next: {_next(options, corpus)}", markup=False)
+    say_next(_next(options, corpus))
     return 0
 
 
@@ -73,17 +72,15 @@ def _decoded(corpus: Corpus, options: PrepareOptions) -> Corpus:
     return corpus
 
 
-def _next(options: PrepareOptions, corpus: Corpus) -> str:
+def _next(options: PrepareOptions, corpus: Corpus) -> list[str]:
     """The command that teaches the corpus's splits to teachers, as a plan first."""
-    words = ["python", "jobs/teachers.py", "--corpus", options.corpus]
-    for name, value in (("--root", options.root), ("--store", options.store)):
-        words += [name, value] if value is not None else []
+    words = ["python", "jobs/teachers.py", *options.data()]
     splits = findings.splits_of(corpus)
     if len(splits) < len(SPLITS):
         words += ["--splits", *map(str, splits)]
     if corpus.clip_duration_s > LONGEST_S:
         words += ["--length", f"crop:{LONGEST_S:g}"]
-    return shlex.join([*words, "--dry-run"])
+    return [*words, "--dry-run"]
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ def _show(command: Show) -> Answer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sql(Command):
-    """Ask DuckDB over the views clips, logits, members, ensembles and predictions.
+    """Ask DuckDB over the views clips, logits, members, runs, ensembles and predictions.
 
     Example:
         python -m logit_store sql "select * from members limit 5" --store runs/demo

@@ -224,7 +224,7 @@ class QueryFailed(LogitStoreError):
         self.reason = reason
         # What follows the blank line is a picture of the query, which the caller has.
         words = " ".join(reason.split("\n\nLINE ")[0].split())
-        super().__init__(f"{words} (views: clips, logits, members, ensembles, predictions)")
+        super().__init__(f"{words} (views: clips, logits, members, runs, ensembles, predictions)")
 
 
 class UnfitImport(LogitStoreError, ValueError):

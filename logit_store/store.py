@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from logit_store import catalogue, clips_file, ensembles, logits_file, parquet, query
+from logit_store import catalogue, clips_file, ensembles, logits_file, parquet, query, runs
 from logit_store.catalogue import MEMBERS_SCHEMA, Filed
 from logit_store.errors import (
     ClipsMismatch,
@@ -283,8 +283,20 @@ class LogitStore:
         self._require()
         return self._members(self._listed(corpus), split)
 
+    def runs(self, corpus: str | None = None, split: int | None = None) -> pa.Table:
+        """A row for each member: how it came about and what it is worth (RUNS_SCHEMA of `runs`).
+
+        Log loss in nats and accuracy 0...1 on `select`, duration in hours; null where the member's
+        record does not tell.
+
+        Raises:
+            UnreadableFile: of another version, row order or class order, or damaged.
+        """
+        self._require()
+        return self._runs(self._listed(corpus), split)
+
     def sql(self, text: str) -> pa.Table:
-        """Ask DuckDB over the views `clips`, `logits`, `members`, `ensembles` and `predictions`.
+        """Ask DuckDB over the views that docs/store.md lists: `members`, `runs`, `predictions`...
 
         Raises:
             QueryFailed: DuckDB refuses the query.
@@ -292,7 +304,12 @@ class LogitStore:
         """
         self._require()
         listed = self._listed(None)
-        tables = {"members": self._members(listed, None), "ensembles": self._ensembles(text)}
+        tables = {
+            "members": self._members(listed, None),
+            # Records by the thousand are not taken apart for a query that does not name them.
+            "runs": self._runs(listed if "runs" in text.lower() else {}, None),
+            "ensembles": self._ensembles(text),
+        }
         corpora = [
             query.CorpusFiles(
                 corpus=corpus,
@@ -493,6 +510,12 @@ class LogitStore:
         members = pa.concat_tables([MEMBERS_SCHEMA.empty_table(), *tables])
         order = ("member", "corpus", "split", "view")
         return members.sort_by([(name, "ascending") for name in order])
+
+    def _runs(self, listed: Mapping[str, Sequence[Entry]], split: int | None) -> pa.Table:
+        tables = [runs.table(filed.rows) for filed in self._filed(listed, _wanted(split, 0))]
+        order = ("member", "corpus", "split")
+        found = pa.concat_tables([runs.RUNS_SCHEMA.empty_table(), *tables])
+        return found.sort_by([(name, "ascending") for name in order])
 
     def _read_ensemble(self, corpus: str, split: int, reference: str) -> tuple[dict[str, Any], str]:
         """An ensemble, and where it lies."""

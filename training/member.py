@@ -58,6 +58,11 @@ def weights_object(kind: Kind, member: str) -> str:
     return f"{kind}s/v1/{member}/weights.safetensors"
 
 
+def record_object(kind: Kind, member: str) -> str:
+    """Name of the object that holds a member's record and the figures of all its epochs."""
+    return f"{kind}s/v1/{member}/record.json"
+
+
 def learn_and_store(
     run: Run,
     key: LogitKey,
@@ -105,7 +110,7 @@ def learn_and_store(
             **provenance(run.feed.device),
         }
         with_history = json.dumps(record | {"history": progress.history}, indent=1)
-        store.write_object(f"{folder}/record.json", with_history.encode())
+        store.write_object(record_object(kind, key.member), with_history.encode())
         store.write(key, logits_NK, record, row_order=_row_order(run.feed.corpus))
         checkpoint.discard()
     # From here on all workers find the member in the store.

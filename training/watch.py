@@ -1,14 +1,20 @@
-"""A run's figures where others look at them: TensorBoard's event files, MLflow's tracking."""
+"""A run's figures while it learns, where others look at them: TensorBoard, MLflow."""
 
 import io
 import logging
 import os
 import time
-import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
 from typing import Any
+
+from training.mlflow_server import (
+    METRICS_PER_REQUEST,
+    begin_run,
+    check_run_name,
+    client_at,
+    write_parameters,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -16,13 +22,6 @@ NO_CURVES = ("epoch", "ended")
 """Figures that say when an epoch was, and not how it went."""
 RETRY_AFTER_S = 300.0
 """A tracking server that did not answer is left alone for so long."""
-MAX_PARAMETER_LENGTH = 500
-_PARAMETERS_PER_REQUEST = 100
-_METRICS_PER_REQUEST = 1000
-
-
-class TrackingError(OSError):
-    """MLflow is asked for, but cannot take figures; the message says what to do."""
 
 
 def event_file(history: Sequence[Mapping[str, float]]) -> bytes:
@@ -50,7 +49,7 @@ def event_file(history: Sequence[Mapping[str, float]]) -> bytes:
     started_s = history[0].get("ended", 0.0)
     records.write(Event(wall_time=started_s, file_version="brain.Event:2").SerializeToString())
     for figures in history:
-        values = [Summary.Value(tag=n, simple_value=v) for n, v in _curves(figures).items()]
+        values = [Summary.Value(tag=n, simple_value=v) for n, v in curves(figures).items()]
         event = Event(
             wall_time=figures.get("ended", 0.0),
             step=int(figures["epoch"]),
@@ -79,12 +78,17 @@ def mlflow_run(
 
     Raises:
         TrackingError: no MLflow is installed, or there is none at that address.
+        ValueError: the name holds a quotation mark.
     """
     address = os.environ.get("MLFLOW_TRACKING_URI")
     if not address:
         yield lambda figures: None
         return
-    run = _open_run(address, experiment, name, parameters)
+    check_run_name(name)
+    with client_at(address, "unset the variable (MLFLOW_TRACKING_URI)") as client:
+        run_id = begin_run(client, experiment, name)
+        write_parameters(client, run_id, parameters)
+    run = _TrackedRun(client, run_id, address)
     try:
         yield run.note
     except BaseException:
@@ -93,7 +97,8 @@ def mlflow_run(
     run.end("FINISHED")
 
 
-def _curves(figures: Mapping[str, float]) -> dict[str, float]:
+def curves(figures: Mapping[str, float]) -> dict[str, float]:
+    """What of an epoch's figures is drawn over the epochs."""
     return {name: value for name, value in figures.items() if name not in NO_CURVES}
 
 
@@ -110,7 +115,7 @@ class _TrackedRun:
         """Send an epoch's figures, and those that wait."""
         at_ms = round(1000 * figures.get("ended", time.time()))
         step = int(figures["epoch"])
-        self._waiting += [(name, value, at_ms, step) for name, value in _curves(figures).items()]
+        self._waiting += [(name, value, at_ms, step) for name, value in curves(figures).items()]
         if self._failed_at is None or time.monotonic() - self._failed_at > RETRY_AFTER_S:
             self._try(self._send)
 
@@ -132,7 +137,7 @@ class _TrackedRun:
         from mlflow.entities import Metric
 
         while self._waiting:
-            batch = self._waiting[:_METRICS_PER_REQUEST]
+            batch = self._waiting[:METRICS_PER_REQUEST]
             self._client.log_batch(self._run_id, metrics=[Metric(*each) for each in batch])
             del self._waiting[: len(batch)]
 
@@ -151,84 +156,3 @@ class _TrackedRun:
                 )
         else:
             self._failed_at = None
-
-
-def _open_run(
-    address: str, experiment: str, name: str, parameters: Mapping[str, object]
-) -> _TrackedRun:
-    if "'" in name or '"' in name:
-        raise ValueError(f"run {name!r}: a name that is searched for may hold no quotation mark")
-    # Its own patience is 8 requests of two minutes each: too long before an epoch. What it sends
-    # about its use to its makers is not ours to give.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    with warnings.catch_warnings():
-        # Of its own libraries' next versions: nothing that whoever trains can do about.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        try:
-            from mlflow import MlflowClient
-        except ImportError as error:
-            raise TrackingError(
-                f"MLFLOW_TRACKING_URI is {address}, but there is no MLflow here ({error}): "
-                "pip install mlflow-skinny, or unset the variable"
-            ) from error
-        try:
-            client = MlflowClient(address)
-            run_id = _run_of_name(client, _experiment_id(client, experiment), name)
-            _write_parameters(client, run_id, _flat(parameters))
-        except Exception as error:
-            raise TrackingError(
-                f"no figures can be given to MLflow at {address} (MLFLOW_TRACKING_URI): {error}; "
-                "start it, mend the address or unset the variable"
-            ) from error
-    return _TrackedRun(client, run_id, address)
-
-
-def _experiment_id(client: Any, name: str) -> str:
-    from mlflow.exceptions import MlflowException
-
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return found.experiment_id
-    try:
-        return client.create_experiment(name)
-    except MlflowException:
-        # Many tasks begin at once: another one may have made it just now.
-        found = client.get_experiment_by_name(name)
-        if found is None:
-            raise
-        return found.experiment_id
-
-
-def _run_of_name(client: Any, experiment_id: str, name: str) -> str:
-    found = client.search_runs(
-        [experiment_id], f"attributes.run_name = '{name}'", order_by=["attributes.start_time"]
-    )
-    if not found:
-        return client.create_run(experiment_id, run_name=name).info.run_id
-    run_id = found[0].info.run_id
-    client.update_run(run_id, status="RUNNING")
-    return run_id
-
-
-def _write_parameters(client: Any, run_id: str, parameters: Mapping[str, str]) -> None:
-    from mlflow.entities import Param
-
-    # What is there stays: MLflow refuses another value, as a later commit would be.
-    there = client.get_run(run_id).data.params
-    new = [Param(key, value) for key, value in parameters.items() if key not in there]
-    for first in range(0, len(new), _PARAMETERS_PER_REQUEST):
-        client.log_batch(run_id, params=new[first : first + _PARAMETERS_PER_REQUEST])
-
-
-def _flat(parameters: Mapping[str, object], outer: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, value in parameters.items():
-        inner = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-        if isinstance(inner, Mapping):
-            flat |= _flat(inner, f"{outer}{key}.")
-        else:
-            flat[f"{outer}{key}"] = str(inner)[:MAX_PARAMETER_LENGTH]
-    return flat

@@ -7,7 +7,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from training import watch
-from training.watch import TrackingError, event_file, mlflow_run
+from training.mlflow_server import TrackingError
+from training.watch import event_file, mlflow_run
 
 HISTORY = [
     {"epoch": n, "loss": 1 / n, "select_accuracy": 0.1 * n, "ended": 1.7e9 + n} for n in range(1, 6)

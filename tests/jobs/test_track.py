@@ -1,0 +1,50 @@
+"""What people type to see finished runs elsewhere."""
+
+import json
+
+import numpy as np
+import pytest
+
+from audio.corpora import demo
+from logit_store import LogitKey, LogitStore
+
+MEMBER = "demo_cpr-00000000000a"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    made = LogitStore(tmp_path_factory.mktemp("store"))
+    corpus = demo.read()
+    made.write_clips("demo", corpus.clips_table())
+    logits_NK = np.zeros((len(corpus), len(corpus.scenes)))
+    for member in (MEMBER, "imported-00000000000b"):
+        made.write(LogitKey("demo", 25, member), logits_NK, {"kind": "teacher"})
+    record = {"kind": "teacher", "history": [{"epoch": 1, "loss": 0.5}]}
+    made.write_object(f"teachers/v1/{MEMBER}/record.json", json.dumps(record).encode())
+    return made.address
+
+
+def test_finished_runs_go_to_tensorboard_once(called, store, tmp_path):
+    command = ("jobs/track.py", "--store", store, "--tensorboard", tmp_path / "boards")
+    printed = called(*command)
+    assert "TensorBoard: 1 new runs of demo, 0 were there" in printed
+    assert "1 members have no learning curve" in printed
+    assert f"next: tensorboard --logdir {tmp_path / 'boards'}" in printed
+    assert "0 new runs of demo, 1 were there" in called(*command)
+
+
+def test_a_command_that_names_no_place_says_which_there_are(called, store):
+    printed = called("jobs/track.py", "--store", store, code=1)
+    assert "name --tensorboard FOLDER, --mlflow ADDRESS or --wandb PROJECT" in printed
+
+
+def test_an_mlflow_that_does_not_answer_is_one_message(called, store, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv("MLFLOW_LOGGING_LEVEL", "WARNING")
+    command = ("jobs/track.py", "--store", store, "--mlflow", "http://127.0.0.1:9")
+    printed = called(*command, code=1)
+    assert printed.startswith("error: no figures can be given to MLflow at http://127.0.0.1:9")
+    assert "Traceback" not in printed
