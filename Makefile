@@ -8,6 +8,7 @@ DEMO_STORE ?= runs/demo
 
 demo: .venv/ready
 	$(BIN)/python jobs/pipeline.py --demo --store $(DEMO_STORE)
+	$(BIN)/python jobs/report.py --store $(DEMO_STORE)
 
 # Both at once: the tests with a Ray cluster wait most of their time.
 test: check

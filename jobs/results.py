@@ -50,14 +50,14 @@ def _points(gain: Interval) -> str:
 def _row(corpus: Corpus, system: System) -> list[str]:
     figures = summary(corpus, system)
     interval, deviation = figures.accuracy, figures.seed_deviation
-    unseen = figures.unseen_accuracy
+    seen, unseen = figures.seen_accuracy, figures.unseen_accuracy
     return [
         system.name,
         str(system.split),
         str(len(system.logits_ANK)),
         f"{100 * interval.value:.1f} ({100 * interval.low:.0f}-{100 * interval.high:.0f})",
         "-" if deviation is None else f"{100 * deviation:.1f}",
-        f"{100 * figures.seen_accuracy:.1f}",
+        "-" if seen is None else f"{100 * seen:.1f}",
         "-" if unseen is None else f"{100 * unseen:.1f}",
         f"{figures.log_loss:.3f}",
     ]

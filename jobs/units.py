@@ -163,21 +163,11 @@ def teachers_of(store: LogitStore, corpus: str, split: int, taught_by: str) -> t
 def ensemble_logits(
     store: LogitStore, corpus: str, split: int, reference: str, view: int = 0
 ) -> np.ndarray:
-    """What an ensemble says of a view of all clips, float32 [N, K].
-
-    Its members are as they were selected, which was on view 0.
-    """
+    """What an ensemble says of a view of all clips, float32 [N, K]; see `ensemble.stored`."""
     # Numba takes a second to import, and most workers need none of it.
-    from ensemble.combine import mean_logits
+    from ensemble import stored
 
-    document = store.read_ensemble(corpus, split, reference)
-    weights = store.pinned(corpus, split, reference)
-    return mean_logits(
-        store.read([replace(key, view=view) for key in weights], dtype=np.float16),
-        list(weights.values()),
-        temperatures_M=[member["temperature"] for member in document["members"]],
-        space=document["space"],
-    )
+    return stored.ensemble_logits(store, corpus, split, reference, view)
 
 
 def _speaker(name: str, max_epochs: int, fold: str) -> OnEpoch:

@@ -2,11 +2,13 @@
 
 from metrics.intervals import Comparison, Interval, bootstrap, paired_bootstrap
 from metrics.scores import (
+    ConfidenceBin,
     Scores,
     accuracy,
     brier,
     by_group,
     calibration_error,
+    confidence_bins,
     device_groups,
     log_loss,
     log_softmax,
@@ -15,6 +17,7 @@ from metrics.scores import (
 
 __all__ = [
     "Comparison",
+    "ConfidenceBin",
     "Interval",
     "Scores",
     "accuracy",
@@ -22,6 +25,7 @@ __all__ = [
     "brier",
     "by_group",
     "calibration_error",
+    "confidence_bins",
     "device_groups",
     "log_loss",
     "log_softmax",

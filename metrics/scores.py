@@ -1,4 +1,4 @@
-"""How good logits are (N clips, K classes)."""
+"""How good logits are (N clips, K classes, J bins)."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -23,6 +23,20 @@ class Scores:
     """Share of them whose largest logit is the true class, 0...1."""
     log_loss: float
     """Mean cross entropy in nats."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConfidenceBin:
+    """Clips of which a system is about equally sure."""
+
+    upper: float
+    """The bin's upper border, 0...1."""
+    n: int
+    """Clips in it."""
+    confidence: float
+    """Mean of their largest probabilities, 0...1."""
+    accuracy: float
+    """Share of them whose largest logit is the true class, 0...1."""
 
 
 def log_softmax(logits_NK: ArrayLike) -> Floats:
@@ -81,19 +95,40 @@ def brier(logits_NK: ArrayLike, labels_N: ArrayLike) -> float:
 def calibration_error(logits_NK: ArrayLike, labels_N: ArrayLike) -> float:
     """Expected calibration error, 0...1: how far confidence is from accuracy.
 
-    Clips are sorted into CALIBRATION_BINS of equal width by their largest probability; the result
-    is the mean over bins, weighted by their clips, of the distance between the mean of these
-    probabilities and the share of hits (Guo et al. 2017, arXiv:1706.04599, eq. 3). A bin holds its
-    upper border and not its lower one.
+    The mean over the bins of `confidence_bins`, weighted by their clips, of the distance between
+    confidence and share of hits (Guo et al. 2017, arXiv:1706.04599, eq. 3).
+
+    Raises:
+        ValueError: No clips, shapes or labels that do not fit, logits that are not finite.
+    """
+    bins = confidence_bins(logits_NK, labels_N)
+    return sum(each.n * abs(each.confidence - each.accuracy) for each in bins) / sum(
+        each.n for each in bins
+    )
+
+
+def confidence_bins(logits_NK: ArrayLike, labels_N: ArrayLike) -> list[ConfidenceBin]:
+    """Clips sorted into CALIBRATION_BINS of equal width by their largest probability.
+
+    A bin holds its upper border and not its lower one; those without a clip are left out.
 
     Raises:
         ValueError: No clips, shapes or labels that do not fit, logits that are not finite.
     """
     logits, labels = checked(logits_NK, labels_N)
-    confidence_N = np.exp(log_softmax(logits).max(axis=1))
+    hit_N, confidence_N = hits(logits, labels), np.exp(log_softmax(logits).max(axis=1))
     bin_N = np.ceil(confidence_N * CALIBRATION_BINS).astype(np.int64) - 1
-    too_sure_N = confidence_N - hits(logits, labels)
-    return float(np.abs(np.bincount(bin_N, weights=too_sure_N)).sum() / len(labels))
+    n_J = np.bincount(bin_N)
+    confidence_J, hits_J = np.bincount(bin_N, confidence_N), np.bincount(bin_N, hit_N)
+    return [
+        ConfidenceBin(
+            upper=(j + 1) / CALIBRATION_BINS,
+            n=int(n_J[j]),
+            confidence=float(confidence_J[j] / n_J[j]),
+            accuracy=float(hits_J[j] / n_J[j]),
+        )
+        for j in np.flatnonzero(n_J)
+    ]
 
 
 def by_group(logits_NK: ArrayLike, labels_N: ArrayLike, groups_N: ArrayLike) -> dict[str, Scores]:

@@ -1,12 +1,13 @@
 """What systems are worth on the test fold, with intervals.
 
-Dimensions: N clips of the corpus, K classes; A seeds.
+Dimensions: N clips of the corpus, P of its test fold, K classes; A seeds.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audio.clips import Corpus
 from metrics import Comparison, Interval, bootstrap, log_loss, macro_accuracy, paired_bootstrap
@@ -26,70 +27,79 @@ class System:
 class Summary:
     """A system's figures on test: means over its seeds, log loss in nats."""
 
-    system: System
     accuracy: Interval
     """Macro-average accuracy, with the 95 % interval over recordings."""
     seed_deviation: float | None
     """Standard deviation of the seeds' macro accuracies; None of a single seed."""
-    seen_accuracy: float
-    """On recording devices that the split's training clips have."""
+    seen_accuracy: float | None
+    """On recording devices that the split's training clips have; None if test has none."""
     unseen_accuracy: float | None
     """On recording devices that they have not; None if test has none."""
     log_loss: float
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _TestFold:
-    """Labels and recordings of the test clips, once for each seed.
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class JudgedClips:
+    """The test clips of a split, in the corpus's order; all arrays are [P]."""
 
-    Pooling the seeds' clips makes every figure a mean over seeds, and drawing a recording draws
-    its clips for all seeds at once.
-    """
-
-    rows: np.ndarray
-    labels: np.ndarray
+    split: int
+    rows: NDArray[np.int64]
+    """Where they are in the corpus."""
+    labels: NDArray[np.int64]
     recordings: np.ndarray
-    seen: np.ndarray
+    recording_devices: np.ndarray
+    cities: np.ndarray
+    seen: NDArray[np.bool_]
+    """Whether the split's training clips have a clip's recording device."""
 
     @classmethod
-    def of(cls, corpus: Corpus, split: int, seeds: int) -> "_TestFold":
+    def of(cls, corpus: Corpus, split: int) -> "JudgedClips":
+        """That of a split.
+
+        Raises:
+            CorpusError: the split has no test clip.
+        """
         rows = corpus.rows(split, "test")
         devices = corpus.column("recording_device")
         known = np.unique(devices[corpus.rows(split, "fit", "select")])
         return cls(
-            rows,
-            np.tile(corpus.labels()[rows], seeds),
-            np.tile(corpus.column("recording")[rows], seeds),
-            np.tile(np.isin(devices[rows], known), seeds),
+            split=split,
+            rows=rows,
+            labels=corpus.labels()[rows],
+            recordings=corpus.column("recording")[rows],
+            recording_devices=devices[rows],
+            cities=corpus.column("city")[rows],
+            seen=np.isin(devices[rows], known),
         )
-
-    def pooled(self, system: System) -> np.ndarray:
-        return np.concatenate([logits_NK[self.rows] for logits_NK in system.logits_ANK])
 
 
 def summary(corpus: Corpus, system: System) -> Summary:
     """A system's figures on the test fold of its split."""
-    test = _TestFold.of(corpus, system.split, len(system.logits_ANK))
-    logits = test.pooled(system)
-    unseen = ~test.seen
+    test = JudgedClips.of(corpus, system.split)
+    return judged(test, [logits_NK[test.rows] for logits_NK in system.logits_ANK])
+
+
+def judged(test: JudgedClips, logits_APK: Sequence[np.ndarray]) -> Summary:
+    """The figures of logits of the test clips, one array a seed.
+
+    Pooling the seeds' clips makes every figure a mean over seeds, and drawing a recording draws
+    its clips for all seeds at once.
+    """
+    n_seeds = len(logits_APK)
+    logits, labels = np.concatenate(logits_APK), np.tile(test.labels, n_seeds)
+    seen = np.tile(test.seen, n_seeds)
+    of_seeds = [macro_accuracy(each, test.labels) for each in logits_APK]
     return Summary(
-        system=system,
-        accuracy=bootstrap(logits, test.labels, test.recordings),
-        seed_deviation=_seed_deviation(corpus, system),
-        seen_accuracy=macro_accuracy(logits[test.seen], test.labels[test.seen]),
-        unseen_accuracy=(
-            macro_accuracy(logits[unseen], test.labels[unseen]) if unseen.any() else None
-        ),
-        log_loss=log_loss(logits, test.labels),
+        accuracy=bootstrap(logits, labels, np.tile(test.recordings, n_seeds)),
+        seed_deviation=float(np.std(of_seeds, ddof=1)) if n_seeds > 1 else None,
+        seen_accuracy=_accuracy_of(logits, labels, seen),
+        unseen_accuracy=_accuracy_of(logits, labels, ~seen),
+        log_loss=log_loss(logits, labels),
     )
 
 
-def _seed_deviation(corpus: Corpus, system: System) -> float | None:
-    if len(system.logits_ANK) < 2:
-        return None
-    rows = corpus.rows(system.split, "test")
-    labels = corpus.labels()[rows]
-    return float(np.std([macro_accuracy(each[rows], labels) for each in system.logits_ANK], ddof=1))
+def _accuracy_of(logits: np.ndarray, labels: np.ndarray, some: np.ndarray) -> float | None:
+    return macro_accuracy(logits[some], labels[some]) if some.any() else None
 
 
 def compare(
@@ -113,11 +123,24 @@ def compare(
             f"{first.name} (split {first.split}, {counts[0]} seeds) and {second.name} (split "
             f"{second.split}, {counts[1]} seeds): expected the same split and number of seeds"
         )
-    test = _TestFold.of(corpus, first.split, counts[0])
-    judged = ~test.seen if unseen_only else np.ones_like(test.seen)
+    test = JudgedClips.of(corpus, first.split)
+    pair = [[each_NK[test.rows] for each_NK in system.logits_ANK] for system in (first, second)]
+    return compared(test, *pair, unseen_only=unseen_only)
+
+
+def compared(
+    test: JudgedClips,
+    first_APK: Sequence[np.ndarray],
+    second_APK: Sequence[np.ndarray],
+    *,
+    unseen_only: bool = False,
+) -> Comparison:
+    """`compare` of logits of the test clips, as many seeds of each system."""
+    n_seeds = len(first_APK)
+    clips = np.tile(~test.seen if unseen_only else np.ones_like(test.seen), n_seeds)
     return paired_bootstrap(
-        test.pooled(first)[judged],
-        test.pooled(second)[judged],
-        test.labels[judged],
-        test.recordings[judged],
+        np.concatenate(first_APK)[clips],
+        np.concatenate(second_APK)[clips],
+        np.tile(test.labels, n_seeds)[clips],
+        np.tile(test.recordings, n_seeds)[clips],
     )

@@ -16,6 +16,7 @@ from audio.feed import Feed
 from audio.views import Augmentation, stored_views
 from logit_store import LogitKey, LogitStore
 from teachers.catalogue import architecture, build
+from teachers.cost import measure
 from teachers.recipes import TeacherRecipe
 from teachers.weights import load_weights
 from training import (
@@ -151,6 +152,7 @@ def finetune(
         record = {
             "recipe": asdict(recipe),
             "family": architecture(recipe.model).family,
+            **asdict(measure(model, learning.feed.input_shape)),
             "seed": run.seed,
             "start": run.start,
             "responses": impulse_responses.identity(responses),

@@ -1,0 +1,181 @@
+"""Accuracy against multiply-accumulates and bytes: who gives most for how much."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import altair as alt
+import pyarrow as pa
+
+from report.charts import choosable
+from report.colours import NEUTRAL, alarm_stroke, kind_colour
+from report.costs import Cost
+from report.featured import splits_of
+from report.parts import Figure, Section
+from report.results import Judged, Results
+from students.complexity import BYTES, MAX_BYTES, MAX_MACS
+
+_HEIGHT_PX = 340
+_STUDENT_MARKS = [
+    "triangle-up",
+    "square",
+    "cross",
+    "triangle-down",
+    "triangle-right",
+    "triangle-left",
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Budget:
+    """What is spent."""
+
+    name: str
+    column: str
+    title: str
+    spent: Callable[[Cost], int | None]
+    limit: float
+    limit_title: str
+
+
+_BUDGETS = (
+    _Budget(
+        name="macs",
+        column="macs",
+        title="multiply-accumulates a clip",
+        spent=lambda cost: cost.macs,
+        limit=MAX_MACS,
+        limit_title="challenge: 30 MMACs",
+    ),
+    _Budget(
+        name="bytes",
+        column="parameter_bytes",
+        title="bytes of parameters",
+        spent=lambda cost: cost.parameter_bytes,
+        # Most are judged in float32, and what is used on a device is int8.
+        limit=MAX_BYTES * BYTES["fp32"],
+        limit_title="128 kB in int8",
+    ),
+)
+
+
+def budgets(results: Results) -> Section:
+    """Accuracy against what a system costs when it is used."""
+    figures = [_figure(results, budget) for budget in _BUDGETS]
+    return Section(
+        name="budgets",
+        title="Accuracy against cost",
+        text="The dashed steps are the Pareto front: no system that takes as little is better. A "
+        "student's mark is its objective, in the words that --ways takes. A red ring: judged on test.",
+        figures=tuple(figures),
+    )
+
+
+def _figure(results: Results, budget: _Budget) -> Figure:
+    known = [each for each in results.systems if budget.spent(each.cost) is not None]
+    n_unknown = len(results.systems) - len(known)
+    fronts = {split: _front(known, split, budget) for split in splits_of(results)}
+    rows = [
+        {
+            "split": str(each.split),
+            "system": each.name,
+            "kind": each.kind,
+            "protocol": each.protocol,
+            "objective": _group(each),
+            budget.column: budget.spent(each.cost),
+            "accuracy": 100 * each.summary.accuracy.value,
+            "low": 100 * each.summary.accuracy.low,
+            "high": 100 * each.summary.accuracy.high,
+            "on_front": each in fronts[each.split],
+        }
+        for each in known
+    ]
+    table = pa.Table.from_pylist(rows)
+    unknown = f" Not shown: {n_unknown} systems whose cost is not recorded." if n_unknown else ""
+    return Figure(
+        name=f"accuracy-by-{budget.name}",
+        title=f"Accuracy against {budget.title}",
+        caption="Macro-average accuracy on test. An ensemble costs what its members cost together. "
+        f"The vertical line is the limit of DCASE task 1 ({budget.limit_title})." + unknown,
+        table=table,
+        chart=_chart(table, budget) if rows else None,
+    )
+
+
+def _front(systems: Sequence[Judged], split: int, budget: _Budget) -> list[Judged]:
+    """Those of a split that are better than all that cost as much or less; not if judged on test."""
+
+    def cost_and_error(system: Judged) -> tuple[int, float]:
+        return budget.spent(system.cost) or 0, -system.summary.accuracy.value
+
+    front: list[Judged] = []
+    honest = [each for each in systems if each.split == split and each.protocol == "honest"]
+    for each in sorted(honest, key=cost_and_error):
+        if not front or each.summary.accuracy.value > front[-1].summary.accuracy.value:
+            front.append(each)
+    return front
+
+
+def _group(system: Judged) -> str:
+    """What a mark stands for: the objective of a student, else the kind."""
+    if system.kind != "student":
+        return system.kind
+    return system.objective or "student of another version"
+
+
+def _chart(table: pa.Table, budget: _Budget) -> alt.TopLevelMixin:
+    spent = table[budget.column].to_pylist()
+    # A factor of two on both sides: where all cost the same, an axis is still one of costs.
+    costs = [min(*spent, budget.limit) / 2, max(*spent, budget.limit) * 2]
+    accuracies = table["accuracy"].to_pylist()
+    points = [math.floor(min(accuracies)) - 1, math.ceil(max(accuracies)) + 1]
+    base = alt.Chart(table).encode(
+        x=alt.X(
+            f"{budget.column}:Q",
+            title=f"{budget.title}, logarithmic",
+            scale=alt.Scale(type="log", domain=costs, nice=False),
+            axis=alt.Axis(format="~s", tickCount=6, grid=False),
+        ),
+        y=alt.Y("accuracy:Q", title="macro accuracy, %", scale=alt.Scale(domain=points)),
+    )
+    front = base.transform_filter("datum.on_front").mark_line(
+        interpolate="step-after", color=NEUTRAL, strokeDash=[4, 3]
+    )
+    systems = base.mark_point(size=90, filled=True, opacity=0.9, strokeWidth=2.5).encode(
+        color=kind_colour(alt.Legend(orient="top", symbolOpacity=1)),
+        shape=_shape(table),
+        stroke=alarm_stroke(),
+        tooltip=[
+            "system:N",
+            "objective:N",
+            "protocol:N",
+            alt.Tooltip("accuracy:Q", title="macro accuracy, %", format=".2f"),
+            alt.Tooltip("low:Q", title="95 % interval from", format=".1f"),
+            alt.Tooltip("high:Q", title="to", format=".1f"),
+            alt.Tooltip(f"{budget.column}:Q", title=budget.column.replace("_", " "), format=","),
+        ],
+    )
+    limit = (
+        alt.Chart(table)
+        .transform_aggregate(systems="count()")
+        .mark_rule(color=NEUTRAL)
+        .encode(x=alt.datum(budget.limit))
+    )
+    splits = sorted(set(table["split"].to_pylist()), key=int, reverse=True)
+    chart = alt.LayerChart(layer=[limit, front, systems])
+    chart = chart.properties(width="container", height=_HEIGHT_PX)
+    return choosable(chart, "split", splits, splits[0])
+
+
+def _shape(table: pa.Table) -> alt.Shape:
+    kinds = {"teacher": "circle", "ensemble": "diamond"}
+    objectives = sorted(set(table["objective"].to_pylist()) - kinds.keys())
+    marks = {each: _STUDENT_MARKS[i % len(_STUDENT_MARKS)] for i, each in enumerate(objectives)}
+    return alt.Shape(
+        "objective:N",
+        title="students by objective",
+        scale=alt.Scale(domain=[*kinds, *marks], range=[*kinds.values(), *marks.values()]),
+        legend=alt.Legend(
+            orient="bottom", columns=1, values=list(marks), symbolSize=90, labelLimit=320
+        ),
+    )

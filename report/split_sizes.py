@@ -1,0 +1,144 @@
+"""Accuracy against the share of the training clips that systems learnt from."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import pyarrow as pa
+
+from audio.clips import Corpus
+from report.colours import NEUTRAL, alarm_stroke, kind_colour
+from report.dcase.challenge import SCENES
+from report.parts import Figure, Section
+from report.results import Judged, Results
+
+PUBLISHED = Path(__file__).parent / "published.csv"
+"""Macro accuracies in percent on the test clips of TAU 2022 Mobile, each with its source."""
+
+_SCHEMA = pa.schema(
+    {
+        "system": pa.string(),
+        "kind": pa.string(),
+        "protocol": pa.string(),
+        "split": pa.int64(),
+        "accuracy": pa.float64(),
+        "low": pa.float64(),
+        "high": pa.float64(),
+        "source": pa.string(),
+    }
+)
+"""Accuracies in percent; a null source is this store."""
+_DASHES = [[6, 3], [2, 3], [8, 3, 2, 3], [1, 2], [10, 4], [3, 2]]
+_HEIGHT_PX = 380
+_FEW = 12
+"""Among more systems the teachers' intervals would hide all else; the table has them."""
+
+
+def split_sizes(results: Results) -> Section:
+    """How much more training clips are worth."""
+    references = _published() if _is_tau(results.corpus) else []
+    rows = [_row(each) for each in results.systems] + references
+    table = pa.Table.from_pylist(rows, _SCHEMA)
+    compared = (
+        "Grey dashed lines are published figures; most of them come from systems that were chosen "
+        "on these very test clips."
+        if references
+        else "Published figures are of TAU 2022 Mobile, so none is shown for this corpus."
+    )
+    figure = Figure(
+        name="accuracy-by-split",
+        title="What more training clips are worth",
+        caption="Macro-average accuracy on test against the percent of the training clips that a "
+        "system learnt from; a dot a system, its 95 % interval behind it, a line from split to split; "
+        "teachers have thin ones. A red ring: judged on test. " + compared,
+        table=table,
+        chart=_chart(table) if rows else None,
+    )
+    return Section(name="split-sizes", title="Accuracy against split size", figures=(figure,))
+
+
+def _is_tau(corpus: Corpus) -> bool:
+    """Whether published figures are of these scenes; others come in TAU's layout, too."""
+    return corpus.name == "tau" and corpus.scenes == SCENES
+
+
+def _published() -> list[dict[str, Any]]:
+    with PUBLISHED.open(encoding="utf-8", newline="") as file:
+        return [
+            row | {"split": int(row["split"]), "accuracy": float(row["accuracy"])}
+            for row in csv.DictReader(file)
+        ]
+
+
+def _row(system: Judged) -> dict[str, Any]:
+    accuracy = system.summary.accuracy
+    return {
+        "system": system.name,
+        "kind": system.kind,
+        "protocol": system.protocol,
+        "split": system.split,
+        "accuracy": 100 * accuracy.value,
+        "low": 100 * accuracy.low,
+        "high": 100 * accuracy.high,
+    }
+
+
+def _chart(table: pa.Table) -> alt.LayerChart:
+    rows = table.to_pylist()
+    ours = list(dict.fromkeys(row["system"] for row in rows if row["source"] is None))
+    published = list(dict.fromkeys(row["system"] for row in rows if row["source"] is not None))
+    base = alt.Chart(table).encode(
+        # Each split has about twice the clips of the one before: a logarithmic axis, nearly.
+        x=alt.X("split:O", title="training clips, %", axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("accuracy:Q", title="macro accuracy, %", scale=alt.Scale(zero=False)),
+        tooltip=[
+            "system:N",
+            "kind:N",
+            "protocol:N",
+            alt.Tooltip("split:O", title="split, %"),
+            alt.Tooltip("accuracy:Q", title="macro accuracy, %", format=".2f"),
+            alt.Tooltip("low:Q", title="95 % interval from", format=".1f"),
+            alt.Tooltip("high:Q", title="to", format=".1f"),
+            "source:N",
+        ],
+    )
+    layers = [_systems(base.transform_filter("!isValid(datum.source)"), ours)]
+    if published:
+        layers.insert(0, _references(base.transform_filter("isValid(datum.source)"), published))
+    return alt.LayerChart(layer=layers).properties(width="container", height=_HEIGHT_PX)
+
+
+def _systems(base: alt.Chart, names: list[str]) -> alt.LayerChart:
+    """A line and a dot a system, side by side within a split, with intervals."""
+    beside = base.encode(
+        xOffset=alt.XOffset("system:N", scale=alt.Scale(domain=names, paddingOuter=1)),
+        color=kind_colour(alt.Legend(orient="top", symbolOpacity=1)),
+        detail="system:N",
+    )
+    is_teacher = alt.datum.kind == "teacher"
+    bars = beside.mark_rule(strokeWidth=2, opacity=0.3).encode(y="low:Q", y2="high:Q")
+    if len(names) > _FEW:
+        bars = bars.transform_filter("datum.kind != 'teacher'")
+    lines = beside.mark_line().encode(
+        strokeWidth=alt.condition(is_teacher, alt.value(1), alt.value(2)),
+        strokeOpacity=alt.condition(is_teacher, alt.value(0.4), alt.value(0.8)),
+    )
+    points = beside.mark_point(filled=True, opacity=1, strokeWidth=2).encode(
+        size=alt.condition(is_teacher, alt.value(25), alt.value(60)), stroke=alarm_stroke()
+    )
+    return alt.LayerChart(layer=[bars, lines, points])
+
+
+def _references(base: alt.Chart, names: list[str]) -> alt.LayerChart:
+    """Thin dashed lines."""
+    lines = base.mark_line(color=NEUTRAL, strokeWidth=1.5).encode(
+        strokeDash=alt.StrokeDash(
+            "system:N",
+            title="published",
+            scale=alt.Scale(domain=names, range=_DASHES),
+            legend=alt.Legend(orient="bottom", columns=1, labelLimit=320),
+        )
+    )
+    points = base.mark_point(color=NEUTRAL, size=25, opacity=0.8).encode(detail="system:N")
+    return alt.LayerChart(layer=[lines, points])

@@ -1,0 +1,42 @@
+import pytest
+from report_store import ReportStore
+
+from metrics import log_loss
+from report.featured import ALONE, BEST, ENSEMBLE, MEDIAN, ROLES, TAUGHT, featured, splits_of
+from report.results import Results
+
+
+def select_loss(made, system):
+    rows = made.corpus.rows(system.split, "select")
+    labels = made.corpus.labels()[rows]
+    losses = [log_loss(made.store.read([key])[0][rows], labels) for key in system.keys]
+    return sum(losses) / len(losses)
+
+
+def test_the_best_teacher_has_the_lowest_loss_on_select_and_the_median_half_of_all(made, results):
+    for split in (25, 100):
+        shown = featured(results, split)
+        ranked = sorted(results.of_kind("teacher", split), key=lambda each: select_loss(made, each))
+        assert (shown[BEST], shown[MEDIAN]) == (ranked[0], ranked[2])
+        assert tuple(shown) == ROLES
+
+
+def test_student_and_ensemble_belong_together(results):
+    shown = featured(results, 100)
+    assert shown[TAUGHT].taught_by == shown[ENSEMBLE].reference
+    assert shown[ALONE].taught_by is None
+    assert splits_of(results) == [100, 25]
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    made = ReportStore(tmp_path_factory.mktemp("mixed"))
+    made.member("cheater", 1, 9.0, protocol="published")
+    made.member("learner", 2, 0.5)
+    made.member("cheater", 3, 9.0, protocol="published", split=25)
+    return Results.of(made.store, made.corpus)
+
+
+def test_who_was_chosen_on_test_is_shown_only_where_nobody_else_is(mixed):
+    assert [each.name for each in featured(mixed, 100).values()] == ["learner"]
+    assert [each.name for each in featured(mixed, 25).values()] == ["cheater (published)"]
