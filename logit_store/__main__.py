@@ -89,7 +89,7 @@ class Show(Command):
     """Show one member: its figures per fold and recording device, its files and its record.
 
     Example:
-        python -m logit_store show demo_cpr-58ef173f89f9 --store runs/demo
+        python -m logit_store show MEMBER --store runs/demo
     """
 
     member: tyro.conf.Positional[str]
