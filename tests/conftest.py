@@ -1,3 +1,4 @@
+import os
 import tempfile
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import ensemble
 
 # Before any test imports Ray, which reads then whether it uses a token.
 import jobs  # noqa: F401
+
+# Other tests run beside those with a cluster: behind all of them Ray's workers would wait for minutes.
+os.environ.update({"RAY_worker_niceness": "0"})
 
 
 @pytest.fixture(scope="session")

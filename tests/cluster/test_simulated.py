@@ -61,7 +61,7 @@ def test_nodes_come_with_work_and_go_without(corpus, home):
         watcher.start()
         options = ("--recipes", "demo_cpr", "--splits", "25", "100", "--max-steps", "2")
         job = teachers(made, corpus, home / "store", *options, "--gpus-per-run", "1")
-        printed, _ = job.communicate(timeout=300)
+        printed, _ = job.communicate(timeout=540)
         assert job.returncode == 0, printed
         deadline = time.monotonic() + 120
         while made.nodes() and time.monotonic() < deadline:

@@ -18,16 +18,6 @@ from jobs.cluster import ON_LOOPBACK
 from jobs.command import run
 
 ROOT = Path(__file__).resolve().parents[2]
-AS_NICE = {"RAY_worker_niceness": "0"}
-"""Other tests run beside these: behind all of them Ray's workers would wait for minutes."""
-
-
-@pytest.fixture(scope="session", autouse=True)
-def workers_as_nice_as_others():
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in AS_NICE.items():
-            patch.setenv(name, value)
-        yield
 
 
 def check_steps(printed: str) -> None:
@@ -45,7 +35,8 @@ class Commands:
         self.environment = {
             name: value for name, value in os.environ.items() if not name.startswith("RAY_")
         }
-        self.environment |= AS_NICE | {
+        self.environment |= {
+            "RAY_worker_niceness": "0",
             "HOME": str(folder),
             "RAY_TMPDIR": str(ray_folder),
             "TUTTI_CACHE": str(folder / "cache"),
