@@ -8,6 +8,8 @@ import torch
 
 from audio.clips import Corpus
 from audio.corpora import demo
+from jobs.fanout import Task
+from jobs.job_log import JobLog
 from logit_store import LogitKey, LogitStore
 from students import RECIPES, Soft
 from students.distill import distill
@@ -43,6 +45,10 @@ def write_demo_store(address: str) -> LogitStore:
     """
     store, corpus = LogitStore(address), few_clips()
     write_teachers(store, corpus)
+    with JobLog(store) as log:
+        taught = Task("demo_mn split 25 seed 0", print, {}, tuple(store.keys(split=25)[:1]))
+        log.plan([taught], [False])
+        log.ended(taught)
     _teach_student(store, corpus)
     return store
 

@@ -57,7 +57,7 @@ def test_nodes_come_with_work_and_go_without(corpus, home):
             while not watching.wait(0.5):
                 seen.append(made.nodes())
 
-        watcher = threading.Thread(target=watch)
+        watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
         options = ("--recipes", "demo_cpr", "--splits", "25", "100", "--max-steps", "2")
         job = teachers(made, corpus, home / "store", *options, "--gpus-per-run", "1")
@@ -86,7 +86,7 @@ def test_twelve_units_end_once_each_though_nodes_vanish(corpus, home):
     with simulated_cluster({"cpu": Workers(most=2)}, idle_minutes=1) as made:
         job = teachers(made, corpus, home / "store", *UNITS)
         lines = []
-        reader = threading.Thread(target=lambda: lines.extend(job.stdout))
+        reader = threading.Thread(target=lambda: lines.extend(job.stdout), daemon=True)
         reader.start()
         while job.poll() is None:
             time.sleep(chaos.uniform(10, 20))

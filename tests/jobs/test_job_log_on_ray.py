@@ -82,7 +82,7 @@ def test_units_tell_the_store_and_prometheus_how_they_go(tmp_path, wait_for):
         work = FanOut(Needs(cpus=0.3), log=log)
         work.add(tasks)
         outcomes = []
-        thread = threading.Thread(target=lambda: outcomes.extend(work))
+        thread = threading.Thread(target=lambda: outcomes.extend(work), daemon=True)
         thread.start()
         try:
             told = {

@@ -24,7 +24,7 @@ def test_teachers_and_ensemble_meet_in_a_bucket_and_their_key_is_seen_nowhere(
     alone, tmp_path, monkeypatch
 ):
     seen, ended = set(), threading.Event()
-    watcher = threading.Thread(target=watch_command_lines, args=(seen, ended))
+    watcher = threading.Thread(target=watch_command_lines, args=(seen, ended), daemon=True)
     with weed(tmp_path) as server:
         server.name_in(monkeypatch)
         alone.environment |= server.variables()

@@ -76,7 +76,7 @@ def test_two_workers_one_of_them_killed_have_the_losses_of_one(root, tmp_path, w
         killed.append(len(workers))
 
     killed: list[int] = []
-    killer = threading.Thread(target=kill)
+    killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     notes = tmp_path / "two" / "train"
     teach_together(two, str(notes), n_workers=2, use_gpu=False)
