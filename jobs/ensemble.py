@@ -174,10 +174,12 @@ def find_candidates(options: EnsembleOptions, store: LogitStore) -> dict[int, tu
     """
     splits = chosen(options.splits)
     condition = f"({options.query})" if options.query else "kind = 'teacher'"
-    there = store.sql(
-        "select split, member from members where view = 0 "
-        f"and corpus = '{options.corpus}' and protocol = '{options.protocol}' and {condition}"
-    ).to_pylist()
+    with progress_bar() as bar:
+        bar.add_task("members", total=None)
+        there = store.sql(
+            "select split, member from members where view = 0 "
+            f"and corpus = '{options.corpus}' and protocol = '{options.protocol}' and {condition}"
+        ).to_pylist()
     found = {
         split: tuple(
             row["member"]

@@ -54,6 +54,10 @@ class Driver:
     told: float
     """When it was heard of last, in unix seconds."""
     state: Literal["running", "ended", "interrupted"] = "running"
+    search: str | None = None
+    """The search that its units are trials of, which no two drivers carry out at once."""
+    ended_well: list[int] = field(default_factory=list)
+    """Numbers of units that are done and have no logits in the store to say so."""
     ended_badly: dict[str, str] = field(default_factory=dict)
     """By number, why a unit failed. A unit's own error stands in its attempt."""
 

@@ -29,8 +29,8 @@ MAX_ERROR = 500
 class JobLog:
     """The log of a job, from its first unit that is not in the store to its end."""
 
-    def __init__(self, store: LogitStore) -> None:
-        """Touches nothing."""
+    def __init__(self, store: LogitStore, search: str | None = None) -> None:
+        """Touches nothing; `search` names the one that the units are trials of."""
         self._store = store
         now = time.time()
         self.job = _job_id(now)
@@ -42,6 +42,7 @@ class JobLog:
             pid=os.getpid(),
             since=now,
             told=now,
+            search=search,
         )
         self._bulletin: Bulletin | None = None
         self._numbers: dict[tuple[str, tuple[LogitKey, ...]], int] = {}
@@ -100,11 +101,16 @@ class JobLog:
         recipe = gauges.recipe_of(task.name)
         self._counts[recipe, gauges.UNITS_LEFT] -= 1
         self._counts[recipe, gauges.UNITS_FAILED if error else gauges.UNITS_DONE] += 1
-        if error and self._bulletin is not None:
-            # Another dictionary, as the bulletin's thread may be at the one that is there.
-            told = {str(self._numbers[_identity(task)]): without_secrets(error)[:MAX_ERROR]}
+        if self._bulletin is None or (task.keys and not error):
+            return
+        # Others each time, as the bulletin's thread may be at those that are there.
+        number = self._numbers[_identity(task)]
+        if error:
+            told = {str(number): without_secrets(error)[:MAX_ERROR]}
             self._driver.ended_badly = self._driver.ended_badly | told
-            self._bulletin.update()
+        else:
+            self._driver.ended_well = [*self._driver.ended_well, number]
+        self._bulletin.update()
 
     def end(self, state: Literal["ended", "interrupted"]) -> None:
         """Take down that nobody works on the job any more."""

@@ -162,3 +162,8 @@ class Journal:
 def checkpoint_object(search: str, trial: str) -> str:
     """The object that holds the checkpoint of a trial, by its id."""
     return f"search/v1/{search}/checkpoints/{trial}.pt"
+
+
+def in_words(point: Mapping[str, int | float]) -> str:
+    """A point: of each name the last part, of each value three digits."""
+    return ", ".join(f"{name.rpartition('.')[2]} {value:.3g}" for name, value in point.items())

@@ -1,5 +1,7 @@
 """How jobs stand, live or afterwards, from what lies in their store alone."""
 
+import os
+import socket
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -154,10 +156,21 @@ class Watcher:
             UserError: there is none.
         """
         entries = self._drivers()
-        recent = [entry for entry in entries if _age(entry) <= LOST_AFTER_S]
-        drivers = zip(recent, self._documents(Driver, recent), strict=True)
-        running = [job_of(entry.name) for entry, driver in drivers if driver.state == "running"]
-        return sorted({*running, job_of(entries[-1].name)})
+        return sorted({*self._at_work(entries), job_of(entries[-1].name)})
+
+    def refuse_second(self, search: str) -> None:
+        """Make sure that no other driver carries out a search.
+
+        Raises:
+            UserError: one does; says which.
+        """
+        for driver in self._at_work(self._store.files.entries(DRIVERS)).values():
+            if driver.search == search and _may_live(driver):
+                raise UserError(
+                    f"search {search} is being carried out by process {driver.pid} on "
+                    f"{driver.host}: see python jobs/status.py, or give this one another --name "
+                    f"(a driver that is lost is known to be so after {LOST_AFTER_S:.0f} s)"
+                )
 
     def look(self, job: str) -> JobProgress:
         """How a job stands now.
@@ -172,7 +185,8 @@ class Watcher:
         units = self._plan(job)
         # Together with their plan: what a listing shows later is not older than the plan.
         there = {str(key) for key in self._store.keys(view=None)}
-        is_done = {unit.number: _is_done(unit, there) for unit in units}
+        ended_well = set(driver.ended_well)
+        is_done = {unit.number: _is_done(unit, there, ended_well) for unit in units}
         found = JobProgress(job, driver, _age(entries[0]), [])
         entry_of = {unit_of(entry.name): entry for entry in self._attempts(job)}
         # While it runs, thousands of units that are done are nobody's question.
@@ -210,6 +224,12 @@ class Watcher:
             )
         return entries
 
+    def _at_work(self, entries: Sequence[Entry]) -> dict[str, Driver]:
+        """The drivers of these that gave a sign of life lately, by their jobs."""
+        recent = [entry for entry in entries if _age(entry) <= LOST_AFTER_S]
+        drivers = zip(recent, self._documents(Driver, recent), strict=True)
+        return {job_of(entry.name): each for entry, each in drivers if each.state == "running"}
+
     def _plan(self, job: str) -> list[PlannedUnit]:
         parts = self._documents(PlanPart, self._store.files.entries(plan_object(job, "*")))
         # One that came up twice is what it was at last.
@@ -233,8 +253,21 @@ class Watcher:
             return list(pool.map(read, entries))
 
 
-def _is_done(unit: PlannedUnit, there: set[str]) -> bool:
-    return bool(unit.keys) and there.issuperset(unit.keys)
+def _is_done(unit: PlannedUnit, there: set[str], ended_well: set[int]) -> bool:
+    return there.issuperset(unit.keys) if unit.keys else unit.number in ended_well
+
+
+def _may_live(driver: Driver) -> bool:
+    """Whether its process may be there still, as far as can be seen from here."""
+    if driver.host != socket.gethostname():
+        return True
+    try:
+        os.kill(driver.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return driver.pid != os.getpid()
 
 
 def _state(

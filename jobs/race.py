@@ -11,9 +11,11 @@ from audio.clips import Corpus
 from jobs.cluster import cluster
 from jobs.command import UserError, again, console, prepare, progress_bar, say_next
 from jobs.estimates import spending_of_trials
+from jobs.job_log import JobLog
 from jobs.journal import ENDED, Journal, Trial
 from jobs.learning import check_counts, select_figures
 from jobs.plans import show_trials
+from jobs.progress import Watcher
 from jobs.search_options import SearchOptions
 from jobs.tables import table
 from jobs.units import ensemble_logits
@@ -67,11 +69,13 @@ def race(options: SearchOptions, corpus: Corpus, store: LogitStore, n_ensembles:
         return 0
     names = tuple(teacher.name for teacher in teachers)
     identity = options.identity(corpus, space) | {"taught_by": names, "seeds": tuple(seeds)}
-    journal = Journal(store, options.named(f"race-{fingerprint(identity)}"), identity)
+    name = options.named(f"race-{fingerprint(identity)}")
+    Watcher(store).refuse_second(name)
+    journal = Journal(store, name, identity)
     budget = options.student_budget(corpus)
 
     prepare(corpus, store, {space.base.front_end.sample_rate})
-    with cluster():
+    with cluster(), JobLog(store, search=name) as log:
         # Tune takes seconds to import, and a plan needs none of it.
         from jobs.tuning import carry_out_trials
 
@@ -85,6 +89,7 @@ def race(options: SearchOptions, corpus: Corpus, store: LogitStore, n_ensembles:
                 lesson,
                 journal,
                 needs,
+                log,
                 halving=False,
                 spending=spending,
             )

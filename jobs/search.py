@@ -13,9 +13,11 @@ from audio.clips import Corpus
 from jobs.cluster import cluster
 from jobs.command import UserError, again, console, prepare, progress_bar, run, say_next
 from jobs.estimates import spending_of_trials
-from jobs.journal import ENDED, Journal, State, Trial
+from jobs.job_log import JobLog
+from jobs.journal import ENDED, Journal, State, Trial, in_words
 from jobs.learning import check_counts
 from jobs.plans import show_trials
+from jobs.progress import Watcher
 from jobs.proposals import Grid, Proposals, Sampled, Sampler, candidates
 from jobs.race import race
 from jobs.search_options import SearchOptions
@@ -129,6 +131,7 @@ def main(options: SearchOptions) -> int:
         show_trials(n_trials, planned.space.base, corpus, store, options)
         say_next(again(less="--dry-run"))
         return 0
+    Watcher(store).refuse_second(planned.name)
     journal = Journal(store, planned.name, planned.identity)
     proposals, n_wanted = propose(planned, journal)
     n_left, was_enough = n_wanted - len(journal.in_state(*ENDED)), True
@@ -139,7 +142,7 @@ def main(options: SearchOptions) -> int:
         from jobs.tuning import carry_out_trials
 
         prepare(corpus, store, {planned.space.base.front_end.sample_rate})
-        with cluster():
+        with cluster(), JobLog(store, search=planned.name) as log:
             needs = options.as_students().needs()
             was_enough = carry_out_trials(
                 candidates(journal, proposals, planned.trial_of, n_wanted),
@@ -147,6 +150,7 @@ def main(options: SearchOptions) -> int:
                 options.lesson(store, journal.name, planned.space),
                 journal,
                 needs,
+                log,
                 halving=options.halving,
                 spending=spending_of_trials(planned.space.base, corpus, store, options, needs),
                 on_end=proposals.tell,
@@ -204,7 +208,7 @@ def show_found(store: LogitStore, planned: Plan, journal: Journal) -> None:
     console.print(f"search {planned.name}, on the select clips, the best first:", markup=False)
     console.print(leaders(best[:SHOWN]))
     for trial in best[:SHOWN]:
-        console.print(f"{trial.id}: {_in_words(trial)}")
+        console.print(f"{trial.id}: {in_words(trial.point)}")
     counts = {state: len(journal.in_state(state)) for state in get_args(State)}
     said = ", ".join(f"{n} {state.replace('_', ' ')}" for state, n in counts.items() if n)
     console.print(f"trials: {said}; all are in {store.object_address(journal.document)}")
@@ -226,13 +230,6 @@ def _row(trial: Trial) -> list[str]:
         f"{trial.macs / 1e6:.2f}",
         f"{trial.parameter_bytes:,}",
     ]
-
-
-def _in_words(trial: Trial) -> str:
-    """A point: of each name the last part, of each value three digits."""
-    return ", ".join(
-        f"{name.rpartition('.')[2]} {value:.3g}" for name, value in trial.point.items()
-    )
 
 
 if __name__ == "__main__":

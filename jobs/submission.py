@@ -237,9 +237,11 @@ def predict_all(
         ) from error
     totals = dict.fromkeys(entrants, len(evaluation))
     logits = _predicted("predict", evaluation_logits, entrants, evaluation, store, totals)
-    return {
-        split: as_csv(logits_NK, evaluation.table, scenes) for split, logits_NK in logits.items()
-    }
+    with progress_bar() as bar:
+        return {
+            split: as_csv(logits[split], evaluation.table, scenes)
+            for split in bar.track(logits, description="predictions as CSV")
+        }
 
 
 def _sample_rates(entrants: Mapping[int, Entrant]) -> set[int]:

@@ -8,8 +8,9 @@ from ray import tune
 
 from jobs.cluster import reserved_device
 from jobs.fanout import give_memory_back
-from jobs.journal import Lesson, checkpoint_object
-from jobs.units import soft_of
+from jobs.journal import Lesson, checkpoint_object, in_words
+from jobs.unit_log import logged, tell
+from jobs.units import soft_of, tell_epoch
 from students import check_views
 from students.distill import student_run
 from students.search_space import shortened
@@ -24,12 +25,13 @@ def attempt(config: dict[str, Any], lesson: Lesson) -> None:
     and not raised: Tune would repeat what fails each time. What it repeats are lost workers.
 
     Args:
-        config: `id`, `point`, `taught_by` and `seed` of the trial.
+        config: `id`, `point`, `taught_by` and `seed` of the trial, and its `unit`, whose log is kept.
         lesson: all else.
     """
     torch.set_num_threads(lesson.cpus)
     try:
-        _learn(config, lesson)
+        with logged(config["unit"]):
+            _learn(config, lesson)
     except FloatingPointError as error:
         tune.report({"state": "diverged", "error": str(error)})
     except Exception as error:  # noqa: BLE001 - whatever it is, the other trials go on
@@ -41,6 +43,7 @@ def attempt(config: dict[str, Any], lesson: Lesson) -> None:
 def _learn(config: dict[str, Any], lesson: Lesson) -> None:
     store, corpus = lesson.where.open()
     recipe = shortened(lesson.space.recipe(config["point"]), lesson.epochs)
+    tell(f"{in_words(config['point']) or recipe.name}, taught by {config['taught_by'] or 'labels'}")
     soft = None
     if recipe.distillation is not None:
         n_views = recipe.distillation.n_views
@@ -58,7 +61,12 @@ def _learn(config: dict[str, Any], lesson: Lesson) -> None:
     checkpoint = Checkpoint(store, checkpoint_object(lesson.search, config["id"]))
     for figures in checkpoint.history():
         _report(figures)
-    fit(run, checkpoint, _report)
+    fit(run, checkpoint, _report_new)
+
+
+def _report_new(figures: Figures) -> None:
+    tell_epoch(figures, "select")
+    _report(figures)
 
 
 def _report(figures: Figures) -> None:

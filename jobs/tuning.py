@@ -15,6 +15,7 @@ from ray.tune.search import Searcher
 from jobs.command import console, errors, progress_bar
 from jobs.costs import Spending
 from jobs.fanout import RETRIES, Needs, Outcome, Task
+from jobs.job_log import JobLog
 from jobs.journal import ENDED, Journal, Lesson, Trial
 from jobs.trial import attempt
 from logit_store import LogitStoreError
@@ -41,6 +42,7 @@ def carry_out_trials(
     lesson: Lesson,
     journal: Journal,
     needs: Needs,
+    log: JobLog,
     *,
     halving: bool,
     spending: Spending | None = None,
@@ -56,6 +58,7 @@ def carry_out_trials(
         lesson: what they have in common.
         journal: takes down each trial when it begins and when it ends.
         needs: of one trial.
+        log: of the job, in which each trial is a unit.
         halving: whether trials stop that fall behind the others and those of the journal (ASHA).
         spending: the budget, if there is one.
         on_end: called with each trial that has ended.
@@ -72,9 +75,10 @@ def carry_out_trials(
     )
     with progress_bar() as bar, tempfile.TemporaryDirectory(prefix="tune") as scratch:
         shown = bar.add_task("trials", total=n_trials)
-        following = _Following(trials, journal, spending)
+        following = _Following(trials, journal, log, spending)
         scribe = _Scribe(
             journal,
+            log,
             lesson.epochs,
             n_trials,
             on_end,
@@ -130,10 +134,10 @@ class _Following(Searcher):
     """Gives Tune the trials of an iterator, one after the other, as far as the budget goes."""
 
     def __init__(
-        self, trials: Iterator[Trial], journal: Journal, spending: Spending | None
+        self, trials: Iterator[Trial], journal: Journal, log: JobLog, spending: Spending | None
     ) -> None:
         super().__init__()
-        self._trials, self._journal, self._spending = trials, journal, spending
+        self._trials, self._journal, self._log, self._spending = trials, journal, log, spending
         self.was_stopped = False
         """Whether the budget ended it."""
 
@@ -147,9 +151,12 @@ class _Following(Searcher):
             return Searcher.FINISHED
         trial.state, trial.error = "running", None
         self._journal.add(trial)
+        task = _as_task(trial, self._journal)
         if self._spending is not None:
-            self._spending.start(_as_task(trial))
+            self._spending.start(task)
+        self._log.plan([task], [False])
         return {
+            "unit": self._log.unit(task),
             "id": trial.id,
             "point": trial.point,
             "taught_by": trial.taught_by,
@@ -171,13 +178,15 @@ class _Scribe(Callback):
     def __init__(
         self,
         journal: Journal,
+        log: JobLog,
         epochs: int,
         n_trials: int,
         on_end: Callable[[Trial], None],
         on_progress: Callable[[int], None],
         spending: Spending | None,
     ) -> None:
-        self._journal, self._epochs, self._n_trials = journal, epochs, n_trials
+        self._journal, self._log = journal, log
+        self._epochs, self._n_trials = epochs, n_trials
         self._on_end, self._on_progress, self._spending = on_end, on_progress, spending
         self.n_ended = 0
         self.trouble: LogitStoreError | None = None
@@ -230,11 +239,13 @@ class _Scribe(Callback):
         except LogitStoreError as error:
             self.trouble = error
             raise
+        task = _as_task(trial, self._journal)
+        self._log.ended(task, trial.error if trial.state == "failed" else None)
         if self._spending is not None:
             # What was never told took nobody knows how long: as any other.
             took_s = (tunes.last_result or {}).get("time_total_s")
             error = "lost" if took_s is None else None
-            self._spending.end(Outcome(_as_task(trial), error=error, took_s=took_s or 0.0))
+            self._spending.end(Outcome(task, error=error, took_s=took_s or 0.0))
         self._on_end(trial)
         self.n_ended += 1
         self._on_progress(self.n_ended)
@@ -243,9 +254,9 @@ class _Scribe(Callback):
             errors.print(f"failed: {trial.id}: {trial.error}", markup=False)
 
 
-def _as_task(trial: Trial) -> Task:
-    """What a budget counts."""
-    return Task(trial.id, attempt, {})
+def _as_task(trial: Trial, journal: Journal) -> Task:
+    """What a budget counts, and a log names."""
+    return Task(f"{journal.name} trial {trial.id}", attempt, {})
 
 
 def _said(trial: Trial) -> str:

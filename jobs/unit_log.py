@@ -49,7 +49,8 @@ class Unit:
 def logged(unit: Unit | None) -> Iterator[None]:
     """Keep the log of the unit that runs in this block; None is a unit without a log.
 
-    Warnings are kept, what `tell` is told, and the traceback of an error that ends the block.
+    Warnings are kept, what `tell` is told, and the traceback of an error that ends the block. One
+    that is stopped, by `SystemExit`, has not failed.
     """
     if unit is None:
         yield
@@ -59,6 +60,9 @@ def logged(unit: Unit | None) -> Iterator[None]:
     try:
         with _listening():
             yield
+    except SystemExit:
+        recorder.finish()
+        raise
     except BaseException as error:
         recorder.fail(error)
         raise

@@ -69,7 +69,7 @@ def teach_on(
             responses=responses,
             device=device,
             n_views=n_views,
-            on_epoch=_speaker(run.name, run.recipe.training.max_epochs, fold),
+            on_epoch=_speaker(run.name, fold),
         )
 
 
@@ -102,9 +102,7 @@ def learn(
         responses=responses,
         device=reserved_device(),
         n_views=n_views,
-        on_epoch=_speaker(
-            f"{recipe.name} split {split} seed {seed}", recipe.training.max_epochs, "select"
-        ),
+        on_epoch=_speaker(f"{recipe.name} split {split} seed {seed}", "select"),
     )
 
 
@@ -126,7 +124,7 @@ def learn_on_in_int8(
         soft,
         responses=responses,
         device=reserved_device(),
-        on_epoch=_speaker(f"{start} in int8", settings.epochs, judging_fold(record["protocol"])),
+        on_epoch=_speaker(f"{start} in int8", judging_fold(record["protocol"])),
     )
 
 
@@ -170,23 +168,28 @@ def ensemble_logits(
     return stored.ensemble_logits(store, corpus, split, reference, view)
 
 
-def _speaker(name: str, max_epochs: int, fold: str) -> OnEpoch:
+def _speaker(name: str, fold: str) -> OnEpoch:
     """Says how a run goes, on the console and in its log: a line an epoch."""
 
     def speak(figures: Figures) -> None:
-        line = (
-            f"{name}: epoch {figures['epoch']}/{max_epochs}, loss {figures['loss']:.3f}, "
-            f"on {fold}: log loss {figures[f'{fold}_log_loss']:.3f}, macro accuracy "
-            f"{100 * figures[f'{fold}_accuracy']:.1f} %; {figures['clips_per_s']:.0f} clips/s, "
-            f"at most {duration(figures['time_left_s'])} left"
-        )
-        console.print(line, markup=False)
-        tell(
-            line,
-            epoch=int(figures["epoch"]),
-            max_epochs=max_epochs,
-            clips_per_s=figures["clips_per_s"],
-            time_left_s=figures["time_left_s"],
-        )
+        console.print(f"{name}: {tell_epoch(figures, fold)}", markup=False)
 
     return speak
+
+
+def tell_epoch(figures: Figures, fold: str) -> str:
+    """Keep how an epoch of the unit that runs now went, for its log; the line."""
+    line = (
+        f"epoch {figures['epoch']}/{figures['max_epochs']}, loss {figures['loss']:.3f}, on {fold}: "
+        f"log loss {figures[f'{fold}_log_loss']:.3f}, macro accuracy "
+        f"{100 * figures[f'{fold}_accuracy']:.1f} %; {figures['clips_per_s']:.0f} clips/s, at most "
+        f"{duration(figures['time_left_s'])} left"
+    )
+    tell(
+        line,
+        epoch=int(figures["epoch"]),
+        max_epochs=int(figures["max_epochs"]),
+        clips_per_s=figures["clips_per_s"],
+        time_left_s=figures["time_left_s"],
+    )
+    return line

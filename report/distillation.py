@@ -139,7 +139,7 @@ def _chart(table: pa.Table) -> alt.LayerChart:
     base = alt.Chart().encode(
         y=alt.Y("way:N", sort=None, axis=NAMES),
         yOffset=offset,
-        x=alt.X("gain:Q", title="points over the student alone"),
+        x=alt.X("gain:Q", title="gain in points"),
         tooltip=[
             "way:N",
             "clips:N",

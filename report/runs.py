@@ -17,6 +17,7 @@ from report.featured import ALONE, TAUGHT, featured, splits_of
 from report.honesty import UNKNOWN, machine_of
 from report.parts import Figure, Section
 from report.results import Judged, Results
+from training.member import record_object
 from training.recipe import judging_fold
 
 POINTS = 4000
@@ -70,7 +71,7 @@ def _histories(store: LogitStore, systems: list[Judged]) -> dict[LogitKey, Histo
 
 
 def _history(store: LogitStore, kind: str, key: LogitKey) -> History:
-    name = f"{kind}s/v1/{key.member}/record.json"
+    name = record_object(kind, key.member)
     return json.loads(store.read_object(name))["history"] if store.has_object(name) else []
 
 

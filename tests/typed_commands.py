@@ -137,12 +137,20 @@ def _check_module(module: str, arguments: list[str]) -> None:
 
 
 def _check_ray(words: list[str]) -> None:
-    """As Ray's command line does, down to the command that would run, and what a job's would."""
-    typed = words[words.index("--") + 1 :] if "--" in words else []
+    """What Ray's command line is to take, and where it is to run a job, what that is."""
+    parse_ray(words)
+    if "--" in words:
+        check(words[words.index("--") + 1 :])
+
+
+def parse_ray(words: list[str]) -> None:
+    """Parse as Ray's command line does, down to the command that would run.
+
+    Raises:
+        click.UsageError: it takes other options.
+    """
     command, name = ray_command, "ray"
     while isinstance(command, click.Group):
         name, *words = words
         command = command.commands[name]
     command.make_context(name, words)
-    if typed:
-        check(typed)

@@ -94,13 +94,15 @@ def fit(run: Run, checkpoint: Checkpoint, on_epoch: OnEpoch) -> Progress:
         began = time.monotonic() - progress.epoch_took_s
         loss = learner.learn_epoch(began)
         learnt_s = time.monotonic() - began
-        figures = {"epoch": progress.epochs_done + 1, "loss": loss} | judge.figures()
+        epoch = progress.epochs_done + 1
+        figures = {"epoch": epoch, "max_epochs": learner.max_epochs, "loss": loss}
+        figures |= judge.figures()
         took_s = time.monotonic() - began
         figures |= {
             "learning_rate": learner.optimizer.param_groups[0]["lr"],
             "clips_per_s": learner.clips_per_epoch / learnt_s,
             "took_s": took_s,
-            "time_left_s": took_s * (run.recipe.max_epochs - figures["epoch"]),
+            "time_left_s": took_s * (learner.max_epochs - epoch),
             "ended": time.time(),
         }
         learner.note_epoch(figures)
@@ -173,6 +175,8 @@ class _Learner:
         self.steps_per_epoch = len(list(batches(self.clips_per_epoch, recipe.batch_size)))
         planned = recipe.max_epochs * self.steps_per_epoch
         self.total_steps = min(planned, recipe.max_steps or planned)
+        self.max_epochs = -(-self.total_steps // self.steps_per_epoch)
+        """Begun, if it never stops early."""
 
     def is_finished(self) -> bool:
         """Whether the run has waited long enough for something better, or has no step left."""

@@ -58,7 +58,7 @@ def weights_object(kind: Kind, member: str) -> str:
     return f"{kind}s/v1/{member}/weights.safetensors"
 
 
-def record_object(kind: Kind, member: str) -> str:
+def record_object(kind: str, member: str) -> str:
     """Name of the object that holds a member's record and the figures of all its epochs."""
     return f"{kind}s/v1/{member}/record.json"
 

@@ -1,7 +1,5 @@
 """What cluster/README.md tells people to type."""
 
-import importlib
-import inspect
 import itertools
 import os
 import re
@@ -15,7 +13,7 @@ import click
 import psutil
 import pytest
 import tyro
-from ray.scripts.scripts import cli
+from typed_commands import options_of, parse_ray
 
 RAYS = ("raylet", "gcs_server")
 RULE = ["gcloud", "compute", "firewall-rules", "create"]
@@ -53,20 +51,12 @@ def test_every_ray_command_is_one_with_such_options(commands):
     said = [words[1:] for words in commands if words[0] == "ray"]
     assert len(said) > 10
     for words in said:
-        parsed(cli, "ray", words)
-
-
-def parsed(command, name, words):
-    """Parse as Ray's command line does, down to the command that would run."""
-    while isinstance(command, click.Group):
-        name, *words = words
-        command = command.commands[name]
-    command.make_context(name, words)
+        parse_ray(words)
 
 
 def test_the_check_of_rays_options_finds_one_that_there_is_not():
     with pytest.raises(click.NoSuchOption, match="--max-machines"):
-        parsed(cli, "ray", ["up", "cluster/aws.yaml", "--max-machines", "2"])
+        parse_ray(["up", "cluster/aws.yaml", "--max-machines", "2"])
 
 
 def test_every_job_is_one_with_such_options(commands, root):
@@ -74,8 +64,7 @@ def test_every_job_is_one_with_such_options(commands, root):
     assert len(jobs) >= 2
     for script, *options in jobs:
         assert (root / script).is_file()
-        module = importlib.import_module(script.removesuffix(".py").replace("/", "."))
-        tyro.cli(inspect.get_annotations(module.main)["options"], args=options)
+        tyro.cli(options_of(script), args=options)
 
 
 def test_every_file_that_is_named_is_there(readme, commands, root):

@@ -116,7 +116,7 @@ def told_epochs(store):
     units = sorted((store / "units" / "v1").glob("*/*"))
     return [
         [
-            [int(epoch) for epoch in re.findall(r": epoch (\d+)/6", attempt.read_text())]
+            [int(epoch) for epoch in re.findall(r'"epoch (\d+)/6', attempt.read_text())]
             for attempt in sorted(unit.glob("*.json"))
         ]
         for unit in units

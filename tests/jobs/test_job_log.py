@@ -1,7 +1,10 @@
 """What jobs leave in the store about themselves, and what is read out of it."""
 
+import contextlib
 import logging
 import os
+import socket
+import subprocess
 import threading
 import warnings
 from dataclasses import replace
@@ -14,7 +17,7 @@ from s3_servers import BUCKET, moto
 from jobs import gpu_use, units
 from jobs.bulletin import LOST_AFTER_S
 from jobs.command import UserError, Where
-from jobs.job_files import Attempt, Driver, PlannedUnit, attempts_pattern, driver_object
+from jobs.job_files import Attempt, Driver, PlannedUnit, attempts_pattern, driver_object, encoded
 from jobs.job_log import JobLog
 from jobs.progress import JobProgress, UnitProgress, Watcher
 from jobs.redact import without_secrets
@@ -68,6 +71,50 @@ def test_a_unit_that_makes_no_logits_is_done_when_its_worker_says_so(store):
         with logged(log.unit(chosen)):
             pass
         assert states(store, log.job) == {"ensemble": "done"}
+
+
+def test_a_unit_that_makes_no_logits_is_done_by_its_drivers_word_too(store):
+    with JobLog(store) as log:
+        (chosen,) = planned(log, unit("trial", makes_logits=False))
+        with contextlib.suppress(ValueError), logged(log.unit(chosen)):
+            raise ValueError("the log loss is nan")
+        assert states(store, log.job) == {"trial": "failed"}
+        log.ended(chosen)
+    assert states(store, log.job) == {"trial": "done"}
+
+
+def test_a_unit_that_is_stopped_has_not_failed(store):
+    with JobLog(store) as log:
+        (trial,) = planned(log, unit("trial", makes_logits=False))
+        with contextlib.suppress(SystemExit), logged(log.unit(trial)):
+            raise SystemExit(0)
+        assert states(store, log.job) == {"trial": "done"}
+
+
+def test_a_search_that_another_process_carries_out_is_refused(store):
+    def set_driver(log, **changes):
+        driver = replace(Watcher(store).look(log.job).driver, **changes)
+        store.write_object(driver_object(log.job), encoded(driver))
+
+    def refuse(search):
+        Watcher(store).refuse_second(search)
+
+    with JobLog(store, search="first") as log:
+        planned(log, unit("trial", makes_logits=False))
+        refuse("first")  # this process asks about itself
+        for alive in ({"pid": os.getppid()}, {"host": "elsewhere"}):
+            set_driver(log, **alive)
+            with pytest.raises(UserError, match="search first is being carried out by process"):
+                refuse("first")
+            refuse("second")
+        ended = subprocess.Popen(["true"])
+        ended.wait()
+        set_driver(log, pid=ended.pid, host=socket.gethostname())
+        refuse("first")
+        set_driver(log, host="elsewhere")
+        make_old(store, driver_object(log.job), LOST_AFTER_S + 5)
+        refuse("first")
+    refuse("first")
 
 
 @pytest.mark.usefixtures("swift")
@@ -283,7 +330,7 @@ def test_what_ran_when_its_driver_was_interrupted_is_lost(store):
 
 
 def _write_attempt(store, log, task, attempt):
-    from jobs.job_files import attempt_object, encoded
+    from jobs.job_files import attempt_object
 
     name = attempt_object(log.job, log.unit(task).number, f"{attempt.since:014.0f}")
     store.write_object(name, encoded(attempt))
@@ -434,6 +481,6 @@ def test_a_teachers_epochs_are_in_its_log(store, commands, monkeypatch):
         with logged(log.unit(task)):
             units.teach_on(torch.device("cpu"), run, where, None, 1)
     (attempt,) = Watcher(LogitStore(where.store)).attempts(log.job, "demo_cpr*")
-    assert attempt.lines[0].startswith("demo_cpr split 25 seed 0: epoch 1/2, loss ")
-    assert (attempt.state, attempt.max_epochs, attempt.pid) == ("done", 2, os.getpid())
+    assert attempt.lines[0].startswith("epoch 1/1, loss ")
+    assert (attempt.state, attempt.max_epochs, attempt.pid) == ("done", 1, os.getpid())
     assert attempt.clips_per_s > 0

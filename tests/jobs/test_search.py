@@ -13,6 +13,7 @@ from jobs import student_runs
 from jobs.budget import Budget
 from jobs.command import UserError, Where, prepare
 from jobs.journal import Journal, Lesson, Trial, checkpoint_object
+from jobs.progress import Watcher
 from jobs.proposals import Grid, Sampled, candidates
 from jobs.race import find_contenders, places_of, ranked, run_race
 from jobs.search import plan, propose
@@ -319,7 +320,7 @@ def attempted(commands, corpus, store, tmp_path, monkeypatch):
                 raise KeyboardInterrupt
 
         monkeypatch.setattr(trial.tune, "report", report)
-        config = {"id": "0123", "point": point, "taught_by": None, "seed": 0}
+        config = {"id": "0123", "point": point, "taught_by": None, "seed": 0, "unit": None}
         with contextlib.suppress(KeyboardInterrupt):
             trial.attempt(config, lesson)
         return reported
@@ -381,6 +382,11 @@ def test_a_killed_search_goes_on_and_leaves_its_result_and_nothing_else(
         done.values(), key=lambda trial: trial["select_log_loss"]
     )
     assert found_recipe(document).model == "isotropic"
+    watcher = Watcher(LogitStore(tmp_path))
+    killed, _, last = map(watcher.look, watcher.jobs())
+    assert (killed.driver.search, killed.driver.state) == ("first", "running")
+    assert last.counts() == {"done": 4 - len(done) - 1}
+    assert all(unit.attempt.epoch == 2 for unit in last.units)
     assert not list(tmp_path.rglob("*.pt"))
     assert LogitStore(tmp_path).keys() == []
     assert "4 of 4 trials are done already" in commands.run(*arguments)

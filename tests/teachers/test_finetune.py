@@ -94,6 +94,16 @@ def test_views_of_a_stored_teacher_come_from_its_weights_without_teaching_again(
     assert (untouched != changed).any()
 
 
+def test_a_teachers_record_tells_what_the_model_costs(store, corpus):
+    run = TeacherRun(recipe=small("passt_dir_fms"), split=25)
+    key, weights = taught(store, run, corpus)
+    record = store.record(key)
+    assert record["params"] == sum(weight.numel() for weight in weights.values())
+    # Each weight of a block multiplies every patch.
+    in_blocks = sum(w.numel() for name, w in weights.items() if "blocks" in name and w.ndim == 2)
+    assert record["macs"] > 100 * in_blocks > 0
+
+
 def test_what_is_stored_is_not_taught_again(store, corpus):
     run = TeacherRun(recipe=small("passt_dir_fms"), split=25)
     assert teacher_key(run, corpus, None) not in store
