@@ -2,6 +2,8 @@
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+# Where this is set, each of a thousand processes would compile torch and Ray again.
+unexport PYTHONDONTWRITEBYTECODE
 DEMO_STORE ?= runs/demo
 
 .PHONY: demo test chaos reference test-without-cluster test-with-cluster check lock clean
@@ -41,8 +43,7 @@ check: .venv/ready
 	@test -n "$(PYTHON)" || { echo "make: no python3.11 or newer on the PATH: install one, or name it: make PYTHON=/path/to/python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
-	# Compiled now: where PYTHONDONTWRITEBYTECODE is set, every process would do it again.
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
 	@touch $@
 
 # After a change of the ranges in pyproject.toml. No index address goes into the lock.

@@ -51,6 +51,11 @@ def show_splits(corpus: Corpus) -> None:
         rows.append(cells)
     console.print(table(["split", "fit", "select", "test"], rows))
     console.print("clips, and in brackets recordings: none is in two folds of a split")
+    if len(corpus.table["file"].unique()) == len(np.unique(recordings)):
+        console.print(
+            "each file counts as a recording: if some were cut from the same one, a model will be\n"
+            "tested on what it has nearly heard; docs/own-data.md says how to tell"
+        )
 
 
 def splits_of(corpus: Corpus) -> list[int]:

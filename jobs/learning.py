@@ -210,5 +210,5 @@ def show_members(tasks: Sequence[Task], store: LogitStore) -> None:
             ]
         )
     header = ["member", "split", "log loss", "acc. %", "epochs", "s"]
-    console.print("on the select clips:")
+    console.print("on the select clips, accuracy over all of them:")
     console.print(table(header, rows))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ray_settings
 from filelock import FileLock
 
 import ensemble
@@ -11,8 +12,7 @@ import ensemble
 # Before any test imports Ray, which reads then whether it uses a token.
 import jobs  # noqa: F401
 
-# Other tests run beside those with a cluster: behind all of them Ray's workers would wait for minutes.
-os.environ.update({"RAY_worker_niceness": "0"})
+os.environ.update(ray_settings.ENVIRONMENT)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import psutil
 import pytest
+import ray_settings
 import tyro
 from typed_commands import options_of, parse_ray
 
@@ -99,7 +100,7 @@ def test_the_commands_for_one_machine_work_and_only_loopback_listens(this_machin
             "HOME": str(tmp_path),
             "RAY_TMPDIR": ray_folder,
             "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_worker_niceness": "0",
+            **ray_settings.ENVIRONMENT,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         }
         typed = this_machine.replace("/tmp/tutti", str(tmp_path / "store"))

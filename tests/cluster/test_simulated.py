@@ -1,5 +1,6 @@
 """Nodes that come when there is work, go when there is none, and may vanish in between."""
 
+import json
 import os
 import random
 import re
@@ -89,10 +90,10 @@ def test_twelve_units_end_once_each_though_nodes_vanish(corpus, home):
         reader = threading.Thread(target=lambda: lines.extend(job.stdout), daemon=True)
         reader.start()
         while job.poll() is None:
-            time.sleep(chaos.uniform(10, 20))
-            there = sorted(made.raylets())
-            if there and job.poll() is None and len(killed) < 6:
-                killed.append(chaos.choice(there))
+            time.sleep(chaos.uniform(5, 15))
+            learning = nodes_that_learn(made, home / "store")
+            if learning and len(killed) < 6:
+                killed.append(chaos.choice(learning))
                 made.kill_node(killed[-1])
         reader.join()
         assert job.returncode == 0, "".join(lines)
@@ -109,6 +110,17 @@ def test_twelve_units_end_once_each_though_nodes_vanish(corpus, home):
     # Who was lost goes on from its checkpoint, and does not begin anew.
     assert 0 < len(begun_at) <= len(killed)
     assert max(begun_at) > 1
+
+
+def nodes_that_learn(made, store):
+    """Those with a unit of which an epoch is over: nodes that only start have nothing to lose."""
+    attempts = [json.loads(file.read_text()) for file in store.glob("units/v1/*/*/*.json")]
+    learning = {a["pid"] for a in attempts if a["state"] == "running" and a["epoch"]}
+    return [
+        name
+        for name, raylet in sorted(made.raylets().items())
+        if learning & {process.pid for process in raylet.children(recursive=True)}
+    ]
 
 
 def told_epochs(store):

@@ -1,3 +1,4 @@
+import contextlib
 import importlib
 import inspect
 import logging
@@ -9,12 +10,14 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import pytest
+import ray_settings
 from command_lines import read, steps
 from corpus_files import write_corpus
 
 from cluster.ports import free_ports, listens
-from jobs.cluster import ON_LOOPBACK
+from jobs.cluster import ON_LOOPBACK, cluster
 from jobs.command import run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,8 +38,8 @@ class Commands:
         self.environment = {
             name: value for name, value in os.environ.items() if not name.startswith("RAY_")
         }
+        self.environment |= ray_settings.ENVIRONMENT
         self.environment |= {
-            "RAY_worker_niceness": "0",
             "HOME": str(folder),
             "RAY_TMPDIR": str(ray_folder),
             "TUTTI_CACHE": str(folder / "cache"),
@@ -92,6 +95,18 @@ def alone(commands, tmp_path):
 
 
 @pytest.fixture(scope="session")
+def own_cluster():
+    """This process is connected to a cluster of its own, one for all tests; its children before."""
+    before = psutil.Process().children()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        # A value lives for two of these, and ours are told every five seconds.
+        patch.setenv("RAY_metrics_report_interval_ms", "3000")
+        with cluster():
+            yield before
+
+
+@pytest.fixture(scope="session")
 def address(commands):
     """A Ray cluster with token authentication, as `ray start --head` makes it; its dashboard.
 
@@ -137,6 +152,12 @@ def _wait_for(condition, what: str, timeout_s: float = 300):
 
 
 wait_for = pytest.fixture(lambda: _wait_for)
+
+
+@pytest.fixture
+def connected(own_cluster, monkeypatch):
+    """Selections that are called in this process use its cluster, whose workers are there."""
+    monkeypatch.setattr("jobs.ensemble.cluster", contextlib.nullcontext)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from functools import partial
 
 import pytest
 
-from jobs.cluster import cluster
 from jobs.command import UserError
 from jobs.costs import GIB, PRICES, Price, Spending, find_price, needs_of
 from jobs.fanout import FanOut, Needs, Outcome, Task
@@ -151,8 +150,8 @@ def test_what_is_left_is_named_with_the_command_that_goes_on(big, capsys, monkey
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("own_cluster")
 def test_a_budget_ends_the_launching_and_lets_finish_what_runs(big, monkeypatch):
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     # Each is expected to cost 3, and costs more where the machine is busy.
     expected_s = dict.fromkeys("abcdef", 0.2)
     price = big.model_copy(update={"on_demand": 3 * 16 * 3600 / 0.2})
@@ -164,10 +163,9 @@ def test_a_budget_ends_the_launching_and_lets_finish_what_runs(big, monkeypatch)
         start(task)
 
     monkeypatch.setattr(spending, "start", noting)
-    with cluster():
-        work = FanOut(Needs(cpus=1), spending=spending)
-        work.add(Task(name, partial(time.sleep, 0.2), {}) for name in expected_s)
-        ended = list(work)
+    work = FanOut(Needs(cpus=1), spending=spending)
+    work.add(Task(name, partial(time.sleep, 0.2), {}) for name in expected_s)
+    ended = list(work)
     assert all(outcome.error is None for outcome in ended)
     started = sorted(outcome.task.name for outcome in ended)
     assert [*started, *(task.name for task in work.left)] == list(expected_s)

@@ -2,14 +2,14 @@
 
 import pytest
 from demo_store import few_clips, write_teachers
-from typed_commands import ROOT, blocks
+from typed_commands import blocks
 
 from logit_store import LogitStore
 
 SCRIPT = "jobs/ensemble.py"
 STORE = "runs/demo"
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("address", "compiled")]
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("connected", "compiled")]
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +27,11 @@ def selections():
     return [words for words in typed if words[:1] == [SCRIPT] and STORE in words]
 
 
-def test_selections_from_the_demo_work_as_written(commands, folder):
+def test_selections_from_the_demo_work_as_written(called, folder, monkeypatch):
     assert len(selections()) == 3
-    for script, *options in selections():
-        commands.run(ROOT / script, *options, cwd=folder)
+    monkeypatch.chdir(folder)
+    for command in selections():
+        called(*command)
     names = {name.partition("@")[0] for name in LogitStore(folder / STORE).ensembles("demo", 100)}
     spaces = [f"stepwise-{space}" for space in ("logits", "probabilities")]
     assert names == {

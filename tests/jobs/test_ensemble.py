@@ -104,14 +104,11 @@ def test_candidates_are_what_query_and_names_leave(store):
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("address")
-def test_many_selections_share_one_reading(commands, store, tmp_path):
-    printed = commands.job(
-        "ensemble",
-        *("--pools", "logits,probabilities", "--replacement", "both", "--splits", "25"),
-        *("--query", "family != 'passt'", "--name", "cnn_only", "--plot", str(tmp_path)),
-        store=store.address,
-    )
+@pytest.mark.usefixtures("connected")
+def test_many_selections_share_one_reading(commands, called, store, tmp_path):
+    options = ("--pools", "logits,probabilities", "--replacement", "both", "--splits", "25")
+    options += ("--query", "family != 'passt'", "--name", "cnn_only", "--plot", str(tmp_path))
+    printed = called(*commands.arguments("ensemble", *options, store=store.address))
     assert "[4/4]" in printed
     assert "of optimism (95 % interval" in printed
     for space in ("logits", "probabilities"):

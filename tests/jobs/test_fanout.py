@@ -9,7 +9,7 @@ import psutil
 import pytest
 import torch
 
-from jobs.cluster import cluster, memory_of_a_node, ray, reserved_device
+from jobs.cluster import memory_of_a_node, ray, reserved_device
 from jobs.fanout import LOST_NODES, RETRIES, FanOut, Needs, Task
 
 pytestmark = pytest.mark.ray
@@ -17,18 +17,9 @@ lost = ray.exceptions
 
 
 @pytest.fixture(scope="module", autouse=True)
-def connected(tmp_path_factory):
-    """A cluster of our own; the processes that this one had started before it."""
-    before = psutil.Process().children()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("RAY_ADDRESS", raising=False)
-        with cluster():
-            # Workers have the project's packages, but not its tests. (Ray is imported by
-            # jobs.cluster first, which tells it how to authenticate.)
-            from ray import cloudpickle
-
-            cloudpickle.register_pickle_by_value(sys.modules[__name__])
-            yield before
+def connected(own_cluster):
+    """Workers have the project's packages, but not its tests."""
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 def fan_out(tasks, needs):
@@ -161,11 +152,11 @@ def test_an_interrupt_that_rays_own_code_loses_is_heard_all_the_same(monkeypatch
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_cluster_of_ones_own_listens_on_loopback_only(connected):
+def test_a_cluster_of_ones_own_listens_on_loopback_only(own_cluster):
     (outcome,) = fan_out([Task("one", double, {"number": 1})], Needs())
     assert outcome.result == 2
     this = psutil.Process()
-    started = [process for process in this.children() if process not in connected]
+    started = [process for process in this.children() if process not in own_cluster]
     assert len(started) > 2
     processes = [this, *started, *(each for p in started for each in p.children(recursive=True))]
     listening = {

@@ -12,7 +12,7 @@ import pytest
 from job_logs import write_clips
 
 from jobs import gauges
-from jobs.cluster import cluster, ray
+from jobs.cluster import ray
 from jobs.fanout import FanOut, Needs, Task
 from jobs.job_log import JobLog
 from jobs.progress import Watcher
@@ -23,17 +23,9 @@ pytestmark = pytest.mark.ray
 
 
 @pytest.fixture(scope="module", autouse=True)
-def connected():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("RAY_ADDRESS", raising=False)
-        # A value lives for two of these, and ours are told every five seconds.
-        patch.setenv("RAY_metrics_report_interval_ms", "3000")
-        with cluster():
-            # Workers have the project's packages, but not its tests.
-            from ray import cloudpickle
-
-            cloudpickle.register_pickle_by_value(sys.modules[__name__])
-            yield
+def connected(own_cluster):
+    """Workers have the project's packages, but not its tests."""
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 def learn_until(marker):

@@ -13,7 +13,7 @@ from logit_store import LogitStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("address")]
 TEACHERS = ("--recipes", "demo_cpr", "--splits", "25", "--epochs", "2")
-LONG = ("--recipes", "demo_cpr", "--splits", "100", "--epochs", "5")
+LONG = ("--recipes", "demo_cpr", "--splits", "100", "--epochs", "4")
 
 
 @pytest.fixture(scope="module")

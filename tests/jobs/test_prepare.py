@@ -47,6 +47,7 @@ def test_it_tells_what_is_in_the_files(prepare, root):
     assert "lengths 0.50 to 0.50 s, median 0.50 s a clip lasts 0.5 s " in said
     assert "clipping none silence none duplicates none" in said
     assert "split fit select test" in said
+    assert "each file counts as a recording" in said
 
 
 def test_nothing_is_wider_than_80_columns_but_the_next_command(called, root, tmp_path, monkeypatch):

@@ -349,7 +349,7 @@ def test_a_trial_tells_its_own_errors_and_that_it_diverged(attempted):
 @pytest.mark.ray
 @pytest.mark.usefixtures("address")
 def test_a_killed_search_goes_on_and_leaves_its_result_and_nothing_else(
-    commands, tmp_path, wait_for
+    commands, called, tmp_path, wait_for
 ):
     arguments = commands.arguments(
         "search",
@@ -389,4 +389,4 @@ def test_a_killed_search_goes_on_and_leaves_its_result_and_nothing_else(
     assert all(unit.attempt.epoch == 2 for unit in last.units)
     assert not list(tmp_path.rglob("*.pt"))
     assert LogitStore(tmp_path).keys() == []
-    assert "4 of 4 trials are done already" in commands.run(*arguments)
+    assert "4 of 4 trials are done already" in called(*arguments)

@@ -9,7 +9,6 @@ import pytest
 import torch
 from corpus_files import write_corpus
 
-from jobs.cluster import cluster
 from jobs.command import Where
 from jobs.units import teach_on
 from logit_store import LogitStore
@@ -17,15 +16,11 @@ from teachers import RECIPES, TeacherRun
 from teachers.finetune import teacher_key
 
 # Ray Train's imports warn of Ray's own coming changes.
-pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.*")]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def connected():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("RAY_ADDRESS", raising=False)
-        with cluster():
-            yield
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.usefixtures("own_cluster"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.*"),
+]
 
 
 @pytest.fixture(scope="module")
