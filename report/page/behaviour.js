@@ -216,8 +216,6 @@ async function draw(chart) {
   for (const dataset of JSON.parse(chart.dataset.own)) {
     spec.datasets = { ...spec.datasets, [dataset]: parsed(csvOf(name)).rows };
   }
-  // A height of so much a row cannot be fitted, only the width: Vega-Lite would warn of each.
-  if (typeof spec.height !== "number") spec.autosize = { type: "fit-x", contains: "padding" };
   await vegaEmbed(chart, spec, {
     actions: false,
     bind: document.getElementById(`menus-${name}`),
