@@ -53,8 +53,8 @@ def show_splits(corpus: Corpus) -> None:
     console.print("clips, and in brackets recordings: none is in two folds of a split")
     if len(corpus.table["file"].unique()) == len(np.unique(recordings)):
         console.print(
-            "each file counts as a recording: if some were cut from the same one, a model will be\n"
-            "tested on what it has nearly heard; docs/own-data.md says how to tell"
+            "each file counts as a recording: if some were cut from the same one, a model\n"
+            "is tested on what it has nearly heard; docs/own-data.md says how to tell"
         )
 
 
