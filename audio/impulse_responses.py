@@ -1,4 +1,4 @@
-"""Impulse responses of recording devices, from a folder or synthetic (R responses of L samples)."""
+"""Impulse responses of recording devices, from files or synthetic (R responses of L samples)."""
 
 import functools
 import hashlib
@@ -6,8 +6,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-import soundfile
-import soxr
 from numpy.typing import NDArray
 
 _SUFFIXES = (".wav", ".flac")
@@ -16,47 +14,47 @@ _MIN_SAMPLE_RATE = 8_000
 _SEED = 20_230_507
 
 
-def load(folder: Path | str, sample_rate: int) -> NDArray[np.float32]:
-    """All .wav and .flac files of a folder, in the order of their names.
+def load_responses(folder: Path | str, sample_rate: int) -> NDArray[np.float32]:
+    """Read all .wav and .flac files of a folder, in the order of their names.
 
-    Each is resampled from its own rate (soxr HQ) and followed by zeros up to the longest. Levels
-    stay as recorded.
+    Each is resampled from its own rate (soxr HQ) and padded with zeros to the longest. Levels stay
+    as recorded.
 
     Returns:
         float32 [R, L] at `sample_rate`.
 
     Raises:
-        FileNotFoundError: No such folder, or no such file in it.
+        FileNotFoundError: There is no such folder, or no such file in it.
         ValueError: A file is broken, empty, silent, not mono or not finite.
     """
-    return _stack([_read(file, sample_rate) for file in _files(Path(folder))])
+    return _pad_and_stack([_read(file, sample_rate) for file in _list_files(Path(folder))])
 
 
-def synthetic(sample_rate: int, count: int = 64) -> NDArray[np.float32]:
-    """A fixed set of 50 ms responses like those of small microphones.
+def synthesise_responses(sample_rate: int, count: int = 64) -> NDArray[np.float32]:
+    """Compute a fixed set of 50 ms responses like those of small microphones.
 
     Response r is a second-order high-pass (60...400 Hz) and low-pass (4...14 kHz) with two to four
     peaks or dips (200 Hz...10 kHz, up to 9 dB, Q 0.7...4), scaled so that pink noise keeps its
-    level. It depends on r alone: at another sample rate it is the same microphone, and in a larger
-    set the same response.
+    level. It depends only on r: another sample rate gives the same microphone, and a larger set
+    the same response.
 
     Returns:
         float32 [count, L], the same on every machine.
 
     Raises:
-        ValueError: Sample rate below 8 kHz or count below 1.
+        ValueError: The sample rate is below 8 kHz, or `count` below 1.
     """
     if sample_rate < _MIN_SAMPLE_RATE:
         raise ValueError(f"sample_rate={sample_rate}, expected at least {_MIN_SAMPLE_RATE} Hz")
     if count < 1:
         raise ValueError(f"count={count}, expected at least 1 response")
-    return np.stack([_microphone(sample_rate, number) for number in range(count)])
+    return np.stack([_synthesise_microphone(sample_rate, number) for number in range(count)])
 
 
-def identity(folder: Path | None) -> str:
-    """What stands for a set of responses in a fingerprint: a digest of the folder's files.
+def identify_responses(folder: Path | None) -> str:
+    """Return what represents a set of responses in a fingerprint: a digest of the folder's files.
 
-    None, the synthetic set, is told by its name and its seed.
+    For None, the synthetic set, it is a name with the seed.
     """
     if folder is None:
         return f"synthetic-{_SEED}"
@@ -65,14 +63,14 @@ def identity(folder: Path | None) -> str:
 
 @functools.lru_cache(maxsize=8)
 def _digest(folder: Path) -> str:
-    # Asked for by every run of a plan, and it reads every file.
+    # Every run of a plan needs it, and it reads every file.
     digest = hashlib.sha256()
-    for file in _files(folder):
+    for file in _list_files(folder):
         digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()[:12]
 
 
-def _files(folder: Path) -> list[Path]:
+def _list_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder of impulse responses")
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES)
@@ -82,6 +80,9 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _read(file: Path, sample_rate: int) -> NDArray[np.float32]:
+    import soundfile
+    import soxr
+
     try:
         samples, own_rate = soundfile.read(file, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
@@ -95,57 +96,57 @@ def _read(file: Path, sample_rate: int) -> NDArray[np.float32]:
     return soxr.resample(samples[:, 0], own_rate, sample_rate, quality="HQ")
 
 
-def _stack(responses: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+def _pad_and_stack(responses: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     stacked_RL = np.zeros((len(responses), max(map(len, responses))), np.float32)
     for row_L, response in zip(stacked_RL, responses, strict=True):
         row_L[: len(response)] = response
     return stacked_RL
 
 
-def _microphone(sample_rate: int, number: int) -> NDArray[np.float32]:
-    # One generator a response, and nothing of the sample rate in its draws.
+def _synthesise_microphone(sample_rate: int, number: int) -> NDArray[np.float32]:
+    # One generator per response, whose draws do not depend on the sample rate.
     generator = np.random.default_rng((_SEED, number))
-    # Takes a second to import, and most that import this module make no response.
+    # Imported here: it takes a second, and most users of this module synthesise no response.
     from scipy.signal import sosfilt
 
     n_samples = round(_DURATION_S * sample_rate)
     impulse = np.zeros(n_samples)
     impulse[0] = 1.0
-    heard = np.asarray(sosfilt(_sections(generator, sample_rate), impulse), np.float64)
-    faded = heard * _fade(n_samples)
-    response = faded / _pink_gain(faded, sample_rate)
-    # Coarser than the differences between two mathematics libraries: equal to the bit everywhere.
+    filtered = np.asarray(sosfilt(_draw_sections(generator, sample_rate), impulse), np.float64)
+    faded = filtered * _build_fade(n_samples)
+    response = faded / _measure_pink_gain(faded, sample_rate)
+    # Coarser than the differences between mathematics libraries, so equal bit for bit everywhere.
     return (np.round(response * 2**20) / 2**20).astype(np.float32)
 
 
-def _sections(generator: np.random.Generator, sample_rate: int) -> NDArray[np.float64]:
-    highest_hz = 0.45 * sample_rate
+def _draw_sections(generator: np.random.Generator, sample_rate: int) -> NDArray[np.float64]:
     from scipy.signal import butter
 
-    high_pass_hz = _between(generator, 60.0, 400.0)
-    low_pass_hz = min(_between(generator, 4_000.0, 14_000.0), highest_hz)
+    highest_hz = 0.45 * sample_rate
+    high_pass_hz = _draw_between(generator, 60.0, 400.0)
+    low_pass_hz = min(_draw_between(generator, 4_000.0, 14_000.0), highest_hz)
     sections = [
         np.asarray(butter(2, high_pass_hz, "highpass", fs=sample_rate, output="sos")),
         np.asarray(butter(2, low_pass_hz, "lowpass", fs=sample_rate, output="sos")),
     ]
     for _ in range(2 + int(3 * generator.random())):
-        centre_hz = _between(generator, 200.0, 10_000.0)
+        centre_hz = _draw_between(generator, 200.0, 10_000.0)
         gain_db = 18.0 * generator.random() - 9.0
-        quality = _between(generator, 0.7, 4.0)
+        quality = _draw_between(generator, 0.7, 4.0)
         if centre_hz < highest_hz:
-            sections.append(_peak(centre_hz, gain_db, quality, sample_rate))
+            sections.append(_build_peak(centre_hz, gain_db, quality, sample_rate))
     return np.concatenate(sections)
 
 
-def _between(generator: np.random.Generator, low: float, high: float) -> float:
-    """A draw that is uniform on a logarithmic axis."""
+def _draw_between(generator: np.random.Generator, low: float, high: float) -> float:
+    """Draw a value that is uniform on a logarithmic axis."""
     return low * (high / low) ** generator.random()
 
 
-def _peak(
+def _build_peak(
     centre_hz: float, gain_db: float, quality: float, sample_rate: int
 ) -> NDArray[np.float64]:
-    """A peaking equaliser (R. Bristow-Johnson, Audio EQ Cookbook, peakingEQ)."""
+    """Return the section of a peaking equaliser (R. Bristow-Johnson, Audio EQ Cookbook, peakingEQ)."""
     amplitude = 10 ** (gain_db / 40)
     omega = 2 * math.pi * centre_hz / sample_rate
     alpha, middle = math.sin(omega) / (2 * quality), -2 * math.cos(omega)
@@ -154,18 +155,18 @@ def _peak(
     return np.array([zeros + poles]) / poles[0]
 
 
-def _fade(n_samples: int) -> NDArray[np.float64]:
-    """1 for three quarters of the response, then half a cosine to 0: no click where it is cut."""
+def _build_fade(n_samples: int) -> NDArray[np.float64]:
+    """Return a window: 1 for three quarters, then half a cosine to 0, to avoid a click at the end."""
     n_faded = n_samples // 4
     falling = 0.5 + 0.5 * np.cos(np.pi * (np.arange(n_faded) + 1) / n_faded)
     return np.concatenate([np.ones(n_samples - n_faded), falling])
 
 
-def _pink_gain(response: NDArray[np.float64], sample_rate: int) -> float:
-    """What the response does to the level of pink noise between 50 Hz and 16 kHz, as a factor."""
+def _measure_pink_gain(response: NDArray[np.float64], sample_rate: int) -> float:
+    """Return the gain of the response for pink noise between 50 Hz and 16 kHz, as a factor."""
     n_fft = sample_rate
     power = np.abs(np.fft.rfft(response, n_fft)) ** 2
     hertz = np.arange(len(power)) * (sample_rate / n_fft)
-    heard = (hertz >= 50) & (hertz <= 16_000)
-    pink = 1 / hertz[heard]
-    return math.sqrt(float((power[heard] * pink).sum() / pink.sum()))
+    audible = (hertz >= 50) & (hertz <= 16_000)
+    pink = 1 / hertz[audible]
+    return math.sqrt(float((power[audible] * pink).sum() / pink.sum()))

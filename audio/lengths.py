@@ -1,30 +1,15 @@
-"""How long a clip is when it reaches the front-end."""
+"""The length of a clip when it reaches the front-end."""
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+from audio.errors import UnfitLength
 
 TOLERANCE = 0.01
-"""Files whose durations differ by at most this share last as long."""
-HOW = ("native", "repeat", "pad", "crop")
+"""Durations that differ by at most this share count as equal."""
 
-
-class UnfitLength(ValueError):
-    """A corpus's clips cannot be brought to the asked length in the asked way."""
-
-    def __init__(self, how: str, asked_s: float, clip_s: float) -> None:
-        self.how, self.asked_s, self.clip_s = how, asked_s, clip_s
-        rule = "cuts out at most what is there" if how == "crop" else "only makes clips longer"
-        other = "repeat or pad" if how == "crop" else "crop"
-        super().__init__(
-            f"clips of {clip_s:g} s cannot become {asked_s:g} s by {how}, which {rule}; "
-            f"ask for {'at most' if how == 'crop' else 'at least'} {clip_s:g} s, use {other}, "
-            "or native to take clips as they are"
-        )
-
-    def __reduce__(self) -> tuple[type, tuple[str, float, float]]:
-        """Made anew from its parts on the other side of a process border."""
-        return type(self), (self.how, self.asked_s, self.clip_s)
+LengthChange = Literal["native", "repeat", "pad", "crop"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,22 +17,23 @@ class ClipLength:
     """How clips of one length become clips of another.
 
     Raises:
-        ValueError: a duration with "native", or none or one that is not above 0 with another.
+        ValueError: `native` with a duration, or another way without one that is above 0.
     """
 
-    how: Literal["native", "repeat", "pad", "crop"] = "native"
-    """`native`: as they are; `repeat`: over and over, cut off at the end; `pad`: zeros after;
+    how: LengthChange = "native"
+    """`native`: as they are; `repeat`: repeated and cut off at the end; `pad`: zeros at the end;
     `crop`: a window, the middle one in view 0 and a random one in every other view."""
     duration_s: float | None = None
-    """Of what comes out, in seconds; None with `native`."""
+    """Duration of the result in seconds; None with `native`."""
 
     def __post_init__(self) -> None:
-        if self.how not in HOW:
-            raise ValueError(f"ClipLength: how={self.how!r}, expected one of {', '.join(HOW)}")
+        ways = get_args(LengthChange)
+        if self.how not in ways:
+            raise ValueError(f"ClipLength: how={self.how!r}, expected one of {', '.join(ways)}")
         if self.how == "native" and self.duration_s is not None:
             raise ValueError(
                 f"ClipLength: duration_s={self.duration_s!r} with how='native', expected None: "
-                "such clips stay as long as they are; name repeat, pad or crop to change that"
+                "such clips keep their length; use repeat, pad or crop to change it"
             )
         if self.how != "native" and not 0 < (self.duration_s or 0) < math.inf:
             raise ValueError(
@@ -55,11 +41,12 @@ class ClipLength:
                 "finite number of seconds above 0"
             )
 
-    def samples(self, clip_duration_s: float, sample_rate: int) -> int:
-        """Samples of a clip that comes out, for clips of such a duration that go in.
+    def count_samples(self, clip_duration_s: float, sample_rate: int) -> int:
+        """Return the number of samples that clips of `clip_duration_s` have after the change.
 
         Raises:
-            UnfitLength: a window longer than the clip, or a repetition or padding that is shorter.
+            UnfitLength: A crop that is longer than the clip, or a repetition or padding that is
+                shorter.
         """
         clip_samples = round(clip_duration_s * sample_rate)
         if self.duration_s is None:

@@ -1,9 +1,7 @@
-"""(clip, view) -> the same random change, on every machine, always.
-
-Dimensions: B clips in a batch.
+"""Views: random changes of clips that are the same on every machine (B clips in a batch).
 
 View 0 is the untouched clip. View v of a clip is a pure function of the corpus, the clip's row and
-v: so a teacher can store its logits of view v, and a student sees exactly that view with exactly
+v. So a teacher can store its logits for view v, and a student sees exactly that view together with
 those soft labels. Nothing here depends on a batch, on a process or on the order of calls.
 """
 
@@ -17,20 +15,20 @@ VIEWS_PER_SEED = 1_000_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Augmentation:
-    """What may happen to a clip before a model sees it. Zero is off."""
+    """The random changes that a clip may go through before a model sees it; 0 switches one off."""
 
     max_roll_samples: int = 0
-    """Circular shift by a uniform integer of up to so many samples, either way."""
+    """Circular shift by a uniform integer of up to this many samples in either direction."""
     impulse_response_probability: float = 0.0
     """Share of the reference device's clips that get another device's impulse response."""
     max_masked_bands: int = 0
-    """Frequency mask: its width is uniform below this number of mel bands."""
+    """Frequency mask, whose width is uniform below this number of mel bands."""
     max_masked_frames: int = 0
-    """Time mask: its width is uniform below this number of frames."""
+    """Time mask, whose width is uniform below this number of frames."""
     mixstyle_probability: float = 0.0
-    """Share of the batches whose frequency statistics are mixed between clips."""
+    """Share of the batches in which Freq-MixStyle mixes the band statistics of clips."""
     mixstyle_alpha: float = 0.3
-    """Both parameters of the Beta distribution that mixing weights are drawn from."""
+    """Both parameters of the Beta distribution of the mixing weights."""
 
 
 ASCDOMAIN = Augmentation(
@@ -40,18 +38,19 @@ ASCDOMAIN = Augmentation(
     mixstyle_probability=0.4,
     mixstyle_alpha=0.3,
 )
-"""Of ASCDomain's students and of its MobileNet teachers, for clips at 32 kHz and 256 bands."""
-
+"""Used for ASCDomain's students and MobileNet teachers, with clips at 32 kHz and 256 bands."""
 
 STORED_ROLL_S = 0.1
+"""Longest circular shift in stored views."""
 
 
 def stored_views(sample_rate: int) -> Augmentation:
-    """What happens to clips in the views whose logits are stored.
+    """Return the augmentation of the views whose logits are stored.
 
-    The same for every member, whatever it learnt with: so all members of a corpus have heard the
-    same view v, and can teach it together. Rolls and impulse responses are ASCDomain's; no masks,
-    which lie on a model's own spectrogram and would only hide from it what it is asked about.
+    It is the same for every member, whatever the member was trained with, so all members of a
+    corpus have seen the same view v and can teach it together. Rolls and impulse responses are
+    ASCDomain's. There are no masks: they apply to a model's own spectrogram and would only hide
+    part of the clip that the model has to classify.
     """
     return Augmentation(
         max_roll_samples=round(STORED_ROLL_S * sample_rate),
@@ -61,29 +60,29 @@ def stored_views(sample_rate: int) -> Augmentation:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The random changes of one view of a batch: integer arrays [B]."""
+    """The random changes in one view of a batch: integer arrays [B]."""
 
     roll_B: np.ndarray
     response_B: np.ndarray
-    """Index of the impulse response; -1 leaves the clip as it is."""
+    """Index of the impulse response; -1 means none."""
     band_start_B: np.ndarray
     band_width_B: np.ndarray
     frame_start_B: np.ndarray
     frame_width_B: np.ndarray
     crop_B: np.ndarray
-    """First sample of the window that is cut out of a longer clip."""
+    """First sample of the window that is cropped from a longer clip."""
 
-    def only(self, part: slice) -> "Changes":
-        """Those of a part of the batch."""
+    def select(self, part: slice) -> "Changes":
+        """Return the changes of a part of the batch."""
         return Changes(*(getattr(self, name)[part] for name in Changes.__slots__))
 
 
 def training_view(seed: int, epoch: int) -> int:
-    """The view that a run with this seed sees in this epoch: never 0, never another seed's."""
+    """Return the view that a run with this seed uses in this epoch: never 0 or another seed's."""
     return 1 + seed * VIEWS_PER_SEED + epoch
 
 
-def draw(
+def draw_changes(
     augmentation: Augmentation,
     corpus: str,
     rows_B: np.ndarray,
@@ -95,19 +94,19 @@ def draw(
     n_frames: int,
     spare_samples: int = 0,
 ) -> Changes:
-    """The changes that view `view` makes to these clips.
+    """Return the changes that `view` makes to these clips.
 
     Args:
-        augmentation: what may happen.
-        corpus: name of the corpus, which the changes depend on.
-        rows_B: rows of the clips.
-        view: 0 leaves all clips untouched.
-        reference_B: whether a clip is of the reference device, bool.
-        n_responses: impulse responses to choose from.
-        n_bands: mel bands of the front-end.
-        n_frames: frames of the front-end.
-        spare_samples: how much longer a clip is than the window that is cut out of it; view 0 gets
-            the middle.
+        augmentation: Which changes may happen.
+        corpus: Name of the corpus, which the changes depend on.
+        rows_B: Rows of the clips.
+        view: The view; 0 leaves all clips untouched.
+        reference_B: Whether each clip was recorded by the reference device, bool.
+        n_responses: Number of impulse responses to choose from.
+        n_bands: Number of mel bands of the front-end.
+        n_frames: Number of frames of the front-end.
+        spare_samples: How many samples longer a clip is than the window that is cropped from it;
+            view 0 gets the middle window.
     """
     nothing = np.zeros(len(rows_B), dtype=np.int64)
     if view == 0:
@@ -134,7 +133,7 @@ def draw(
 
 
 def _uniform(purpose: str, rows_B: np.ndarray, view: int) -> np.ndarray:
-    """Numbers in [0, 1) that depend on nothing but the arguments, float64."""
+    """Return numbers in [0, 1) that depend only on the arguments, float64 [B]."""
     key = np.frombuffer(hashlib.sha256(purpose.encode()).digest()[:8], dtype="<u8")
     state = _scramble(key ^ np.uint64(view))
     bits = _scramble(_scramble(state) ^ rows_B.astype(np.uint64))
@@ -142,7 +141,7 @@ def _uniform(purpose: str, rows_B: np.ndarray, view: int) -> np.ndarray:
 
 
 def _scramble(state: np.ndarray) -> np.ndarray:
-    """One step of SplitMix64 (Steele, Lea, Flood 2014, doi:10.1145/2660193.2660195, fig. 12)."""
+    """Apply one step of SplitMix64 (Steele, Lea, Flood 2014, doi:10.1145/2660193.2660195, fig. 12)."""
     state = state + np.uint64(0x9E3779B97F4A7C15)
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

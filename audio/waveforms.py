@@ -1,62 +1,34 @@
-"""Decode once: from audio files to one memory-mapped int16 array per corpus and sample rate.
+"""Decode a corpus once into a memory-mapped int16 array, one per sample rate.
 
 Dimensions: N clips of a corpus, B clips in a batch, S samples of a clip.
 
-All processes of a node read the same map through the page cache. Beside it lies an index with the
-size and time of every file, so that only what changed is decoded again, and an interrupted run
-goes on where it was.
+All processes of a node read the same map through the page cache. An index next to it holds the size
+and time of every file, so that only changed files are decoded again, and an interrupted run
+continues where it stopped.
 """
 
-import fcntl
 import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import soundfile
-import soxr
 
 from audio.clips import Corpus
-from audio.lengths import TOLERANCE
+from audio.decoding import FULL_SCALE, decode_file
+from audio.errors import BrokenAudio, BrokenClip
+from disk import hold_lock, open_whole
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-FULL_SCALE = 32768
 SAVE_EVERY_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class BrokenClip:
-    """A file that could not become a clip, and why."""
-
-    file: str
-    reason: str
-
-
-class BrokenAudio(Exception):
-    """Some clips of a corpus cannot be read; `broken` lists them."""
-
-    def __init__(self, corpus: str, root: Path, n_clips: int, broken: list[BrokenClip]) -> None:
-        self.corpus, self.root, self.n_clips, self.broken = corpus, root, n_clips, broken
-        lines = "\n".join(f"  {clip.file}: {clip.reason}" for clip in broken[:20])
-        more = f"\n  and {len(broken) - 20} more" if len(broken) > 20 else ""
-        super().__init__(
-            f"{len(broken)} of {n_clips} clips of corpus {corpus} in {root} cannot be read:\n"
-            f"{lines}{more}\nMend or fetch these files again, or leave them out: "
-            "python jobs/prepare.py --leave-out-broken (with the same --corpus, --root, --store)"
-        )
-
-    def __reduce__(self) -> tuple[type, tuple[str, Path, int, list[BrokenClip]]]:
-        """Made anew from its parts on the other side of a process border."""
-        return type(self), (self.corpus, self.root, self.n_clips, self.broken)
+"""Time between two writes of the index while clips are decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,25 +38,25 @@ class Waveforms:
     samples_NS: np.ndarray
     sample_rate: int
     mixed_down: int = 0
-    """Clips decoded just now that had several channels and became their mean."""
+    """Number of clips decoded by this call whose channels were averaged."""
     saturated: int = 0
-    """Clips decoded just now with samples beyond full scale, which were cut off there."""
+    """Number of clips decoded by this call with samples that were limited to full scale."""
 
-    def batch(self, rows_B: np.ndarray, device: "torch.device") -> "Tensor":
-        """Waveforms of these clips between -1 and 1, float32 [B, S]."""
-        # Who only asks what files there are, as the store's command, does without.
+    def load_batch(self, rows_B: np.ndarray, device: "torch.device") -> "Tensor":
+        """Return the waveforms of these clips within -1...1, float32 [B, S]."""
+        # Imported here: commands that only list files start without torch.
         import torch
 
         samples_BS = torch.from_numpy(self.samples_NS[rows_B])
         return samples_BS.to(device).to(torch.float32).div_(FULL_SCALE)
 
 
-def cache_folder() -> Path:
-    """Where decoded audio lies on this machine: $TUTTI_CACHE, else ~/.cache/tutti."""
+def find_cache_folder() -> Path:
+    """Return the folder of decoded audio on this machine: $TUTTI_CACHE or ~/.cache/tutti."""
     return Path(os.environ.get("TUTTI_CACHE") or Path.home() / ".cache" / "tutti")
 
 
-def decode(
+def decode_corpus(
     corpus: Corpus,
     sample_rate: int,
     *,
@@ -92,93 +64,42 @@ def decode(
     threads: int | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Waveforms:
-    """Decode what is new or changed; return the map of the whole corpus.
+    """Decode new and changed files; return the map of the whole corpus.
 
     Args:
-        corpus: whose files.
-        sample_rate: of the result, in Hz; other rates are resampled (soxr, "HQ").
-        cache: folder of the maps; `cache_folder()` if None.
-        threads: decoding threads; all cores if None.
-        on_progress: called with (clips done, clips to do).
+        corpus: The corpus.
+        sample_rate: Sample rate of the result in Hz; other rates are resampled (soxr, "HQ").
+        cache: Folder of the maps; `find_cache_folder()` if None.
+        threads: Number of decoding threads; all cores if None.
+        on_progress: Called with (clips done, clips to do).
 
     Raises:
-        BrokenAudio: some files are missing or unreadable; all others are decoded nevertheless.
+        BrokenAudio: Some files are missing or unreadable; all others have been decoded.
     """
-    folder = map_folder(corpus, sample_rate, cache)
+    folder = name_map_folder(corpus, sample_rate, cache)
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
+    with hold_lock(folder / "lock"):
         return _decode_changed(corpus, sample_rate, folder, threads or os.cpu_count(), on_progress)
 
 
-def load(corpus: Corpus, sample_rate: int, *, cache: Path | None = None) -> Waveforms:
-    """The map of a corpus, decoded only if this machine has none yet.
+def load_waveforms(corpus: Corpus, sample_rate: int, *, cache: Path | None = None) -> Waveforms:
+    """Return the map of a corpus; decode it only if this machine has no complete one.
 
-    Unlike `decode`, does not look at the audio files again when all of them are decoded.
+    Unlike `decode_corpus`, this does not check whether decoded files have changed.
 
     Raises:
-        BrokenAudio: as `decode`.
+        BrokenAudio: Some files are missing or unreadable.
     """
-    folder = map_folder(corpus, sample_rate, cache)
+    folder = name_map_folder(corpus, sample_rate, cache)
     index = read_index(folder, len(corpus))
     if not index.decoded.all():
-        return decode(corpus, sample_rate, cache=cache)
+        return decode_corpus(corpus, sample_rate, cache=cache)
     return Waveforms(_open_map(folder, corpus, sample_rate, mode="r"), sample_rate)
-
-
-def decode_file(
-    file: Path, sample_rate: int, duration_s: float, start_s: float | None = None
-) -> tuple[np.ndarray, bool, bool]:
-    """One clip: int16 [S], whether it was mixed down, whether it went beyond full scale.
-
-    Args:
-        file: holds the clip.
-        sample_rate: of the result, in Hz.
-        duration_s: of the result.
-        start_s: where in the file the clip begins; what is there is repeated until it lasts long
-            enough. None is a file that is the clip, and must last as long.
-
-    Raises:
-        ValueError: the file holds no clip of that duration, or samples that are not finite.
-        soundfile.LibsndfileError: not an audio file that libsndfile reads.
-    """
-    samples, file_rate = _read_samples(file, duration_s, start_s)
-    if len(samples) == 0:
-        raise ValueError("holds no samples")
-    bad = np.flatnonzero(~np.isfinite(samples).all(axis=1))
-    if len(bad):
-        raise ValueError(f"sample {bad[0]} is {samples[bad[0]].tolist()}, expected finite numbers")
-    expected = round(duration_s * file_rate)
-    is_short = expected - len(samples) > TOLERANCE * expected
-    if start_s is None and (is_short or len(samples) - expected > TOLERANCE * expected):
-        found_s = len(samples) / file_rate
-        raise ValueError(f"lasts {found_s:.3f} s, expected {duration_s:.3f} s")
-    mono = samples.mean(axis=1)
-    if file_rate != sample_rate:
-        mono = soxr.resample(mono, file_rate, sample_rate, quality="HQ")
-    clip = np.zeros(round(duration_s * sample_rate), dtype=np.float32)
-    if is_short:
-        mono = np.resize(mono, len(clip))  # over and over
-    clip[: len(mono)] = mono[: len(clip)]
-    scaled = np.rint(clip * FULL_SCALE)
-    # One step beyond is the rounding of a file that just fills its range.
-    saturated = bool((np.abs(scaled) > FULL_SCALE + 1).any())
-    limited = np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
-    return limited, samples.shape[1] > 1, saturated
-
-
-def _read_samples(file: Path, duration_s: float, start_s: float | None) -> tuple[np.ndarray, int]:
-    """Samples of a file or of a part of it, float32 [S, channels], and how many a second."""
-    with soundfile.SoundFile(file) as audio:
-        n_wanted = -1
-        if start_s is not None:
-            audio.seek(round(start_s * audio.samplerate))
-            n_wanted = round(duration_s * audio.samplerate)
-        return audio.read(n_wanted, dtype="float32", always_2d=True), audio.samplerate
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """What is decoded, from which state of each file: arrays [N]."""
+    """Which clips are decoded, and the size and time of their files then: arrays [N]."""
 
     decoded: np.ndarray
     size_bytes: np.ndarray
@@ -192,49 +113,66 @@ def _decode_changed(
     threads: int | None,
     on_progress: Callable[[int, int], None],
 ) -> Waveforms:
-    files, starts_s = corpus.table["file"].to_pylist(), corpus.starts_s()
     index = read_index(folder, len(corpus))
-    size_bytes, modified_ns, broken = look_at_files(corpus.root, files)
-    same = (index.size_bytes == size_bytes) & (index.modified_ns == modified_ns)
-    index.decoded[~same] = False
-    index.size_bytes[:], index.modified_ns[:] = size_bytes, modified_ns
-    missing = {clip.file for clip in broken}
-    todo = [row for row in np.flatnonzero(~index.decoded) if files[row] not in missing]
+    rows, broken = _find_rows_to_decode(corpus, index)
     samples_NS = _open_map(folder, corpus, sample_rate, mode="r+")
     mixed_down = saturated = 0
     saved = time.monotonic()
-
-    def work(row: int) -> tuple[bool, bool] | str:
-        try:
-            clip, mixed, over = decode_file(
-                corpus.root / files[row], sample_rate, corpus.clip_duration_s, starts_s[row]
-            )
-        except (ValueError, soundfile.LibsndfileError, OSError) as error:
-            return str(error)
-        samples_NS[row] = clip
-        return mixed, over
-
-    with ThreadPoolExecutor(threads) as pool:
-        for done, (row, result) in enumerate(zip(todo, pool.map(work, todo), strict=True), start=1):
-            if isinstance(result, str):
-                broken.append(BrokenClip(files[row], result))
-            else:
-                index.decoded[row] = True
-                mixed_down, saturated = mixed_down + result[0], saturated + result[1]
-            on_progress(done, len(todo))
-            if time.monotonic() - saved > SAVE_EVERY_S:
-                _write_index(folder, index, samples_NS)
-                saved = time.monotonic()
+    results = _decode_rows(corpus, sample_rate, rows, samples_NS, threads)
+    for done, (row, result) in enumerate(results, start=1):
+        if isinstance(result, BrokenClip):
+            broken.append(result)
+        else:
+            index.decoded[row] = True
+            mixed_down, saturated = mixed_down + result[0], saturated + result[1]
+        on_progress(done, len(rows))
+        if time.monotonic() - saved > SAVE_EVERY_S:
+            _write_index(folder, index, samples_NS)
+            saved = time.monotonic()
     _write_index(folder, index, samples_NS)
     if broken:
         broken.sort(key=lambda clip: clip.file)
         raise BrokenAudio(corpus.name, corpus.root, len(corpus), broken)
-    read_only = _open_map(folder, corpus, sample_rate, mode="r")
-    return Waveforms(read_only, sample_rate, mixed_down, saturated)
+    read_only_NS = _open_map(folder, corpus, sample_rate, mode="r")
+    return Waveforms(read_only_NS, sample_rate, mixed_down, saturated)
 
 
-def look_at_files(root: Path, files: list[str]) -> tuple[np.ndarray, np.ndarray, list[BrokenClip]]:
-    """Size and time of every file, and those that are not there."""
+def _find_rows_to_decode(corpus: Corpus, index: Index) -> tuple[list[int], list[BrokenClip]]:
+    """Bring the index up to date with the files; return what to decode, and what is missing."""
+    files = corpus.table["file"].to_pylist()
+    size_bytes, modified_ns, broken = read_file_states(corpus.root, files)
+    same = (index.size_bytes == size_bytes) & (index.modified_ns == modified_ns)
+    index.decoded[~same] = False
+    index.size_bytes[:], index.modified_ns[:] = size_bytes, modified_ns
+    missing = {clip.file for clip in broken}
+    rows = np.flatnonzero(~index.decoded).tolist()
+    return [row for row in rows if files[row] not in missing], broken
+
+
+def _decode_rows(
+    corpus: Corpus, sample_rate: int, rows: list[int], samples_NS: np.ndarray, threads: int | None
+) -> Iterator[tuple[int, tuple[bool, bool] | BrokenClip]]:
+    """Decode clips into the map; yield for each whether it is mixed down and saturated."""
+    files, starts_s = corpus.table["file"].to_pylist(), corpus.starts_s()
+
+    def decode(row: int) -> tuple[bool, bool] | BrokenClip:
+        try:
+            clip = decode_file(
+                corpus.root / files[row], sample_rate, corpus.clip_duration_s, starts_s[row]
+            )
+        except (ValueError, OSError) as error:
+            return BrokenClip(files[row], str(error))
+        samples_NS[row] = clip.samples_S
+        return clip.is_mixed_down, clip.is_saturated
+
+    with ThreadPoolExecutor(threads) as pool:
+        yield from zip(rows, pool.map(decode, rows), strict=True)
+
+
+def read_file_states(
+    root: Path, files: list[str]
+) -> tuple[np.ndarray, np.ndarray, list[BrokenClip]]:
+    """Return the size and time of every file, and the files that are missing."""
     size_bytes = np.zeros(len(files), dtype=np.int64)
     modified_ns = np.zeros(len(files), dtype=np.int64)
     missing = []
@@ -248,15 +186,15 @@ def look_at_files(root: Path, files: list[str]) -> tuple[np.ndarray, np.ndarray,
     return size_bytes, modified_ns, missing
 
 
-def map_folder(corpus: Corpus, sample_rate: int, cache: Path | None) -> Path:
-    """One folder per list of files, root, length and rate: another list is another map."""
+def name_map_folder(corpus: Corpus, sample_rate: int, cache: Path | None) -> Path:
+    """Return the folder of a map: one for each list of files, root, clip length and rate."""
     identity = hashlib.sha256(str(corpus.root.resolve()).encode())
     for file in corpus.table["file"].to_pylist():
         identity.update(b"\n" + file.encode())
     if corpus.is_cut:
         identity.update(f"\n{corpus.starts_s()}".encode())
     name = f"{corpus.name}-{sample_rate}-{corpus.clip_duration_s:g}s-{identity.hexdigest()[:12]}"
-    return (cache or cache_folder()) / "waveforms" / name
+    return (cache or find_cache_folder()) / "waveforms" / name
 
 
 def _open_map(folder: Path, corpus: Corpus, sample_rate: int, *, mode: str) -> np.ndarray:
@@ -269,7 +207,7 @@ def _open_map(folder: Path, corpus: Corpus, sample_rate: int, *, mode: str) -> n
 
 
 def read_index(folder: Path, n_clips: int) -> Index:
-    """The index of a map in its folder; nothing is decoded where there is none."""
+    """Read the index of a map; without one, no clip counts as decoded."""
     try:
         with np.load(folder / "index.npz") as arrays:
             return Index(arrays["decoded"], arrays["size_bytes"], arrays["modified_ns"])
@@ -279,22 +217,13 @@ def read_index(folder: Path, n_clips: int) -> Index:
 
 
 def _write_index(folder: Path, index: Index, samples_NS: np.ndarray) -> None:
-    """Save the index, after the samples that it vouches for."""
+    """Write the index, after the samples that it declares decoded."""
     if isinstance(samples_NS, np.memmap):
         samples_NS.flush()
-    temporary = folder / f".index-{os.getpid()}.npz"
-    np.savez(
-        temporary,
-        decoded=index.decoded,
-        size_bytes=index.size_bytes,
-        modified_ns=index.modified_ns,
-    )
-    temporary.replace(folder / "index.npz")
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """One process of a node at a time; the others wait, and find the work done."""
-    with (folder / "lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+    with open_whole(folder / "index.npz") as file:
+        np.savez(
+            file,
+            decoded=index.decoded,
+            size_bytes=index.size_bytes,
+            modified_ns=index.modified_ns,
+        )

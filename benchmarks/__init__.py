@@ -1,1 +1,1 @@
-"""One program a question, each `python benchmarks/NAME.py`; what they found is in RESULTS.md."""
+"""Benchmarks: `python benchmarks/NAME.py` answers one question and writes it into RESULTS.md."""

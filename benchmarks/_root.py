@@ -1,6 +1,6 @@
-"""Puts the project's root on the path in the place of benchmarks/, where log_mel.py would hide others.
+"""Replaces benchmarks/ on the path by the project's root, as its modules would hide others.
 
-Every benchmark imports this file first, by its bare name, which works when it is run by its path.
+Every benchmark that is run by its path imports this file first, by its bare name.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Clips for benchmarks of the store: as many as asked, of nothing in particular."""
+"""Tables of synthetic clips for benchmarks of the store."""
 
 import numpy as np
 import pyarrow as pa
@@ -10,11 +10,11 @@ DEVICES = ("a", "b", "c", "s1", "s2", "s3")
 FOLDS = ("fit", "fit", "fit", "select", "test")
 
 
-def clips(n: int) -> pa.Table:
-    """A table that `LogitStore.write_clips` takes.
+def make_clips(n: int) -> pa.Table:
+    """Return a table for `LogitStore.write_clips`.
 
-    Scenes in turn, seven clips after one another from one device; ten clips are a recording, and
-    recordings take the folds in turn, the same ones in all splits.
+    Scenes alternate. Seven consecutive clips come from one device, and ten belong to one recording.
+    The recordings go to the folds in turn, in all splits alike.
     """
     rows = np.arange(n)
     text = {

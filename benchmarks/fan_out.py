@@ -1,4 +1,4 @@
-"""What does a job take beside its units' own work: to plan, to find out what is done, to run them?"""
+"""Measures the overhead of a job: planning tasks, finding stored tasks, running tasks."""
 
 if __name__ == "__main__" and not __package__:
     import _root  # noqa: F401
@@ -6,6 +6,7 @@ if __name__ == "__main__" and not __package__:
 import argparse
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,13 @@ import torch
 
 from audio.clips import SPLITS, Corpus
 from audio.corpora import demo
-from benchmarks.results import markdown, publish
-from jobs.cluster import cluster, ray
-from jobs.fanout import FanOut, Needs, Task
-from jobs.job_log import JobLog
-from jobs.learning import done_of
-from jobs.teacher_runs import Plan, TeachersOptions, plan
+from benchmarks.results import format_table, publish
+from jobs.plan.teachers import TeacherPlan, TeachersOptions, plan_teachers
+from jobs.schedule.carry_out import find_stored
+from jobs.schedule.cluster import connect
+from jobs.schedule.fanout import FanOut
+from jobs.schedule.job_log import JobLog
+from jobs.schedule.task import Needs, Task
 from logit_store import LogitStore
 from teachers.recipes import RECIPES
 
@@ -27,96 +29,108 @@ N_SLEEPING, N_PLANNED, N_FINISHED = 40, 10_000, 2_000
 MIB = 1024**2
 
 
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Work that takes a known time."""
+
+    seconds: float
+
+    def run(self) -> None:
+        """Sleep."""
+        time.sleep(self.seconds)
+
+
 def main() -> None:
     """Measure and publish."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0, help="that a unit sleeps")
-    parser.add_argument("--at-once", type=int, default=2, help="units")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long a task sleeps")
+    parser.add_argument("--at-once", type=int, default=2, help="number of tasks that run at once")
     asked = parser.parse_args()
     corpus = demo.read()
     with tempfile.TemporaryDirectory() as folder:
         rows = [
-            *_planned(LogitStore(Path(folder) / "planned"), corpus),
-            *_finished(LogitStore(Path(folder) / "finished"), corpus),
-            *_slept(LogitStore(Path(folder) / "slept"), asked.seconds, asked.at_once),
+            *_measure_planning(LogitStore(Path(folder) / "planned"), corpus),
+            *_measure_finding_done(LogitStore(Path(folder) / "finished"), corpus),
+            *_measure_overhead(LogitStore(Path(folder) / "slept"), asked.seconds, asked.at_once),
         ]
     notes = (
-        "Planning: from options to units with names, keys and states, and the plan in the log of the "
-        "job, in a store on disk. Found done: the same where the logits of all are in the store. "
-        "Overhead: what the units' own time leaves of the time that the slots were there, over the "
-        "units' own time; with a cluster of the job's own, from before it starts until it has ended."
+        "Planning: from options to tasks with names, keys and states, and the plan in the job's "
+        "log, in a store on disk. Finding: the same if the logits of all tasks are in the store. "
+        "Overhead: the time of all slots beyond the time that the tasks took, as a share of the "
+        "time that the tasks took. The last row includes the start and the end of the job's own "
+        "cluster."
     )
-    table = markdown(["", "got"], rows)
+    table = format_table(["", "result"], rows)
     publish("fan_out.py", "Fan-out", torch.device("cpu"), f"{table}\n\n{notes}")
 
 
-def _units(store: LogitStore, corpus: Corpus, n_units: int) -> Plan:
+def _plan_tasks(store: LogitStore, corpus: Corpus, n_tasks: int) -> TeacherPlan:
     names = tuple(name for name, recipe in RECIPES.items() if recipe.first_stage is None)
-    n_seeds = -(-n_units // (len(names) * len(SPLITS)))
+    n_seeds = -(-n_tasks // (len(names) * len(SPLITS)))
     options = TeachersOptions(
         store=store.address, recipes=names, splits=("all",), seeds=tuple(range(n_seeds))
     )
-    return plan(options, corpus, store)
+    return plan_teachers(options, corpus, store)
 
 
-def _planned(store: LogitStore, corpus: Corpus) -> list[list[str]]:
+def _measure_planning(store: LogitStore, corpus: Corpus) -> list[list[str]]:
     process = psutil.Process()
     before = process.memory_info().rss
     began = time.perf_counter()
-    planned = _units(store, corpus, N_PLANNED)
-    tasks = planned.everything()
-    states = done_of(tasks, store)
+    planned = _plan_tasks(store, corpus, N_PLANNED)
+    tasks = planned.list_tasks()
+    states = find_stored(tasks, store)
     with JobLog(store) as log:
         log.plan(tasks, states)
         took_s = time.perf_counter() - began
     grown = (process.memory_info().rss - before) / MIB
     return [
-        [f"{len(tasks):,} units planned", f"{took_s:.2f} s"],
-        ["memory that these take in the driver", f"{grown:.0f} MiB"],
+        [f"planning {len(tasks):,} tasks", f"{took_s:.2f} s"],
+        ["memory of these tasks in the driver", f"{grown:.0f} MiB"],
     ]
 
 
-def _finished(store: LogitStore, corpus: Corpus) -> list[list[str]]:
+def _measure_finding_done(store: LogitStore, corpus: Corpus) -> list[list[str]]:
     store.write_clips(corpus.name, corpus.clips_table())
     rng = np.random.default_rng(0)
     logits_NK = rng.normal(size=(len(corpus), len(corpus.scenes)))
-    tasks = _units(store, corpus, N_FINISHED).everything()
+    tasks = _plan_tasks(store, corpus, N_FINISHED).list_tasks()
     for task in tasks:
         store.write(task.keys[0], logits_NK, {"kind": "teacher"})
     began = time.perf_counter()
-    left = _units(LogitStore(store.address), corpus, N_FINISHED).to_do()
+    left = _plan_tasks(LogitStore(store.address), corpus, N_FINISHED).find_missing()
     took_s = time.perf_counter() - began
     if left:
-        raise RuntimeError(f"{len(left)} of {len(tasks)} units are not found done")
-    return [[f"{len(tasks):,} units found done", f"{took_s:.2f} s"]]
+        raise RuntimeError(f"{len(left)} of {len(tasks)} tasks were not found in the store")
+    return [[f"finding {len(tasks):,} stored tasks", f"{took_s:.2f} s"]]
 
 
-def _slept(store: LogitStore, seconds: float, at_once: int) -> list[list[str]]:
-    tasks = [Task(f"sleep {i}", _sleep, {"seconds": seconds}) for i in range(N_SLEEPING)]
+def _measure_overhead(store: LogitStore, seconds: float, at_once: int) -> list[list[str]]:
+    # Ray must be imported after `jobs`, which sets variables that Ray reads at its import.
+    import ray
+
+    tasks = [Task(f"sleep {i}", Sleep(seconds)) for i in range(N_SLEEPING)]
     began = time.perf_counter()
-    with cluster(), JobLog(store) as log:
+    with connect() as workers, JobLog(store) as log:
         started = time.perf_counter()
-        # Slots by the share of this machine's cores that a unit reserves.
-        work = FanOut(Needs(cpus=ray.cluster_resources()["CPU"] / at_once), log=log)
+        # The share of this machine's cores that a task reserves decides how many run at once.
+        needs = Needs(cpus=ray.cluster_resources()["CPU"] / at_once)
+        fan_out: FanOut[Sleep] = FanOut(workers, needs, log=log)
         log.plan(tasks, [False] * len(tasks))
-        work.add(tasks)
-        own_s = sum(outcome.took_s for outcome in work)
+        fan_out.add(tasks)
+        own_s = sum(outcome.took_s for outcome in fan_out)
         ended = time.perf_counter()
     whole_s = time.perf_counter() - began
     return [
         [
-            f"overhead of {N_SLEEPING} units of {seconds:g} s, {at_once} at a time",
+            f"overhead of {N_SLEEPING} tasks of {seconds:g} s, {at_once} at a time",
             f"{100 * (at_once * (ended - started) / own_s - 1):.2f} %",
         ],
         [
-            "the same, the cluster's start and end included",
+            "the same, including the cluster's start and end",
             f"{100 * (at_once * whole_s / own_s - 1):.2f} %",
         ],
     ]
-
-
-def _sleep(seconds: float) -> None:
-    time.sleep(seconds)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Is the training step bound by the model? The whole step beside the model's step alone.
+"""Compares a teacher's whole training step with its model alone: does the model limit the speed?
 
 B clips in a batch.
 """
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks.results import markdown, publish, ratio, take_turns
+from benchmarks.results import format_table, publish, ratio, take_turns
 from benchmarks.steps import Step, open_feed
-from benchmarks.transforms import transforms
-from benchmarks.utilisation import peak_flops, projected_hours, step_flops
+from benchmarks.transforms import TRANSFORMS_NOTE, make_transforms
+from benchmarks.utilisation import count_step_flops, find_peak_flops, project_hours
 from teachers.recipes import RECIPES
 
 FAMILIES = (
@@ -28,27 +28,26 @@ FAMILIES = (
     "cpr_128_dir_fms",
 )
 CPU_BATCH = {"passt": 16, "cpr_128": 256, "mn04_as": 256}
-"""Clips in a batch on a CPU, else 32: of the recipe where a step then takes seconds and fits in
-memory."""
+"""Clips in a batch on a CPU where it is not 32: the recipe's, if memory and a few seconds suffice."""
 GPU_CALLS = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Figures:
-    """What was measured of one family."""
+class TeacherStepSpeed:
+    """How fast the training step of one family is, and its parts."""
 
     model: str
     n_clips: int
     clips_per_s: float
     bare_clips_per_s: float
     whole_over_bare: float
-    """Clips/s of the whole step over clips/s of the bare one."""
+    """Clips/s of the whole step, divided by those of the model alone."""
     transforms_over_bare: float
-    """Time of the front-end's plain transforms, as a share of the bare step."""
+    """Time of the front-end's plain transforms, as a share of the model's step."""
     rest_over_plain: float
-    """Time of all that is not the model over that of the plain transforms."""
+    """Time of everything but the model, divided by that of the plain transforms."""
     rest_over_best: float
-    """The same over the transforms of a few clips at a time."""
+    """The same for the transforms of a few clips at a time."""
     flops: int
 
 
@@ -61,31 +60,33 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     device = torch.device(options.device)
-    found = []
+    measured = []
     for name in options.recipes:
-        found.append(_measure(name, device, options.rounds))
-        print(found[-1])
-    body = "\n\n".join([_table(found), _notes(device), *_of_a_gpu(found, device)])
-    publish("feeding.py", f"Whole training step over the model's ({device.type})", device, body)
+        measured.append(_measure(name, device, options.rounds))
+        print(measured[-1])
+    body = "\n\n".join(
+        [_format_speeds(measured), _describe(device), *_report_gpu(measured, device)]
+    )
+    publish("feeding.py", f"Training step of teachers ({device.type})", device, body)
 
 
-def _measure(name: str, device: torch.device, rounds: int) -> Figures:
+def _measure(name: str, device: torch.device, rounds: int) -> TeacherStepSpeed:
     recipe = RECIPES[name]
     on_gpu = device.type == "cuda"
     n_clips = recipe.training.batch_size if on_gpu else CPU_BATCH.get(recipe.model, 32)
     feed = open_feed(recipe, device)
     step = Step(recipe, feed, n_clips)
-    plain, best = transforms(recipe.front_end, n_clips, device)
+    plain, best = make_transforms(recipe.front_end, n_clips, device)
     sides = {
-        "bare": lambda: step.take(step.random),
-        "whole": lambda: step.take(step.fed),
-        "feed": step.fed,
+        "bare": lambda: step.take(step.get_random),
+        "whole": lambda: step.take(step.draw_clips),
+        "feed": step.draw_clips,
         "plain": plain,
         "best": best,
     }
     calls = GPU_CALLS if on_gpu else 1
     seconds = take_turns(sides, rounds=rounds, device=device, calls=calls)
-    return Figures(
+    return TeacherStepSpeed(
         model=recipe.model,
         n_clips=n_clips,
         clips_per_s=n_clips / statistics.median(seconds["whole"]),
@@ -94,20 +95,20 @@ def _measure(name: str, device: torch.device, rounds: int) -> Figures:
         transforms_over_bare=ratio(seconds["plain"], seconds["bare"]),
         rest_over_plain=ratio(seconds["feed"], seconds["plain"]),
         rest_over_best=ratio(seconds["feed"], seconds["best"]),
-        flops=step_flops(step),
+        flops=count_step_flops(step),
     )
 
 
-def _table(found: list[Figures]) -> str:
+def _format_speeds(measured: list[TeacherStepSpeed]) -> str:
     header = [
         "teacher",
         "clips in a batch",
         "whole step, clips/s",
         "model alone, clips/s",
-        "whole over model",
+        "whole step, ratio to model alone",
         "plain transforms, share of the model's step",
-        "all but the model over plain transforms",
-        "over best transforms",
+        "all but the model, ratio to plain transforms",
+        "all but the model, ratio to best transforms",
     ]
     rows = [
         [
@@ -120,31 +121,31 @@ def _table(found: list[Figures]) -> str:
             f"{figures.rest_over_plain:.2f}",
             f"{figures.rest_over_best:.2f}",
         ]
-        for figures in found
+        for figures in measured
     ]
-    return markdown(header, rows)
+    return format_table(header, rows)
 
 
-def _notes(device: torch.device) -> str:
+def _describe(device: torch.device) -> str:
     corpus = open_feed(RECIPES["cpr_128_dir_fms"], device).corpus
     share = float((corpus.column("recording_device") == corpus.reference_device).mean())
     precision = "bfloat16 where autocast allows" if device.type == "cuda" else "float32"
     return (
-        f"A step is forward, cross-entropy, backward and AdamW in {precision}, on random inputs or "
-        "on the demo corpus with all that the recipe changes (impulse responses, roll, masks, "
-        f"Freq-MixStyle). {share:.0%} of its clips are of the reference device, those that may get "
-        "an impulse response; in TAU's training clips 73% are. Plain transforms: one call of "
-        "torch.fft.rfft for all frames of the batch; best: the same a few clips at a time."
+        f"A step is forward pass, cross-entropy, backward pass and AdamW in {precision}. Model "
+        "alone: on random inputs. Whole step: on clips of the demo corpus with all random changes "
+        f"of the recipe (impulse responses, roll, masks, Freq-MixStyle). {share:.0%} of these "
+        "clips are from the reference device and may get an impulse response; of TAU's training "
+        f"clips, 73% are. {TRANSFORMS_NOTE}"
     )
 
 
-def _of_a_gpu(found: list[Figures], device: torch.device) -> list[str]:
-    """Utilisation and hours, where there is a GPU to have them."""
+def _report_gpu(measured: list[TeacherStepSpeed], device: torch.device) -> list[str]:
+    """Return what to publish about a GPU's utilisation and hours; nothing on a CPU."""
     if device.type != "cuda":
         return []
-    peak = peak_flops(device)
+    peak = find_peak_flops(device)
     if peak is None:
-        told = ["No utilisation: this GPU's peak is not in benchmarks/utilisation.py."]
+        parts = ["No utilisation: this GPU's peak is not in benchmarks/utilisation.py."]
     else:
         rows = [
             [
@@ -152,18 +153,18 @@ def _of_a_gpu(found: list[Figures], device: torch.device) -> list[str]:
                 f"{figures.flops / figures.n_clips / 1e9:.1f}",
                 f"{figures.flops / figures.n_clips * figures.clips_per_s / peak:.1%}",
             ]
-            for figures in found
+            for figures in measured
         ]
-        header = ["teacher", "GFLOP a clip", f"of {peak / 1e12:.0f} TFLOP/s, whole step"]
-        told = [markdown(header, rows)]
-    speeds = {figures.model: figures.clips_per_s for figures in found}
-    if len(found) == len(FAMILIES):
-        hours = projected_hours(speeds)
-        told.append(
-            f"The 22 published teachers on 5 splits of TAU, 110 models, with all their epochs: "
-            f"{hours:.0f} hours on one such GPU, one after the other, without evaluation."
+        header = ["teacher", "GFLOP per clip", f"share of {peak / 1e12:.0f} TFLOP/s, whole step"]
+        parts = [format_table(header, rows)]
+    speeds = {figures.model: figures.clips_per_s for figures in measured}
+    if len(measured) == len(FAMILIES):
+        hours = project_hours(speeds)
+        parts.append(
+            "Training the 22 published teachers on 5 splits of TAU (110 models, all their epochs) "
+            f"takes {hours:.0f} hours on one such GPU, one after the other, without evaluation."
         )
-    return told
+    return parts
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The whole feed beside the way of the field: a file a clip, read by a DataLoader's workers.
+"""Compares the feed with the usual way: a DataLoader whose workers read one file per clip.
 
 B clips in a batch, S samples of a clip, F mel bands, T frames.
 """
@@ -25,11 +25,11 @@ from torch.utils.data import DataLoader, Dataset
 from audio import augment, impulse_responses, waveforms
 from audio.clips import Corpus
 from audio.corpora import demo
+from audio.decoding import FULL_SCALE
 from audio.feed import Feed
-from audio.log_mel import FrontEnd
+from audio.front_ends import FrontEnd
 from audio.views import Augmentation
-from audio.waveforms import FULL_SCALE
-from benchmarks.results import markdown, publish, ratio
+from benchmarks.results import format_table, publish, ratio
 from benchmarks.steps import open_feed
 from teachers.recipes import RECIPES
 
@@ -38,15 +38,15 @@ N_WORKERS = 2
 BATCH = 60
 
 
-class Files(Dataset[Tensor]):
-    """Reads, resamples and changes one clip at a time, as is usual."""
+class ClipFiles(Dataset[Tensor]):
+    """A data set that reads, resamples and changes one clip at a time, as is usual."""
 
     def __init__(
         self, files: list[Path], is_reference_N: np.ndarray, rate: int, augmentation: Augmentation
     ) -> None:
         self.files, self.is_reference_N = files, is_reference_N
         self.rate, self.augmentation = rate, augmentation
-        self.responses_RL = impulse_responses.synthetic(rate)
+        self.responses_RL = impulse_responses.synthesise_responses(rate)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -72,20 +72,19 @@ def main() -> None:
     torch.set_num_threads(N_WORKERS)
     corpus = demo.read()
     rows = [_measure(corpus, hertz, rounds) for hertz in (44_100, 32_000)]
-    header = ["files", "feed, clips/s", "DataLoader, clips/s", "feed over DataLoader"]
+    header = ["files", "feed, clips/s", "DataLoader, clips/s", "feed, ratio to DataLoader"]
     notes = (
-        f"An epoch of the demo corpus's {len(corpus)} clips in batches of {BATCH} with all that "
-        f"{RECIPE.name} changes, without a model. DataLoader: {N_WORKERS} workers, which live on "
-        "between epochs, read a WAV file a clip (from the page cache), resample it to 32 kHz (TAU "
-        "is published at 44.1 kHz), convolve and roll it; torchaudio's log-mel, its masks and "
-        "Freq-MixStyle follow batched in the main process. The feed reads the decoded map; a map "
-        f"is decoded once, which is not counted. Both on {N_WORKERS} threads, by the wall clock."
+        f"One epoch of the demo corpus's {len(corpus)} clips in batches of {BATCH}, with all "
+        f"random changes of {RECIPE.name} and without a model. DataLoader: {N_WORKERS} workers, "
+        "which stay alive between epochs, read one WAV file per clip (from the page cache), "
+        "resample it to 32 kHz (TAU is published at 44.1 kHz), convolve and roll it. torchaudio's "
+        "log-mel and masks, and Freq-MixStyle, follow per batch in the main process. The feed "
+        "reads the decoded map; a map is decoded once, and this time is not counted. Both use "
+        f"{N_WORKERS} threads and are timed by the wall clock."
     )
-    table = markdown(header, rows)
+    table = format_table(header, rows)
     device = torch.device("cpu")
-    publish(
-        "loading.py", "Feed over one-file-per-clip loading (cpu)", device, f"{table}\n\n{notes}"
-    )
+    publish("loading.py", "Feed and one-file-per-clip loading (cpu)", device, f"{table}\n\n{notes}")
 
 
 def _measure(corpus: Corpus, hertz: int, rounds: int) -> list[str]:
@@ -93,7 +92,9 @@ def _measure(corpus: Corpus, hertz: int, rounds: int) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         files = _write_files(corpus, hertz, Path(folder))
         is_reference_N = corpus.column("recording_device") == corpus.reference_device
-        dataset = Files(files, is_reference_N, RECIPE.front_end.sample_rate, RECIPE.augmentation)
+        dataset = ClipFiles(
+            files, is_reference_N, RECIPE.front_end.sample_rate, RECIPE.augmentation
+        )
         loader = DataLoader(
             dataset,
             batch_size=BATCH,
@@ -101,16 +102,16 @@ def _measure(corpus: Corpus, hertz: int, rounds: int) -> list[str]:
             num_workers=N_WORKERS,
             persistent_workers=True,
         )
-        finish = _Finish(RECIPE.front_end, RECIPE.augmentation)
+        finish = _BatchTransform(RECIPE.front_end, RECIPE.augmentation)
         sides = {
-            "feed": lambda: _feed_epoch(feed),
+            "feed": lambda: _run_feed_epoch(feed),
             "loader": lambda: _consume(finish(waveforms_BS) for waveforms_BS in loader),
         }
         seconds = {name: [] for name in sides}
         for _ in range(rounds + 1):
             for name, side in sides.items():
-                seconds[name].append(_wall_s(side))
-    # The first round starts the workers and warms up.
+                seconds[name].append(_measure_wall_s(side))
+    # The first round starts the workers and warms up, so it does not count.
     feed_s, loader_s = seconds["feed"][1:], seconds["loader"][1:]
     return [
         f"{hertz} Hz",
@@ -120,8 +121,8 @@ def _measure(corpus: Corpus, hertz: int, rounds: int) -> list[str]:
     ]
 
 
-class _Finish:
-    """From waveforms to a model's input, batched, by torchaudio's modules."""
+class _BatchTransform:
+    """From a batch of waveforms to a model's input, by torchaudio's modules."""
 
     def __init__(self, front_end: FrontEnd, augmentation: Augmentation) -> None:
         self.front_end, self.augmentation = front_end, augmentation
@@ -148,9 +149,9 @@ class _Finish:
 
 
 def _write_files(corpus: Corpus, hertz: int, folder: Path) -> list[Path]:
-    """The corpus as WAV files at a rate, in its order."""
+    """Write the corpus as WAV files at a sample rate; return their paths in its order."""
     own_rate, files = RECIPE.front_end.sample_rate, []
-    decoded = waveforms.load(corpus, own_rate)
+    decoded = waveforms.load_waveforms(corpus, own_rate)
     for row, name in enumerate(corpus.column("clip_id")):
         samples_S = decoded.samples_NS[row].astype(np.float32) / FULL_SCALE
         if hertz != own_rate:
@@ -160,12 +161,12 @@ def _write_files(corpus: Corpus, hertz: int, folder: Path) -> list[Path]:
     return files
 
 
-def _feed_epoch(feed: Feed) -> None:
+def _run_feed_epoch(feed: Feed) -> None:
     randomness = np.random.default_rng()
     rows = randomness.permutation(len(feed.corpus))
     view = int(randomness.integers(1, 1_000_000))
     parts = np.split(rows, range(BATCH, len(rows), BATCH))
-    _consume(feed.training_batch(rows_B, view, randomness) for rows_B in parts)
+    _consume(feed.make_training_batch(rows_B, view, randomness) for rows_B in parts)
 
 
 def _consume(batches: Iterable[Tensor]) -> None:
@@ -173,7 +174,7 @@ def _consume(batches: Iterable[Tensor]) -> None:
         pass
 
 
-def _wall_s(side: Callable[[], None]) -> float:
+def _measure_wall_s(side: Callable[[], None]) -> float:
     began = time.perf_counter()
     side()
     return time.perf_counter() - began

@@ -1,4 +1,4 @@
-"""How fast is the front-end, beside torchaudio's and beside its own Fourier transforms?
+"""Compares the front-end's speed with torchaudio's and with its own Fourier transforms.
 
 B clips in a batch, S samples of a clip, F mel bands, T frames.
 """
@@ -13,9 +13,10 @@ import torch
 import torchaudio
 from torch import Tensor
 
-from audio.log_mel import ASCDOMAIN_CNN, ASCDOMAIN_PASST, FrontEnd, LogMel
-from benchmarks.results import markdown, publish, ratio, take_turns
-from benchmarks.transforms import transforms
+from audio.front_ends import ASCDOMAIN_CNN, ASCDOMAIN_PASST, FrontEnd
+from audio.log_mel import LogMel
+from benchmarks.results import format_table, publish, ratio, take_turns
+from benchmarks.transforms import TRANSFORMS_NOTE, make_transforms
 
 FRONT_ENDS = {"4096 points, 256 bands": ASCDOMAIN_CNN, "1024 points, 128 bands": ASCDOMAIN_PASST}
 BATCHES = (16, 64)
@@ -37,16 +38,13 @@ def main() -> None:
         "clips in a batch",
         "clips/s",
         "torchaudio clips/s",
-        "over torchaudio",
-        "time over the plain transforms'",
-        "time over the best transforms'",
+        "clips/s, ratio to torchaudio",
+        "time, ratio to plain transforms",
+        "time, ratio to best transforms",
         "largest difference",
     ]
-    notes = (
-        "Clips of a second at 32 kHz, log-mel in float32. Plain transforms: one call of "
-        "torch.fft.rfft for all frames of the batch; best: the same a few clips at a time."
-    )
-    table = markdown(header, rows)
+    notes = f"Clips of one second at 32 kHz, log-mel in float32. {TRANSFORMS_NOTE}"
+    table = format_table(header, rows)
     publish("log_mel.py", "Front-end (cpu)", torch.device("cpu"), f"{table}\n\n{notes}")
 
 
@@ -54,7 +52,7 @@ def main() -> None:
 def _measure(front_end: FrontEnd, n_clips: int, rounds: int) -> list[str]:
     waveforms_BS = 0.1 * torch.randn(n_clips, front_end.sample_rate)
     ours, theirs = LogMel(front_end), _Torchaudio(front_end)
-    plain, best = transforms(front_end, n_clips, torch.device("cpu"))
+    plain, best = make_transforms(front_end, n_clips, torch.device("cpu"))
     sides = {
         "ours": lambda: ours(waveforms_BS),
         "theirs": lambda: theirs(waveforms_BS),

@@ -1,4 +1,4 @@
-"""What all benchmarks have in common: fair timing, the machine, and RESULTS.md."""
+"""Code that all benchmarks share: fair timing, the description of the machine, and RESULTS.md."""
 
 import datetime
 import platform
@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 
-from training import code_commit
+from training import find_commit
 
 FILE = Path(__file__).resolve().parent / "RESULTS.md"
 TITLE = (
-    "# What was measured\n\nEach section was written by the program that it names. Ratios are of "
-    "one run, whose sides took turns.\n"
+    "# Benchmark results\n\nEach section was written by the program that it names. The sides of "
+    "each ratio were measured in one run, in which they took turns.\n"
 )
 
 
@@ -27,67 +27,67 @@ def take_turns(
     calls: int = 1,
     by_the_wall: bool = False,
 ) -> dict[str, list[float]]:
-    """Seconds of a call of each side, one figure a round; all sides take their turn in a round.
+    """Return the seconds per call of each side, one number per round; all sides run in each round.
 
-    On a machine that others use too, only sides that took turns can be compared. On a CPU the
-    seconds are those that this process had a core (sides run on one thread), so that others' turns
-    do not count, unless the wall's were asked for. A first round warms up and does not count.
+    On a machine that others use too, only sides that took turns can be compared. On a CPU the clock
+    counts this process's processor time (sides run on one thread), so that other processes do not
+    count, unless `by_the_wall` is set. A first round warms up and does not count.
 
     Args:
-        sides: what to time, by name.
-        rounds: how many figures of each.
-        device: a GPU is waited for before the clock is read.
-        calls: of a side in its turn.
-        by_the_wall: for sides on several threads, whose processor time is that of all of them.
+        sides: functions to time, by name.
+        rounds: number of measurements of each side.
+        device: where sides run; a GPU is synchronised before the clock is read.
+        calls: number of calls of a side in its turn.
+        by_the_wall: for sides on several threads, whose processor time would be added up.
     """
     on_gpu = device.type == "cuda"
     clock = time.perf_counter if on_gpu or by_the_wall else time.process_time
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds + 1):
         for name, side in sides.items():
-            _wait(device)
+            _synchronise(device)
             began = clock()
             for _ in range(calls):
                 side()
-            _wait(device)
+            _synchronise(device)
             seconds[name].append((clock() - began) / calls)
     return {name: times[1:] for name, times in seconds.items()}
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> float:
-    """Median over the rounds of one side's figure over the other's."""
+    """Median of the ratios of two sides' numbers over the rounds."""
     return statistics.median(a / b for a, b in zip(above, below, strict=True))
 
 
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose first column is text and whose others are figures."""
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table whose first column is text and whose other columns are numbers."""
     lines = [header, ["---", *("---:" for _ in header[1:])], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def machine(device: torch.device) -> str:
-    """Processor or GPU, threads and versions, in words."""
-    where = f"{_processor()}, {torch.get_num_threads()} thread(s)"
+def format_machine(device: torch.device) -> str:
+    """Return the processor or GPU, the threads and the versions as text."""
+    where = f"{_read_processor()}, {torch.get_num_threads()} thread(s)"
     if device.type == "cuda":
         where = f"{torch.cuda.get_device_name(device)}; {where}"
     return f"{where}; torch {torch.__version__}, Python {platform.python_version()}"
 
 
 def publish(program: str, title: str, device: torch.device, body: str) -> None:
-    """Show a section and put it in the place of the last one of that title in RESULTS.md."""
+    """Print a section, and write it to RESULTS.md in place of the one with the same title."""
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    commit = code_commit() or "unknown"
+    commit = find_commit() or "unknown"
     section = (
         f"## {title}\n\n{body}\n\n`python benchmarks/{program}`, {today}, commit {commit}, "
-        f"on {machine(device)}.\n"
+        f"on {format_machine(device)}.\n"
     )
     print(section)
     before = FILE.read_text() if FILE.exists() else TITLE
-    FILE.write_text(with_section(before, title, section))
+    FILE.write_text(replace_section(before, title, section))
 
 
-def with_section(text: str, title: str, section: str) -> str:
-    """The text with the section of that title replaced, or added at the end."""
+def replace_section(text: str, title: str, section: str) -> str:
+    """Return the text with the section of that title replaced, or added at the end."""
     parts = re.split(r"(?m)^(?=## )", text)
     own = [part.startswith(f"## {title}\n") for part in parts]
     if not any(own):
@@ -97,12 +97,12 @@ def with_section(text: str, title: str, section: str) -> str:
     return "\n".join(part.strip("\n") + "\n" for part in replaced)
 
 
-def _wait(device: torch.device) -> None:
+def _synchronise(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def _processor() -> str:
+def _read_processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""How fast is the selection of an ensemble, beside the obvious way, the published one and others?
+"""Compares the speed of the selection of an ensemble with a naive, a published and other methods.
 
 M members, N clips, K classes.
 """
@@ -20,15 +20,15 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
-from benchmarks.clips import clips
-from benchmarks.results import markdown, publish, ratio, take_turns
+from benchmarks.clips import make_clips
+from benchmarks.results import format_table, publish, ratio, take_turns
 from ensemble import select
 from logit_store import LogitKey, LogitStore
 
 CLASSES = 10
 SIZES = ((22, 29_680), (110, 29_680), (500, 29_680), (2000, 29_680), (22, 230_350))
 NAIVE_UP_TO, CHUNKS_UP_TO = 110, 500
-"""Members; with more, these sides take minutes."""
+"""Largest numbers of members for which these methods are measured; beyond, they take minutes."""
 CANDIDATES_AT_ONCE = 8
 STEPS_OF_PROBABILITIES = 40
 CPU = torch.device("cpu")
@@ -42,114 +42,121 @@ def main() -> None:
     """Measure and publish."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--memory", nargs=2, metavar=("MEMBERS", "TYPE"), help="print it, only")
+    parser.add_argument(
+        "--memory", nargs=2, metavar=("MEMBERS", "TYPE"), help="only print the growth of memory"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.memory:
-        print(_growth(int(options.memory[0]), np.dtype(options.memory[1])))
+        print(_measure_growth(int(options.memory[0]), np.dtype(options.memory[1])))
         return
     rounds = options.rounds
-    logits = [_of_logits(n_members, n, rounds) for n_members, n in SIZES]
-    likelihoods = [_of_probabilities(n_members, n, rounds) for n_members, n in SIZES[:3]]
+    logits = [_measure_mean_logits(n_members, n, rounds) for n_members, n in SIZES]
+    likelihoods = [_measure_mean_probabilities(n_members, n, rounds) for n_members, n in SIZES[:3]]
     memory = [
-        [f"{m} {kind}", _peak(m, kind)] for m in (110, 500) for kind in ("float16", "float32")
+        [f"{m} {kind}", _measure_growth_of_process(m, kind)]
+        for m in (110, 500)
+        for kind in ("float16", "float32")
     ]
     parts = [
-        markdown(
+        format_table(
             [
                 "mean logits, members x clips",
                 "steps",
                 "ms",
-                "over the floor",
-                "naive numpy over it",
-                "published way over it",
-                "torch over it",
+                "ratio to the floor",
+                "naive numpy, ratio to ours",
+                "published method, ratio to ours",
+                "torch, ratio to ours",
             ],
             logits,
         ),
-        markdown(["mean probabilities", "ms", "TabRepo's way over it"], likelihoods),
-        markdown(["110 members on disk", "ms", "over reading"], _from_disk(rounds)),
-        markdown(["memory with the input", "over float32 logits"], memory),
+        format_table(["mean probabilities", "ms", "TabRepo's method, ratio to ours"], likelihoods),
+        format_table(
+            ["110 members on disk", "ms", "ratio to store.read"], _measure_from_disk(rounds)
+        ),
+        format_table(["memory including the input", "ratio to float32 logits"], memory),
         NOTES,
     ]
     publish("selection.py", "Selection (cpu)", CPU, "\n\n".join(parts))
 
 
 NOTES = (
-    f"Synthetic logits of {CLASSES} classes, of members that share mistakes and are right for 45 to "
-    "65 % of the clips alone; float16, as the store gives them, for select, float32 in the layout "
-    "that suits them for the others. Log loss; mean logits without replacement until nothing is "
-    f"won, mean probabilities with replacement, {STEPS_OF_PROBABILITIES} steps. All sides take as many "
-    "steps as select. Floor: reading all logits once a step as float32, at the "
-    "bandwidth of a sum over an array. Naive: a running sum and log-softmax of every candidate in "
-    "numpy. Published: each candidate loads every member's .pt file. Torch: logsumexp of "
-    f"{CANDIDATES_AT_ONCE} candidates at a time. TabRepo's way: the labels' probabilities, "
-    "then a running sum and the mean logarithm of every candidate's mean; both sides start at the "
-    "logits. Memory: growth of the "
-    "resident set, its peak, with the logits. Milliseconds of processor time on one thread, medians."
+    f"Synthetic logits of {CLASSES} classes. The members share mistakes, and each is right for 45 "
+    "to 65 % of the clips. select gets float16 logits, as the store returns them; the others get "
+    "float32 in the layout that suits them. The loss is log loss. Mean logits: without "
+    "replacement, until the loss no longer improves. Mean probabilities: with replacement, "
+    f"{STEPS_OF_PROBABILITIES} steps. All methods take as many steps as select. Floor: reading all "
+    "logits once per step as float32, at the bandwidth of a sum over an array. Naive numpy: a "
+    "running sum, and log-softmax of every candidate. Published method: each candidate loads "
+    f"every member's .pt file. Torch: logsumexp of {CANDIDATES_AT_ONCE} candidates at a time. "
+    "TabRepo's method: the labels' probabilities, then a running sum and the mean logarithm of "
+    "every candidate's mean; both methods start from the logits. Memory: largest growth of the "
+    "resident set, including the logits. Milliseconds of processor time on one thread, medians."
 )
 
 
-def pool(n_members: int, n: int, dtype: np.dtype) -> tuple[Floats, Integers]:
-    """Logits of members that share mistakes, laid out as the store does.
+def draw_pool(n_members: int, n: int, dtype: np.dtype) -> tuple[Floats, Integers]:
+    """Return logits of members that share mistakes, in the layout of the store, and the labels.
 
-    Each sees the truth, what all mistake, what its family of five mistakes, and noise of its own.
+    A member's logits are the sum of the truth, the mistakes of all members, those of its family (of
+    five families), and its own noise.
     """
     randomness = np.random.default_rng(0)
     labels_N = randomness.integers(0, CLASSES, n)
     true_KN = np.zeros((CLASSES, n), np.float32)
     true_KN[labels_N, np.arange(n)] = 1
-    shared_KN = 1.4 * _noise(randomness, n)
-    families = [0.8 * _noise(randomness, n) + shared_KN for _ in range(5)]
+    shared_KN = 1.4 * _draw_noise(randomness, n)
+    families = [0.8 * _draw_noise(randomness, n) + shared_KN for _ in range(5)]
     logits_MKN = np.empty((n_members, CLASSES, n), dtype)
     for m in range(n_members):
-        own_KN = randomness.uniform(0.6, 1.2) * _noise(randomness, n)
+        own_KN = randomness.uniform(0.6, 1.2) * _draw_noise(randomness, n)
         clean_KN = randomness.uniform(2.6, 3.4) * true_KN + families[m % 5]
         logits_MKN[m] = (clean_KN + own_KN) * randomness.uniform(0.8, 1.3)
     return logits_MKN.transpose(0, 2, 1), labels_N
 
 
-def _noise(randomness: np.random.Generator, n: int) -> NDArray[np.float32]:
+def _draw_noise(randomness: np.random.Generator, n: int) -> NDArray[np.float32]:
     return randomness.standard_normal((CLASSES, n), dtype=np.float32)
 
 
-def _of_logits(n_members: int, n: int, rounds: int) -> list[str]:
-    """A row of the table of mean logits."""
-    logits_MNK, labels_N = pool(n_members, n, np.dtype(np.float16))
+def _measure_mean_logits(n_members: int, n: int, rounds: int) -> list[str]:
+    """Return one row of the table of mean logits."""
+    logits_MNK, labels_N = draw_pool(n_members, n, np.dtype(np.float16))
     n_steps = len(select(logits_MNK, labels_N).members)
     sides: Sides = {"ours": lambda: select(logits_MNK, labels_N)}
     with tempfile.TemporaryDirectory() as folder:
         if n_members <= CHUNKS_UP_TO:
-            sides |= _others(logits_MNK, labels_N, n_steps, Path(folder))
+            sides |= _make_other_sides(logits_MNK, labels_N, n_steps, Path(folder))
         seconds = take_turns(sides, rounds=rounds, device=CPU)
-    floor_s = n_steps * 4 * logits_MNK.size / _bytes_per_s()
+    floor_s = n_steps * 4 * logits_MNK.size / _measure_bytes_per_s()
     return [
         f"{n_members} x {n:,}",
         str(n_steps),
         f"{1e3 * statistics.median(seconds['ours']):.1f}",
         f"{statistics.median(seconds['ours']) / floor_s:.2f}",
-        *(_times(seconds, side) for side in ("naive", "published", "torch")),
+        *(_format_ratio(seconds, side) for side in ("naive", "published", "torch")),
     ]
 
 
-def _others(logits_MNK: Floats, labels_N: Integers, n_steps: int, folder: Path) -> Sides:
-    """The other ways to the same members, those that end in time."""
+def _make_other_sides(logits_MNK: Floats, labels_N: Integers, n_steps: int, folder: Path) -> Sides:
+    """Return the other methods that select the same members, as far as this size allows."""
     single_MNK, labels = np.ascontiguousarray(logits_MNK, np.float32), torch.from_numpy(labels_N)
     n_members, n, _ = single_MNK.shape
-    ways = {"torch": partial(_chunk_losses, torch.from_numpy(single_MNK), labels)}
+    ways = {"torch": partial(_compute_chunk_losses, torch.from_numpy(single_MNK), labels)}
     if n_members <= NAIVE_UP_TO:
-        ways["naive"] = partial(_naive_losses, single_MNK, labels_N)
+        ways["naive"] = partial(_compute_naive_losses, single_MNK, labels_N)
     if (n_members, n) == SIZES[0]:
         files = [folder / f"{m}.pt" for m in range(n_members)]
         for file, logits_NK in zip(files, single_MNK, strict=True):
             torch.save(torch.from_numpy(logits_NK.copy()), file)
-        ways["published"] = partial(_published_losses, files, labels)
-    return {name: partial(_greedy, n_members, n_steps, way) for name, way in ways.items()}
+        ways["published"] = partial(_compute_published_losses, files, labels)
+    return {name: partial(_select_greedily, n_members, n_steps, way) for name, way in ways.items()}
 
 
-def _of_probabilities(n_members: int, n: int, rounds: int) -> list[str]:
-    """A row of the table of mean probabilities."""
-    logits_MNK, labels_N = pool(n_members, n, np.dtype(np.float16))
+def _measure_mean_probabilities(n_members: int, n: int, rounds: int) -> list[str]:
+    """Return one row of the table of mean probabilities."""
+    logits_MNK, labels_N = draw_pool(n_members, n, np.dtype(np.float16))
     ours = partial(
         select,
         logits_MNK,
@@ -160,23 +167,23 @@ def _of_probabilities(n_members: int, n: int, rounds: int) -> list[str]:
         patience=STEPS_OF_PROBABILITIES,
     )
     single_MNK = np.ascontiguousarray(logits_MNK, np.float32)
-    sides: Sides = {"ours": ours, "tabrepo": partial(_tabrepo, single_MNK, labels_N)}
+    sides: Sides = {"ours": ours, "tabrepo": partial(_select_as_tabrepo, single_MNK, labels_N)}
     seconds = take_turns(sides, rounds=rounds, device=CPU)
     milliseconds = 1e3 * statistics.median(seconds["ours"])
     size = f"{n_members} x {n:,}"
-    return [size, f"{milliseconds:.1f}", _times(seconds, "tabrepo")]
+    return [size, f"{milliseconds:.1f}", _format_ratio(seconds, "tabrepo")]
 
 
-def _times(seconds: dict[str, list[float]], side: str) -> str:
+def _format_ratio(seconds: dict[str, list[float]], side: str) -> str:
     return f"{ratio(seconds[side], seconds['ours']):.1f}" if side in seconds else ""
 
 
-def _greedy(
+def _select_greedily(
     n_members: int,
     n_steps: int,
     losses_of: Callable[[list[int], list[int]], list[float]],
 ) -> list[int]:
-    """The best candidate, as often as asked; `losses_of` takes the chosen and the candidates."""
+    """Choose the best candidate n_steps times; `losses_of` takes the chosen and the candidates."""
     chosen: list[int] = []
     for _ in range(n_steps):
         candidates = [m for m in range(n_members) if m not in chosen]
@@ -184,7 +191,7 @@ def _greedy(
     return chosen
 
 
-def _naive_losses(
+def _compute_naive_losses(
     logits_MNK: Floats, labels_N: Integers, chosen: list[int], candidates: list[int]
 ) -> list[float]:
     sum_NK, rows = logits_MNK[chosen].sum(axis=0), np.arange(len(labels_N))
@@ -197,7 +204,7 @@ def _naive_losses(
     return losses
 
 
-def _chunk_losses(
+def _compute_chunk_losses(
     logits_MNK: torch.Tensor, labels_N: torch.Tensor, chosen: list[int], candidates: list[int]
 ) -> list[float]:
     sum_NK, losses = logits_MNK[chosen].sum(0), []
@@ -210,7 +217,7 @@ def _chunk_losses(
     return losses
 
 
-def _published_losses(
+def _compute_published_losses(
     files: list[Path], labels_N: torch.Tensor, chosen: list[int], candidates: list[int]
 ) -> list[float]:
     losses = []
@@ -220,8 +227,8 @@ def _published_losses(
     return losses
 
 
-def _tabrepo(logits_MNK: Floats, labels_N: Integers) -> list[int]:
-    """The labels' probabilities once, a running sum, and a logarithm a clip and candidate."""
+def _select_as_tabrepo(logits_MNK: Floats, labels_N: Integers) -> list[int]:
+    """Select by a running sum of the labels' probabilities, which needs one logarithm per clip."""
     n_members, n, _ = logits_MNK.shape
     likelihoods_MN, rows = np.empty((n_members, n), np.float32), np.arange(n)
     for likelihoods_N, logits_NK in zip(likelihoods_MN, logits_MNK, strict=True):
@@ -237,21 +244,21 @@ def _tabrepo(logits_MNK: Floats, labels_N: Integers) -> list[int]:
     return chosen
 
 
-def _bytes_per_s() -> float:
-    """Bandwidth of a sum over an array that no cache holds."""
+def _measure_bytes_per_s() -> float:
+    """Return the bandwidth of a sum over an array that is larger than any cache."""
     numbers = np.ones(1 << 26, np.float32)
     seconds = take_turns({"sum": numbers.sum}, rounds=5, device=CPU)["sum"]
     return numbers.nbytes / min(seconds)
 
 
-def _from_disk(rounds: int) -> list[list[str]]:
-    """The rows of the table of what starts at files, which are in the page cache."""
+def _measure_from_disk(rounds: int) -> list[list[str]]:
+    """Return the rows of the table of methods that start from files in the page cache."""
     n_members, n = SIZES[1]
-    logits_MNK, labels_N = pool(n_members, n, np.dtype(np.float16))
+    logits_MNK, labels_N = draw_pool(n_members, n, np.dtype(np.float16))
     keys = [LogitKey("tau", 100, f"m{m}-{m:012x}") for m in range(n_members)]
     with tempfile.TemporaryDirectory() as folder:
         store = LogitStore(folder)
-        store.write_clips("tau", clips(n))
+        store.write_clips("tau", make_clips(n))
         for key, logits_NK in zip(keys, logits_MNK, strict=True):
             store.write(key, logits_NK, {"kind": "teacher", "recipe": "noise"})
         files = sorted(Path(folder).rglob("logits.parquet"))
@@ -268,25 +275,25 @@ def _from_disk(rounds: int) -> list[list[str]]:
     ]
 
 
-def _peak(n_members: int, kind: str) -> str:
-    """Growth of a process of its own, as a peak never falls."""
+def _measure_growth_of_process(n_members: int, kind: str) -> str:
+    """Return the growth of a new process, because a peak never falls."""
     command = [sys.executable, __file__, "--memory", str(n_members), kind]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return f"{float(done.stdout):.2f}"
 
 
-def _growth(n_members: int, dtype: np.dtype) -> float:
-    """Peak of the resident set over what it was before the logits, over float32 logits."""
-    small_MNK, labels_N = pool(3, 100, dtype)
+def _measure_growth(n_members: int, dtype: np.dtype) -> float:
+    """Return the growth of the peak of the resident set, divided by the bytes of float32 logits."""
+    small_MNK, labels_N = draw_pool(3, 100, dtype)
     select(small_MNK, labels_N)
-    before = _peak_bytes()
-    logits_MNK, labels_N = pool(n_members, SIZES[0][1], dtype)
+    before = _read_peak_bytes()
+    logits_MNK, labels_N = draw_pool(n_members, SIZES[0][1], dtype)
     select(logits_MNK, labels_N)
-    return (_peak_bytes() - before) / (4 * logits_MNK.size)
+    return (_read_peak_bytes() - before) / (4 * logits_MNK.size)
 
 
-def _peak_bytes() -> int:
-    """Of this program; getrusage would count what started it, too."""
+def _read_peak_bytes() -> int:
+    """Return the peak of this process; that of getrusage would include its parent process."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 

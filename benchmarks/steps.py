@@ -1,4 +1,4 @@
-"""A training step of a teacher, with inputs from anywhere, and the feed that its recipe asks for.
+"""A training step of a teacher on inputs of any source, and the feed of its recipe.
 
 B clips in a batch, C channels, F mel bands, T frames.
 """
@@ -14,15 +14,15 @@ from audio.corpora import demo
 from audio.feed import Feed
 from teachers.catalogue import build
 from teachers.recipes import TeacherRecipe
-from training.recipe import make_optimizer
-from training.step import descend
+from training.loop import descend
+from training.optimizer import make_optimizer
 
 Inputs = Callable[[], tuple[Tensor, Tensor]]
 """Makes the inputs [B, C, F, T] and labels [B] of a step."""
 
 
 class Step:
-    """A recipe's optimiser step: the same function whatever the inputs are."""
+    """A recipe's optimiser step, which is the same function for all inputs."""
 
     def __init__(self, recipe: TeacherRecipe, feed: Feed, n_clips: int) -> None:
         self.feed, self.n_clips = feed, n_clips
@@ -36,7 +36,7 @@ class Step:
         self._view = 0
 
     def take(self, inputs: Inputs) -> None:
-        """One optimiser step."""
+        """Take one optimiser step."""
         inputs_BCFT, labels_B = inputs()
         descend(
             lambda: functional.cross_entropy(self.model(inputs_BCFT)[0], labels_B),
@@ -44,20 +44,20 @@ class Step:
             self.feed.device,
         )
 
-    def random(self) -> tuple[Tensor, Tensor]:
-        """What costs nothing."""
+    def get_random(self) -> tuple[Tensor, Tensor]:
+        """Return random inputs, which were made before."""
         return self._random_inputs, self._labels_N[: self.n_clips]
 
-    def fed(self) -> tuple[Tensor, Tensor]:
-        """Clips of the corpus, another view each time."""
+    def draw_clips(self) -> tuple[Tensor, Tensor]:
+        """Return random clips of the corpus, another view each time."""
         rows_B = self._randomness.choice(len(self.feed.corpus), self.n_clips, replace=False)
         self._view += 1
-        inputs_BCFT = self.feed.training_batch(rows_B, self._view, self._randomness)
+        inputs_BCFT = self.feed.make_training_batch(rows_B, self._view, self._randomness)
         return inputs_BCFT, self._labels_N[self.feed.to_device(rows_B)]
 
 
 def open_feed(recipe: TeacherRecipe, device: torch.device) -> Feed:
-    """The demo corpus, decoded, with the recipe's front-end and augmentation."""
+    """Open the feed of the demo corpus with the recipe's front-end and augmentation."""
     return Feed.open(
         demo.read(), recipe.front_end, recipe.augmentation, None, device, recipe.length
     )

@@ -1,4 +1,4 @@
-"""How long do listing, asking, writing and reading take, beside plain numpy files?
+"""Compares the time for listing, querying, writing and reading with plain numpy files.
 
 M members, N clips, K classes.
 """
@@ -18,21 +18,21 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from benchmarks.clips import SCENES, clips
-from benchmarks.results import markdown, publish, ratio, take_turns
+from benchmarks.clips import SCENES, make_clips
+from benchmarks.results import format_table, publish, ratio, take_turns
 from logit_store import LogitKey, LogitStore
-from logit_store.layout import catalogue_path, logits_path
+from logit_store.paths import catalogue_path, logits_path
 
 CPU = torch.device("cpu")
 N_LISTED, N_ASKED, N_READ = 2_000, 110, 6
 N_FEW, N_TRAINING, N_ALL = 29_680, 139_620, 230_350
-"""TAU's test clips, its training clips, and all."""
+"""Numbers of TAU's test clips, training clips, and all clips."""
 RECORD = {
     "kind": "teacher",
     "recipe": {"name": "mn10"} | {f"setting_{i}": i / 7 for i in range(60)},
     "versions": {f"library_{i}": "1.2.3" for i in range(30)},
 }
-"""As long as that of a teacher."""
+"""A record as long as that of a teacher."""
 
 Sides = Mapping[str, Callable[[], object]]
 
@@ -46,61 +46,61 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        rows += _measured(_listing(root / "listed"), rounds)
-        rows += _measured(_asking(root / "asked"), rounds)
+        rows += _measure(_make_listing_sides(root / "listed"), rounds)
+        rows += _measure(_make_query_sides(root / "asked"), rounds)
         for n_clips in (N_FEW, N_TRAINING):
-            rows += _measured(_writing(root / f"written-{n_clips}", n_clips), rounds)
-            rows += _measured(_reading(root / f"read-{n_clips}", n_clips), rounds)
+            rows += _measure(_make_writing_sides(root / f"written-{n_clips}", n_clips), rounds)
+            rows += _measure(_make_reading_sides(root / f"read-{n_clips}", n_clips), rounds)
     notes = (
-        f"{len(SCENES)} classes, files on a disk, warm; milliseconds of processor time on one "
-        "thread, medians. A listing is beside the catalogue made anew from all footers; a query "
-        "beside `LogitStore.read` of the files that it reads; a write (figures, hash and footer "
-        "included) beside np.save of the same float16 logits with fsync; a read beside np.load of "
-        "as many such files."
+        f"{len(SCENES)} classes, files on a disk that are in the page cache; milliseconds of "
+        "processor time on one thread, medians. The baseline of a listing is rebuilding the "
+        "catalogue from all footers; that of a query is `LogitStore.read` of the files that it "
+        "reads; that of a write (including scores, hash and footer) is np.save of the same "
+        "float16 logits with fsync; that of a read is np.load of as many such files."
     )
-    table = markdown(["", "ms", "over what stands beside it"], rows)
+    table = format_table(["", "ms", "ratio to the baseline"], rows)
     publish("store.py", "Logit store (cpu)", CPU, f"{table}\n\n{notes}")
 
 
-def _measured(sides: Sides, rounds: int) -> list[list[str]]:
-    """A row a side; the first one is what the others stand beside."""
+def _measure(sides: Sides, rounds: int) -> list[list[str]]:
+    """Return one row per side; the first side is the baseline of the others."""
     seconds = take_turns(sides, rounds=rounds, device=CPU)
-    beside, *others = seconds
+    baseline, *others = seconds
     return [
-        [beside, f"{1e3 * statistics.median(seconds[beside]):.1f}", ""],
+        [baseline, f"{1e3 * statistics.median(seconds[baseline]):.1f}", ""],
         *(
             [
                 name,
                 f"{1e3 * statistics.median(seconds[name]):.1f}",
-                f"{ratio(seconds[name], seconds[beside]):.2f}",
+                f"{ratio(seconds[name], seconds[baseline]):.2f}",
             ]
             for name in others
         ),
     ]
 
 
-def _listing(root: Path) -> Sides:
-    store, (first, *others) = _new(root, 200), _keys(N_LISTED)
-    store.write(first, _logits(200), RECORD)
-    # Thousands of fsyncs would be the longest part of this benchmark.
+def _make_listing_sides(root: Path) -> Sides:
+    store, (first, *others) = _create_store(root, 200), _make_keys(N_LISTED)
+    store.write(first, _draw_logits(200), RECORD)
+    # The files are copied, because thousands of fsyncs would take most of the time.
     for key in others:
         (root / logits_path(key)).parent.mkdir(parents=True)
         shutil.copy(root / logits_path(first), root / logits_path(key))
 
-    def anew() -> pa.Table:
+    def rebuild() -> pa.Table:
         (root / catalogue_path("tau")).unlink(missing_ok=True)
         return store.members()
 
     return {
-        f"catalogue of {N_LISTED:,} members anew": anew,
-        f"listing of {N_LISTED:,} members": store.members,
+        f"rebuilding the catalogue of {N_LISTED:,} members": rebuild,
+        f"listing {N_LISTED:,} members": store.members,
         f"SQL over {N_LISTED:,} members": lambda: store.sql("select count(*) from members"),
     }
 
 
-def _asking(root: Path) -> Sides:
-    store, keys = _new(root, N_ALL), _keys(N_ASKED)
-    logits_NK = _logits(N_ALL)
+def _make_query_sides(root: Path) -> Sides:
+    store, keys = _create_store(root, N_ALL), _make_keys(N_ASKED)
+    logits_NK = _draw_logits(N_ALL)
     for key in keys:
         store.write(key, logits_NK, RECORD)
     by_scene = (
@@ -121,9 +121,9 @@ def _read_one_by_one(store: LogitStore, keys: Sequence[LogitKey]) -> None:
         store.read([key], dtype=np.float16)
 
 
-def _writing(root: Path, n_clips: int) -> Sides:
-    store, (key,) = _new(root, n_clips), _keys(1)
-    logits_NK = _logits(n_clips)
+def _make_writing_sides(root: Path, n_clips: int) -> Sides:
+    store, (key,) = _create_store(root, n_clips), _make_keys(1)
+    logits_NK = _draw_logits(n_clips)
     half_NK = logits_NK.astype(np.float16)
 
     def save() -> None:
@@ -138,9 +138,9 @@ def _writing(root: Path, n_clips: int) -> Sides:
     }
 
 
-def _reading(root: Path, n_clips: int) -> Sides:
-    store, keys = _new(root, n_clips), _keys(N_READ)
-    logits_NK = _logits(n_clips)
+def _make_reading_sides(root: Path, n_clips: int) -> Sides:
+    store, keys = _create_store(root, n_clips), _make_keys(N_READ)
+    logits_NK = _draw_logits(n_clips)
     files = [root / f"{key.member}.npy" for key in keys]
     for key, file in zip(keys, files, strict=True):
         store.write(key, logits_NK, RECORD)
@@ -154,18 +154,18 @@ def _reading(root: Path, n_clips: int) -> Sides:
     }
 
 
-def _new(root: Path, n_clips: int) -> LogitStore:
-    """A store that knows so many clips."""
+def _create_store(root: Path, n_clips: int) -> LogitStore:
+    """Create a store with a corpus of `n_clips` clips."""
     store = LogitStore(root)
-    store.write_clips("tau", clips(n_clips))
+    store.write_clips("tau", make_clips(n_clips))
     return store
 
 
-def _keys(n: int) -> list[LogitKey]:
+def _make_keys(n: int) -> list[LogitKey]:
     return [LogitKey("tau", 25, f"m{m}-{m:012x}") for m in range(n)]
 
 
-def _logits(n_clips: int) -> np.ndarray:
+def _draw_logits(n_clips: int) -> np.ndarray:
     generator = np.random.default_rng(0)
     return generator.normal(0, 4, (n_clips, len(SCENES))).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""Is a student's training step bound by its model? The whole step beside the model's alone.
+"""Compares a student's whole training step with its model alone: does the model limit the speed?
 
 B clips in a batch.
 """
@@ -13,36 +13,36 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks.results import markdown, publish, ratio, take_turns
-from benchmarks.student_steps import StudentStep, bare
-from benchmarks.students_on_gpu import of_a_gpu
-from benchmarks.transforms import transforms
+from benchmarks.results import format_table, publish, ratio, take_turns
+from benchmarks.student_steps import StudentStep, keep_only_model
+from benchmarks.students_on_gpu import measure_on_gpu
+from benchmarks.transforms import TRANSFORMS_NOTE, make_transforms
 from students import RECIPES, StudentRecipe
 
 STUDENTS = ("isotropic", "cp_mobile_2023", "dcase24_baseline", "dsmn_model1")
 CPU_BATCH = 64
-"""Clips in a batch on a CPU at most; on a GPU as many as the recipe says."""
+"""Largest batch on a CPU, in clips; on a GPU the batch is the recipe's."""
 GPU_CALLS = 20
 OURS = "channels last"
 FORMATS = {"channels first": torch.contiguous_format, OURS: torch.channels_last}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Figures:
-    """What was measured of one student."""
+class StudentStepSpeed:
+    """How fast the training step of one student is, and its parts."""
 
     student: str
     n_clips: int
     clips_per_s: dict[str, float]
-    """Of whole steps, by memory format and threads."""
+    """Clips/s of whole steps, by memory format and threads."""
     whole_over_bare: float
-    """Clips/s of the whole step over clips/s of the model's alone, channels last."""
+    """Clips/s of the whole step, divided by those of the model alone, channels last."""
     rest_over_plain: float
-    """Time of all that is not the model over that of the front-end's plain transforms."""
+    """Time of everything but the model, divided by that of the front-end's plain transforms."""
     rest_over_best: float
-    """The same over the transforms of a few clips at a time."""
+    """The same for the transforms of a few clips at a time."""
     soft_labels: float | None
-    """Their share of the whole step; None for a student alone."""
+    """Their share of the whole step; None for a student without teachers."""
 
 
 def main() -> None:
@@ -54,41 +54,43 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device(options.device)
     torch.set_num_threads(1)
-    # Before any model has run: memory that a model frees makes the plain transforms cheap.
+    # Measured before any model runs: memory that a model frees makes the plain transforms faster.
     rests = {name: _measure_rest(name, device, options.rounds) for name in options.students}
-    found = []
+    measured = []
     for name, rest in rests.items():
-        found.append(_measure(name, rest, device, options.rounds))
-        print(found[-1])
+        measured.append(_measure(name, rest, device, options.rounds))
+        print(measured[-1])
     torch.set_num_threads(1)
-    parts = [_table(found), _notes(device)]
+    parts = [_format_speeds(measured), _describe(device)]
     if device.type == "cuda":
-        parts += of_a_gpu(device)
+        parts += measure_on_gpu(device)
     publish(
         "student_step.py", f"Training step of students ({device.type})", device, "\n\n".join(parts)
     )
 
 
 def _measure_rest(name: str, device: torch.device, rounds: int) -> dict[str, list[float]]:
-    """Seconds of what a step does besides its model, and of the transforms beside it."""
+    """Return the seconds of everything in a step but its model, and of the transforms."""
     recipe = RECIPES[name]
-    step = StudentStep(recipe, _batch_size(recipe, device), device)
-    plain, best = transforms(recipe.front_end, step.n_clips, device)
-    sides: dict[str, Callable[[], object]] = {"fed": step.fed, "plain": plain, "best": best}
+    step = StudentStep(recipe, _find_batch_size(recipe, device), device)
+    plain, best = make_transforms(recipe.front_end, step.n_clips, device)
+    sides: dict[str, Callable[[], object]] = {"fed": step.draw_clips, "plain": plain, "best": best}
     if recipe.distillation is not None:
-        sides["soft labels"] = step.listen
-    return take_turns(sides, rounds=rounds, device=device, calls=_calls(device))
+        sides["soft labels"] = step.learn_from_soft_labels
+    return take_turns(sides, rounds=rounds, device=device, calls=_count_calls(device))
 
 
-def _measure(name: str, rest: dict[str, list[float]], device: torch.device, rounds: int) -> Figures:
+def _measure(
+    name: str, rest: dict[str, list[float]], device: torch.device, rounds: int
+) -> StudentStepSpeed:
     recipe = RECIPES[name]
-    n_clips = _batch_size(recipe, device)
+    n_clips = _find_batch_size(recipe, device)
     torch.set_num_threads(1)
     steps = {how: StudentStep(recipe, n_clips, device, FORMATS[how]) for how in FORMATS}
-    model = StudentStep(bare(recipe), n_clips, device)
-    sides = {how: lambda step=step: step.take(step.fed()) for how, step in steps.items()}
-    alone = {"model": lambda: model.take(model.random())}
-    seconds = take_turns(sides | alone, rounds=rounds, device=device, calls=_calls(device))
+    model = StudentStep(keep_only_model(recipe), n_clips, device)
+    sides = {how: lambda step=step: step.take(step.draw_clips()) for how, step in steps.items()}
+    alone = {"model": lambda: model.take(model.get_random())}
+    seconds = take_turns(sides | alone, rounds=rounds, device=device, calls=_count_calls(device))
     clips_per_s = {f"{how}, 1 thread": n_clips / statistics.median(seconds[how]) for how in sides}
     if device.type == "cpu":
         torch.set_num_threads(2)
@@ -97,7 +99,7 @@ def _measure(name: str, rest: dict[str, list[float]], device: torch.device, roun
             clips_per_s[f"{how}, 2 threads"] = n_clips / statistics.median(on_two[how])
     soft = rest.get("soft labels")
     all_but_model = [fed + (soft[at] if soft else 0.0) for at, fed in enumerate(rest["fed"])]
-    return Figures(
+    return StudentStepSpeed(
         student=name,
         n_clips=n_clips,
         clips_per_s=clips_per_s,
@@ -108,23 +110,23 @@ def _measure(name: str, rest: dict[str, list[float]], device: torch.device, roun
     )
 
 
-def _batch_size(recipe: StudentRecipe, device: torch.device) -> int:
+def _find_batch_size(recipe: StudentRecipe, device: torch.device) -> int:
     n_clips = recipe.training.batch_size
     return n_clips if device.type == "cuda" else min(n_clips, CPU_BATCH)
 
 
-def _calls(device: torch.device) -> int:
+def _count_calls(device: torch.device) -> int:
     return GPU_CALLS if device.type == "cuda" else 1
 
 
-def _table(found: list[Figures]) -> str:
+def _format_speeds(measured: list[StudentStepSpeed]) -> str:
     header = [
         "student",
         "clips in a batch",
-        *(f"{side}, clips/s" for side in found[0].clips_per_s),
-        "whole over model",
-        "all but the model over plain transforms",
-        "over best transforms",
+        *(f"{side}, clips/s" for side in measured[0].clips_per_s),
+        "whole step, ratio to model alone",
+        "all but the model, ratio to plain transforms",
+        "all but the model, ratio to best transforms",
         "soft labels, share of the step",
     ]
     rows = [
@@ -135,25 +137,25 @@ def _table(found: list[Figures]) -> str:
             f"{figures.whole_over_bare:.3f}",
             f"{figures.rest_over_plain:.2f}",
             f"{figures.rest_over_best:.2f}",
-            "alone" if figures.soft_labels is None else f"{figures.soft_labels:.2%}",
+            "none" if figures.soft_labels is None else f"{figures.soft_labels:.2%}",
         ]
-        for figures in found
+        for figures in measured
     ]
-    return markdown(header, rows)
+    return format_table(header, rows)
 
 
-def _notes(device: torch.device) -> str:
+def _describe(device: torch.device) -> str:
     if device.type == "cuda":
         how = "bfloat16 where autocast allows"
     else:
-        how = "float32; one thread by processor time, two by the wall clock"
+        how = "float32. One thread is timed by processor time, two by the wall clock"
     return (
-        f"A whole step is the recipe's, on the demo corpus with all that it changes, {how}. The "
-        "model's alone: the same model, loss of true labels and optimiser on random inputs, on one "
-        "thread. All but the model: gathering, random changes, front-end and soft labels. Plain "
-        "transforms: one call of torch.fft.rfft for all frames of the batch; best: the same a few "
-        "clips at a time; both, and what is compared with them, in a process that has not run a "
-        "model. The last four columns are of channels last, in which students learn."
+        f"A whole step is the recipe's, on the demo corpus with all its random changes, in {how}. "
+        "Model alone: the same model and optimiser with the loss of the true labels, on random "
+        "inputs and one thread. All but the model: gathering, random changes, front-end and soft "
+        f"labels. {TRANSFORMS_NOTE} Both, and what is compared with them, are measured in a "
+        "process that has not run a model. The last four columns are for channels last, in which "
+        "students are trained."
     )
 
 

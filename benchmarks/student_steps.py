@@ -1,4 +1,4 @@
-"""A training step of a student, with inputs from anywhere, as `students.distill` takes it.
+"""A training step of a student on inputs of any source, as `students.distill` takes it.
 
 B clips in a batch, N clips of the corpus, K classes.
 """
@@ -12,26 +12,26 @@ from torch import Tensor
 
 from audio.clips import Corpus
 from audio.corpora import demo
-from students import Soft, StudentRecipe
-from students.distill import student_run
+from students import StudentRecipe, TeacherLogits
+from students.distill import prepare_run
+from students.groups import GROUP_OF_SCENE
 from students.losses import soft_label_loss
-from students.objective import Objective
-from students.two_tasks import GROUP_OF_SCENE
+from students.objective import DistillationObjective
 from training import Batch
-from training.recipe import make_optimizer
-from training.step import descend
+from training.loop import descend
+from training.optimizer import make_optimizer
 
 SPLIT = 100
 
 
 class StudentStep:
-    """A recipe's optimiser step over the demo corpus: the same function whatever the inputs are.
+    """A recipe's optimiser step on the demo corpus, which is the same function for all inputs.
 
     Args:
-        recipe: of a student; one that distils has random soft labels.
-        n_clips: B.
-        device: where it learns.
-        memory_format: of the model's weights, which its layers' outputs follow.
+        recipe: of a student; if it distils, its soft labels are random.
+        n_clips: number of clips in a batch.
+        device: where it is trained.
+        memory_format: of the model's weights; the outputs of its layers have the same.
     """
 
     def __init__(
@@ -41,9 +41,11 @@ class StudentStep:
         device: torch.device,
         memory_format: torch.memory_format = torch.channels_last,
     ) -> None:
-        corpus = demo_of_tau_scenes()
-        soft = None if recipe.distillation is None else random_soft(len(corpus), corpus.scenes)
-        run, self.student = student_run(
+        corpus = read_demo_with_tau_scenes()
+        soft = (
+            None if recipe.distillation is None else draw_teacher_logits(len(corpus), corpus.scenes)
+        )
+        run, self.student = prepare_run(
             recipe, corpus, SPLIT, 0, soft, responses=None, device=device
         )
         module = run.module.train()
@@ -58,27 +60,27 @@ class StudentStep:
         self._logits_BK = torch.randn(n_clips, len(corpus.scenes), device=device).requires_grad_()
 
     def take(self, batch: Batch) -> None:
-        """One optimiser step."""
+        """Take one optimiser step."""
         descend(lambda: self.run.objective(batch), self.optimizer, self.feed.device)
 
-    def random(self) -> Batch:
-        """What costs nothing."""
+    def get_random(self) -> Batch:
+        """Return a batch of random inputs, which was made before."""
         return self._random
 
-    def fed(self) -> Batch:
-        """Clips of the corpus, another view each time."""
+    def draw_clips(self) -> Batch:
+        """Return a batch of random clips of the corpus, another view each time."""
         self._view += 1
         rows_B = self._draw()
-        inputs_BCFT = self.feed.training_batch(rows_B, self._view, self._randomness)
+        inputs_BCFT = self.feed.make_training_batch(rows_B, self._view, self._randomness)
         return self._batch(inputs_BCFT, rows_B)
 
-    def listen(self) -> None:
-        """What soft labels alone cost: the look-up, their loss and its gradient."""
+    def learn_from_soft_labels(self) -> None:
+        """Do all that soft labels cost: look them up, and compute their loss and its gradient."""
         objective = self.run.module
-        assert isinstance(objective, Objective)
+        assert isinstance(objective, DistillationObjective)
         assert objective.soft_labels is not None
         rows_B = self.feed.to_device(self._random.rows_B)
-        soft_BK = objective.soft_labels.of(self._view, rows_B)
+        soft_BK = objective.soft_labels.look_up(self._view, rows_B)
         soft_label_loss(self._logits_BK, soft_BK, 2.0).mean().backward()
 
     def _draw(self) -> np.ndarray:
@@ -90,13 +92,13 @@ class StudentStep:
         return Batch(inputs_BCFT, labels_B, rows_B, 0.5, self._view)
 
 
-def bare(recipe: StudentRecipe) -> StudentRecipe:
-    """The same model and optimiser without soft labels and discriminator."""
+def keep_only_model(recipe: StudentRecipe) -> StudentRecipe:
+    """Return the recipe without soft labels and discriminator: the same model and optimiser."""
     return replace(recipe, distillation=None, device_loss_weight=0.0)
 
 
-def demo_of_tau_scenes() -> Corpus:
-    """The demo corpus with its scenes called as TAU's: students of two tasks know their groups."""
+def read_demo_with_tau_scenes() -> Corpus:
+    """Read the demo corpus with the names of TAU's scenes, whose groups two-task students know."""
     corpus = demo.read()
     called = dict(zip(corpus.scenes, GROUP_OF_SCENE, strict=False))
     scenes = pa.array([called[scene] for scene in corpus.table["scene"].to_pylist()])
@@ -104,7 +106,7 @@ def demo_of_tau_scenes() -> Corpus:
     return replace(corpus, table=corpus.table.set_column(at, "scene", scenes))
 
 
-def random_soft(n_clips: int, scenes: tuple[str, ...]) -> Soft:
-    """Soft labels of nothing in particular."""
+def draw_teacher_logits(n_clips: int, scenes: tuple[str, ...]) -> TeacherLogits:
+    """Return random logits in place of a teacher's."""
     logits_NK = np.random.default_rng(0).normal(0, 4, (n_clips, len(scenes)))
-    return Soft("random", logits_NK.astype(np.float32))
+    return TeacherLogits("random", logits_NK.astype(np.float32))

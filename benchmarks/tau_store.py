@@ -1,7 +1,7 @@
-"""A store of 110 members over TAU's 230,350 clips: its size, and how long each use of it takes.
+"""Measures a store of 110 members over TAU's 230,350 clips: its size, and the time of each use.
 
-The list of clips is the real one, made from TAU 2020 Mobile's: each of its recordings is ten clips
-of TAU 2022 Mobile. The logits are synthetic. M members, N clips, K classes.
+The list of clips is the real one, made from that of TAU 2020 Mobile, of which each recording is ten
+clips of TAU 2022 Mobile. The logits are synthetic. M members, N clips, K classes.
 """
 
 if __name__ == "__main__" and not __package__:
@@ -22,9 +22,9 @@ import torch
 import ensemble
 from audio.clips import SPLITS, Corpus
 from audio.corpora import tau
-from benchmarks.results import markdown, publish
+from benchmarks.results import format_table, publish
 from logit_store import LogitKey, LogitStore
-from logit_store.layout import logits_path
+from logit_store.paths import logits_path
 from metrics import log_loss
 
 Result = TypeVar("Result")
@@ -32,27 +32,29 @@ Result = TypeVar("Result")
 N_TEACHERS = 22
 N_SOFT = 6
 CUTS = 10
-"""Clips of a recording."""
+"""Number of clips of a recording."""
 
 
 def main() -> None:
     """Measure and publish."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("recordings", type=Path, help="TAU 2020 Mobile's meta.csv, may be gzipped")
+    parser.add_argument(
+        "recordings", type=Path, help="TAU 2020 Mobile's meta.csv, plain or gzipped"
+    )
     recordings = parser.parse_args().recordings
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_meta(recordings, root / "meta.csv")
-        corpus, reading_s = _timed(lambda: tau.read(root))
-        rows, n_bytes = _uses(corpus, LogitStore(root / "store"))
+        corpus, reading_s = _measure_time(lambda: tau.read(root))
+        rows, n_bytes = _measure_uses(corpus, LogitStore(root / "store"))
     notes = (
         f"{len(corpus):,} clips, {N_TEACHERS} teachers x {len(SPLITS)} splits, "
-        f"{n_bytes / 2**20:,.0f} MiB of logits files ({n_bytes / _plain_bytes(corpus):.3f} of the "
-        f"float16 values alone); reading the lists of the corpus took {reading_s:.1f} s. Wall time, "
-        "one thread, files in the page cache."
+        f"{n_bytes / 2**20:,.0f} MiB of logits files ({n_bytes / _count_plain_bytes(corpus):.3f} "
+        f"times the float16 values alone). Reading the lists of the corpus took {reading_s:.1f} s. "
+        "Wall time, one thread, files in the page cache."
     )
-    table = markdown(["", "s", "over reading the same files' bytes"], rows)
+    table = format_table(["", "s", "ratio to reading the same files' bytes"], rows)
     publish(
         "tau_store.py LIST",
         "A store over all of TAU (cpu)",
@@ -74,39 +76,45 @@ def write_meta(recordings: Path, file: Path) -> None:
                 print(*(row[column] for column in tau.META_COLUMNS), sep="\t", file=target)
 
 
-def _uses(corpus: Corpus, store: LogitStore) -> tuple[list[list[str]], int]:
+def _measure_uses(corpus: Corpus, store: LogitStore) -> tuple[list[list[str]], int]:
     keys = [LogitKey("tau", s, f"t{m:02d}-{s:012x}") for s in SPLITS for m in range(N_TEACHERS)]
-    writing_s = _write(corpus, store, keys)
+    writing_s = _write_members(corpus, store, keys)
     quarter = [key for key in keys if key.split == 25]
-    files = {key: store.files.local(logits_path(key)) for key in keys}
-    everything_s = _timed(lambda: [files[key].read_bytes() for key in keys])[1]
-    quarter_s = _timed(lambda: [files[key].read_bytes() for key in quarter])[1]
+    files = {key: store.files.fetch(logits_path(key)) for key in keys}
+    everything_s = _measure_time(lambda: [files[key].read_bytes() for key in keys])[1]
+    quarter_s = _measure_time(lambda: [files[key].read_bytes() for key in quarter])[1]
     rows_25 = corpus.rows(25, "select")
     labels = corpus.labels()[rows_25]
     by_device = (
         "set threads = 1; select member, avg(correct::int), avg(log_loss) from predictions "
         "where recording_device = 's3' and split = 25 and fold = 'select' group by member"
     )
-    logits_MNK, gathering_s = _timed(lambda: store.read(quarter, rows_25, dtype=np.float16))
-    ensemble.select(logits_MNK[:2], labels)  # compiles
-    selection, selecting_s = _timed(lambda: ensemble.select(logits_MNK, labels))
+    logits_MNK, gathering_s = _measure_time(lambda: store.read(quarter, rows_25, dtype=np.float16))
+    ensemble.select(logits_MNK[:2], labels)  # compiles the kernels
+    selection, selecting_s = _measure_time(lambda: ensemble.select(logits_MNK, labels))
     best = [quarter[m] for m in selection.members[:N_SOFT]]
     learnt = corpus.rows(100, "fit", "select")
     weights = [1 / len(best)] * len(best)
-    soft_s = _timed(
+    soft_s = _measure_time(
         lambda: ensemble.soft_labels(store.read(best, learnt, dtype=np.float16), weights, 2.0)
     )[1]
     mean_NK = ensemble.mean_logits(logits_MNK, selection.weights)
     loss = log_loss(mean_NK, labels)
     if not np.isclose(loss, selection.losses[-1], atol=1e-6):
-        raise AssertionError(f"selection says {selection.losses[-1]}, its members say {loss}")
+        raise AssertionError(
+            f"the selection reports a loss of {selection.losses[-1]}, its members have {loss}"
+        )
     measured = [
         (f"writing {len(keys)} members", writing_s, everything_s),
-        ("listing them, footers not yet in the catalogue", _timed(store.members)[1], None),
-        ("listing them again", _timed(store.members)[1], None),
+        (
+            "listing them, before their footers are in the catalogue",
+            _measure_time(store.members)[1],
+            None,
+        ),
+        ("listing them again", _measure_time(store.members)[1], None),
         (
             f"SQL: {len(quarter)} members on one device and split",
-            _timed(lambda: store.sql(by_device))[1],
+            _measure_time(lambda: store.sql(by_device))[1],
             quarter_s,
         ),
         (f"reading {len(quarter)} members' {len(rows_25):,} select clips", gathering_s, quarter_s),
@@ -124,8 +132,8 @@ def _uses(corpus: Corpus, store: LogitStore) -> tuple[list[list[str]], int]:
     return rows, sum(file.stat().st_size for file in files.values())
 
 
-def _write(corpus: Corpus, store: LogitStore, keys: list[LogitKey]) -> float:
-    """Write members that share some of their mistakes, singles about half right; seconds."""
+def _write_members(corpus: Corpus, store: LogitStore, keys: list[LogitKey]) -> float:
+    """Write members that share mistakes, each about half right; return the seconds that it took."""
     generator = np.random.default_rng(0)
     store.write_clips("tau", corpus.clips_table())
     labels_N = corpus.labels()
@@ -142,11 +150,11 @@ def _write(corpus: Corpus, store: LogitStore, keys: list[LogitKey]) -> float:
     return took_s
 
 
-def _plain_bytes(corpus: Corpus) -> int:
+def _count_plain_bytes(corpus: Corpus) -> int:
     return N_TEACHERS * len(SPLITS) * len(corpus) * len(corpus.scenes) * 2
 
 
-def _timed(action: Callable[[], Result]) -> tuple[Result, float]:
+def _measure_time(action: Callable[[], Result]) -> tuple[Result, float]:
     began = time.perf_counter()
     result = action()
     return result, time.perf_counter() - began

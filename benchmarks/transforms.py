@@ -1,23 +1,29 @@
-"""The Fourier transforms of a front-end by themselves: what no implementation does without."""
+"""The Fourier transforms of a front-end alone, which every implementation needs."""
 
 from collections.abc import Callable
 
 import torch
 
-from audio.log_mel import CHUNK_BYTES, FrontEnd
+from audio.front_ends import FrontEnd
+from audio.log_mel import FRAME_CHUNK_BYTES
+
+TRANSFORMS_NOTE = (
+    "Plain transforms: one call of torch.fft.rfft for all frames of the batch. Best transforms: "
+    "the same for a few clips at a time."
+)
 
 
-def transforms(
+def make_transforms(
     front_end: FrontEnd, n_clips: int, device: torch.device
 ) -> tuple[Callable[[], object], Callable[[], object]]:
-    """Two ways to transform all frames of a batch, to be timed.
+    """Return two functions that transform all frames of a batch, for timing.
 
     Returns:
-        One call for all frames, and the frames of a few clips at a time (on a GPU the same).
+        One call for all frames, and one call for every few clips (on a GPU, also one call for all).
     """
-    n_frames = n_clips * front_end.frames(front_end.sample_rate)
+    n_frames = n_clips * front_end.count_frames(front_end.sample_rate)
     frames = torch.randn(n_frames, front_end.n_fft, device=device)
-    at_a_time = n_frames if device.type == "cuda" else CHUNK_BYTES // frames[:1].nbytes
+    at_a_time = n_frames if device.type == "cuda" else FRAME_CHUNK_BYTES // frames[:1].nbytes
 
     def plain() -> None:
         torch.fft.rfft(frames)

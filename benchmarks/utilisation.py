@@ -1,10 +1,11 @@
-"""How much of a GPU's arithmetic a training step uses, and how long all teachers would take."""
+"""How much of a GPU's arithmetic a training step uses, and the projected time for all teachers."""
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from audio.clips import SPLITS
 from benchmarks.steps import Step
-from teachers.recipes import PUBLISHED, RECIPES
+from teachers.recipes import PUBLISHED_TEACHERS, RECIPES
 
 PEAK_TFLOPS = {
     "NVIDIA B200": 2250.0,
@@ -16,43 +17,42 @@ PEAK_TFLOPS = {
     "NVIDIA L4": 121.0,
     "NVIDIA GeForce RTX 4090": 165.0,
 }
-"""Dense bfloat16 products by the start of the device's name, from NVIDIA's data sheets; the first
-that fits counts."""
+"""Dense bfloat16 operations by the start of the device's name, from NVIDIA's data sheets; the first
+match counts."""
 FORWARD_PASSES = 3
-"""That a step is worth."""
-SPLITS = (5, 10, 25, 50, 100)
+"""Number of forward passes that cost as much as a step."""
 TRAINING_CLIPS = 139_620
-"""Of TAU 2022 Mobile's split 100."""
+"""Number of training clips of TAU 2022 Mobile's split 100."""
 
 
-def peak_flops(device: torch.device) -> float | None:
-    """Floating-point operations a second that the GPU is sold with; None for one unknown here."""
+def find_peak_flops(device: torch.device) -> float | None:
+    """Return the GPU's peak floating-point operations per second; None if it is not known here."""
     name = torch.cuda.get_device_name(device)
     known = [peak for start, peak in PEAK_TFLOPS.items() if name.startswith(start)]
     return known[0] * 1e12 if known else None
 
 
-def step_flops(step: Step) -> int:
-    """Operations of a step, a multiplication and an addition counted as two: three forward passes.
+def count_step_flops(step: Step) -> int:
+    """Return the operations of a step: three forward passes; a multiplication and addition are two.
 
-    The backward pass counts as two, as is usual (Narayanan et al. 2021, arXiv:2104.04473). torch's
-    counter says the same of PaSST (2.00) and CP-ResNet (2.08); of depthwise convolutions it
-    misjudges the backward pass (28 forward passes for mn10), so that is not counted with it.
+    The backward pass counts as two forward passes, as is usual (Narayanan et al. 2021,
+    arXiv:2104.04473). torch's counter agrees for PaSST (2.00) and CP-ResNet (2.08). It misjudges
+    the backward pass of depthwise convolutions (28 forward passes for mn10), so it is not used.
     """
-    inputs_BCFT, _ = step.random()
+    inputs_BCFT, _ = step.get_random()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         step.model(inputs_BCFT)
     return FORWARD_PASSES * counter.get_total_flops()
 
 
-def projected_hours(clips_per_s: dict[str, float]) -> float:
-    """Training of the 22 published teachers on 5 splits, all epochs: an upper bound.
+def project_hours(clips_per_s: dict[str, float]) -> float:
+    """Return the most hours that the 22 published teachers take on 5 splits, with all epochs.
 
     Args:
-        clips_per_s: of whole steps, by the model's name.
+        clips_per_s: speed of whole steps, by the model's name.
     """
     seconds = 0.0
-    for recipe in (RECIPES[name] for name in PUBLISHED):
+    for recipe in (RECIPES[name] for name in PUBLISHED_TEACHERS):
         for split in SPLITS:
             clips = recipe.training.max_epochs * TRAINING_CLIPS * split / 100
             seconds += clips / clips_per_s[recipe.model]

@@ -1,4 +1,4 @@
-"""Ports of this machine's loopback."""
+"""Ports on this machine's loopback interface."""
 
 import contextlib
 import socket
@@ -6,8 +6,8 @@ import socket
 HOST = "127.0.0.1"
 
 
-def free_ports(n: int) -> list[int]:
-    """Different ports on which nobody listens now."""
+def find_free_ports(n: int) -> list[int]:
+    """Return n different ports on which no process listens now."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
         for each in sockets:
@@ -15,7 +15,7 @@ def free_ports(n: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def listens(port: int) -> bool:
-    """Whether somebody answers there."""
+def is_listening(port: int) -> bool:
+    """Return whether a process listens on a port."""
     with socket.socket() as probe:
         return probe.connect_ex((HOST, port)) == 0

@@ -9,9 +9,10 @@ from pathlib import Path
 from cluster import simulated
 from logit_store import __main__ as logit_store_command
 from report.dcase import __main__ as dcase_command
-from students import classify, export
+from students import classify
 from students.complexity import __main__ as complexity_command
-from terminal import EXAMPLE, Option, described
+from students.export import __main__ as export_command
+from terminal import EXAMPLE_HEADING, Option, describe_options
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "docs" / "reference.md"
@@ -61,22 +62,27 @@ def _of_the_store() -> list[Command]:
 
 
 def _others() -> list[Command]:
-    check, complexity = dcase_command.Check, complexity_command.Options
+    check, complexity = dcase_command.Check, complexity_command.ComplexityOptions
+    export = export_command.ExportOptions
     return [
-        _of_tyro(export.PROGRAM, export.Options.__doc__ or "", export.Options),
+        _of_tyro(export_command.PROGRAM, export.__doc__ or "", export),
         _classify(),
         _of_tyro(complexity_command.PROGRAM, complexity.__doc__ or "", complexity),
         _of_tyro(f"{dcase_command.PROGRAM} check", check.__doc__ or "", check),
-        _of_tyro("python -m cluster.simulated", simulated.main.__doc__ or "", simulated.Options),
+        _of_tyro(
+            "python -m cluster.simulated",
+            simulated.main.__doc__ or "",
+            simulated.SimulatedClusterOptions,
+        ),
     ]
 
 
 def _of_tyro(program: str, about: str, kind: type) -> Command:
-    return Command(program=program, about=about, options=described(kind), kind=kind)
+    return Command(program=program, about=about, options=describe_options(kind), kind=kind)
 
 
 def _classify() -> Command:
-    about = f"{classify.ABOUT}\n\n{EXAMPLE}\n    {classify.EXAMPLE}\n"
+    about = f"{classify.ABOUT}\n\n{EXAMPLE_HEADING}\n    {classify.EXAMPLE}\n"
     options = [
         Option(
             name=action.option_strings[0] if action.option_strings else str(action.metavar),
@@ -84,7 +90,7 @@ def _classify() -> Command:
             default=None if action.required else str(action.default or ""),
             meaning=(action.help or "").replace(" (default: %(default)s)", ""),
         )
-        for action in classify.parser()._actions
+        for action in classify.make_parser()._actions
         if action.default is not SUPPRESS
     ]
     return Command(program=classify.PROGRAM, about=about, options=options)
@@ -96,7 +102,7 @@ def reference() -> str:
 
 
 def _section(command: Command) -> str:
-    told, _, typed = inspect.cleandoc(command.about).partition(f"{EXAMPLE}\n")
+    told, _, typed = inspect.cleandoc(command.about).partition(f"{EXAMPLE_HEADING}\n")
     rows = "\n".join(map(_row, command.options))
     return (
         f"## `{command.program}`\n\n{told.strip()}\n\n```sh\n{inspect.cleandoc(typed)}\n```\n\n"

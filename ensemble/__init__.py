@@ -1,27 +1,66 @@
-"""From the members' logits to one set of soft labels (M members, N clips, K classes)."""
+"""From the members' logits to one set of soft labels (M members, N clips, K classes).
 
-from ensemble.bag import Bagged, bagged
-from ensemble.calibrate import Calibration, Reliability, calibration, temperature, temperatures
-from ensemble.combine import mean_logits, soft_labels
-from ensemble.optimism import Optimism, optimism
-from ensemble.select import PRESETS, Options, Selection, select
-from ensemble.weigh import convex_weights
+A name is imported when it is first used, because numba and the kernels take seconds.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ensemble.bag import BaggedSelection, select_in_bags
+    from ensemble.calibrate import (
+        Calibration,
+        Reliability,
+        fit_temperature,
+        fit_temperatures,
+        measure_calibration,
+    )
+    from ensemble.combine import mean_logits, soft_labels
+    from ensemble.optimism import Optimism, estimate_optimism
+    from ensemble.options import PRESETS, MeanSpace, SelectionMetric, SelectionOptions
+    from ensemble.stepwise import Selection, select
+    from ensemble.weigh import convex_weights
 
 __all__ = [
     "PRESETS",
-    "Bagged",
+    "BaggedSelection",
     "Calibration",
+    "MeanSpace",
     "Optimism",
-    "Options",
     "Reliability",
     "Selection",
-    "bagged",
-    "calibration",
+    "SelectionMetric",
+    "SelectionOptions",
     "convex_weights",
+    "estimate_optimism",
+    "fit_temperature",
+    "fit_temperatures",
     "mean_logits",
-    "optimism",
+    "measure_calibration",
     "select",
+    "select_in_bags",
     "soft_labels",
-    "temperature",
-    "temperatures",
 ]
+
+_MODULES = {
+    "bag": ("BaggedSelection", "select_in_bags"),
+    "calibrate": (
+        "Calibration",
+        "Reliability",
+        "fit_temperature",
+        "fit_temperatures",
+        "measure_calibration",
+    ),
+    "combine": ("mean_logits", "soft_labels"),
+    "optimism": ("Optimism", "estimate_optimism"),
+    "options": ("PRESETS", "MeanSpace", "SelectionMetric", "SelectionOptions"),
+    "stepwise": ("Selection", "select"),
+    "weigh": ("convex_weights",),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ensemble' has no attribute {name!r}")
+    return getattr(import_module(f"ensemble.{_HOMES[name]}"), name)

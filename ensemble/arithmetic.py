@@ -1,7 +1,7 @@
 """Arithmetic that LLVM turns into vector instructions (B clips in a block).
 
-Own exponentials, because the C library's take one number at a time. Sums run in lanes that are
-added in a fixed order at the end, so that equal inputs give equal bits on any machine.
+It has its own exponentials, because those of the C library take one number at a time. Sums run in
+lanes that are added in a fixed order at the end, so equal inputs give equal bits on any machine.
 """
 
 import math
@@ -13,25 +13,28 @@ from llvmlite import ir
 from numba.extending import intrinsic as _untyped_intrinsic
 from numpy.typing import NDArray
 
+from metrics.scores import Floats, Integers
+
 LANES = 64
 CACHE_LINE = 64
 """Bytes."""
 FACTORS = 8
-"""Numbers that are multiplied between two looks at the exponent; see `take_exponents`."""
+"""Numbers that are multiplied before the exponents are taken out; see `take_exponents`."""
 
 LOG2_E = math.log2(math.e)
-# ln 2 in two parts: the first has so few digits that its products with small integers are exact.
+# ln 2 in two parts. The first has few enough digits for exact products with small integers.
 _LN_2_HIGH = float.fromhex("0x1.62e42fee00000p-1")
 _LN_2_LOW = float.fromhex("0x1.a39ef35793c76p-33")
 _ROUND_TO_INTEGER = 1.5 * 2.0**52
-"""Added to a double, leaves its nearest integer in the lowest bits."""
+"""Adding this to a double leaves its nearest integer in the lowest bits."""
 _ROUND_TO_INTEGER_SINGLE = np.float32(1.5 * 2**23)
 _SMALLEST_EXPONENT = -708.0
-"""Below it the exponential is no longer a normal double; next to a sum of at least 1 it is 0."""
+"""Below this, the exponential is no normal double; added to a sum of at least 1 it changes
+nothing."""
 _MANTISSA, _ONE = (1 << 52) - 1, 1023 << 52
 
-# Polynomials of 2^r for |r| <= 1/2 have the least largest relative error (Remez exchange): 3e-16 in
-# `exp2`, 7.5e-8 in `exp2_single`. From the constant on.
+# Polynomials of 2^r for |r| <= 1/2 with the smallest maximum of the relative error (Remez
+# exchange): 3e-16 in `exp2`, 7.5e-8 in `exp2_single`. The first coefficient is the constant one.
 _POWER = (
     1.0,
     0.6931471805599497,
@@ -54,16 +57,15 @@ _POWER_SINGLE = (
     np.float32(0.0013276471979479397),
 )
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+Singles = NDArray[np.float32]
 
 intrinsic: Any = _untyped_intrinsic
-"""numba calls what it decorates with other arguments than it is written with."""
+"""numba calls the decorated function with other arguments than those it declares."""
 
 
 @intrinsic
 def _double_of_bits(typing_context: Any, bits: Any) -> Any:
-    """The double that has these 64 bits."""
+    """Return the double that has these 64 bits."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], ir.DoubleType())
@@ -73,7 +75,7 @@ def _double_of_bits(typing_context: Any, bits: Any) -> Any:
 
 @intrinsic
 def _bits_of_double(typing_context: Any, value: Any) -> Any:
-    """The 64 bits of a double."""
+    """Return the 64 bits of a double."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], ir.IntType(64))
@@ -83,7 +85,7 @@ def _bits_of_double(typing_context: Any, value: Any) -> Any:
 
 @intrinsic
 def as_single(typing_context: Any, value: Any) -> Any:
-    """A float, or the float16 that has these 16 bits, as a float32."""
+    """Convert a float, or the float16 that has these 16 bits, to float32."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         single = ir.FloatType()
@@ -98,7 +100,7 @@ def as_single(typing_context: Any, value: Any) -> Any:
 
 @intrinsic
 def as_double(typing_context: Any, value: Any) -> Any:
-    """A float, or the one that has these 16, 32 or 64 bits, as a double; exact, NaN stays NaN."""
+    """Convert a float, or the one that has these 16, 32 or 64 bits, to a double without loss."""
     kinds = {numba.int16: ir.HalfType(), numba.int32: ir.FloatType(), numba.int64: ir.DoubleType()}
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -112,7 +114,7 @@ def as_double(typing_context: Any, value: Any) -> Any:
 
 @intrinsic
 def larger_magnitude(typing_context: Any, largest: Any, bits: Any) -> Any:
-    """The larger of an integer and of another one without its sign bit; numba would widen both."""
+    """Return the larger of an integer and another without its sign bit; numba would widen both."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         positive = ir.IntType(bits.bitwidth)((1 << (bits.bitwidth - 1)) - 1)
@@ -124,10 +126,10 @@ def larger_magnitude(typing_context: Any, largest: Any, bits: Any) -> Any:
 
 
 @intrinsic
-def _held(typing_context: Any, number: Any) -> Any:
-    """A float that LLVM does not know to be constant, and so keeps in a register.
+def _hold(typing_context: Any, number: Any) -> Any:
+    """Hide from LLVM that a float is constant, so that it stays in a register.
 
-    A constant it would read from memory each time, which takes longer than a multiplication.
+    LLVM would read a constant from memory each time, which takes longer than a multiplication.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -141,7 +143,7 @@ def _held(typing_context: Any, number: Any) -> Any:
 
 @intrinsic
 def _times_power_of_two(typing_context: Any, value: Any, shifted: Any) -> Any:
-    """A float32 times 2^n, n being in the lowest bits of the other: added to the exponent."""
+    """Multiply a float32 by 2^n, n in the lowest bits of `shifted`, by adding to its exponent."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         int32 = ir.IntType(32)
@@ -154,7 +156,7 @@ def _times_power_of_two(typing_context: Any, value: Any, shifted: Any) -> Any:
 
 @intrinsic
 def _fetch_line(typing_context: Any, row: Any, index: Any) -> Any:
-    """Ask for the cache line of an element, to be in the second-level cache when it is needed."""
+    """Prefetch the cache line of an element into the second-level cache."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
@@ -171,15 +173,15 @@ def _fetch_line(typing_context: Any, row: Any, index: Any) -> Any:
 
 
 @numba.njit(cache=True, inline="always")
-def fetch(row_B: Any) -> None:
-    """Ask for a row of memory that will be needed soon."""
+def prefetch(row_B: Any) -> None:
+    """Prefetch a row of memory that will be needed soon."""
     for i in range(0, len(row_B), CACHE_LINE // row_B.itemsize):
         _fetch_line(row_B, i)
 
 
 @numba.njit(cache=True, inline="always")
 def exp(x: float) -> float:
-    """e^x for x <= 0, to about one unit in the last place.
+    """Return e^x for x <= 0, to about one unit in the last place.
 
     With x = n ln 2 + r and |r| <= ln 2 / 2, it is 2^n times a Taylor polynomial of degree 13,
     whose remainder is 4e-18.
@@ -207,22 +209,22 @@ def exp(x: float) -> float:
 
 @numba.njit(cache=True, inline="always")
 def constants() -> Any:
-    """What `exp2` is made of; to be asked for before a loop."""
+    """Return the constants of `exp2`; call it before a loop."""
     c = _POWER
     return (
-        (_held(c[0]), _held(c[1]), _held(c[2]), _held(c[3]), _held(c[4]), _held(c[5]))
-        + (_held(c[6]), _held(c[7]), _held(c[8]), _held(c[9]), _held(c[10]))
-        + (_held(_ROUND_TO_INTEGER), _held(_SMALLEST_EXPONENT))
+        (_hold(c[0]), _hold(c[1]), _hold(c[2]), _hold(c[3]), _hold(c[4]), _hold(c[5]))
+        + (_hold(c[6]), _hold(c[7]), _hold(c[8]), _hold(c[9]), _hold(c[10]))
+        + (_hold(_ROUND_TO_INTEGER), _hold(_SMALLEST_EXPONENT))
     )
 
 
 @numba.njit(cache=True, inline="always")
 def exp2(x: float, c: Any) -> float:
-    """2^x for x <= 127, to a few units in the last place; shorter than `exp`.
+    """Return 2^x for x <= 127, to a few units in the last place; shorter than `exp`.
 
     Args:
         x: the exponent.
-        c: the `constants`.
+        c: what `constants` returned.
     """
     x = max(x, c[12])
     shifted = x + c[11]
@@ -242,20 +244,20 @@ def exp2(x: float, c: Any) -> float:
 
 @numba.njit(cache=True, inline="always")
 def constants_single() -> Any:
-    """What `exp2_single` is made of; to be asked for before a loop."""
+    """Return the constants of `exp2_single`; call it before a loop."""
     c = _POWER_SINGLE
-    return (_held(c[0]), _held(c[1]), _held(c[2]), _held(c[3]), _held(c[4]), _held(c[5])) + (
-        _held(_ROUND_TO_INTEGER_SINGLE),
+    return (_hold(c[0]), _hold(c[1]), _hold(c[2]), _hold(c[3]), _hold(c[4]), _hold(c[5])) + (
+        _hold(_ROUND_TO_INTEGER_SINGLE),
     )
 
 
 @numba.njit(cache=True, inline="always")
 def exp2_single(x: np.float32, c: Any) -> np.float32:
-    """2^x in float32 for |x| < 126, to a relative error of 2e-7.
+    """Return 2^x in float32 for |x| < 126, to a relative error of 2e-7.
 
     Args:
         x: the exponent.
-        c: the `constants_single`.
+        c: what `constants_single` returned.
     """
     shifted = x + c[6]
     r = x - (shifted - c[6])
@@ -271,7 +273,7 @@ def exp2_single(x: np.float32, c: Any) -> np.float32:
 def take_exponents(products_L: Floats, exponents_L: Integers) -> None:
     """Move the powers of two of positive normal numbers into exponents, leaving 1 <= number < 2.
 
-    A logarithm of a product of thousands of factors is so one logarithm and a sum of integers.
+    So the logarithm of a product of thousands of factors is one logarithm and a sum of integers.
     """
     for i in range(LANES):
         bits = _bits_of_double(products_L[i])
@@ -281,7 +283,7 @@ def take_exponents(products_L: Floats, exponents_L: Integers) -> None:
 
 @numba.njit(cache=True)
 def log_of_lanes(products_L: Floats, exponents_L: Integers) -> float:
-    """Logarithm of the product of all lanes, which `take_exponents` left."""
+    """Return the logarithm of the product of all lanes, as `take_exponents` left them."""
     product = 1.0
     for i in range(LANES):
         product *= products_L[i]

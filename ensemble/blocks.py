@@ -1,45 +1,59 @@
-"""Logits as kernels take them (M members, N clips, K classes, B clips in a block).
+"""The layout of logits for kernels (M members, N clips, K classes, B clips in a block).
 
-Clips side by side, as the store lays them out, and a block of them at a time: every loop over b
-becomes a few vector instructions, and a block's numbers stay in the first-level cache.
+Clips are side by side, as in the store, and are processed a block at a time: a loop over b becomes
+a few vector instructions, and the numbers of a block stay in the caches next to the core.
 """
 
-from typing import Literal
+from typing import get_args
 
 import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ensemble.arithmetic import Floats, Integers, as_double, exp
+from ensemble.arithmetic import (
+    FACTORS,
+    LANES,
+    as_double,
+    exp,
+)
+from ensemble.options import MeanSpace
+from metrics.scores import Floats, Integers
 
-Space = Literal["logits", "probabilities"]
-"""What is averaged."""
-
-CLIPS_PER_BLOCK = 256
-"""A block of ten classes in float64 is 20 KiB."""
+CLIPS_PER_BLOCK = LANES * FACTORS
+"""A block of ten classes in float64 is 40 KiB."""
 
 SMALLEST_PROBABILITY = 1e-300
-"""A smaller one counts as it: its logarithm stays finite."""
+"""The smallest probability that is used, so that logarithms stay finite."""
 
 Rows = NDArray[np.floating] | NDArray[np.int16]
 
 
-def by_class(logits_MNK: NDArray[np.floating]) -> Rows:
-    """The logits [M, K, N], a copy only if they do not lie so in memory.
+def lay_out_by_class(logits_MNK: NDArray[np.floating]) -> Rows:
+    """Return the logits as [M, K, N]; they are copied only if their layout in memory is another.
 
-    float16 comes as its bits in int16, as numba knows no float16. Read-only, always: for numba that
-    is a type of its own, and every kernel would be compiled for both.
+    float16 is returned as its bits in int16, as numba has no float16. The result is always
+    read-only: numba would compile every kernel once more for arrays that are not.
     """
     logits_MKN = np.ascontiguousarray(logits_MNK.transpose(0, 2, 1)).view()
     logits_MKN.setflags(write=False)
     return logits_MKN.view(np.int16) if logits_MKN.dtype == np.float16 else logits_MKN
 
 
-def checked_logits(logits_MNK: ArrayLike) -> NDArray[np.floating]:
-    """The logits, after making sure of their shape and type; not of their values.
+def as_float64(numbers: Rows) -> Floats:
+    """Return a float64 copy of what `lay_out_by_class` returns, without loss.
+
+    Kernels that see few members, or each of them once, take this copy: they are then compiled for
+    one type of number instead of three.
+    """
+    floats = numbers.view(np.float16) if numbers.dtype == np.int16 else numbers
+    return floats.astype(np.float64, order="C")
+
+
+def check_logits(logits_MNK: ArrayLike) -> NDArray[np.floating]:
+    """Check the shape and type of logits, but not their values, and return them.
 
     Raises:
-        ValueError: no floats of shape (members, clips, classes).
+        ValueError: they are not floats of shape (members, clips, classes).
     """
     logits = np.asarray(logits_MNK)
     if logits.ndim != 3 or 0 in logits.shape or not np.issubdtype(logits.dtype, np.floating):
@@ -50,17 +64,17 @@ def checked_logits(logits_MNK: ArrayLike) -> NDArray[np.floating]:
     return logits
 
 
-def checked_labels(labels_N: ArrayLike, n: int, n_classes: int) -> Integers:
-    """The labels, after making sure that they are those of n clips.
+def check_labels(labels_N: ArrayLike, n: int, n_classes: int) -> Integers:
+    """Check labels of n clips and return them as int64.
 
     Raises:
-        ValueError: another number of them, or one that is no class.
+        ValueError: their number is not n, or one of them is not a class.
     """
     labels = np.asarray(labels_N)
     if labels.shape != (n,) or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
             f"labels of shape {labels.shape} and type {labels.dtype}, expected {n} integers: "
-            "one a clip"
+            "one for each clip"
         )
     if labels.min() < 0 or labels.max() >= n_classes:
         raise ValueError(
@@ -69,22 +83,22 @@ def checked_labels(labels_N: ArrayLike, n: int, n_classes: int) -> Integers:
     return labels.astype(np.int64)
 
 
-def checked_space(space: Space) -> Space:
-    """The space, after making sure that there is such a one.
+def check_space(space: MeanSpace) -> MeanSpace:
+    """Check that there is such a space and return it.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no such space.
     """
-    if space not in ("logits", "probabilities"):
+    if space not in get_args(MeanSpace):
         raise ValueError(f"space {space!r}, expected 'logits' or 'probabilities'")
     return space
 
 
 def check_finite(logits_MNK: NDArray[np.floating]) -> None:
-    """Make sure that there is no NaN and no infinity.
+    """Check that there are no NaNs and no infinities.
 
     Raises:
-        ValueError: names the members that have one.
+        ValueError: there are some; the message names their members.
     """
     wrong = [m for m, logits_NK in enumerate(logits_MNK) if not np.isfinite(logits_NK).all()]
     if wrong:
@@ -92,8 +106,8 @@ def check_finite(logits_MNK: NDArray[np.floating]) -> None:
 
 
 @numba.njit(cache=True, inline="always")
-def load(logits_KN: Rows, start: int, scale: float, block_KB: Floats) -> None:
-    """Write the clips from `start` on, as many as the block holds, times a scale into the block."""
+def load_block(logits_KN: Rows, start: int, scale: float, block_KB: Floats) -> None:
+    """Fill a block with the clips from `start` on, multiplied by a scale."""
     for k in range(len(block_KB)):
         row_B = logits_KN[k, start : start + block_KB.shape[1]]
         for b in range(len(row_B)):
@@ -101,12 +115,12 @@ def load(logits_KN: Rows, start: int, scale: float, block_KB: Floats) -> None:
 
 
 @numba.njit(cache=True)
-def softmax(logits_KB: Floats, scale: float) -> tuple[Floats, Floats]:
-    """Put the softmax over the first axis of the logits times a scale in their place.
+def apply_softmax(logits_KB: Floats, scale: float) -> tuple[Floats, Floats]:
+    """Replace logits by the softmax over the first axis of the logits times a scale.
 
     Returns:
-        The largest logit of each clip; the sum of the exponentials of what the scaled logits are
-        above the scaled largest one.
+        The largest logit of each clip; the sum of the exponentials of the scaled logits minus the
+        scaled largest one.
     """
     n_classes, n_inside = logits_KB.shape
     largest_B = logits_KB[0].copy()

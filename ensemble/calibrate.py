@@ -1,4 +1,4 @@
-"""How sure logits may be: a temperature (M members, N clips, K classes, B clips of a block)."""
+"""Calibration of logits by a temperature (M members, N clips, K classes, B clips of a block)."""
 
 import math
 from dataclasses import dataclass
@@ -8,19 +8,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import root_scalar
 
-from ensemble.arithmetic import exp
+from ensemble.arithmetic import (
+    exp,
+)
 from ensemble.blocks import (
     CLIPS_PER_BLOCK,
-    Floats,
-    Integers,
-    Rows,
-    by_class,
+    as_float64,
     check_finite,
-    checked_labels,
-    checked_logits,
-    load,
+    check_labels,
+    check_logits,
+    lay_out_by_class,
+    load_block,
 )
 from metrics import calibration_error, log_loss
+from metrics.scores import Floats, Integers
 
 MIN_TEMPERATURE = 0.01
 MAX_TEMPERATURE = 100.0
@@ -28,7 +29,7 @@ MAX_TEMPERATURE = 100.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reliability:
-    """How far probabilities can be believed."""
+    """How far probabilities can be trusted."""
 
     calibration_error: float
     """Expected calibration error, 0...1: see `metrics.calibration_error`."""
@@ -38,22 +39,22 @@ class Reliability:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Calibration:
-    """What a temperature is worth."""
+    """The effect of a temperature on reliability."""
 
     before: Reliability
-    """Of the logits as they are."""
+    """The reliability of the logits as they are."""
     after: Reliability
-    """Of the logits over the temperature."""
+    """The reliability of the logits divided by the temperature."""
 
 
-def temperature(logits_NK: ArrayLike, labels_N: ArrayLike) -> float:
-    """The temperature at which the log loss of the logits is lowest, to 12 digits.
+def fit_temperature(logits_NK: ArrayLike, labels_N: ArrayLike) -> float:
+    """Find the temperature at which the log loss of logits is lowest, to 12 digits.
 
     Temperature scaling: Guo et al. 2017, arXiv:1706.04599, section 4.2. The loss is convex in 1/T,
-    so the root of its slope is the one minimum. It is looked for within MIN_TEMPERATURE...
-    MAX_TEMPERATURE. Where the loss falls up to an end, the result is that end: the lower one if
-    every clip's label has the largest logit, as more certainty is then always better; the upper one
-    if the logits are worse than none. Logits that are the same for all classes give 1: no
+    so the root of its slope is the only minimum. The search is within MIN_TEMPERATURE...
+    MAX_TEMPERATURE. If the loss falls up to one end of this range, that end is returned: the lower
+    one if every clip's label has the largest logit, as more certainty is then always better; the
+    upper one if the logits are worse than none. Logits that are equal for all classes give 1, as no
     temperature changes their loss.
 
     Args:
@@ -61,65 +62,70 @@ def temperature(logits_NK: ArrayLike, labels_N: ArrayLike) -> float:
         labels_N: true classes, 0...K-1.
 
     Raises:
-        ValueError: shapes, types or labels that do not fit, values that are not finite.
+        ValueError: shapes, types or labels are wrong, or values are not finite.
     """
     logits = np.asarray(logits_NK)
     if logits.ndim != 2:
         raise ValueError(f"logits of shape {logits.shape}, expected (clips, classes)")
-    return float(temperatures(logits[None], labels_N)[0])
+    return float(fit_temperatures(logits[None], labels_N)[0])
 
 
-def temperatures(logits_MNK: ArrayLike, labels_N: ArrayLike) -> Floats:
-    """The `temperature` of each member, [M].
+def fit_temperatures(logits_MNK: ArrayLike, labels_N: ArrayLike) -> Floats:
+    """Find the temperature of each member as `fit_temperature` does, [M].
 
     Args:
-        logits_MNK: finite floats. Fastest, and not copied, as `LogitStore.read` lays them out.
+        logits_MNK: finite floats. Not copied, and fastest, in the layout of `LogitStore.read`.
         labels_N: true classes, 0...K-1.
 
     Raises:
-        ValueError: shapes, types or labels that do not fit, values that are not finite.
+        ValueError: shapes, types or labels are wrong, or values are not finite.
     """
-    logits = checked_logits(logits_MNK)
-    labels = checked_labels(labels_N, *logits.shape[1:])
+    logits = check_logits(logits_MNK)
+    labels = check_labels(labels_N, *logits.shape[1:])
     check_finite(logits)
-    return np.array([_lowest(logits_KN, labels) for logits_KN in by_class(logits)])
+    return np.array(
+        [_find_lowest(as_float64(each_KN), labels) for each_KN in lay_out_by_class(logits)]
+    )
 
 
-def calibration(logits_NK: ArrayLike, labels_N: ArrayLike, temperature: float) -> Calibration:
-    """Calibration error and log loss, before and after the logits are divided by a temperature.
+def measure_calibration(
+    logits_NK: ArrayLike, labels_N: ArrayLike, temperature: float
+) -> Calibration:
+    """Measure calibration error and log loss before and after dividing logits by a temperature.
 
     Args:
         logits_NK: finite floats.
-        labels_N: true classes, 0...K-1; of clips that the temperature was not fitted to, for
-            figures that are not too good.
+        labels_N: true classes, 0...K-1. If the temperature was fitted to these clips, the results
+            are too good.
         temperature: above 0.
 
     Raises:
-        ValueError: shapes, labels or a temperature that do not fit, values that are not finite.
+        ValueError: shapes, labels or the temperature are wrong, or values are not finite.
     """
     if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(f"temperature {temperature!r}, expected a finite number above 0")
     logits = np.asarray(logits_NK, np.float64)
     return Calibration(
-        before=_reliability(logits, labels_N), after=_reliability(logits / temperature, labels_N)
+        before=_measure_reliability(logits, labels_N),
+        after=_measure_reliability(logits / temperature, labels_N),
     )
 
 
-def _reliability(logits_NK: Floats, labels_N: ArrayLike) -> Reliability:
+def _measure_reliability(logits_NK: Floats, labels_N: ArrayLike) -> Reliability:
     return Reliability(
         calibration_error=calibration_error(logits_NK, labels_N),
         log_loss=log_loss(logits_NK, labels_N),
     )
 
 
-def _lowest(logits_KN: Rows, labels_N: Integers) -> float:
+def _find_lowest(logits_KN: Floats, labels_N: Integers) -> float:
     def slope(log_temperature: float) -> float:
         return _slope(logits_KN, labels_N, math.exp(-log_temperature))
 
     coldest, hottest = math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE)
     at_coldest, at_hottest = slope(coldest), slope(hottest)
     if at_coldest == at_hottest == 0:
-        # A convex function that is level at both ends is level in between.
+        # A convex function that is flat at both ends is flat in between.
         return 1.0
     if at_coldest <= 0:
         return MIN_TEMPERATURE
@@ -130,13 +136,13 @@ def _lowest(logits_KN: Rows, labels_N: Integers) -> float:
 
 
 @numba.njit(cache=True)
-def _slope(logits_KN: Rows, labels_N: Integers, inverse_temperature: float) -> float:
-    """Slope of the mean log loss in 1/T: the mean logit under the softmax, less the label's."""
+def _slope(logits_KN: Floats, labels_N: Integers, inverse_temperature: float) -> float:
+    """Return the slope of the mean log loss in 1/T: the softmax mean minus the label's logit."""
     n_classes, n = logits_KN.shape
     total = 0.0
     for start in range(0, n, CLIPS_PER_BLOCK):
         logits_KB = np.empty((n_classes, min(CLIPS_PER_BLOCK, n - start)))
-        load(logits_KN, start, 1.0, logits_KB)
+        load_block(logits_KN, start, 1.0, logits_KB)
         largest_B = logits_KB[0].copy()
         for k in range(1, n_classes):
             for b in range(len(largest_B)):

@@ -4,24 +4,24 @@ import math
 
 import numba
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from ensemble.arithmetic import Singles
 from ensemble.blocks import (
     CLIPS_PER_BLOCK,
     SMALLEST_PROBABILITY,
-    Floats,
     Rows,
-    Space,
+    apply_softmax,
     as_double,
-    by_class,
-    checked_logits,
-    checked_space,
-    load,
-    softmax,
+    check_logits,
+    check_space,
+    lay_out_by_class,
+    load_block,
 )
+from ensemble.options import MeanSpace
+from metrics.scores import Floats
 
-Float32s = NDArray[np.float32]
-
+_CLIPS_AT_ONCE = 2 * CLIPS_PER_BLOCK
 _LARGEST_LOGIT = float(np.finfo(np.float32).max)
 
 
@@ -30,22 +30,22 @@ def mean_logits(
     weights_M: ArrayLike,
     *,
     temperatures_M: ArrayLike | None = None,
-    space: Space = "logits",
-) -> Float32s:
-    """Weighted mean of the members, float32 [N, K].
+    space: MeanSpace = "logits",
+) -> Singles:
+    """Return the weighted mean of the members, float32 [N, K].
 
     Args:
-        logits_MNK: finite floats. Fastest, and not copied, as `LogitStore.read` lays them out, in
-            float16 or float32.
-        weights_M: how much each member counts; none negative, sum 1. A member of weight 0 is not
-            looked at.
-        temperatures_M: what each member's logits are divided by first; None leaves them.
+        logits_MNK: finite floats. Not copied, and fastest, in the layout of `LogitStore.read` and
+            in float16 or float32.
+        weights_M: how much each member counts; none is negative, their sum is 1. A member of weight
+            0 is not read.
+        temperatures_M: what each member's logits are divided by first; None for no division.
         space: the mean of the logits, or the logarithm of the mean of the members' probabilities.
 
     Raises:
-        ValueError: shapes, weights or temperatures that do not fit, a value that is not finite.
+        ValueError: shapes, weights or temperatures are wrong, or a value is not finite.
     """
-    return _combined(logits_MNK, weights_M, temperatures_M, space, temperature=None)
+    return _combine(logits_MNK, weights_M, temperatures_M, space, temperature=None)
 
 
 def soft_labels(
@@ -54,43 +54,49 @@ def soft_labels(
     temperature: float,
     *,
     temperatures_M: ArrayLike | None = None,
-    space: Space = "logits",
-) -> Float32s:
-    """Class probabilities of `mean_logits` at a temperature, float32 [N, K]; rows sum to 1.
+    space: MeanSpace = "logits",
+) -> Singles:
+    """Return the class probabilities of `mean_logits` at a temperature, float32 [N, K].
 
     Hinton et al. 2015, arXiv:1503.02531, eq. 1.
 
     Args:
         logits_MNK: as for `mean_logits`.
         weights_M: as for `mean_logits`.
-        temperature: above 0; 1 leaves the mean as it is, more is softer.
+        temperature: above 0; 1 leaves the mean as it is, a higher one makes it softer.
         temperatures_M: as for `mean_logits`.
         space: as for `mean_logits`.
 
     Raises:
-        ValueError: shapes, weights or temperatures that do not fit, a value that is not finite.
+        ValueError: shapes, weights or temperatures are wrong, or a value is not finite.
     """
     if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(f"temperature {temperature!r}, expected a finite number above 0")
-    return _combined(logits_MNK, weights_M, temperatures_M, space, float(temperature))
+    return _combine(logits_MNK, weights_M, temperatures_M, space, float(temperature))
 
 
-def _combined(
+def _combine(
     logits_MNK: ArrayLike,
     weights_M: ArrayLike,
     temperatures_M: ArrayLike | None,
-    space: Space,
+    space: MeanSpace,
     temperature: float | None,
-) -> Float32s:
-    logits = checked_logits(logits_MNK)
-    weights = _checked_weights(weights_M, len(logits))
-    temperatures = _checked_temperatures(temperatures_M, len(logits))
-    of_probabilities = checked_space(space) == "probabilities"
+) -> Singles:
+    logits = check_logits(logits_MNK)
+    weights = _check_weights(weights_M, len(logits))
+    temperatures = _check_temperatures(temperatures_M, len(logits))
+    of_probabilities = check_space(space) == "probabilities"
     result_NK = np.empty(logits.shape[1:], np.float32)
-    softness = 0.0 if temperature is None else temperature
-    row = _fill(by_class(logits), weights, 1 / temperatures, of_probabilities, softness, result_NK)
+    row = _fill(
+        lay_out_by_class(logits),
+        weights,
+        1 / temperatures,
+        of_probabilities,
+        temperature,
+        result_NK,
+    )
     if row >= 0:
-        # Written so that a NaN counts as wrong.
+        # The comparison is written so that a NaN counts as wrong.
         wrong_MK = ~(np.abs(logits[:, row]) <= _LARGEST_LOGIT * temperatures[:, None])
         members = np.flatnonzero(wrong_MK.any(axis=1) & (weights > 0)).tolist()
         raise ValueError(
@@ -100,57 +106,60 @@ def _combined(
     return result_NK
 
 
-def _checked_weights(weights_M: ArrayLike, n_members: int) -> Floats:
-    # A copy, since what may not be written to would be compiled for once more.
+def _check_weights(weights_M: ArrayLike, n_members: int) -> Floats:
+    # Copied, as numba would compile kernels once more for a read-only array.
     weights = np.array(weights_M, np.float64)
     if weights.shape != (n_members,):
-        raise ValueError(f"weights of shape {weights.shape}, expected {(n_members,)}: one a member")
+        raise ValueError(
+            f"weights of shape {weights.shape}, expected {(n_members,)}: one for each member"
+        )
     # A sum of some hundred float32 shares is off by less than 1e-5.
     if not (weights.min() >= 0 and abs(weights.sum() - 1) <= 1e-5):
         raise ValueError(f"weights {weights.tolist()}, expected none negative and a sum of 1")
     return weights
 
 
-def _checked_temperatures(temperatures_M: ArrayLike | None, n_members: int) -> Floats:
+def _check_temperatures(temperatures_M: ArrayLike | None, n_members: int) -> Floats:
     if temperatures_M is None:
         return np.ones(n_members)
     temperatures = np.asarray(temperatures_M, np.float64)
     if temperatures.shape != (n_members,):
         raise ValueError(
-            f"temperatures of shape {temperatures.shape}, expected {(n_members,)}: one a member"
+            f"temperatures of shape {temperatures.shape}, expected {(n_members,)}: one for each "
+            "member"
         )
     if not (np.isfinite(temperatures).all() and temperatures.min() > 0):
         raise ValueError(f"temperatures {temperatures.tolist()}, expected finite numbers above 0")
     return temperatures
 
 
-@numba.njit(cache=True)
 def _fill(
     logits_MKN: Rows,
     weights_M: Floats,
     scales_M: Floats,
     of_probabilities: bool,
-    softness: float,
-    result_NK: Float32s,
+    temperature: float | None,
+    result_NK: Singles,
 ) -> int:
-    """Write the mean, or its softmax at a temperature; the first row that is not finite, or -1.
+    """Write the mean, or its softmax at a temperature; return the first row that is not finite.
 
-    `softness` is the temperature, or 0 for the mean: a None would be compiled for by itself.
+    Returns -1 if all rows are finite. Written in Python, as a compiled loop would contain another
+    copy of each kernel for each type of logits, and runs no faster.
     """
     _, n_classes, n = logits_MKN.shape
-    for start in range(0, n, CLIPS_PER_BLOCK):
-        mean_KB = np.zeros((n_classes, min(CLIPS_PER_BLOCK, n - start)))
+    for start in range(0, n, _CLIPS_AT_ONCE):
+        mean_KB = np.zeros((n_classes, min(_CLIPS_AT_ONCE, n - start)))
         if of_probabilities:
             _add_probabilities(logits_MKN, start, weights_M, scales_M, mean_KB)
             _take_logarithms(mean_KB)
         else:
             _add_logits(logits_MKN, start, weights_M, scales_M, mean_KB)
-        wrong = _first_wrong(mean_KB)
+        wrong = _find_wrong(mean_KB)
         if wrong >= 0:
             return start + wrong
-        if softness > 0:
-            softmax(mean_KB, 1 / softness)
-        result_NK[start : start + CLIPS_PER_BLOCK] = mean_KB.T
+        if temperature is not None:
+            apply_softmax(mean_KB, 1 / temperature)
+        result_NK[start : start + _CLIPS_AT_ONCE] = mean_KB.T
     return -1
 
 
@@ -173,27 +182,36 @@ def _add_logits(
 def _add_probabilities(
     logits_MKN: Rows, start: int, weights_M: Floats, scales_M: Floats, mean_KB: Floats
 ) -> None:
-    member_KB = np.empty_like(mean_KB)
+    n_classes, n_inside = mean_KB.shape
+    member_KB = np.empty((n_classes, n_inside))
     for m in range(len(logits_MKN)):
         if weights_M[m] == 0:
             continue
-        load(logits_MKN[m], start, scales_M[m], member_KB)
-        # -inf would pass for a probability of 0: times 0 it is a NaN, as any that is not finite.
-        mean_KB += 0 * member_KB
-        softmax(member_KB, 1.0)
-        mean_KB += weights_M[m] * member_KB
+        load_block(logits_MKN[m], start, scales_M[m], member_KB)
+        # -inf would become a probability of 0; times 0, it is a NaN, as every value that is not
+        # finite.
+        _add_times(mean_KB, member_KB, 0.0)
+        apply_softmax(member_KB, 1.0)
+        _add_times(mean_KB, member_KB, weights_M[m])
+
+
+@numba.njit(cache=True)
+def _add_times(mean_KB: Floats, member_KB: Floats, factor: float) -> None:
+    for k in range(len(mean_KB)):
+        for b in range(mean_KB.shape[1]):
+            mean_KB[k, b] += factor * member_KB[k, b]
 
 
 @numba.njit(cache=True)
 def _take_logarithms(mean_KB: Floats) -> None:
     for k in range(len(mean_KB)):
         for b in range(mean_KB.shape[1]):
-            # In this order a NaN stays one.
+            # With the arguments in this order, a NaN stays a NaN.
             mean_KB[k, b] = math.log(max(mean_KB[k, b], SMALLEST_PROBABILITY))
 
 
 @numba.njit(cache=True)
-def _first_wrong(mean_KB: Floats) -> int:
+def _find_wrong(mean_KB: Floats) -> int:
     n_wrong_B = np.zeros(mean_KB.shape[1], np.int64)
     for k in range(len(mean_KB)):
         for b in range(mean_KB.shape[1]):

@@ -2,12 +2,12 @@
 
 B clips in a block, L lanes of a product, J chunks.
 
-Logits lie as [K, N], clips side by side, and are taken a block of B clips at a time: every loop
-over b becomes a few vector instructions, and a block's numbers stay in the caches next to the core.
-Several members take their turns by chunks, whose sums stay in the second-level cache, and ask for
-the next block while they compute.
+Logits are laid out as [K, N], clips side by side, and processed a block of B clips at a time: a
+loop over b becomes a few vector instructions, and the numbers of a block stay in the caches next to
+the core. Members take turns after each chunk, whose sums stay in the second-level cache, and
+prefetch the next block while they compute.
 
-What keeps LLVM from vectors, and is avoided here: loops that touch many arrays, as it would have to
+The code avoids what keeps LLVM from using vectors: loops over many arrays, as it would have to
 check at run time that none overlap; loads behind a condition; Python's error at a division by 0.
 """
 
@@ -16,54 +16,54 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.arithmetic import (
-    FACTORS,
     LANES,
     LOG2_E,
-    Floats,
-    Integers,
+    Singles,
     as_double,
     as_single,
     constants,
     constants_single,
     exp2,
     exp2_single,
-    fetch,
     larger_magnitude,
     log_of_lanes,
+    prefetch,
     take_exponents,
 )
-from ensemble.blocks import Rows
+from ensemble.blocks import (
+    CLIPS_PER_BLOCK,
+    Rows,
+)
+from metrics.scores import Floats, Integers
 
-CLIPS_PER_BLOCK = LANES * FACTORS
 CLIPS_PER_CHUNK = 8 * CLIPS_PER_BLOCK
 
-Singles = NDArray[np.float32]
 Labels = NDArray[np.int32]
 Magnitudes = NDArray[np.signedinteger]
 
 
 @numba.njit(cache=True, inline="always")
-def n_chunks(n: int) -> int:
-    """How many chunks n clips are."""
+def count_chunks(n: int) -> int:
+    """Return the number of chunks of n clips."""
     return -(-n // CLIPS_PER_CHUNK)
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
 def survey(
     logits_KN: Rows, magnitudes_KN: Magnitudes, labels_N: Labels, with_logs: bool
-) -> tuple[int, float, float, float]:
-    """What is to be known of a member before it is used.
+) -> tuple[Magnitudes, float, float, float]:
+    """Return what is to be known of a member before it is used.
 
     Args:
-        logits_KN: of the member.
+        logits_KN: logits of the member.
         magnitudes_KN: the same memory as signed integers. Without the sign bit, they have the order
             of the absolute logits, and NaN is above infinity.
         labels_N: true classes.
-        with_logs: whether the last figure is wanted; it takes most of the time.
+        with_logs: whether to compute the last result, which takes most of the time.
 
     Returns:
-        The largest magnitude; the mean over clips of the largest absolute logit; the
-        sum of the labels' logits; what `logs_of_sums` gives of the member alone, if it is small
+        Magnitudes, the largest among them; the mean over clips of the largest absolute logit; the
+        sum of the labels' logits; what `logs_of_sums` returns for the member alone, if it is small
         enough for that.
     """
     n_classes, n = logits_KN.shape
@@ -82,7 +82,7 @@ def survey(
             for b in range(len(magnitude_B)):
                 size_B[b] = larger_magnitude(size_B[b], magnitude_B[b])
             row_B = logits_KN[k, start : start + CLIPS_PER_BLOCK]
-            fetch(logits_KN[k, start + 2 * CLIPS_PER_BLOCK : start + 3 * CLIPS_PER_BLOCK])
+            prefetch(logits_KN[k, start + 2 * CLIPS_PER_BLOCK : start + 3 * CLIPS_PER_BLOCK])
             for b in range(len(class_B)):
                 logit, other = row_B[b], label_B[b]
                 label_B[b] = logit if class_B[b] == k else other
@@ -96,7 +96,7 @@ def survey(
             labels_B[b] += as_double(label_B[b])
         sum_B[n - start if with_logs else 0 :] = 1
         _multiply(products_L, exponents_L, sum_B)
-    return largest_B.max(), sizes_B.sum() / n, labels_B.sum(), log_of_lanes(products_L, exponents_L)
+    return largest_B, sizes_B.sum() / n, labels_B.sum(), log_of_lanes(products_L, exponents_L)
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
@@ -108,17 +108,17 @@ def logs_of_sums(
     rests_CJ: Floats,
     limits_C: Floats,
 ) -> Floats:
-    """Sum over clips of ln(sum over classes of 2^(base + scale * logit)), of each candidate.
+    """Return the sum over clips of ln(sum over classes of 2^(base + scale * logit)) of candidates.
 
-    In float32 but for the logarithms; no exponent may reach +-126 less the digits of K.
+    In float32 except for the logarithms; no exponent may reach +-126 minus the digits of K.
 
     Args:
-        logits_MKN: of all members.
-        candidates: C of them.
+        logits_MKN: logits of all members.
+        candidates: C of the members.
         base_KN: as above.
         scale: as above.
-        rests_CJ: what the chunks from this one on add at least.
-        limits_C: a candidate that is sure to end above its limit is given up, and gets inf.
+        rests_CJ: lower bounds of what the chunks from this one on add.
+        limits_C: a candidate that is certain to end above its limit is given up; its result is inf.
     """
     n, c = logits_MKN.shape[2], constants_single()
     result = np.zeros(len(candidates))
@@ -138,10 +138,10 @@ def logs_of_sums(
                 for k in range(logits_MKN.shape[1]):
                     row_B = logits_MKN[candidates[i], k, start : start + CLIPS_PER_BLOCK]
                     base_B = base_KN[k, start : start + CLIPS_PER_BLOCK]
-                    fetch(next_KN[k, :CLIPS_PER_BLOCK])
+                    prefetch(next_KN[k, :CLIPS_PER_BLOCK])
                     for b in range(len(row_B)):
                         sum_B[b] += exp2_single(base_B[b] + scale * as_single(row_B[b]), c)
-                # Behind the last clip there is nothing to take a logarithm of.
+                # There are no clips behind the last one; ln 1 is 0.
                 sum_B[n - start :] = 1
                 _multiply(products_L, exponents_L, sum_B)
             result[i] += log_of_lanes(products_L, exponents_L)
@@ -150,7 +150,7 @@ def logs_of_sums(
 
 @numba.njit(cache=True, inline="always")
 def _next_block(logits_MKN: Rows, candidates: Integers, i: int, chunk: int, start: int) -> Rows:
-    """What is read after a block: the chunk's next, or the chunk's first of the next candidate."""
+    """Return the block that is read next: the chunk's next, or the next candidate's first."""
     start += CLIPS_PER_BLOCK
     if start < min(chunk + CLIPS_PER_CHUNK, logits_MKN.shape[2]):
         return logits_MKN[candidates[i], :, start:]
@@ -170,18 +170,18 @@ def _multiply(products_L: Floats, exponents_L: Integers, sum_B: Floats | Singles
 
 @numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
 def logs_and_softmax(
-    logits_KN: Rows, sum_KN: Floats, n_members: int, soft_KN: Singles
+    logits_KN: Floats, sum_KN: Floats, n_members: int, soft_KN: Singles
 ) -> tuple[Floats, Floats]:
-    """`logs_of_sums` of the mean of one more member with those of a sum, in float64.
+    """Return `logs_of_sums` in float64 for the mean of some members and one more.
 
     Args:
-        logits_KN: of the one more.
-        sum_KN: sum of the others' logits.
-        n_members: how many they are together.
-        soft_KN: is filled with the mean's softmax.
+        logits_KN: logits of the one more member.
+        sum_KN: sum of the other members' logits.
+        n_members: the number of members with the one more.
+        soft_KN: filled with the softmax of the mean.
 
     Returns:
-        Summed over each chunk: the logarithms; the softmax times all members' sum.
+        Summed over each chunk: the logarithms; the softmax times the sum of all members.
     """
     n_classes, n = logits_KN.shape
     scale, c = LOG2_E / n_members, constants()
@@ -189,7 +189,7 @@ def logs_and_softmax(
     total_B, product_B = np.empty(CLIPS_PER_BLOCK), np.empty(CLIPS_PER_BLOCK)
     agreement_B = np.zeros(CLIPS_PER_BLOCK)
     products_L, exponents_L = np.ones(LANES), np.zeros(LANES, np.int64)
-    logs_J, agreements_J = np.empty(n_chunks(n)), np.empty(n_chunks(n))
+    logs_J, agreements_J = np.empty(count_chunks(n)), np.empty(count_chunks(n))
     for start in range(0, n, CLIPS_PER_BLOCK):
         total_B[:] = 0
         product_B[:] = 0
@@ -197,7 +197,7 @@ def logs_and_softmax(
             row_B = logits_KN[k, start : start + CLIPS_PER_BLOCK]
             base_B, powers_B = sum_KN[k, start : start + CLIPS_PER_BLOCK], powers_KB[k]
             for b in range(len(row_B)):
-                logit = base_B[b] + as_double(row_B[b])
+                logit = base_B[b] + row_B[b]
                 power = exp2(logit * scale, c)
                 total_B[b] += power
                 product_B[b] += power * logit
@@ -221,15 +221,15 @@ def logs_and_softmax(
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
-def log_loss(logits_KN: Rows, sum_KN: Floats, n_members: int, labels_N: Labels) -> float:
-    """Log loss, summed over clips, of the mean of one more member with those of a sum.
+def sum_log_loss(logits_KN: Floats, sum_KN: Floats, n_members: int, labels_N: Labels) -> float:
+    """Return the log loss, summed over clips, of the mean of some members and one more.
 
-    In float64; the largest logit is taken off before anything is divided, so that none is too large.
+    In float64. The largest logit is subtracted before anything is divided, so none is too large.
 
     Args:
-        logits_KN: of the one more.
-        sum_KN: sum of the others' logits.
-        n_members: how many they are together.
+        logits_KN: logits of the one more member.
+        sum_KN: sum of the other members' logits.
+        n_members: the number of members with the one more.
         labels_N: true classes.
     """
     n_classes, n = logits_KN.shape
@@ -245,7 +245,7 @@ def log_loss(logits_KN: Rows, sum_KN: Floats, n_members: int, labels_N: Labels) 
             row_B = logits_KN[k, start : start + CLIPS_PER_BLOCK]
             base_B, sums_B = sum_KN[k, start : start + CLIPS_PER_BLOCK], sums_KB[k]
             for b in range(len(row_B)):
-                sums_B[b] = base_B[b] + as_double(row_B[b])
+                sums_B[b] = base_B[b] + row_B[b]
             for b in range(len(row_B)):
                 largest_B[b] = max(largest_B[b], sums_B[b])
         total_B[:] = 0
@@ -260,34 +260,25 @@ def log_loss(logits_KN: Rows, sum_KN: Floats, n_members: int, labels_N: Labels) 
     return loss_B.sum() + log_of_lanes(products_L, exponents_L)
 
 
-@numba.njit(cache=True, error_model="numpy")
-def add_to(sum_KN: Floats, numbers_KN: Rows) -> None:
-    """Add a member to a sum, in float64."""
-    for k in range(len(sum_KN)):
-        sum_N, row_N = sum_KN[k], numbers_KN[k]
-        for n in range(len(row_N)):
-            sum_N[n] += as_double(row_N[n])
-
-
 @numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
-def choose(logits_KN: Rows, sum_KN: Floats, scale: float, base_KN: Singles) -> None:
+def add_member(logits_KN: Floats, sum_KN: Floats, scale: float, base_KN: Singles) -> None:
     """Add a member to a sum, and fill base_KN with the sum times a scale."""
     for k in range(len(sum_KN)):
         row_N, sum_N, base_N = logits_KN[k], sum_KN[k], base_KN[k]
         for n in range(len(row_N)):
-            total = sum_N[n] + as_double(row_N[n])
+            total = sum_N[n] + row_N[n]
             sum_N[n] = total
             base_N[n] = total * scale
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath={"contract", "reassoc"})
 def products(rows_MKN: Rows, candidates: Integers, weights_KN: Singles) -> Floats:
-    """Sum over classes and a chunk's clips of weight times number, of each candidate [C, J].
+    """Return the sum over classes and a chunk's clips of weight times number, [C, J].
 
     In float32 within a block and class, in float64 beyond.
     """
     n = rows_MKN.shape[2]
-    result_CJ = np.zeros((len(candidates), n_chunks(n)))
+    result_CJ = np.zeros((len(candidates), count_chunks(n)))
     for chunk in range(0, n, CLIPS_PER_CHUNK):
         for i in range(len(candidates)):
             for start in range(chunk, min(chunk + CLIPS_PER_CHUNK, n), CLIPS_PER_BLOCK):
@@ -295,7 +286,7 @@ def products(rows_MKN: Rows, candidates: Integers, weights_KN: Singles) -> Float
                 for k in range(rows_MKN.shape[1]):
                     row_B = rows_MKN[candidates[i], k, start : start + CLIPS_PER_BLOCK]
                     weights_B = weights_KN[k, start : start + CLIPS_PER_BLOCK]
-                    fetch(next_KN[k, :CLIPS_PER_BLOCK])
+                    prefetch(next_KN[k, :CLIPS_PER_BLOCK])
                     part = np.float32(0)
                     for b in range(len(row_B)):
                         part += as_single(row_B[b]) * weights_B[b]

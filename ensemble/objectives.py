@@ -1,61 +1,61 @@
-"""What a selection makes small, step by step (M members, N clips, K classes).
+"""What a selection minimises, step by step (M members, N clips, K classes).
 
-An objective holds the sum of the chosen members and answers for one more: at least how large its
-loss is (`bounds`), about how large (`approximate`), exactly how large (`exact`).
+An objective keeps the sum of the chosen members. For each candidate it gives a lower bound of the
+loss with it (`bound`), an approximation (`approximate`) and the exact loss (`compute`).
 """
 
 import math
 from typing import Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ensemble import kernels, probability_kernels, score_kernels
-from ensemble.blocks import Rows
+from ensemble.blocks import (
+    Rows,
+    as_float64,
+)
+from ensemble.kernels import Labels
 from ensemble.tangents import Tangents
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Labels = NDArray[np.int32]
+from metrics.scores import Floats, Integers
 
 _EPSILON = 2.0**-24
 """Largest relative error of a rounding to float32."""
 _PRODUCT_ROUNDINGS = 80
-"""One after the other in a block of `kernels.products`: 512 numbers in at least 16 sums at a time,
-which are added at the end, and up to 48 that fill no vector."""
+"""Consecutive roundings in a block of `kernels.products`: 512 numbers go into at least 16 sums,
+which are added at the end, and up to 48 numbers do not fill a vector."""
 
 _WORTH_A_TANGENT = 20
-"""Candidates: fewer are tried sooner than bounded, as a likelihood takes no exponential."""
+"""With fewer candidates, trying them is faster than bounding them, as it takes no exponentials."""
 
 
-class Objective(Protocol):
+class SelectionObjective(Protocol):
     """The loss of the mean of the chosen members and one more; the loss is a mean over clips."""
 
     error: float
-    """`approximate` is off by at most so much."""
+    """The largest error of `approximate`."""
 
-    def bounds(self) -> Floats:
-        """[M], lower bounds; -inf where nothing is known."""
+    def bound(self) -> Floats:
+        """Return lower bounds of the losses, [M]; -inf where nothing is known."""
         ...
 
-    def expected(self) -> Floats:
-        """[M], what each lost when it was last tried: the lower, the sooner it is worth a try."""
+    def expect(self) -> Floats:
+        """Return the losses of the last tries, [M]; candidates with lower ones are tried sooner."""
         ...
 
     def sharpen(self, candidates: Integers) -> None:
-        """Make the bounds of these candidates as sharp as they get."""
+        """Make the bounds of these candidates as sharp as possible."""
         ...
 
     def approximate(self, candidates: Integers, limit: float) -> Floats:
-        """The candidates' losses but for `error`; may be inf for those sure to lie above a limit."""
+        """Return the losses up to `error`; those certain to be above a limit may be inf."""
         ...
 
-    def exact(self, member: int) -> float:
-        """The candidate's loss in float64; it does not depend on what else was asked."""
+    def compute(self, member: int) -> float:
+        """Return the candidate's loss in float64, which does not depend on earlier calls."""
         ...
 
     def add(self, member: int) -> None:
-        """Choose a member."""
+        """Add a member to the chosen ones."""
         ...
 
 
@@ -65,14 +65,14 @@ class LogLossOfLogits:
     def __init__(
         self, logits_MKN: Rows, sizes_M: Floats, label_sums_M: Floats, logs_M: Floats
     ) -> None:
-        """Start with nobody.
+        """Start without members.
 
         Args:
-            logits_MKN: none so large that sums of exponentials leave float32, or products of eight
-                of them float64.
+            logits_MKN: so small that sums of exponentials stay in the range of float32, and
+                products of eight of these in that of float64.
             sizes_M: mean over clips of the largest absolute logit.
             label_sums_M: sum of the labels' logits.
-            logs_M: what `kernels.logs_of_sums` gives of each alone.
+            logs_M: the result of `kernels.logs_of_sums` for each member alone.
         """
         n_members, n_classes, self._n = logits_MKN.shape
         self._logits_MKN, self._logs_of_single_M = logits_MKN, logs_M
@@ -81,30 +81,31 @@ class LogLossOfLogits:
         self._n_chosen = 0
         self._tangents = Tangents(n_members)
         self._size = float(sizes_M.max())
-        # A mean logit carries five roundings (its sum's, the scale's twice, the product's, a
-        # float64 candidate's own), a sum of exponentials one a class and four for the power.
+        # A mean logit has five roundings (of its sum, twice of the scale, of the product, and of a
+        # float64 candidate itself), a sum of exponentials one for each class and four for the
+        # power.
         self.error = _EPSILON * (5 * self._size + n_classes + 4)
         # The chosen members' part of the exponents in `approximate`.
         self._base_KN = np.empty((n_classes, self._n), np.float32)
-        # Softmax of the mean that was computed last, whose it was, and what its chunks gave.
+        # The softmax of the last computed mean, the member it was for, and the sums of its chunks.
         self._soft_KN = np.empty((n_classes, self._n), np.float32)
         self._last_M = (logs_M - label_sums_M) / self._n
         self._soft_of = -1
         self._logs_J, self._agreements_J = np.empty(0), np.empty(0)
-        # At least the chunks' logs, from each on to the end; of the next candidates.
-        self._rests_MJ = np.empty((n_members, kernels.n_chunks(self._n)))
+        # Lower bounds of the logs of the chunks from each one to the end, for the next candidates.
+        self._rests_MJ = np.empty((n_members, kernels.count_chunks(self._n)))
         self._rests_MJ[:] = -np.inf
 
-    def bounds(self) -> Floats:
-        """From the tangents so far; see `Objective`."""
-        return self._tangents.bounds(self._n_chosen + 1)
+    def bound(self) -> Floats:
+        """Return bounds from the tangents so far; see `SelectionObjective`."""
+        return self._tangents.bound(self._n_chosen + 1)
 
-    def expected(self) -> Floats:
-        """See `Objective`."""
+    def expect(self) -> Floats:
+        """See `SelectionObjective`."""
         return self._last_M
 
     def sharpen(self, candidates: Integers) -> None:
-        """Touch the loss at the mean of the chosen.
+        """Add a tangent at the mean of the chosen members.
 
         Its gradient is softmax(mean) - onehot(label), over N.
         """
@@ -112,24 +113,24 @@ class LogLossOfLogits:
             return
         products_M = np.full(len(self._logits_MKN), np.nan)
         products_CJ = kernels.products(self._logits_MKN, candidates, self._soft_KN)
-        # What rounding may have added to the products, and to the labels' sums.
+        # The largest effect of rounding on the products and on the labels' sums.
         doubt = (_PRODUCT_ROUNDINGS + 2) * _EPSILON * self._size
         agreements = products_CJ.sum(axis=1) - self._label_sums_M[candidates]
         products_M[candidates] = agreements / self._n - doubt
-        # The softmax and float64 labels were rounded: that tilts the tangent about the mean.
+        # The softmax and float64 labels were rounded, which tilts the tangent about the mean.
         tilt = 4 * _EPSILON * self._size
         height = (float(self._agreements_J.sum()) - self._label_sum) / self._n
         loss = (float(self._logs_J.sum()) - self._label_sum / self._n_chosen) / self._n
-        self._tangents.touch(loss - height / self._n_chosen - tilt, height, products_M)
+        self._tangents.append(loss - height / self._n_chosen - tilt, height, products_M)
         logs_CJ = self._logs_J - self._agreements_J / self._n_chosen
         logs_CJ = logs_CJ + (self._agreements_J + products_CJ) / (self._n_chosen + 1)
         rests_CJ = logs_CJ[:, ::-1].cumsum(axis=1)[:, ::-1]
         self._rests_MJ[candidates] = rests_CJ - self._n * (doubt + tilt)
 
     def approximate(self, candidates: Integers, limit: float) -> Floats:
-        """In float32; see `Objective`."""
+        """Approximate in float32; see `SelectionObjective`."""
         scale = self._scale()
-        # Labels take the scale that the exponents took.
+        # The labels' logits take the same scale as the exponents.
         labels = (self._label_sum + self._label_sums_M[candidates]) * (scale * math.log(2))
         logs = (
             kernels.logs_of_sums(
@@ -147,37 +148,38 @@ class LogLossOfLogits:
         self._last_M[candidates] = losses
         return losses
 
-    def exact(self, member: int) -> float:
-        """And the softmax of that mean, for `sharpen`; see `Objective`."""
+    def compute(self, member: int) -> float:
+        """Also compute the softmax of the mean, for `sharpen`; see `SelectionObjective`."""
         n_members = self._n_chosen + 1
         self._logs_J, self._agreements_J = kernels.logs_and_softmax(
-            self._logits_MKN[member], self._sum_KN, n_members, self._soft_KN
+            as_float64(self._logits_MKN[member]), self._sum_KN, n_members, self._soft_KN
         )
         self._soft_of = member
         label_sum = self._label_sum + float(self._label_sums_M[member])
         return (float(self._logs_J.sum()) - label_sum / n_members) / self._n
 
     def add(self, member: int) -> None:
-        """See `Objective`."""
+        """See `SelectionObjective`."""
         if self._soft_of != member:
-            self.exact(member)
+            self.compute(member)
         self._n_chosen += 1
-        kernels.choose(self._logits_MKN[member], self._sum_KN, self._scale(), self._base_KN)
+        logits_KN = as_float64(self._logits_MKN[member])
+        kernels.add_member(logits_KN, self._sum_KN, self._scale(), self._base_KN)
         self._soft_of = -1
         self._label_sum += float(self._label_sums_M[member])
         self._rests_MJ[:] = -np.inf
         self._tangents.add(member)
 
     def _scale(self) -> float:
-        """Of the next candidates' exponents, as float32 has it."""
+        """Return the scale of the next candidates' exponents, rounded to float32."""
         return float(np.float32(math.log2(math.e) / (self._n_chosen + 1)))
 
 
 class LogLossOfProbabilities:
-    """-log of the label's mean probability, which is convex in it."""
+    """Minus the logarithm of the label's mean probability, which is convex in it."""
 
     def __init__(self, logits_MKN: Rows, labels_N: Labels, sizes_M: Floats, *, small: bool) -> None:
-        """Start with nobody.
+        """Start without members.
 
         Args:
             logits_MKN: finite.
@@ -196,23 +198,23 @@ class LogLossOfProbabilities:
         self._n_chosen = 0
         self._tangents = Tangents(n_members)
         self._last_M = np.full(n_members, np.inf)
-        # An exponent, at most twice the largest logit, carries three roundings, in the label's
-        # power and in the sum, which has one a class; powers and the division five.
+        # An exponent, at most twice the largest logit, has three roundings, in the label's power
+        # and in the sum, which has one more for each class; powers and the division have five.
         self.error = _EPSILON * (12 * float(sizes_M.max()) + n_classes + 5)
 
-    def bounds(self) -> Floats:
-        """From the tangents so far; see `Objective`."""
-        return self._tangents.bounds(self._n_chosen + 1)
+    def bound(self) -> Floats:
+        """Return bounds from the tangents so far; see `SelectionObjective`."""
+        return self._tangents.bound(self._n_chosen + 1)
 
-    def expected(self) -> Floats:
-        """See `Objective`."""
+    def expect(self) -> Floats:
+        """See `SelectionObjective`."""
         return self._last_M
 
     def sharpen(self, candidates: Integers) -> None:
-        """Touch the loss at about the mean of the chosen.
+        """Add a tangent near the mean of the chosen members.
 
-        For any w > 0, -log p >= 1 + log w - w p, and the two are equal where p = 1/w: rounding w
-        moves the place where they touch, and leaves the bound one.
+        For any w > 0, -log p >= 1 + log w - w p, with equality at p = 1/w. Rounding w moves the
+        point of equality, but the bound remains valid.
         """
         if not self._n_chosen or len(candidates) < _WORTH_A_TANGENT:
             return
@@ -222,40 +224,42 @@ class LogLossOfProbabilities:
         products *= 1 + _EPSILON * _PRODUCT_ROUNDINGS
         products_M = np.full(len(self._likelihoods_MN), np.nan)
         products_M[candidates] = -products
-        # Members' likelihoods in float32 stand for the precise ones, now and when they are added.
+        # Likelihoods in float32 replace the precise ones, now and when members are added.
         constant = 1 + logs / self._n - 2 * self.error
-        self._tangents.touch(constant, -heights / self._n, products_M)
+        self._tangents.append(constant, -heights / self._n, products_M)
 
     def approximate(self, candidates: Integers, limit: float) -> Floats:
-        """From likelihoods in float32; see `Objective`."""
-        logs = probability_kernels.logs(self._likelihoods_MN, candidates, self._sum_N)
-        self._last_M[candidates] = self._mean_loss(logs)
+        """Approximate from likelihoods in float32; see `SelectionObjective`."""
+        logs = probability_kernels.sum_logs(self._likelihoods_MN, candidates, self._sum_N)
+        self._last_M[candidates] = self._compute_mean_loss(logs)
         return self._last_M[candidates]
 
-    def exact(self, member: int) -> float:
-        """From likelihoods in float64; see `Objective`."""
-        row_1N, only = self._precisely(member)[None], np.zeros(1, np.int64)
-        return float(self._mean_loss(probability_kernels.logs(row_1N, only, self._sum_N))[0])
+    def compute(self, member: int) -> float:
+        """Compute from likelihoods in float64; see `SelectionObjective`."""
+        row_1N, only = self._compute_likelihoods(member)[None], np.zeros(1, np.int64)
+        return float(
+            self._compute_mean_loss(probability_kernels.sum_logs(row_1N, only, self._sum_N))[0]
+        )
 
     def add(self, member: int) -> None:
-        """See `Objective`."""
-        self._sum_N += self._precisely(member)
+        """See `SelectionObjective`."""
+        self._sum_N += self._compute_likelihoods(member)
         self._n_chosen += 1
         self._tangents.add(member)
 
-    def _mean_loss(self, logs: Floats) -> Floats:
+    def _compute_mean_loss(self, logs: Floats) -> Floats:
         return math.log(self._n_chosen + 1) - logs / self._n
 
-    def _precisely(self, member: int) -> Floats:
-        """The member's likelihoods in float64, kept for the few that come so far."""
+    def _compute_likelihoods(self, member: int) -> Floats:
+        """Return the member's likelihoods in float64, which are kept for the few that need them."""
         if member not in self._precise:
-            logits_KN = self._logits_MKN[member]
+            logits_KN = as_float64(self._logits_MKN[member])
             self._precise[member] = probability_kernels.of_labels(logits_KN, self._labels_N)
         return self._precise[member]
 
 
 class EveryCandidate:
-    """A loss of which nothing is known but how to compute it."""
+    """A loss without bounds: all candidates are computed."""
 
     error = 0.0
 
@@ -267,7 +271,7 @@ class EveryCandidate:
         space: Literal["logits", "probabilities"],
         metric: Literal["log_loss", "macro_accuracy", "brier"],
     ) -> None:
-        """Start with nobody."""
+        """Start without members."""
         self._logits_MKN, self._labels_N = logits_MKN, labels_N
         self._space, self._metric = space, metric
         n_members, n_classes, self._n = logits_MKN.shape
@@ -276,39 +280,39 @@ class EveryCandidate:
         self._n_chosen = 0
         self._clips_K = np.bincount(labels_N, minlength=n_classes)
 
-    def bounds(self) -> Floats:
-        """Nothing; see `Objective`."""
+    def bound(self) -> Floats:
+        """Return that nothing is known; see `SelectionObjective`."""
         return self._unknown_M
 
-    def expected(self) -> Floats:
-        """Nothing; see `Objective`."""
+    def expect(self) -> Floats:
+        """Return that nothing is known; see `SelectionObjective`."""
         return self._unknown_M
 
     def sharpen(self, candidates: Integers) -> None:
-        """Does nothing; see `Objective`."""
+        """Do nothing; see `SelectionObjective`."""
 
     def approximate(self, candidates: Integers, limit: float) -> Floats:
-        """Exactly; see `Objective`."""
-        return np.array([self.exact(int(member)) for member in candidates])
+        """Compute the exact losses; see `SelectionObjective`."""
+        return np.array([self.compute(int(member)) for member in candidates])
 
-    def exact(self, member: int) -> float:
-        """In float64; see `Objective`."""
-        numbers_KN, n_members = self._numbers(member), self._n_chosen + 1
+    def compute(self, member: int) -> float:
+        """Compute in float64; see `SelectionObjective`."""
+        numbers_KN, n_members = self._convert(member), self._n_chosen + 1
         if self._metric == "macro_accuracy":
-            hits_K = score_kernels.hits(numbers_KN, self._sum_KN, self._labels_N)
+            hits_K = score_kernels.count_hits(numbers_KN, self._sum_KN, self._labels_N)
             occurs_K = self._clips_K > 0
             return 1 - float((hits_K[occurs_K] / self._clips_K[occurs_K]).mean())
         arguments = (numbers_KN, self._sum_KN, n_members, self._labels_N)
         if self._metric == "brier":
-            return score_kernels.brier(*arguments, self._space == "probabilities") / self._n
-        return kernels.log_loss(*arguments) / self._n
+            return score_kernels.sum_brier(*arguments, self._space == "probabilities") / self._n
+        return kernels.sum_log_loss(*arguments) / self._n
 
     def add(self, member: int) -> None:
-        """See `Objective`."""
-        kernels.add_to(self._sum_KN, self._numbers(member))
+        """See `SelectionObjective`."""
+        self._sum_KN += self._convert(member)
         self._n_chosen += 1
 
-    def _numbers(self, member: int) -> Rows:
-        """What is averaged."""
-        logits_KN = self._logits_MKN[member]
+    def _convert(self, member: int) -> Floats:
+        """Return the member's numbers that are averaged."""
+        logits_KN = as_float64(self._logits_MKN[member])
         return logits_KN if self._space == "logits" else score_kernels.probabilities(logits_KN)

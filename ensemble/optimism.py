@@ -1,4 +1,4 @@
-"""How much too good a selected ensemble looks (M members, N clips, K classes, G groups)."""
+"""By how much a selected ensemble looks too good (M members, N clips, K classes, G groups)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,78 +6,86 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ensemble.blocks import Integers, Space, checked_labels, checked_logits
+from ensemble.blocks import (
+    check_labels,
+    check_logits,
+)
 from ensemble.combine import mean_logits
+from ensemble.options import MeanSpace
 from metrics import Interval, paired_bootstrap
+from metrics.scores import Integers
 
 Choose = Callable[[Integers], ArrayLike]
-"""Rows of clips -> weights_M: whatever selects or weighs members on these clips."""
+"""Rows of clips -> weights_M: any function that selects or weights members on these clips."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Optimism:
-    """A selection's log loss as it shows, and as clips that it did not see judge it; in nats."""
+    """A selection's log loss on the clips it saw, and on clips it did not see; in nats."""
 
     selected_on: float
-    """On the clips that the members were selected on: too good."""
+    """The loss on the clips that the members were selected on, which is too good."""
     nested: float
-    """Of the same clips, each judged by a selection that did not see its group."""
+    """The loss on the same clips, each judged by a selection that did not see its group."""
     optimism: Interval
-    """Nested less selected on; the interval is over groups."""
+    """`nested` minus `selected_on`; the interval is over groups."""
     n_folds: int
-    """Selections that were made for it."""
+    """The number of selections for this estimate."""
 
 
-def optimism(
+def estimate_optimism(
     logits_MNK: ArrayLike,
     labels_N: ArrayLike,
     groups_N: ArrayLike,
     choose: Choose,
     *,
-    space: Space = "logits",
+    space: MeanSpace = "logits",
     n_folds: int | None = 5,
     seed: int = 0,
 ) -> Optimism:
-    """Estimate by nested selection what the log loss of a selection is short of.
+    """Estimate by nested selection by how much the log loss of a selection is too low.
 
     The groups are dealt into folds; for each fold `choose` selects on the other folds' clips, and
     the fold's clips are judged by that ensemble (cross-validation: Stone 1974, "Cross-validatory
-    choice and assessment of statistical predictions"). Both losses are of the same clips, so that
-    what these clips are harder or easier than others takes no part in the difference: that of the
-    plain mean of all members, which selects nothing, is 0.
+    choice and assessment of statistical predictions"). Both losses are on the same clips, so their
+    difference does not depend on whether these clips are harder than others. For the plain mean of
+    all members, which selects nothing, it is 0.
 
-    A selection for a fold sees fewer clips than the one on all, by one in n_folds: the estimate is
-    on the careful side. The interval tells how much it depends on the groups that are judged, not
-    how much each selection would change with its clips.
+    A selection for a fold sees fewer clips than the one on all clips, by one in n_folds, so the
+    estimate is conservative. The interval shows how much it depends on the groups that are judged,
+    not how much each selection would change with its clips.
 
     Args:
         logits_MNK: finite floats.
         labels_N: true classes, 0...K-1.
-        groups_N: what stays together: recordings, or locations where there are few clips.
-        choose: gives weights [M] that are found on the clips of some rows alone.
-        space: what `choose` weighs: logits, or probabilities.
+        groups_N: groups of clips that stay together: recordings, or locations if there are few
+            clips.
+        choose: returns weights [M] that depend on the clips of some rows alone.
+        space: what `choose` weights: logits, or probabilities.
         n_folds: 2 or more; None makes each group a fold (leave one location out).
-        seed: deals the groups; the same seed gives the same figures.
+        seed: the seed of the assignment of groups to folds; equal seeds give equal results.
 
     Raises:
-        ValueError: shapes, types, labels or weights that do not fit, values that are not finite,
-            or fewer groups than folds.
+        ValueError: shapes, types, labels or weights are wrong, values are not finite, or there are
+            fewer groups than folds.
     """
-    logits = checked_logits(logits_MNK)
-    labels = checked_labels(labels_N, *logits.shape[1:])
+    logits = check_logits(logits_MNK)
+    labels = check_labels(labels_N, *logits.shape[1:])
     groups = np.asarray(groups_N)
     if groups.shape != labels.shape:
-        raise ValueError(f"groups of shape {groups.shape}, expected {labels.shape}: one a clip")
+        raise ValueError(
+            f"groups of shape {groups.shape}, expected {labels.shape}: one for each clip"
+        )
     names, group_N = np.unique(groups, return_inverse=True)
-    fold_G = _dealt(len(names), len(names) if n_folds is None else n_folds, seed)
+    fold_G = _deal(len(names), len(names) if n_folds is None else n_folds, seed)
     judged_NK = mean_logits(logits, choose(np.arange(len(labels))), space=space)
     nested_NK = np.empty_like(judged_NK)
     for fold in range(int(fold_G.max()) + 1):
         inside_N = fold_G[group_N] == fold
         weights_M = choose(np.flatnonzero(~inside_N))
-        nested_NK[inside_N] = mean_logits(_clips(logits, inside_N), weights_M, space=space)
+        nested_NK[inside_N] = mean_logits(_take_clips(logits, inside_N), weights_M, space=space)
     comparison = paired_bootstrap(
-        judged_NK, nested_NK, labels, group_N, figure="log_loss", seed=seed
+        judged_NK, nested_NK, labels, group_N, metric="log_loss", seed=seed
     )
     return Optimism(
         selected_on=comparison.first.value,
@@ -87,8 +95,8 @@ def optimism(
     )
 
 
-def _dealt(n_groups: int, n_folds: int, seed: int) -> Integers:
-    """The fold of each group, [G]; folds differ by one group at most."""
+def _deal(n_groups: int, n_folds: int, seed: int) -> Integers:
+    """Assign groups to folds, [G]; the folds' numbers of groups differ by at most one."""
     if type(n_folds) is not int or not 2 <= n_folds <= n_groups:
         raise ValueError(
             f"{n_folds!r} folds of {n_groups} group(s), expected 2 or more, and no more than groups"
@@ -96,7 +104,9 @@ def _dealt(n_groups: int, n_folds: int, seed: int) -> Integers:
     return np.random.default_rng(seed).permutation(np.arange(n_groups) % n_folds)
 
 
-def _clips(logits_MNK: NDArray[np.floating], inside_N: NDArray[np.bool_]) -> NDArray[np.floating]:
-    """Some clips' logits, side by side in memory."""
+def _take_clips(
+    logits_MNK: NDArray[np.floating], inside_N: NDArray[np.bool_]
+) -> NDArray[np.floating]:
+    """Take the logits of some clips, side by side in memory."""
     rows = np.flatnonzero(inside_N)
     return np.take(logits_MNK.transpose(0, 2, 1), rows, axis=2).transpose(0, 2, 1)

@@ -1,7 +1,7 @@
 """Log loss of mean probabilities (M members, N clips, K classes, B clips in a block, L lanes).
 
-Only the probability of the label counts: a number a clip and member, and no exponential in the
-loop over candidates.
+Only the probability of the label counts: one number for each clip and member, and no exponentials
+in the loop over candidates.
 """
 
 import numba
@@ -12,29 +12,31 @@ from ensemble.arithmetic import (
     FACTORS,
     LANES,
     LOG2_E,
-    Floats,
-    Integers,
-    as_double,
+    Singles,
     as_single,
     constants,
     constants_single,
     exp2,
     exp2_single,
-    fetch,
     log_of_lanes,
+    prefetch,
     take_exponents,
 )
-from ensemble.blocks import Rows
-from ensemble.kernels import CLIPS_PER_BLOCK, Labels, Singles
+from ensemble.blocks import (
+    CLIPS_PER_BLOCK,
+    Rows,
+)
+from ensemble.kernels import Labels
+from metrics.scores import Floats, Integers
 
-SMALLEST_PROBABILITY = 1e-30
-"""A smaller one counts as it, so that a clip of which a member is wrongly certain costs it 69 nats
-and not everything; a product of eight is still a normal double."""
+SMALLEST_LIKELIHOOD = 1e-30
+"""The smallest likelihood that is used: a clip on which a member is certain and wrong costs 69 nats
+and not infinitely many. A product of eight is still a normal double."""
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
-def of_labels(logits_KN: Rows, labels_N: Labels) -> Floats:
-    """Each clip's probability of its label [N], at least SMALLEST_PROBABILITY."""
+def of_labels(logits_KN: Floats, labels_N: Labels) -> Floats:
+    """Return each clip's probability of its label [N], at least SMALLEST_LIKELIHOOD."""
     n_classes, n = logits_KN.shape
     c, result_N = constants(), np.empty(n)
     largest_B = np.empty(CLIPS_PER_BLOCK)
@@ -46,7 +48,7 @@ def of_labels(logits_KN: Rows, labels_N: Labels) -> Floats:
         for k in range(n_classes):
             row_B = logits_KN[k, start : start + CLIPS_PER_BLOCK]
             for b in range(len(row_B)):
-                largest_B[b] = max(largest_B[b], as_double(row_B[b]))
+                largest_B[b] = max(largest_B[b], row_B[b])
             for b in range(len(class_B)):
                 logit, other = row_B[b], label_B[b]
                 label_B[b] = logit if class_B[b] == k else other
@@ -54,11 +56,11 @@ def of_labels(logits_KN: Rows, labels_N: Labels) -> Floats:
         for k in range(n_classes):
             row_B = logits_KN[k, start : start + CLIPS_PER_BLOCK]
             for b in range(len(row_B)):
-                total_B[b] += exp2((as_double(row_B[b]) - largest_B[b]) * LOG2_E, c)
+                total_B[b] += exp2((row_B[b] - largest_B[b]) * LOG2_E, c)
         result_B = result_N[start : start + CLIPS_PER_BLOCK]
         for b in range(len(result_B)):
-            probability = exp2((as_double(label_B[b]) - largest_B[b]) * LOG2_E, c) / total_B[b]
-            floor = SMALLEST_PROBABILITY
+            probability = exp2((label_B[b] - largest_B[b]) * LOG2_E, c) / total_B[b]
+            floor = SMALLEST_LIKELIHOOD
             result_B[b] = max(floor, probability)
     return result_N
 
@@ -68,10 +70,11 @@ def about_of_labels(logits_KN: Rows, labels_N: Labels, small: bool, result_N: Si
     """Fill result_N with `of_labels` in float32 arithmetic.
 
     Args:
-        logits_KN: of a member.
+        logits_KN: logits of a member.
         labels_N: true classes.
-        small: whether sums of exponentials stay in float32 without taking off the largest logit.
-        result_N: is filled.
+        small: whether sums of exponentials stay in the range of float32 without subtracting the
+            largest logit.
+        result_N: the array to fill.
     """
     n_classes, n = logits_KN.shape
     scale, smallest, c = np.float32(LOG2_E), np.float32(-125), constants_single()
@@ -96,7 +99,7 @@ def about_of_labels(logits_KN: Rows, labels_N: Labels, small: bool, result_N: Si
         result_B = result_N[start : start + CLIPS_PER_BLOCK]
         for b in range(len(result_B)):
             power = exp2_single(max((as_single(label_B[b]) - largest_B[b]) * scale, smallest), c)
-            result_B[b] = max(power / total_B[b], np.float32(SMALLEST_PROBABILITY))
+            result_B[b] = max(power / total_B[b], np.float32(SMALLEST_LIKELIHOOD))
 
 
 @numba.njit(cache=True, error_model="numpy")
@@ -121,8 +124,8 @@ def tangent(sum_N: Floats, n_chosen: int, slopes_N: Singles) -> tuple[float, flo
 
 
 @numba.njit(cache=True, error_model="numpy")
-def logs(rows_MN: NDArray[np.floating], candidates: Integers, base_N: Floats) -> Floats:
-    """Sum over clips of ln(base + number), of each candidate."""
+def sum_logs(rows_MN: NDArray[np.floating], candidates: Integers, base_N: Floats) -> Floats:
+    """Return the sum over clips of ln(base + number) for each candidate."""
     n = rows_MN.shape[1]
     result = np.empty(len(candidates))
     factors = LANES * FACTORS
@@ -130,7 +133,7 @@ def logs(rows_MN: NDArray[np.floating], candidates: Integers, base_N: Floats) ->
         row_N = rows_MN[candidates[i]]
         products_L, exponents_L = np.ones(LANES), np.zeros(LANES, np.int64)
         for start in range(0, n - n % factors, factors):
-            fetch(row_N[start + 4 * factors : start + 5 * factors])
+            prefetch(row_N[start + 4 * factors : start + 5 * factors])
             for first in range(start, start + factors, LANES):
                 row_L, base_L = row_N[first : first + LANES], base_N[first : first + LANES]
                 for lane in range(LANES):

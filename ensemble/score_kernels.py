@@ -1,19 +1,24 @@
 """Brier score and hits of a mean of members (N clips, K classes, B clips in a block).
 
-In float64, a block of clips at a time, so that the block stays in the first-level cache.
+In float64, a block of clips at a time, so that the block stays in the caches next to the core.
 """
 
 import numba
 import numpy as np
 
-from ensemble.arithmetic import Floats, Integers, as_double, exp
-from ensemble.blocks import Rows
-from ensemble.kernels import CLIPS_PER_BLOCK, Labels
+from ensemble.arithmetic import (
+    exp,
+)
+from ensemble.blocks import (
+    CLIPS_PER_BLOCK,
+)
+from ensemble.kernels import Labels
+from metrics.scores import Floats, Integers
 
 
 @numba.njit(cache=True, error_model="numpy")
-def probabilities(logits_KN: Rows) -> Floats:
-    """Softmax of a member's logits [K, N]."""
+def probabilities(logits_KN: Floats) -> Floats:
+    """Return the softmax of a member's logits [K, N]."""
     n_classes, n = logits_KN.shape
     result_KN = np.empty((n_classes, n))
     for start in range(0, n, CLIPS_PER_BLOCK):
@@ -21,19 +26,21 @@ def probabilities(logits_KN: Rows) -> Floats:
         for k in range(n_classes):
             row_B = logits_KN[k, start : start + CLIPS_PER_BLOCK]
             for b in range(len(row_B)):
-                block_KB[k, b] = as_double(row_B[b])
+                block_KB[k, b] = row_B[b]
         _softmax(block_KB)
     return result_KN
 
 
 @numba.njit(cache=True, error_model="numpy")
-def brier(numbers_KN: Rows, sum_KN: Floats, n_members: int, labels_N: Labels, soft: bool) -> float:
-    """Brier score, summed over clips, of the mean of one more member with those of a sum.
+def sum_brier(
+    numbers_KN: Floats, sum_KN: Floats, n_members: int, labels_N: Labels, soft: bool
+) -> float:
+    """Return the Brier score, summed over clips, of the mean of some members and one more.
 
     Args:
-        numbers_KN: of the one more: probabilities if `soft`, else logits.
-        sum_KN: sum of the others' numbers.
-        n_members: how many they are together.
+        numbers_KN: probabilities of the one more member if `soft`, otherwise its logits.
+        sum_KN: sum of the other members' numbers.
+        n_members: the number of members with the one more.
         labels_N: true classes.
         soft: whether the numbers are probabilities.
     """
@@ -43,7 +50,7 @@ def brier(numbers_KN: Rows, sum_KN: Floats, n_members: int, labels_N: Labels, so
     for start in range(0, n, CLIPS_PER_BLOCK):
         n_inside = min(CLIPS_PER_BLOCK, n - start)
         mean_KB = block_KB[:, :n_inside]
-        _mean(numbers_KN, sum_KN, n_members, start, mean_KB)
+        _fill_mean(numbers_KN, sum_KN, n_members, start, mean_KB)
         if not soft:
             _softmax(mean_KB)
         for k in range(n_classes):
@@ -54,8 +61,8 @@ def brier(numbers_KN: Rows, sum_KN: Floats, n_members: int, labels_N: Labels, so
 
 
 @numba.njit(cache=True, error_model="numpy")
-def hits(numbers_KN: Rows, sum_KN: Floats, labels_N: Labels) -> Integers:
-    """How many clips of each class have their largest sum there; of equal ones the first counts."""
+def count_hits(numbers_KN: Floats, sum_KN: Floats, labels_N: Labels) -> Integers:
+    """Count the clips of each class with the largest sum there; of equal sums, the first counts."""
     n_classes, n = numbers_KN.shape
     result_K = np.zeros(n_classes, np.int64)
     block_KB = np.empty((n_classes, CLIPS_PER_BLOCK))
@@ -63,7 +70,7 @@ def hits(numbers_KN: Rows, sum_KN: Floats, labels_N: Labels) -> Integers:
     class_B = np.empty(CLIPS_PER_BLOCK, np.int32)
     for start in range(0, n, CLIPS_PER_BLOCK):
         sums_KB = block_KB[:, : min(CLIPS_PER_BLOCK, n - start)]
-        _mean(numbers_KN, sum_KN, 1, start, sums_KB)
+        _fill_mean(numbers_KN, sum_KN, 1, start, sums_KB)
         largest_B[:] = -np.inf
         for k in range(n_classes):
             for b in range(sums_KB.shape[1]):
@@ -76,17 +83,19 @@ def hits(numbers_KN: Rows, sum_KN: Floats, labels_N: Labels) -> Integers:
 
 
 @numba.njit(cache=True, inline="always")
-def _mean(numbers_KN: Rows, sum_KN: Floats, n_members: int, start: int, mean_KB: Floats) -> None:
+def _fill_mean(
+    numbers_KN: Floats, sum_KN: Floats, n_members: int, start: int, mean_KB: Floats
+) -> None:
     for k in range(len(mean_KB)):
         row_B = numbers_KN[k, start : start + mean_KB.shape[1]]
         base_B = sum_KN[k, start : start + mean_KB.shape[1]]
         for b in range(len(row_B)):
-            mean_KB[k, b] = (base_B[b] + as_double(row_B[b])) / n_members
+            mean_KB[k, b] = (base_B[b] + row_B[b]) / n_members
 
 
 @numba.njit(cache=True, inline="always")
 def _softmax(block_KB: Floats) -> None:
-    """In place; the largest is taken off first, so that no logit is too large."""
+    """Apply the softmax in place; subtracting the largest first keeps every exponential finite."""
     n_classes, n = block_KB.shape
     largest_B, total_B = np.full(n, -np.inf), np.zeros(n)
     for k in range(n_classes):

@@ -1,71 +1,71 @@
-"""One step of a selection: the best candidate, without trying most of them."""
+"""One step of a selection: find the best candidate without trying most of them."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ensemble.objectives import Objective
+from ensemble.objectives import SelectionObjective
+from metrics.scores import Floats, Integers
 
 _ROUNDING = 1e-12
-"""Losses that differ by less, relative to the larger of loss and 1, are equal: what float64 leaves
-of a sum over some hundred thousand clips."""
+"""Losses that differ by less, relative to the larger of loss and 1, are equal: this is the
+precision of a float64 sum over some hundred thousand clips."""
 _BATCH = 8
-"""Candidates that are tried between two looks at the bounds; they share a read of the sum."""
-
-Integers = NDArray[np.int64]
+"""Candidates that are tried before bounds are compared again; they share one read of the sum."""
 
 
 def is_lower(loss: float, other: float) -> bool:
-    """Whether a loss is lower than another by more than rounding."""
+    """Return whether a loss is lower than another by more than rounding."""
     return loss < other - _slack(other)
 
 
-def best_candidate(
-    objective: Objective, candidates: Integers, limit: float
+def find_best_candidate(
+    objective: SelectionObjective, candidates: Integers, limit: float
 ) -> tuple[int, float] | None:
-    """The candidate with the lowest loss, and the loss; of equal ones the first.
+    """Find the candidate with the lowest loss; of equal ones, the first.
 
     Args:
-        objective: what is made small.
-        candidates: in the order that decides between equals.
-        limit: if all candidates lie above this loss, some or all may go untried.
+        objective: what the selection minimises.
+        candidates: candidates in the order that decides between equal ones.
+        limit: if all candidates are above this loss, some or all of them may stay untried.
 
     Returns:
-        None if no candidate reaches the limit.
+        The candidate and its loss; None if no candidate reaches the limit.
     """
-    finalists = _finalists(objective, candidates, limit)
+    finalists = _find_finalists(objective, candidates, limit)
     if not len(finalists):
         return None
-    losses = np.array([objective.exact(int(member)) for member in finalists])
+    losses = np.array([objective.compute(int(member)) for member in finalists])
     lowest = float(losses.min())
     best = int((losses <= lowest + _slack(lowest)).argmax())
     return int(finalists[best]), float(losses[best])
 
 
-def _finalists(objective: Objective, candidates: Integers, limit: float) -> Integers:
-    """The candidates that may be the best, in their order."""
+def _find_finalists(objective: SelectionObjective, candidates: Integers, limit: float) -> Integers:
+    """Return the candidates that may be the best, in their order."""
     losses = np.full(len(candidates), np.inf)
-    # What the best candidate reaches at least.
+    # The best candidate has at most this loss.
     ceiling = limit
-    bounds = objective.bounds()[candidates]
-    waiting = objective.expected()[candidates].argsort(kind="stable")
-    waiting = _promising(waiting, bounds, ceiling)
-    # The first one tried is often the best, and then the bounds are compared with the right loss.
+    bounds = objective.bound()[candidates]
+    waiting = objective.expect()[candidates].argsort(kind="stable")
+    waiting = _keep_promising(waiting, bounds, ceiling)
+    # The first candidate is often the best; the bounds are then compared with the final loss.
     n_next, is_sharp = 1, False
     while len(waiting):
         tried, waiting = waiting[:n_next], waiting[n_next:]
         losses[tried] = objective.approximate(candidates[tried], ceiling + _slack(ceiling))
         ceiling = min(ceiling, float(losses[tried].min()) + objective.error)
-        waiting = _promising(waiting, bounds, ceiling)
+        waiting = _keep_promising(waiting, bounds, ceiling)
         if len(waiting) and not is_sharp:
             objective.sharpen(candidates[waiting])
-            bounds = objective.bounds()[candidates]
-            waiting = _promising(waiting[bounds[waiting].argsort(kind="stable")], bounds, ceiling)
+            bounds = objective.bound()[candidates]
+            waiting = _keep_promising(
+                waiting[bounds[waiting].argsort(kind="stable")], bounds, ceiling
+            )
             is_sharp, n_next = True, _BATCH
     return candidates[losses - objective.error <= ceiling + _slack(ceiling)]
 
 
-def _promising(waiting: Integers, bounds: NDArray[np.float64], ceiling: float) -> Integers:
-    """Those of the waiting whose bound does not lie above the ceiling."""
+def _keep_promising(waiting: Integers, bounds: Floats, ceiling: float) -> Integers:
+    """Return the waiting candidates whose bound is not above the ceiling."""
     return waiting[bounds[waiting] <= ceiling + _slack(ceiling)]
 
 

@@ -1,15 +1,15 @@
-"""The commands. The only package that imports Ray, and the only one that knows all the others."""
+"""The commands. Only this package and `cluster` import Ray, and only they know all other packages."""
 
 import os
 from pathlib import Path
 
 TOKEN = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
 OBJECT_STORE_BYTES = 2 * 1024**3
-"""Of a cluster of our own, at most: the logits that selections share go through it."""
+"""Largest object store of a cluster that a job starts itself: it holds the logits that selections
+share."""
 
-# Ray reads these when it is imported, by whichever module of this package is first. Merged log
-# lines would hide progress. A task without GPU shall not warn that it still sees GPUs. Without a
-# mode, a client does not look for its token.
+# Ray reads these when it is imported. Merging log lines would hide progress. A task without a GPU
+# shall not warn that it still sees GPUs. Without a mode, a client does not look for its token.
 os.environ.setdefault("RAY_DEDUP_LOGS", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES", str(OBJECT_STORE_BYTES))

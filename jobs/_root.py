@@ -1,7 +1,7 @@
-"""Puts the project's root on the path in the place of jobs/.
+"""Puts the project's root on the path in place of jobs/.
 
 `python jobs/teachers.py` puts jobs/ first on the path, where jobs/teachers.py would hide the
-package teachers. Every job imports this file first, by its bare name, which works just then.
+package `teachers`. Each command imports this file first, by its bare name, which works only then.
 """
 
 import sys

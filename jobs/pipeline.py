@@ -1,4 +1,4 @@
-"""The whole way: recordings -> teachers -> logits -> ensemble -> student -> figures on test."""
+"""Run the whole pipeline: recordings -> teachers -> logits -> ensemble -> student -> test results."""
 
 if not __package__:
     import _root  # noqa: F401
@@ -7,22 +7,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 from audio.clips import Corpus
-from jobs import ensemble as ensemble_job
-from jobs import selection, student_runs, units
-from jobs import teachers as teachers_job
-from jobs.cluster import cluster
-from jobs.command import REPORT, UserError, again, console, prepare, run, say_next
-from jobs.estimates import spending_of
-from jobs.fanout import Outcome, Task
-from jobs.learning import LearningOptions, carry_out, chosen, select_figures
-from jobs.plans import show_plan
-from jobs.results import show_gains, show_systems, stored
-from jobs.teacher_runs import TeachersOptions, plan
-from jobs.units import ensemble_logits
-from logit_store import LogitKey, LogitStore, plain_name
-from report import System
+from jobs.command import REPORT, run
+from jobs.plan.dry_run import show_plan
+from jobs.plan.ensembles import EnsembleOptions, parse_settings, plan_selections, show_ensemble
+from jobs.plan.estimates import plan_spending
+from jobs.plan.members import find_select_scores
+from jobs.plan.options import LearningOptions, parse_splits
+from jobs.plan.provision import measure_needs, prepare_teachers
+from jobs.plan.students import StudentsOptions, plan_students
+from jobs.plan.teachers import TeachersOptions, plan_teachers
+from jobs.schedule.carry_out import carry_out
+from jobs.schedule.cluster import connect
+from jobs.schedule.task import AnyWork, Outcome, Task
+from jobs.worker.select import SelectedEnsemble, SelectEnsemble
+from jobs.worker.soft_labels import read_ensemble_logits
+from jobs.worker.train import Distill, FineTune, TrainingWork
+from jobs.worker.where import prepare
+from logit_store import LogitKey, LogitStore, strip_fingerprint
+from report.as_text import read_system, show_gains, show_systems
+from report.summary import System
 from students import RECIPES as STUDENT_RECIPES
-from teachers.recipes import DEMO
+from teachers.recipes import DEMO_TEACHERS
+from terminal.console import UserError, console, repeat_command, say_next
 
 DEMO_SPLITS = (25, 100)
 
@@ -32,39 +38,37 @@ class PipelineOptions(LearningOptions):
     """Options of the command."""
 
     demo: bool = False
-    """Small teachers on splits 25 and 100, students on split 100: minutes on two cores."""
+    """Small teachers on splits 25 and 100, and students on split 100: minutes on two cores."""
     recipes: tuple[str, ...] = ()
     """Teacher recipes; the published ones, or with --demo the demo ones, if not given."""
     student: str = ""
     """Student recipe; isotropic, or with --demo demo_isotropic, if not given."""
     student_seeds: tuple[int, ...] = (0, 1, 2)
-    """Each student is taught once per seed, alone and distilled."""
+    """Each student is trained once per seed, alone and distilled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """The options of each job that the pipeline is made of."""
+    """The options of each command that the pipeline consists of."""
 
     teachers: TeachersOptions
-    ensemble: ensemble_job.EnsembleOptions
-    students: student_runs.StudentsOptions
+    ensemble: EnsembleOptions
+    students: StudentsOptions
 
     @classmethod
     def of(cls, options: PipelineOptions) -> "Stages":
-        """What each job is told when the pipeline is told `options`."""
+        """Return the options of each command for those of the pipeline."""
         shared = {field.name: getattr(options, field.name) for field in fields(LearningOptions)}
-        splits = DEMO_SPLITS if options.demo else chosen(options.splits)
+        splits = DEMO_SPLITS if options.demo else parse_splits(options.splits)
         student_splits = splits[-1:] if options.demo else splits
         student = options.student or ("demo_isotropic" if options.demo else "isotropic")
         return cls(
             TeachersOptions(
                 **shared | {"splits": splits},
-                recipes=options.recipes or (DEMO if options.demo else ("all",)),
+                recipes=options.recipes or (DEMO_TEACHERS if options.demo else ("all",)),
             ),
-            ensemble_job.EnsembleOptions(
-                corpus=options.corpus, root=options.root, store=options.store
-            ),
-            student_runs.StudentsOptions(
+            EnsembleOptions(corpus=options.corpus, root=options.root, store=options.store),
+            StudentsOptions(
                 **shared | {"splits": student_splits, "seeds": options.student_seeds},
                 recipes=(student,),
             ),
@@ -72,9 +76,9 @@ class Stages:
 
 
 def main(options: PipelineOptions) -> int:
-    """The whole way: recordings -> teachers -> logits -> ensemble -> student -> figures on test.
+    """Run the whole pipeline: recordings -> teachers -> logits -> ensemble -> student -> test results.
 
-    What is in the store already is not done again: whatever ends it, the same command goes on.
+    What is in the store is not done again, so that after any interruption the same command continues.
 
     Example:
         python jobs/pipeline.py --demo --store runs/demo
@@ -82,106 +86,116 @@ def main(options: PipelineOptions) -> int:
     stages = Stages.of(options)
     store = options.open_store()
     corpus = options.open_corpus(store)
-    work = _Work(stages, corpus, store)
+    tasks = PipelineTasks(stages, corpus, store)
     if options.dry_run:
-        show_plan(work.foreseen(), store, work.corpus_of, stages.teachers)
+        show_plan(tasks.list_expected(), store, tasks.planned.find_corpus, stages.teachers)
         console.print(
             "and one ensemble a split, in seconds to minutes; see jobs/ensemble.py --dry-run"
         )
-        say_next(again(less="--dry-run"))
+        say_next(repeat_command(less="--dry-run"))
         return 0
-    to_do = work.planned.to_do()
-    teachers_job.prepare_all(work.planned, to_do)
+    to_do = tasks.planned.find_missing()
+    prepare_teachers(tasks.planned, to_do)
     prepare(
         corpus, store, {STUDENT_RECIPES[n].front_end.sample_rate for n in stages.students.recipes}
     )
-    with cluster():
-        needs = options.needs()
-        work.planned, steps = teachers_job.measured(work.planned, to_do, needs)
-        spending = spending_of(options, work.foreseen(), store, work.corpus_of, needs, steps)
-        first = [*work.planned.ready(), *work.baselines]
-        if not carry_out(first, store, needs, then=work.follow, spending=spending):
+    with connect() as workers:
+        needs = options.find_needs(workers)
+        tasks.planned, steps = measure_needs(tasks.planned, to_do, workers, needs)
+        spending = plan_spending(
+            options, tasks.list_expected(), store, tasks.planned.find_corpus, workers, needs, steps
+        )
+        first = [*tasks.planned.find_ready(), *tasks.baselines]
+        if not carry_out(first, store, workers, needs, then=tasks.follow, spending=spending):
             raise UserError(
-                "some runs failed or were not started: mend that and start again; the rest is kept"
+                "some runs failed or were not started: correct that and start again; the others are kept"
             )
-    for split, name in sorted(work.ensembles.items()):
-        ensemble_job.show(store, corpus.name, split, name)
-    show_results(corpus, store, work)
-    listing = ["python", "-m", "logit_store", "ls", "--store", options.data()[-1]]
-    say_next([*REPORT, *options.data()], listing)
+    for split, name in sorted(tasks.ensembles.items()):
+        show_ensemble(store, corpus.name, split, name)
+    show_results(corpus, store, tasks)
+    listing = ["python", "-m", "logit_store", "ls", "--store", options.list_data_options()[-1]]
+    say_next([*REPORT, *options.list_data_options()], listing)
     return 0
 
 
-class _Work:
-    """All tasks, and which of them become possible when others are done."""
+class PipelineTasks:
+    """All tasks of the pipeline, and those that become possible when others are done."""
 
     def __init__(self, stages: Stages, corpus: Corpus, store: LogitStore) -> None:
         self.stages, self.corpus, self.store = stages, corpus, store
-        self.planned = plan(stages.teachers, corpus, store)
+        self.planned = plan_teachers(stages.teachers, corpus, store)
         self.teachers = self.planned.tasks
-        self.student_splits = chosen(stages.students.splits)
+        self.student_splits = parse_splits(stages.students.splits)
         alone: dict[int, str | None] = dict.fromkeys(self.student_splits)
-        self.baselines = student_runs.plan(stages.students, corpus, store, alone)
-        self.distilled: list[Task] = []
+        self.baselines = plan_students(stages.students, corpus, store, alone)
+        self.distilled: list[Task[Distill]] = []
         self.ensembles: dict[int, str] = {}
-        splits = chosen(stages.teachers.splits)
-        self._pending = {split: set(keys_of(self.teachers, split)) for split in splits}
+        splits = parse_splits(stages.teachers.splits)
+        self._pending = {split: set(find_keys(self.teachers, split)) for split in splits}
 
-    def corpus_of(self, task: Task) -> Corpus:
-        """What the task teaches."""
-        return self.planned.corpus_of(task) if task.function is units.teach else self.corpus
+    def list_expected(self) -> list[Task[TrainingWork]]:
+        """Return all runs that train, to estimate them.
 
-    def foreseen(self) -> list[Task]:
-        """All that teach, for what they take: who teaches the distilled ones is not known yet."""
+        The ensembles that teach the distilled students are not known yet, so these runs are counted
+        with the baselines' work.
+        """
         distilled = [
             replace(task, name=f"{task.name} distilled", keys=()) for task in self.baselines
         ]
-        return [*self.planned.everything(), *self.baselines, *distilled]
+        return [*self.planned.list_tasks(), *self.baselines, *distilled]
 
-    def follow(self, outcome: Outcome) -> list[Task]:
-        """The last teacher of a split brings its selection, and that the students it teaches."""
-        task = outcome.task
-        if task.function is units.teach:
-            if task.keys[0] in self.planned.first:
-                return self.planned.follow(outcome)
-            split = task.keys[0].split
-            self._pending[split].discard(task.keys[0])
-            if not self._pending[split]:
-                members = tuple(key.member for key in keys_of(self.teachers, split))
-                options = self.stages.ensemble
-                variants = ensemble_job.settings_of(options)
-                return ensemble_job.plan(options, self.store, split, members, variants)
-        if task.function is selection.choose:
-            split = task.arguments["split"]
-            self.ensembles[split] = outcome.result.reference
-            if split in self.student_splits:
-                taught: dict[int, str | None] = {split: self.ensembles[split]}
-                tasks = student_runs.plan(self.stages.students, self.corpus, self.store, taught)
-                self.distilled += tasks
-                return tasks
-        return []
+    def follow(self, outcome: Outcome[AnyWork]) -> Sequence[Task[AnyWork]]:
+        """Return the selections after a split's last teacher, and the students after a selection."""
+        match outcome.task.work:
+            case FineTune():
+                return self._follow_teacher(outcome.task.keys[0])
+            case SelectEnsemble(input=candidates):
+                return self._follow_selection(candidates.split, outcome.result)
+            case Distill():
+                return []
+            case work:
+                raise TypeError(f"{outcome.task.name}: a pipeline has no {type(work).__name__}")
+
+    def _follow_teacher(self, key: LogitKey) -> Sequence[Task[AnyWork]]:
+        if key in self.planned.first:
+            return self.planned.follow(key)
+        self._pending[key.split].discard(key)
+        if self._pending[key.split]:
+            return []
+        members = tuple(each.member for each in find_keys(self.teachers, key.split))
+        options = self.stages.ensemble
+        return plan_selections(options, self.store, key.split, members, parse_settings(options))
+
+    def _follow_selection(self, split: int, selected: SelectedEnsemble) -> Sequence[Task[AnyWork]]:
+        self.ensembles[split] = selected.reference
+        if split not in self.student_splits:
+            return []
+        taught: dict[int, str | None] = {split: selected.reference}
+        tasks = plan_students(self.stages.students, self.corpus, self.store, taught)
+        self.distilled += tasks
+        return tasks
 
 
-def keys_of(tasks: Sequence[Task], split: int) -> list[LogitKey]:
-    """Where these tasks' logits of one split lie."""
+def find_keys(tasks: Sequence[Task[TrainingWork]], split: int) -> list[LogitKey]:
+    """Return the keys of view 0 of these tasks' logits of one split."""
     return [task.keys[0] for task in tasks if task.keys[0].split == split]
 
 
-def show_results(corpus: Corpus, store: LogitStore, work: _Work) -> None:
-    """The table of all systems on test, and what distillation gave."""
+def show_results(corpus: Corpus, store: LogitStore, tasks: PipelineTasks) -> None:
+    """Print a table of all systems on test, and the gain by distillation."""
     systems, pairs = [], []
-    for split, name in sorted(work.ensembles.items()):
-        keys = keys_of(work.teachers, split)
-        footers = store.footers(keys)
-        systems += [stored(store, plain_name(key.member), [key]) for key in keys]
-        best = min(keys, key=lambda key: select_figures(key, footers[key]).log_loss)
-        systems.append(stored(store, f"best: {plain_name(best.member)}", [best]))
+    for split, name in sorted(tasks.ensembles.items()):
+        keys = find_keys(tasks.teachers, split)
+        footers = store.read_footers(keys)
+        systems += [read_system(store, strip_fingerprint(key.member), [key]) for key in keys]
+        best = min(keys, key=lambda key: find_select_scores(key, footers[key]).log_loss)
+        systems.append(read_system(store, f"best: {strip_fingerprint(best.member)}", [best]))
         systems.append(
-            System("ensemble", split, [ensemble_logits(store, corpus.name, split, name)])
+            System("ensemble", split, [read_ensemble_logits(store, corpus.name, split, name)])
         )
-        if split in work.student_splits:
-            alone = stored(store, "student alone", keys_of(work.baselines, split))
-            taught = stored(store, "student distilled", keys_of(work.distilled, split))
+        if split in tasks.student_splits:
+            alone = read_system(store, "student alone", find_keys(tasks.baselines, split))
+            taught = read_system(store, "student distilled", find_keys(tasks.distilled, split))
             pairs.append((alone, taught))
             systems += [alone, taught]
     show_systems(corpus, systems)

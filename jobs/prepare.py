@@ -1,17 +1,33 @@
-"""Decode a corpus once, check it, and write down in the store what its clips are."""
+"""Decode a corpus once, check it, and write the table of its clips to the store."""
 
 if not __package__:
     import _root  # noqa: F401
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from audio import inspection, waveforms
+import numpy as np
+from rich.table import Table
+from rich.text import Text
+
+from audio import findings, inspection, waveforms
 from audio.clips import SPLITS, Corpus
 from audio.corpora.cuts import LONGEST_S
-from audio.waveforms import BrokenAudio
-from jobs import findings
-from jobs.command import CorpusOptions, console, decode, prepare, run, say_next
-from jobs.plans import show_decoded
+from audio.errors import BrokenAudio
+from audio.findings import find_training_splits
+from audio.inspection import Inspection
+from audio.waveforms import Waveforms
+from jobs.command import run
+from jobs.plan.dry_run import show_decoded_size
+from jobs.plan.options import CorpusOptions
+from jobs.worker.where import decode, prepare
+from terminal.console import console, progress_bar, say_next
+from terminal.tables import build_table
+
+CLASSES_SHOWN = 20
+"""If there are more classes, the smallest ones are shown."""
+WIDTH = 80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,45 +35,46 @@ class PrepareOptions(CorpusOptions):
     """Options of the command."""
 
     sample_rate: int = 32_000
-    """What to decode to, in Hz; the published teachers and students take 32,000."""
+    """Sample rate to decode to, in Hz; the published teachers and students take 32,000."""
     leave_out_broken: bool = False
-    """Leave clips that cannot be read out of the corpus; this store then never has them."""
+    """Leave clips that cannot be read out of the corpus; then this store never has them."""
     dry_run: bool = False
-    """Print how many clips there are and what they would take, and decode nothing."""
+    """Print the number of clips and their decoded size, and decode nothing."""
 
 
 def main(options: PrepareOptions) -> int:
-    """Decode a corpus once, check it, and write down in the store what its clips are.
+    """Decode a corpus once, check it, and write the table of its clips to the store.
 
     Example:
         python jobs/prepare.py --corpus demo --store runs/demo
     """
     store = options.open_store()
-    with console.status("look at the files"):
+    with console.status("reading the list of files"):
         corpus = options.open_corpus(store)
     if options.dry_run:
         console.print(f"{len(corpus):,} clips of {len(corpus.scenes)} scenes")
-        show_decoded(corpus, options.sample_rate)
+        show_decoded_size(corpus, options.sample_rate)
         return 0
-    corpus = _decoded(corpus, options)
-    decoded = waveforms.load(corpus, options.sample_rate)
-    found = findings.look_at(corpus, decoded)
-    same = inspection.same_audio(found, decoded)
-    findings.show_classes(corpus)
-    findings.show_facts(
-        findings.of_files(corpus, options.sample_rate) | findings.of_clips(corpus, found, same)
+    corpus = _decode_readable(corpus, options)
+    decoded = waveforms.load_waveforms(corpus, options.sample_rate)
+    found = inspect_decoded(corpus, decoded)
+    same = inspection.find_duplicates(found, decoded)
+    show_classes(corpus)
+    show_facts(
+        findings.describe_files(corpus, options.sample_rate)
+        | findings.describe_clips(corpus, found, same)
     )
     findings.check_folds(corpus, same)
     prepare(corpus, store, set())
-    findings.show_splits(corpus)
+    show_splits(corpus)
     console.print(f"{len(corpus):,} clips of {len(corpus.scenes)} scenes, decoded in")
-    console.print(f"{waveforms.cache_folder()}", markup=False)
-    say_next(_next(options, corpus))
+    console.print(f"{waveforms.find_cache_folder()}", markup=False)
+    say_next(_make_next_command(options, corpus))
     return 0
 
 
-def _decoded(corpus: Corpus, options: PrepareOptions) -> Corpus:
-    """Decode a corpus; the corpus, less what cannot be read where that may be left out."""
+def _decode_readable(corpus: Corpus, options: PrepareOptions) -> Corpus:
+    """Decode a corpus; return it without clips that cannot be read, if they may be left out."""
     try:
         decode(corpus, {options.sample_rate})
     except BrokenAudio as error:
@@ -72,15 +89,68 @@ def _decoded(corpus: Corpus, options: PrepareOptions) -> Corpus:
     return corpus
 
 
-def _next(options: PrepareOptions, corpus: Corpus) -> list[str]:
-    """The command that teaches the corpus's splits to teachers, as a plan first."""
-    words = ["python", "jobs/teachers.py", *options.data()]
-    splits = findings.splits_of(corpus)
+def _make_next_command(options: PrepareOptions, corpus: Corpus) -> list[str]:
+    """Return the command that plans teachers for the corpus's splits."""
+    words = ["python", "jobs/teachers.py", *options.list_data_options()]
+    splits = findings.find_training_splits(corpus)
     if len(splits) < len(SPLITS):
         words += ["--splits", *map(str, splits)]
     if corpus.clip_duration_s > LONGEST_S:
         words += ["--length", f"crop:{LONGEST_S:g}"]
     return [*words, "--dry-run"]
+
+
+def show_classes(corpus: Corpus) -> None:
+    """Print how many clips and recordings each class has."""
+    counts = Counter(corpus.column("scene").tolist())
+    pairs = set(zip(corpus.column("scene"), corpus.column("recording"), strict=True))
+    recordings = Counter(scene for scene, _ in pairs)
+    shown = sorted(counts, key=lambda scene: (counts[scene], scene))[:CLASSES_SHOWN]
+    rows = [[scene, f"{counts[scene]:,}", f"{recordings[scene]:,}"] for scene in sorted(shown)]
+    console.print(build_table(["class", "clips", "recordings"], rows))
+    if len(shown) < len(counts):
+        console.print(f"and {len(counts) - len(shown)} classes with more clips\n")
+
+
+def show_splits(corpus: Corpus) -> None:
+    """Print how many clips and recordings are in each fold of each split."""
+    rows = []
+    recordings = corpus.column("recording")
+    for split in find_training_splits(corpus):
+        folds = corpus.column(f"fold_{split}")
+        cells = [str(split)]
+        for fold in ("fit", "select", "test"):
+            inside = folds == fold
+            cells.append(f"{inside.sum():,} ({len(np.unique(recordings[inside])):,})")
+        rows.append(cells)
+    console.print(build_table(["split", "fit", "select", "test"], rows))
+    console.print("clips, and in brackets recordings: none is in two folds of a split")
+    if len(corpus.table["file"].unique()) == len(np.unique(recordings)):
+        console.print(
+            "each file counts as a recording: if several were cut from the same one, a model\n"
+            "is tested on nearly the same clips; docs/own-data.md says how to name recordings"
+        )
+
+
+def inspect_decoded(corpus: Corpus, decoded: Waveforms) -> Inspection:
+    """Inspect the clips that were not inspected yet, with a bar."""
+    with progress_bar() as bar:
+        task = bar.add_task("find clipping, silence, duplicates", total=None)
+        return inspection.inspect_clips(
+            corpus,
+            decoded,
+            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+
+
+def show_facts(facts: Mapping[str, str]) -> None:
+    """Print facts by name, in 80 columns."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, fact in facts.items():
+        grid.add_row(Text(name), Text(fact))
+    console.print(grid, width=min(WIDTH, console.width))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Let students of a store learn on in int8 (quantisation-aware training): splits as Ray tasks."""
+"""Train students of a store further in int8 (quantisation-aware training)."""
 
 if not __package__:
     import _root  # noqa: F401
@@ -6,17 +6,20 @@ if not __package__:
 from dataclasses import dataclass
 
 from audio.clips import Corpus
-from jobs import units
-from jobs.cluster import cluster
-from jobs.command import UserError, again, prepare, run, say_next
-from jobs.estimates import spending_of
-from jobs.fanout import Task
-from jobs.learning import LearningOptions, best_member, carry_out, chosen, show_members
-from jobs.plans import show_plan
-from jobs.student_runs import export_command
-from logit_store import LogitKey, LogitStore, plain_name
-from students import stored
-from students.int8 import Int8Recipe, int8_key
+from jobs.command import run
+from jobs.plan.dry_run import show_plan
+from jobs.plan.members import find_best_member, show_members
+from jobs.plan.options import LearningOptions, parse_splits
+from jobs.plan.students import make_export_command
+from jobs.plan.training_runs import carry_out_runs
+from jobs.schedule.task import Task
+from jobs.worker.soft_labels import find_teaching_members
+from jobs.worker.train import Quantise
+from logit_store import LogitKey, LogitStore, strip_fingerprint
+from students.keys import make_int8_key
+from students.recipe import Int8Recipe
+from students.records import restore_recipe
+from terminal.console import UserError, repeat_command, say_next
 
 PUBLISHED = Int8Recipe()
 
@@ -26,20 +29,20 @@ class QuantiseOptions(LearningOptions):
     """Options of the command."""
 
     student: str
-    """Member to begin with, or a name without fingerprint: then all students that are called so."""
+    """Student to start from: a member, or a name without fingerprint for all students of that name."""
     seeds: tuple[int, ...] = ()
-    """Of the students, if not all of them are meant: each goes on with its own."""
+    """Seeds of the students, if not all are meant; each keeps its own."""
     epochs: int = PUBLISHED.epochs
-    """Passes over the fit clips; the learning rate falls, and ranges move, in the first four of
-    five."""
+    """Passes over the fit clips; the learning rate falls, and ranges move, in the first four fifths
+    of them."""
     learning_rate: float = PUBLISHED.learning_rate
-    """At its peak."""
+    """Highest learning rate."""
 
-    def settings(self) -> Int8Recipe:
-        """How the students learn on.
+    def make_settings(self) -> Int8Recipe:
+        """Return the recipe of the further training.
 
         Raises:
-            UserError: a value out of range.
+            UserError: a value is out of range.
         """
         try:
             return Int8Recipe(
@@ -50,63 +53,60 @@ class QuantiseOptions(LearningOptions):
 
 
 def find_students(options: QuantiseOptions, corpus: str, store: LogitStore) -> list[LogitKey]:
-    """The students that were asked for.
+    """Return the students that the options name.
 
     Raises:
-        UserError: a split that was named has none, or no split has one.
+        UserError: a split that the options name has none, or no split has one.
     """
-    found = []
+    students = []
     for row in store.members(corpus).to_pylist():
-        names = row["member"], plain_name(row["member"])
+        names = row["member"], strip_fingerprint(row["member"])
         if row["kind"] == "student" and row["view"] == 0 and options.student in names:
-            found.append(LogitKey(corpus, row["split"], row["member"]))
+            students.append(LogitKey(corpus, row["split"], row["member"]))
     if options.seeds:
-        found = [key for key in found if store.record(key).get("seed") in options.seeds]
-    splits = chosen(options.splits)
-    lacking = set(splits) - {key.split for key in found}
+        students = [key for key in students if store.read_record(key).get("seed") in options.seeds]
+    splits = parse_splits(options.splits)
+    lacking = set(splits) - {key.split for key in students}
     if lacking == set(splits) or (lacking and "all" not in options.splits):
         seeds = f" of seeds {', '.join(map(str, options.seeds))}" if options.seeds else ""
         raise UserError(
-            f"--student {options.student}: no student{seeds} is called so in split "
+            f"--student {options.student}: no student{seeds} has this name in split "
             f"{', '.join(map(str, sorted(lacking)))}; python -m logit_store ls --store "
             f"{store.address} lists all"
         )
-    return sorted((key for key in found if key.split in splits), key=str)
+    return sorted((key for key in students if key.split in splits), key=str)
 
 
-def plan(
+def plan_quantising(
     options: QuantiseOptions, corpus: Corpus, store: LogitStore, starts: list[LogitKey]
-) -> list[Task]:
-    """A run for each student.
+) -> list[Task[Quantise]]:
+    """Plan a run for each student.
 
     Raises:
-        UserError: a student cannot learn on so; says why.
-        LogitStoreError: what taught a student is not there any more, or not as it was.
+        UserError: a student cannot be trained so; the message says why.
+        LogitStoreError: a student's teacher is no longer in the store, or has changed.
     """
-    settings, responses = options.settings(), options.responses()
+    settings, responses = options.make_settings(), options.find_responses()
     tasks = []
     for start in starts:
-        record = store.record(start)
+        record = store.read_record(start)
         try:
-            key = int8_key(start, record, settings, corpus, responses)
+            key = make_int8_key(start, record, settings, corpus, responses)
         except ValueError as error:
             raise UserError(str(error)) from error
         if record["ensemble"] is not None:
-            # Reads footers only: whether they are there, and as they were.
-            units.teachers_of(store, corpus.name, start.split, record["ensemble"])
-        arguments = {
-            "start": start,
-            "settings": settings,
-            "where": options.where(store),
-            "responses": responses,
-        }
-        name = f"{plain_name(key.member)} split {start.split} seed {record['seed']}"
-        tasks.append(Task(name, units.learn_on_in_int8, arguments, (key,)))
+            # Reads footers only, to check that the members are stored and unchanged.
+            find_teaching_members(store, corpus.name, start.split, record["ensemble"])
+        work = Quantise(
+            start=start, settings=settings, where=options.make_where(store), responses=responses
+        )
+        name = f"{strip_fingerprint(key.member)} split {start.split} seed {record['seed']}"
+        tasks.append(Task(name, work, (key,)))
     return tasks
 
 
 def main(options: QuantiseOptions) -> int:
-    """Let students of a store learn on in int8, and store them as members of their own.
+    """Train students of a store further in int8, and store them as new members.
 
     Example:
         python jobs/quantise.py --student demo_isotropic --splits 100 --seeds 0
@@ -114,22 +114,19 @@ def main(options: QuantiseOptions) -> int:
     store = options.open_store()
     corpus = options.open_corpus(store)
     starts = find_students(options, corpus.name, store)
-    tasks = plan(options, corpus, store, starts)
+    tasks = plan_quantising(options, corpus, store, starts)
     if options.dry_run:
         show_plan(tasks, store, lambda task: corpus, options)
-        say_next(again(less="--dry-run"))
+        say_next(repeat_command(less="--dry-run"))
         return 0
-    recipes = [stored.recipe_of(store.record(start)) for start in starts]
-    prepare(corpus, store, {recipe.front_end.sample_rate for recipe in recipes})
-    with cluster():
-        needs = options.needs()
-        spending = spending_of(options, tasks, store, lambda task: corpus, needs)
-        went_well = carry_out(tasks, store, needs, spending=spending)
+    recipes = [restore_recipe(store.read_record(start)) for start in starts]
+    rates = {recipe.front_end.sample_rate for recipe in recipes}
+    went_well = carry_out_runs(options, tasks, corpus, store, rates)
     show_members(tasks, store)
     if not went_well:
-        say_next(again())
+        say_next(repeat_command())
         return 1
-    say_next(export_command(options, best_member(tasks, store)))
+    say_next(make_export_command(options, find_best_member(tasks, store)))
     return 0
 
 

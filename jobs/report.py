@@ -1,4 +1,4 @@
-"""What a store holds as one HTML page: leaderboard, charts, clips to listen to, their numbers."""
+"""Write a store's results as one HTML page: leaderboard, charts, clips to listen to."""
 
 if not __package__:
     import _root  # noqa: F401
@@ -6,15 +6,18 @@ if not __package__:
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from audio.clips import Corpus
-from jobs.command import CorpusOptions, UserError, console, is_uploaded, progress_bar, run
+from jobs.command import run
+from jobs.plan.options import CorpusOptions
+from jobs.schedule.uploads import is_uploaded
 from logit_store import LogitStore
-from report.contents import CONTENTS
-from report.page import page, write_csv
-from report.parts import Section
-from report.results import Results
-from training.provenance import code_commit
+from terminal.console import UserError, console, progress_bar
+from training.provenance import find_commit
+
+if TYPE_CHECKING:
+    from report.parts import Section
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,25 +25,30 @@ class ReportOptions(CorpusOptions):
     """Options of the command."""
 
     to: Path | None = None
-    """The page; runs/report-CORPUS.html if not given."""
+    """File of the page; runs/report-CORPUS.html if not given."""
     csv: Path | None = None
-    """Folder for the numbers of all figures, a CSV file each."""
+    """Folder for the numbers of all figures, one CSV file for each."""
 
 
 def main(options: ReportOptions) -> int:
-    """What a store holds as one HTML page: leaderboard, charts, clips to listen to, their numbers.
+    """Write a store's results as one HTML page: leaderboard, charts, clips to listen to.
 
-    It needs nothing else: it opens from disk, and can be sent to somebody. Without --root (the demo
-    needs none) it is made of the store alone, and has no clips to listen to.
+    The page needs no other file, so that it can be sent to somebody. Without --root (the demo needs
+    none) it is made from the store alone, and has no clips to listen to.
 
     Example:
         python jobs/report.py --corpus demo --store runs/demo --csv tables
     """
-    place = _place(options)
+    # Charts and kernels take seconds to import.
+    from report.page import render_page, write_csv
+
+    place = _find_place(options)
     store = options.open_store()
-    corpus = _corpus(options, store)
-    sections = _sections(store, corpus)
-    text = page(f"Report on {corpus.name}", _lead(corpus), sections, _footer(store))
+    corpus = _open_corpus(options, store)
+    sections = _draw_sections(store, corpus)
+    text = render_page(
+        f"Report on {corpus.name}", _write_lead(corpus), sections, _write_footer(store)
+    )
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(text, encoding="utf-8")
     console.print(f"{place}: {place.stat().st_size / 1e6:.1f} MB", markup=False)
@@ -51,7 +59,7 @@ def main(options: ReportOptions) -> int:
     return 0
 
 
-def _place(options: ReportOptions) -> Path:
+def _find_place(options: ReportOptions) -> Path:
     place = (options.to or Path(f"runs/report-{options.corpus}.html")).expanduser()
     if not place.is_absolute() and is_uploaded():
         raise UserError(
@@ -61,18 +69,21 @@ def _place(options: ReportOptions) -> Path:
     return place
 
 
-def _corpus(options: ReportOptions, store: LogitStore) -> Corpus:
-    """The clips in the order of the store, with their files where it is known where these are."""
-    clips = store.clips(options.corpus)
+def _open_corpus(options: ReportOptions, store: LogitStore) -> Corpus:
+    """Return the clips in the order of the store, with their files if their folder is known."""
+    clips = store.read_clips(options.corpus)
     if options.root is None and options.corpus != "demo":
         return Corpus(options.corpus, Path(), clips)
     corpus = options.open_corpus(store)
-    # It refuses clips that are not those that the logits are of, and else changes nothing.
+    # This refuses other clips than those of the logits, and changes nothing else.
     store.write_clips(corpus.name, corpus.clips_table())
     return corpus
 
 
-def _sections(store: LogitStore, corpus: Corpus) -> list[Section]:
+def _draw_sections(store: LogitStore, corpus: Corpus) -> "list[Section]":
+    from report.contents import CONTENTS
+    from report.results import Results
+
     with progress_bar() as bar:
         judging = bar.add_task("judge on test", total=None)
         results = Results.of(
@@ -88,7 +99,7 @@ def _sections(store: LogitStore, corpus: Corpus) -> list[Section]:
     return sections
 
 
-def _lead(corpus: Corpus) -> str:
+def _write_lead(corpus: Corpus) -> str:
     n_recordings = len(set(corpus.column("recording")))
     n_devices = len(set(corpus.column("recording_device")))
     return (
@@ -97,9 +108,9 @@ def _lead(corpus: Corpus) -> str:
     )
 
 
-def _footer(store: LogitStore) -> str:
-    commit = code_commit() or "unknown"
-    return f"Made of {store.address} on {datetime.now(UTC):%Y-%m-%d, %H:%M} UTC, code of commit {commit}."
+def _write_footer(store: LogitStore) -> str:
+    commit = find_commit() or "unknown"
+    return f"Made from {store.address} on {datetime.now(UTC):%Y-%m-%d, %H:%M} UTC, code of commit {commit}."
 
 
 if __name__ == "__main__":

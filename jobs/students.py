@@ -1,25 +1,25 @@
-"""Teach students from an ensemble's soft labels, or alone: recipes x ways x splits x seeds."""
+"""Train students, taught by an ensemble or alone: recipes x ways x splits x seeds."""
 
 if not __package__:
     import _root  # noqa: F401
 
-from jobs.cluster import cluster
-from jobs.command import REPORT, again, prepare, run, say_next
-from jobs.comparison import Comparison
-from jobs.estimates import spending_of
-from jobs.learning import best_member, carry_out, show_members
-from jobs.plans import show_plan
-from jobs.student_runs import (
+from jobs.command import REPORT, run
+from jobs.plan.comparison import Comparison
+from jobs.plan.dry_run import show_plan
+from jobs.plan.members import find_best_member, show_members
+from jobs.plan.students import (
     StudentsOptions,
-    export_command,
+    find_student_recipes,
     find_teachers,
-    plan,
-    recipes_of,
+    make_export_command,
+    plan_students,
 )
+from jobs.plan.training_runs import carry_out_runs
+from terminal.console import repeat_command, say_next
 
 
 def main(options: StudentsOptions) -> int:
-    """Teach students from an ensemble's soft labels, or alone: recipes x ways x splits x seeds.
+    """Train students, taught by an ensemble or alone: recipes x ways x splits x seeds.
 
     A student over the budget of the DCASE challenge is refused before anything runs.
 
@@ -30,26 +30,25 @@ def main(options: StudentsOptions) -> int:
     corpus = options.open_corpus(store)
     compared = Comparison.plan(options, corpus, store) if options.compare else None
     if compared is None:
-        tasks = plan(options, corpus, store, find_teachers(options, corpus.name, store))
+        tasks = plan_students(options, corpus, store, find_teachers(options, corpus.name, store))
     else:
-        tasks = compared.tasks()
+        tasks = compared.list_tasks()
     if options.dry_run:
         show_plan(tasks, store, lambda task: corpus, options)
-        say_next(again(less="--dry-run"))
+        say_next(repeat_command(less="--dry-run"))
         return 0
-    rates = {recipe.front_end.sample_rate for recipe in recipes_of(options, store)}
-    prepare(corpus, store, rates)
-    with cluster():
-        needs = options.needs()
-        spending = spending_of(options, tasks, store, lambda task: corpus, needs)
-        went_well = carry_out(tasks, store, needs, spending=spending)
+    rates = {recipe.front_end.sample_rate for recipe in find_student_recipes(options, store)}
+    went_well = carry_out_runs(options, tasks, corpus, store, rates)
     show_members(tasks, store)
     if compared is not None and went_well:
         compared.show(corpus, store)
     if not went_well:
-        say_next(again())
+        say_next(repeat_command())
         return 1
-    say_next(export_command(options, best_member(tasks, store)), [*REPORT, *options.data()])
+    say_next(
+        make_export_command(options, find_best_member(tasks, store)),
+        [*REPORT, *options.list_data_options()],
+    )
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Give the finished runs of a store to TensorBoard, MLflow or Weights & Biases."""
+"""Send the finished runs of a store to TensorBoard, MLflow or Weights & Biases."""
 
 if not __package__:
     import _root  # noqa: F401
@@ -7,12 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.command import CorpusOptions, UserError, console, progress_bar, run, say_next
+from jobs.command import run
+from jobs.plan.options import CorpusOptions
 from logit_store import LogitStore
-from training.trackers import FinishedRun, finished_run, to_mlflow, to_tensorboard, to_wandb
+from terminal.console import UserError, console, progress_bar, say_next
+from training.trackers import (
+    FinishedRun,
+    read_finished_run,
+    send_to_mlflow,
+    send_to_wandb,
+    write_to_tensorboard,
+)
 
-Give = Callable[[FinishedRun], bool]
-"""Gives a run somewhere; whether it was not there yet."""
+SendRun = Callable[[FinishedRun], bool]
+"""Sends a run to a tracker, and returns whether the run was new there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,70 +28,72 @@ class TrackOptions(CorpusOptions):
     """Options of the command."""
 
     tensorboard: Path | None = None
-    """Folder for event files: CORPUS/SPLIT/MEMBER in it."""
+    """Folder for event files, in CORPUS/SPLIT/MEMBER below it."""
     mlflow: str | None = None
     """Address of an MLflow server, or sqlite:///FILE; the corpus is the experiment."""
     wandb: str | None = None
-    """Project of Weights & Biases; with WANDB_MODE=offline into a folder, for `wandb sync`."""
+    """Project of Weights & Biases; with WANDB_MODE=offline a folder, for `wandb sync`."""
 
 
 def main(options: TrackOptions) -> int:
-    """Give the finished runs of a store to TensorBoard, MLflow or Weights & Biases.
+    """Send the finished runs of a store to TensorBoard, MLflow or Weights & Biases.
 
-    Each goes with its learning curve, its recipe, and what it is worth on the select clips. Asked
-    again, only what is new goes there.
+    Each run is sent with its learning curve, its recipe, and its scores on the select clips. The
+    next time, only new runs are sent.
 
     Example:
         python jobs/track.py --store runs/demo --tensorboard boards
     """
-    places = places_of(options)
+    trackers = find_trackers(options)
     store = options.open_store()
-    runs, untold = finished(store, options.corpus)
-    for place, give in places.items():
+    runs, n_without_curve = find_finished_runs(store, options.corpus)
+    for name, send in trackers.items():
         with progress_bar() as bar:
-            n_new = sum(give(each) for each in bar.track(runs, description=place))
+            n_new = sum(send(each) for each in bar.track(runs, description=name))
         console.print(
-            f"{place}: {n_new} new runs of {options.corpus}, {len(runs) - n_new} were there",
+            f"{name}: {n_new} new runs of {options.corpus}, {len(runs) - n_new} were there",
             markup=False,
         )
-    if untold:
-        console.print(f"{untold} members have no learning curve (imported logits): left out")
-    say_next(next_step(options))
+    if n_without_curve:
+        console.print(
+            f"{n_without_curve} members have no learning curve (imported logits): left out"
+        )
+    say_next(find_viewer(options))
     return 0
 
 
-def places_of(options: TrackOptions) -> dict[str, Give]:
-    """What gives a run to each of the places that were asked for, by what people call it.
+def find_trackers(options: TrackOptions) -> dict[str, SendRun]:
+    """Return the functions that send runs to the trackers of the options, by their names.
 
     Raises:
-        UserError: none was.
+        UserError: the options name none.
     """
-    places: dict[str, Give] = {}
+    trackers: dict[str, SendRun] = {}
     tensorboard, mlflow, wandb = options.tensorboard, options.mlflow, options.wandb
     if tensorboard is not None:
-        places["TensorBoard"] = lambda each: to_tensorboard(tensorboard, each)
+        trackers["TensorBoard"] = lambda each: write_to_tensorboard(tensorboard, each)
     if mlflow is not None:
-        places["MLflow"] = lambda each: to_mlflow(mlflow, each)
+        trackers["MLflow"] = lambda each: send_to_mlflow(mlflow, each)
     if wandb is not None:
-        places["Weights & Biases"] = lambda each: to_wandb(wandb, each)
-    if not places:
+        trackers["Weights & Biases"] = lambda each: send_to_wandb(wandb, each)
+    if not trackers:
         raise UserError(
-            "nowhere to give the runs to: name --tensorboard FOLDER, --mlflow ADDRESS or "
+            "no tracker to send the runs to: name --tensorboard FOLDER, --mlflow ADDRESS or "
             "--wandb PROJECT, or several of them"
         )
-    return places
+    return trackers
 
 
-def finished(store: LogitStore, corpus: str) -> tuple[list[FinishedRun], int]:
-    """The runs of a corpus that have a learning curve, and how many members have none."""
-    store.clips(corpus)  # a corpus that is misspelt is no empty one
+def find_finished_runs(store: LogitStore, corpus: str) -> tuple[list[FinishedRun], int]:
+    """Return the runs of a corpus with a learning curve, and the number of members without one."""
+    store.read_clips(corpus)  # raises if the corpus is misspelt, and not empty
     rows = store.runs(corpus).to_pylist()
-    found = [each for row in rows if (each := finished_run(store, row)) is not None]
+    found = [each for row in rows if (each := read_finished_run(store, row)) is not None]
     return found, len(rows) - len(found)
 
 
-def next_step(options: TrackOptions) -> list[str]:
-    """What shows the first of the places that were asked for."""
+def find_viewer(options: TrackOptions) -> list[str]:
+    """Return the command that shows the first tracker of the options."""
     if options.tensorboard is not None:
         return ["tensorboard", "--logdir", str(options.tensorboard)]
     if options.mlflow is not None:

@@ -1,4 +1,4 @@
-"""What a store holds, on the command line: python -m logit_store ls | show | sql | import...."""
+"""The command line of a store: python -m logit_store ls | show | sql | import...."""
 
 import os
 import shlex
@@ -14,13 +14,14 @@ import tyro
 from rich.console import Console, Group, RenderableType
 from rich.json import JSON
 
-from audio.clips import CorpusError
 from audio.corpora import CorpusName
+from audio.errors import CorpusError
 from logit_store import LogitStore, LogitStoreError, collect, show, tables
-from logit_store.exporters import Form, chosen, export
-from logit_store.importers import Protocol, import_logits, know_clips
-from logit_store.verify import Problem, verify
-from terminal import one_line, parsed, progress_bar
+from logit_store.exporters import LogitsForm, export_members, find_members
+from logit_store.importers import ensure_clips, import_logits
+from logit_store.keys import Protocol
+from logit_store.verify import StoreProblem, verify
+from terminal import parse_options, progress_bar, report_errors_in_one_line
 
 PROGRAM = "python -m logit_store"
 
@@ -29,36 +30,36 @@ _FORM = tyro.conf.create_mutex_group(required=False)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Command:
-    """What all commands are told."""
+    """The options of all commands."""
 
     store: str
     """The store: a folder or s3://BUCKET/PREFIX."""
     json: Annotated[tyro.conf.FlagCreatePairsOff[bool], _FORM] = False
-    """Answer in JSON."""
+    """Print JSON."""
     csv: Annotated[tyro.conf.FlagCreatePairsOff[bool], _FORM] = False
-    """Answer in CSV. Else tables in a terminal, tab-separated lines in a pipe."""
+    """Print CSV. Default: tables in a terminal, tab-separated lines in a pipe."""
     debug: bool = False
     """Show the traceback of an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a command found."""
+    """The result of a command."""
 
     table: pa.Table
     """For programs."""
     picture: RenderableType
     """For people."""
     document: Any = None
-    """As JSON; None: the rows of the table."""
+    """For JSON; None: the rows of the table."""
     exit_code: int = 0
     next: Sequence[str] = ()
-    """A command that makes sense now."""
+    """A command to suggest."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ls(Command):
-    """List the members: who they are and what they are worth.
+    """List the members and their scores.
 
     Example:
         python -m logit_store ls --store runs/demo --split 25
@@ -67,52 +68,62 @@ class Ls(Command):
     corpus: str | None = None
     """Only members of this corpus."""
     split: Literal[5, 10, 25, 50, 100] | None = None
-    """Only members that learnt from this split."""
+    """Only members of this split."""
 
 
 def _ls(command: Ls) -> Answer:
     store = LogitStore(command.store)
     if command.corpus is not None:
-        # A corpus that is misspelt is no empty one.
-        store.clips(command.corpus)
+        # A misspelt corpus is an error, not an empty list.
+        store.read_clips(command.corpus)
     members = store.members(command.corpus, command.split)
     if not members.num_rows:
         return Answer(members, "no member yet", next=("python", "jobs/teachers.py", "--help"))
     member = members["member"][0].as_py()
     return Answer(
-        members, tables.overview(members), next=_again("show", member, "--store", command.store)
+        members,
+        tables.draw_members(members),
+        next=_suggest("show", member, "--store", command.store),
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Show(Command):
-    """Show one member: its figures per fold and recording device, its files and its record.
+    """Show one member: its scores per fold and recording device, its files and its record.
 
     Example:
         python -m logit_store show MEMBER --store runs/demo
     """
 
     member: tyro.conf.Positional[str]
-    """Its name, or as much of the beginning as tells it from others."""
+    """Its name, or enough of its beginning to identify it."""
 
 
 def _show(command: Show) -> Answer:
     store = LogitStore(command.store)
-    keys = show.keys_of(store, command.member)
-    figures, document = show.figures(store, keys), show.document(store, keys)
-    lines = [f"  {each['name']}  {tables.size(each['bytes'])}" for each in document["files"]]
+    keys = show.find_member_keys(store, command.member)
+    scores, document = show.tabulate_scores(store, keys), show.describe_member(store, keys)
+    lines = [f"  {each['name']}  {tables.format_size(each['bytes'])}" for each in document["files"]]
     record = JSON.from_data(document["record"], default=str)
     picture = Group(
-        document["member"], "", tables.worth(figures), "", "files", *lines, "", "record", record
+        document["member"],
+        "",
+        tables.draw_scores(scores),
+        "",
+        "files",
+        *lines,
+        "",
+        "record",
+        record,
     )
     where = f"member = '{document['member']}' and fold = 'select'"
     query = f"select scene, avg(correct::int) from predictions where {where} group by scene"
-    return Answer(figures, picture, document, next=_again("sql", query, "--store", command.store))
+    return Answer(scores, picture, document, next=_suggest("sql", query, "--store", command.store))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sql(Command):
-    """Ask DuckDB over the views clips, logits, members, runs, ensembles and predictions.
+    """Run SQL over the views clips, logits, members, runs, ensembles and predictions.
 
     Example:
         python -m logit_store sql "select * from members limit 5" --store runs/demo
@@ -124,12 +135,12 @@ class Sql(Command):
 
 def _sql(command: Sql) -> Answer:
     answer = LogitStore(command.store).sql(command.query)
-    return Answer(answer, tables.picture(answer))
+    return Answer(answer, tables.draw_rows(answer))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verify(Command):
-    """Read every file of clips, logits and ensembles again and name what is wrong.
+    """Read all files of clips, logits and ensembles and report what is wrong.
 
     Example:
         python -m logit_store verify --store runs/demo
@@ -140,7 +151,7 @@ def _verify(command: Verify) -> Answer:
     store = LogitStore(command.store)
     with _progress("files") as on_progress:
         problems = verify(store, on_progress)
-    schema = pa.schema(dict.fromkeys(Problem.__annotations__, pa.string()))
+    schema = pa.schema(dict.fromkeys(StoreProblem.__annotations__, pa.string()))
     table = pa.Table.from_pylist([asdict(each) for each in problems], schema=schema)
     lines = [f"{each.file}: {each.problem}" for each in problems] or ["all is as it was written"]
     return Answer(table, "\n".join(lines), exit_code=int(bool(problems)))
@@ -148,58 +159,58 @@ def _verify(command: Verify) -> Answer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gc(Command):
-    """Remove what nobody needs: never logits, weights or records.
+    """Remove files that are no longer needed: never logits, weights or records.
 
     Example:
         python -m logit_store gc --store runs/demo --dry-run
     """
 
     dry_run: bool = False
-    """Only show it."""
+    """Only show them."""
 
 
 def _gc(command: Gc) -> Answer:
     store = LogitStore(command.store)
-    found = collect.garbage(store)
+    garbage = collect.find_garbage(store)
     if not command.dry_run:
-        collect.remove(store, found)
+        collect.remove_garbage(store, garbage)
     schema = pa.schema({"file": pa.string(), "why": pa.string(), "bytes": pa.int64()})
-    table = pa.Table.from_pylist([asdict(each) for each in found], schema=schema)
-    n_bytes = sum(each.bytes for each in found)
+    table = pa.Table.from_pylist([asdict(each) for each in garbage], schema=schema)
+    n_bytes = sum(each.bytes for each in garbage)
     verb = "would free" if command.dry_run else "freed"
-    total = f"{len(found)} file(s), {verb} {n_bytes:,} bytes ({tables.size(n_bytes)})"
+    total = f"{len(garbage)} file(s), {verb} {n_bytes:,} bytes ({tables.format_size(n_bytes)})"
     document = {"dry_run": command.dry_run, "bytes": n_bytes, "files": table.to_pylist()}
-    picture = Group(tables.picture(table), total) if found else total
-    now = _again("gc", "--store", command.store) if command.dry_run and found else ()
+    picture = Group(tables.draw_rows(table), total) if garbage else total
+    now = _suggest("gc", "--store", command.store) if command.dry_run and garbage else ()
     return Answer(table, picture, document, next=now)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Import(Command):
-    """Store logits that others published as members; all files or, if one does not fit, none.
+    """Store published logits as members; all files or, if one does not fit, none.
 
     Example:
         python -m logit_store import logits --store runs/tau --corpus tau --root TAU
     """
 
     paths: tyro.conf.Positional[tuple[Path, ...]]
-    """Files <teacher>_<split>.pt, .csv, .h5, .hdf5 or .npz, or folders of such."""
+    """Files <teacher>_<split>.pt, .csv, .h5, .hdf5 or .npz, or folders with such files."""
     corpus: CorpusName
-    """Whose clips the logits are of."""
+    """The corpus of the logits."""
     root: Path | None = None
-    """The corpus's folder, if the store does not know its clips yet; no audio is needed there."""
+    """The corpus's folder, if the store does not know its clips yet; its audio is not needed."""
     split: Literal[5, 10, 25, 50, 100] | None = None
-    """What the teachers learnt, where the file names do not end in it."""
+    """From which the teachers learnt, if the file names do not end with it."""
     member: str | None = None
-    """What to call the teacher of a single file; else as the file is called."""
+    """Name of the teacher of a single file. Default: from the file name."""
     protocol: Protocol | None = None
-    """How the teachers were taught: published (looked at the test clips) or honest; else published
-    for .pt and honest for tables."""
+    """Protocol of the teachers: published (training looked at the test clips) or honest. Default:
+    published for .pt, honest for tables."""
 
 
 def _import(command: Import) -> Answer:
     store = LogitStore(command.store)
-    know_clips(store, command.corpus, command.root)
+    ensure_clips(store, command.corpus, command.root)
     with _progress("checks and writes") as on_progress:
         imported = import_logits(
             store,
@@ -223,7 +234,7 @@ def _import(command: Import) -> Answer:
     ]
     table = pa.Table.from_pylist(rows)
     data = ("--corpus", command.corpus, "--store", command.store)
-    return Answer(table, tables.picture(table), next=("python", "jobs/ensemble.py", *data))
+    return Answer(table, tables.draw_rows(table), next=("python", "jobs/ensemble.py", *data))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -236,12 +247,12 @@ class Export(Command):
     """
 
     members: tyro.conf.Positional[tuple[str, ...]] = ("*",)
-    """Their names, with or without the fingerprint; * stands for anything."""
+    """Their names, with or without the fingerprint; * matches anything."""
     corpus: str
-    """Whose clips the logits are of."""
+    """The corpus of the logits."""
     split: Literal[5, 10, 25, 50, 100] | None = None
-    """Only members that learnt from this split."""
-    form: Form
+    """Only members of this split."""
+    form: LogitsForm
     """pt: a tensor, rows as in meta.csv; csv: probabilities as in DCASE submissions; npz: arrays."""
     to: Path
     """The folder to write to; files of the same names are replaced."""
@@ -249,12 +260,12 @@ class Export(Command):
 
 def _export(command: Export) -> Answer:
     store = LogitStore(command.store)
-    keys = chosen(store, command.corpus, command.split, command.members)
+    keys = find_members(store, command.corpus, command.split, command.members)
     with _progress("members") as on_progress:
-        paths = export(store, keys, command.to, command.form, on_progress)
+        paths = export_members(store, keys, command.to, command.form, on_progress)
     rows = [{"member": k.member, "split": k.split, "file": str(path)} for k, path in paths.items()]
     table = pa.Table.from_pylist(rows)
-    return Answer(table, tables.picture(table))
+    return Answer(table, tables.draw_rows(table))
 
 
 _ANSWERS: dict[type[Command], Callable[[Any], Answer]] = {
@@ -266,13 +277,13 @@ _ANSWERS: dict[type[Command], Callable[[Any], Answer]] = {
     Import: _import,
     Export: _export,
 }
-"""What answers each command, whose name is the class's in small letters."""
+"""The function for each command; the command's name is that of the class in lower case."""
 COMMANDS: tuple[type[Command], ...] = tuple(_ANSWERS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code is 1 for what the store refuses, 2 for what cannot be read."""
-    command = _parsed(sys.argv[1:] if arguments is None else arguments)
+    """Run a command and return its exit code: 1 for an error of the store, 2 for wrong options."""
+    command = _parse_command(sys.argv[1:] if arguments is None else arguments)
     try:
         answer = _ANSWERS[type(command)](command)
         _write(command, answer)
@@ -282,7 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{PROGRAM}: {' '.join(str(error).split())}\n")
         return 1
     except BrokenPipeError:
-        # The reader (head, less) has seen enough; else Python complains again at exit.
+        # The reader (head, less) has stopped. Without this, Python reports the error again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return answer.exit_code
@@ -290,41 +301,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _write(command: Command, answer: Answer) -> None:
     if command.json:
-        document = answer.table.to_pylist() if answer.document is None else answer.document
-        sys.stdout.write(tables.as_json(document))
+        document = tables.list_rows(answer.table) if answer.document is None else answer.document
+        sys.stdout.write(tables.format_json(document))
     elif command.csv:
-        sys.stdout.write(tables.comma_separated(answer.table))
+        sys.stdout.write(tables.format_csv(answer.table))
     elif sys.stdout.isatty():
-        # Names of files and members are no markup.
+        # Names of files and members are not markup.
         console = Console(markup=False, highlight=False)
         console.print(answer.picture)
         if answer.next:
             console.print(f"next: {shlex.join(answer.next)}", soft_wrap=True)
     else:
-        sys.stdout.write(tables.tabs(answer.table))
+        sys.stdout.write(tables.format_tabs(answer.table))
     sys.stdout.flush()
 
 
 @contextmanager
 def _progress(what: str) -> Generator[Callable[[int, int], None]]:
-    """A bar for people who wait, told by what is done of all that there is to do."""
+    """Show a progress bar; yields a function that takes the steps done and all steps."""
     with progress_bar(Console(stderr=True)) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def _again(*words: str) -> list[str]:
+def _suggest(*words: str) -> list[str]:
     return [*PROGRAM.split(), *words]
 
 
-def _parsed(arguments: Sequence[str]) -> Command:
+def _parse_command(arguments: Sequence[str]) -> Command:
     kinds = {kind.__name__.lower(): kind for kind in COMMANDS}
     name, *rest = arguments or [""]
     if name in kinds:
-        return parsed(kinds[name], f"{PROGRAM} {name}", kinds[name].__doc__ or "", rest)
-    named: dict[str, Callable[..., Command]] = {**kinds}
-    with one_line(PROGRAM):
-        return tyro.extras.subcommand_cli_from_dict(named, prog=PROGRAM, args=arguments)
+        return parse_options(kinds[name], f"{PROGRAM} {name}", kinds[name].__doc__ or "", rest)
+    subcommands: dict[str, Callable[..., Command]] = {**kinds}
+    with report_errors_in_one_line(PROGRAM):
+        return tyro.extras.subcommand_cli_from_dict(subcommands, prog=PROGRAM, args=arguments)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Foreign logits brought into a corpus's order, and found to be of its clips.
+"""Alignment of imported logits with the clips of a corpus.
 
-R rows of a file, N clips of the corpus, K classes.
+Dimensions: R rows of a file, N clips of the corpus, K classes.
 """
 
 import math
@@ -13,23 +13,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from logit_store.clips_table import fold_column
 from logit_store.errors import UnfitImport
 from logit_store.foreign import ForeignLogits
-from logit_store.layout import MAX_LOGIT, fold_column, row_order_hash
+from logit_store.keys import hash_row_order
+from logit_store.logits_file import MAX_LOGIT
 from metrics import accuracy
-
-Floats = NDArray[np.floating]
-Integers = NDArray[np.int64]
+from metrics.scores import Integers
 
 PROBABILITY_FLOOR = 1e-12
-"""Smallest probability whose logarithm is taken; what is below counts as this much."""
+"""Smaller probabilities are raised to this before taking the logarithm."""
 STANDARD_ERRORS = 5.0
-"""By how many an accuracy must be above chance."""
+"""How many of them an accuracy must be above chance."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class LabelledClips:
-    """A corpus's clips as a store knows them."""
+    """A corpus's clips from a store."""
 
     corpus: str
     table: pa.Table
@@ -40,7 +40,7 @@ class LabelledClips:
 
     @classmethod
     def of(cls, corpus: str, table: pa.Table) -> Self:
-        """The clips in a table with the columns of CLIPS_SCHEMA."""
+        """Make it from a table with the columns of CLIPS_SCHEMA."""
         scenes = tuple(sorted(pc.unique(table["scene"]).to_pylist()))
         clip_ids = table["clip_id"].combine_chunks()
         return cls(
@@ -49,67 +49,67 @@ class LabelledClips:
             clip_ids=clip_ids,
             scenes=scenes,
             labels_N=pc.index_in(table["scene"], pa.array(scenes)).to_numpy().astype(np.int64),
-            row_order=row_order_hash(clip_ids.to_pylist()),
+            row_order=hash_row_order(clip_ids.to_pylist()),
         )
 
-    def fit_rows(self, split: int) -> Integers:
-        """Rows of the clips that a teacher of this split learns."""
+    def find_fit_rows(self, split: int) -> Integers:
+        """Return the rows of the clips that a teacher learns from in this split."""
         in_fit = pc.fill_null(pc.equal(self.table[fold_column(split)], "fit"), False)
         return np.flatnonzero(in_fit.to_numpy())
 
 
-def aligned(
-    path: Path, found: ForeignLogits, clips: LabelledClips, split: int
-) -> tuple[Floats, tuple[str, ...]]:
-    """Logits [N, K] in the order of the clips and scenes, and what was changed or left out.
+def align(
+    path: Path, foreign: ForeignLogits, clips: LabelledClips, split: int
+) -> tuple[NDArray[np.floating], tuple[str, ...]]:
+    """Return logits [N, K] in the order of clips and scenes, and remarks on changes and omissions.
 
-    Rows that were mixed up are recognised by their labels: the accuracy on `fit` must be above
-    chance, which is what the same predictions in a random order would reach, by five standard
-    errors. The error counts recordings, not clips, since a recording's clips are nearly the same;
-    where these are so few that five errors lead beyond half of the way from chance to 1, half of
-    the way is enough. What this cannot see: rows exchanged within a scene.
+    Misaligned rows are detected by the labels: the accuracy on `fit` must exceed chance, which is
+    the accuracy of the same predictions in random order, by five standard errors. The standard
+    error is computed from the number of recordings, because clips of one recording are nearly the
+    same. With very few recordings, half of the way from chance to 1 is enough. Rows that were
+    exchanged within a scene are not detected.
 
     Args:
-        path: of the file, for complaints.
-        found: what it holds.
-        clips: those of the corpus.
-        split: what the teacher learnt.
+        path: of the file, for error messages.
+        foreign: its content.
+        clips: of the corpus.
+        split: from which the teacher learnt.
 
     Raises:
-        UnfitImport: rows, columns or values are not those of the clips.
+        UnfitImport: rows, columns or values do not fit the clips.
     """
-    order_K = _column_order(path, found, clips.scenes)
-    rows_N, remarks = _row_order(path, found, clips)
-    if found.unused:
-        remarks = (*remarks, f"not used: column {', '.join(found.unused)}")
-    given_NK = found.logits_RK.take(rows_N, axis=0).take(order_K, axis=1)
-    _refuse_unstorable(path, given_NK, rows_N, clips)
-    logits_NK, changed = _as_logits(given_NK)
+    order_K = _find_columns(path, foreign, clips.scenes)
+    rows_N, remarks = _find_rows(path, foreign, clips)
+    if foreign.unused:
+        remarks = (*remarks, f"not used: column {', '.join(foreign.unused)}")
+    given_NK = foreign.logits_RK.take(rows_N, axis=0).take(order_K, axis=1)
+    _check_values(path, given_NK, rows_N, clips)
+    logits_NK, changed = _convert_to_logits(given_NK)
     if changed:
         remarks = (*remarks, f"probabilities: took logarithms, of {PROBABILITY_FLOOR:g} at least")
-    _refuse_misaligned(path, logits_NK, clips, split)
+    _check_alignment(path, logits_NK, clips, split)
     return logits_NK, remarks
 
 
-def _column_order(path: Path, found: ForeignLogits, scenes: tuple[str, ...]) -> Integers:
-    """For each scene, the file's column."""
-    classes = scenes if found.classes is None else found.classes
+def _find_columns(path: Path, foreign: ForeignLogits, scenes: tuple[str, ...]) -> Integers:
+    """Return the column of the file for each scene."""
+    classes = scenes if foreign.classes is None else foreign.classes
     if sorted(classes) != list(scenes):
         raise UnfitImport(path, f"classes {', '.join(classes)}; expected {', '.join(scenes)}")
-    if found.logits_RK.shape[1] != len(scenes):
+    if foreign.logits_RK.shape[1] != len(scenes):
         raise UnfitImport(
             path,
-            f"{found.logits_RK.shape[1]} columns, expected {len(scenes)}: one per scene, sorted",
+            f"{foreign.logits_RK.shape[1]} columns, expected {len(scenes)}: one per scene, sorted",
         )
     return np.array([classes.index(scene) for scene in scenes])
 
 
-def _row_order(
-    path: Path, found: ForeignLogits, clips: LabelledClips
+def _find_rows(
+    path: Path, foreign: ForeignLogits, clips: LabelledClips
 ) -> tuple[Integers, tuple[str, ...]]:
-    """For each clip, the file's row; and what there is to remark."""
-    n_rows, n_clips = len(found.logits_RK), len(clips.clip_ids)
-    if found.names is None:
+    """Return the row of the file for each clip, and remarks."""
+    n_rows, n_clips = len(foreign.logits_RK), len(clips.clip_ids)
+    if foreign.names is None:
         if n_rows != n_clips:
             raise UnfitImport(
                 path,
@@ -117,8 +117,8 @@ def _row_order(
                 f"corpus {clips.corpus} in its order",
             )
         return np.arange(n_rows), ()
-    ids = _clip_ids(found.names, clips)
-    _refuse_twice(path, ids)
+    ids = _make_clip_ids(foreign.names, clips)
+    _check_unique(path, ids)
     rows = pc.index_in(clips.clip_ids, ids)
     if rows.null_count:
         first = clips.clip_ids[pc.index(rows.is_null(), True).as_py()]
@@ -130,19 +130,19 @@ def _row_order(
     if n_rows == n_clips:
         return rows.to_numpy(), ()
     unknown = pc.index_in(ids, clips.clip_ids).is_null()
-    first = found.names[pc.index(unknown, True).as_py()]
+    first = foreign.names[pc.index(unknown, True).as_py()]
     remark = f"not used: {n_rows - n_clips} rows of clips that the corpus lacks, first {first}"
     return rows.to_numpy(), (remark,)
 
 
-def _clip_ids(names: pa.StringArray, clips: LabelledClips) -> pa.StringArray:
-    """Clip ids of files: names without ending, and without folder unless the corpus has them."""
+def _make_clip_ids(names: pa.StringArray, clips: LabelledClips) -> pa.StringArray:
+    """Return file names without ending, and without folder unless the corpus's clip ids have one."""
     if not pc.any(pc.match_substring(clips.clip_ids, "/")).as_py():
         names = pc.replace_substring_regex(names, pattern="^.*/", replacement="")
     return pc.replace_substring_regex(names, pattern=r"\.[^./]*$", replacement="")
 
 
-def _refuse_twice(path: Path, ids: pa.StringArray) -> None:
+def _check_unique(path: Path, ids: pa.StringArray) -> None:
     if pc.count_distinct(ids).as_py() == len(ids):
         return
     counts = pc.value_counts(ids)
@@ -150,10 +150,10 @@ def _refuse_twice(path: Path, ids: pa.StringArray) -> None:
     raise UnfitImport(path, f"{len(twice)} clips have more than one row, the first is {twice[0]}")
 
 
-def _refuse_unstorable(
-    path: Path, given_NK: Floats, rows_N: Integers, clips: LabelledClips
+def _check_values(
+    path: Path, given_NK: NDArray[np.floating], rows_N: Integers, clips: LabelledClips
 ) -> None:
-    # Written so that a NaN counts as wrong.
+    # NaN fails this comparison too.
     fits_NK = np.abs(given_NK) <= MAX_LOGIT
     if not fits_NK.all():
         clip, column = map(int, np.argwhere(~fits_NK)[0])
@@ -165,16 +165,18 @@ def _refuse_unstorable(
         )
 
 
-def _as_logits(given_NK: Floats) -> tuple[Floats, bool]:
-    """Logarithms of probabilities, and whether it was such that were given."""
-    # Rounded to float16 or three decimals, ten probabilities miss 1 by less than a hundredth.
+def _convert_to_logits(given_NK: NDArray[np.floating]) -> tuple[NDArray[np.floating], bool]:
+    """Take logarithms if the values are probabilities, and tell whether they are."""
+    # Ten probabilities rounded to float16 or three decimals add up to 1 within a hundredth.
     if (given_NK < 0).any() or not np.allclose(given_NK.sum(axis=1), 1.0, rtol=0, atol=0.01):
         return given_NK, False
     return np.log(np.maximum(given_NK.astype(np.float64), PROBABILITY_FLOOR)), True
 
 
-def _refuse_misaligned(path: Path, logits_NK: Floats, clips: LabelledClips, split: int) -> None:
-    rows = clips.fit_rows(split)
+def _check_alignment(
+    path: Path, logits_NK: NDArray[np.floating], clips: LabelledClips, split: int
+) -> None:
+    rows = clips.find_fit_rows(split)
     if len(rows) == 0:
         raise UnfitImport(
             path,

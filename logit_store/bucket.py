@@ -1,4 +1,4 @@
-"""Whole files below a prefix of an S3 bucket: one request writes one, local copies serve reads."""
+"""The files of a store in an S3 bucket: one request writes a file, local copies serve reads."""
 
 import asyncio
 import fnmatch
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from botocore.exceptions import ClientError
 
-from logit_store.cache import Cache, cache_of_this_machine
+from logit_store.cache import Cache, open_machine_cache
 from logit_store.errors import UnsupportedAddress
 from logit_store.files import Entry
-from logit_store.s3 import AT_ONCE, Requests, in_words, is_absent, is_past_the_end
+from logit_store.s3 import MAX_REQUESTS, Requests, is_absent, is_past_the_end, translate_errors
 
 if TYPE_CHECKING:
     import duckdb
@@ -27,77 +27,79 @@ if TYPE_CHECKING:
 SCHEME = "s3://"
 
 _END_BYTES = 64 * 1024
-"""Holds the footer of a Parquet file unless its record is a novel."""
-_FETCHED_FOR_S = 30
-"""Who fetches opens at once. What was not opened by then is asked for again."""
+"""Enough for the footer of a Parquet file, unless its record is very long."""
+_PREFETCHED_FOR_S = 30
+"""Prefetched files are opened at once. After this time the server is asked again."""
 _FOOTER_TAIL = re.compile(rb"(?P<length>.{4})PAR1\Z", re.DOTALL)
 
 
 class Bucket:
     """The `Files` of an `s3://BUCKET/PREFIX` address.
 
-    Endpoint, region and keys are those of the usual variables (AWS_ENDPOINT_URL,
-    AWS_DEFAULT_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE...). Any method that
-    asks the server raises UnreachableStore when it gets no answer or is refused, and any that
-    makes a local copy UnusableCache when there is no place for it.
+    Endpoint, region and keys come from the usual variables (AWS_ENDPOINT_URL, AWS_DEFAULT_REGION,
+    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE...). A method that asks the server raises
+    UnreachableStore if there is no response or the request is refused; a method that makes a local
+    copy raises UnusableCache if it cannot.
     """
 
     def __init__(self, address: str) -> None:
-        """Name a place; touches nothing.
+        """Name a place; no request is made.
 
         Raises:
-            UnsupportedAddress: no bucket in it.
+            UnsupportedAddress: there is no bucket in it.
         """
         bucket, _, prefix = address.removeprefix(SCHEME).partition("/")
         if not bucket:
             raise UnsupportedAddress(address)
         self._requests, self._prefix = Requests(bucket), prefix.strip("/")
         self._exists = False
-        self._fetched: dict[str, str] = {}
-        self._fetched_until = 0.0
+        self._prefetched: dict[str, str] = {}
+        self._prefetched_until = 0.0
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Bucket, (self.where(""),)
+        return Bucket, (self.locate(""),)
 
     def exists(self) -> bool:
-        """Whether anything was ever written here."""
+        """Tell whether anything was ever written here."""
         if not self._exists:
             page = self._ask("", "list_objects_v2", Prefix=self._key(""), MaxKeys=1)
             self._exists = bool(page.get("Contents"))
         return self._exists
 
-    def where(self, name: str) -> str:
-        """The full address of a file, for people."""
+    def locate(self, name: str) -> str:
+        """Return the full address of a file, for people."""
         return f"{SCHEME}{self._requests.bucket}/{self._key(name)}"
 
     def has(self, name: str) -> bool:
-        """Whether the file is there, whole."""
-        if self._fetched_etag(name):
+        """Tell whether the file exists."""
+        if self._find_prefetched_etag(name):
             return True
         try:
-            self._etag(name)
+            self._read_etag(name)
         except FileNotFoundError:
             return False
         return True
 
-    def entries(self, pattern: str) -> list[Entry]:
-        """Files whose names match a glob pattern, in which `*` stays within a part; sorted.
+    def find(self, pattern: str) -> list[Entry]:
+        """List files whose names match a glob pattern, sorted; `*` does not match a slash.
 
-        One request for each thousand of files that begin as the pattern does up to its first `*`.
-        A file's version is its ETag, which a replacement by the same bytes keeps.
+        This takes one request for each thousand files that begin like the pattern up to its first
+        `*`. The version of a file is its ETag, which stays if it is replaced by the same bytes.
         """
-        found = map(self._entry, self._listed(self._key(pattern.partition("*")[0])))
-        matching = (entry for entry in found if _matches(entry.name, pattern))
+        entries = map(self._make_entry, self._list_objects(self._key(pattern.partition("*")[0])))
+        matching = (entry for entry in entries if _matches(entry.name, pattern))
         return sorted(matching, key=lambda entry: entry.name)
 
-    def everything(self) -> list[Entry]:
-        """All files, however deep, sorted; one request for each thousand."""
-        return sorted(map(self._entry, self._listed(self._key(""))), key=lambda entry: entry.name)
+    def find_all(self) -> list[Entry]:
+        """List all files, sorted; this takes one request for each thousand."""
+        return sorted(
+            map(self._make_entry, self._list_objects(self._key(""))), key=lambda entry: entry.name
+        )
 
-    def md5(self, name: str) -> str | None:
-        """MD5 of a file in hex digits; None where its ETag is none.
+    def read_md5(self, name: str) -> str | None:
+        """Return the MD5 of a file in hex digits, or None if its ETag is not an MD5.
 
-        It is none of what was uploaded in parts, or encrypted with other keys than the server's.
+        It is not if the file was uploaded in parts, or encrypted with other keys than the server's.
         """
         head = self._ask(name, "head_object", Key=self._key(name))
         etag = head["ETag"].strip('"')
@@ -105,53 +107,53 @@ class Bucket:
         is_md5 = own_keys and "SSECustomerAlgorithm" not in head and "-" not in etag
         return etag if is_md5 else None
 
-    def fetch(self, names: Sequence[str]) -> None:
-        """Copy files to this machine, many at once; their next opening asks the server nothing.
+    def prefetch(self, names: Sequence[str]) -> None:
+        """Copy many files to this machine at once; opening them next needs no request.
 
-        Names that are not there are passed over.
+        Missing files are skipped.
         """
-        self._fetched = {}
-        with in_words(self.where("")):
-            self._fetched = self._requests.run(self._fetch, names)
-        self._fetched_until = time.monotonic() + _FETCHED_FOR_S
+        self._prefetched = {}
+        with translate_errors(self.locate("")):
+            self._prefetched = self._requests.run(self._fetch, names)
+        self._prefetched_until = time.monotonic() + _PREFETCHED_FOR_S
         self._cache.trim()
 
     def open(self, name: str) -> pa.NativeFile:
-        """The local copy of the version that is there now, made if need be."""
-        etag = self._fetched_etag(name) or self._etag(name)
-        self._fetched.pop(name, None)
-        copy = self._cache.open(self._version(name, etag))
+        """Open a local copy of the current version; make it if necessary."""
+        etag = self._find_prefetched_etag(name) or self._read_etag(name)
+        self._prefetched.pop(name, None)
+        copy = self._cache.open(self._name_version(name, etag))
         if copy is not None:
             return copy
         etag, data = self._read(name)
-        self._cache.put(self._version(name, etag), data)
+        self._cache.put(self._name_version(name, etag), data)
         self._cache.trim()
         return pa.BufferReader(data)
 
     def open_end(self, name: str) -> pa.NativeFile:
-        """A Parquet file of which only the end, with all of the footer, can be read.
+        """Open a Parquet file of which only the end, with the whole footer, can be read.
 
-        One request for the last 64 KiB; one more if the footer is longer.
+        This takes one request for the last 64 KiB, and another if the footer is longer.
         """
         end, size = self._read_end(name, _END_BYTES)
         tail = _FOOTER_TAIL.search(end)
         footer_bytes = int.from_bytes(tail["length"], "little") + 8 if tail else 0
         if len(end) < footer_bytes <= size:
-            # Perhaps of another version by now, but then all of it.
+            # The file may have been replaced since; then all of this is of the new version.
             end, size = self._read_end(name, footer_bytes)
         return pa.PythonFile(_End(end, size), mode="r")
 
     def get(self, name: str) -> bytes:
-        """What is in the file; leaves no local copy."""
+        """Read the whole file; makes no local copy."""
         return self._read(name)[1]
 
-    def local(self, name: str) -> Path:
-        """A copy of the file on this machine, which stays until newer ones take its place."""
-        path = self._cache.path(self._version(name, self._etag(name)))
+    def fetch(self, name: str) -> Path:
+        """Return the path of a copy on this machine, which stays until newer copies replace it."""
+        path = self._cache.path(self._name_version(name, self._read_etag(name)))
         if path is not None:
             return path
         etag, data = self._read(name)
-        path = self._cache.put(self._version(name, etag), data)
+        path = self._cache.put(self._name_version(name, etag), data)
         self._cache.trim()
         return path
 
@@ -159,29 +161,29 @@ class Bucket:
         """Let DuckDB read the files as long as the connection lasts.
 
         Returns:
-            From a name to the path, taken for a glob pattern, by which DuckDB finds that file
-            alone. It ends with the name.
+            A function from a name to the path under which DuckDB finds that file and no other. The
+            path is a glob pattern that ends with the name.
         """
         connection.register_filesystem(self._requests.file_system)
-        root = glob.escape(self.where("").removeprefix(SCHEME))
+        root = glob.escape(self.locate("").removeprefix(SCHEME))
         return lambda name: f"{SCHEME}{root}{name}"
 
     def put(self, name: str, data: bytes | memoryview | pa.Buffer) -> None:
-        """Write the file in one request, so whole or not at all; replaces what was there.
+        """Write or replace a file in one request, so whole or not at all.
 
-        S3 takes at most 5 GiB in one.
+        S3 takes at most 5 GiB in one request.
         """
-        self._fetched.pop(name, None)
+        self._prefetched.pop(name, None)
         body = data if isinstance(data, bytes) else bytes(memoryview(data))
         self._ask(name, "put_object", Key=self._key(name), Body=body)
 
     def delete(self, name: str) -> None:
-        """Make sure that the file is not there."""
-        self._fetched.pop(name, None)
+        """Delete the file if it exists."""
+        self._prefetched.pop(name, None)
         self._ask(name, "delete_object", Key=self._key(name))
 
     def sweep(self, *, dry_run: bool = False) -> list[str]:
-        """Nothing to do: of a request that breaks off, S3 keeps no part."""
+        """Do nothing: S3 keeps nothing of an interrupted request."""
         return []
 
     def _key(self, name: str) -> str:
@@ -189,45 +191,45 @@ class Bucket:
 
     @functools.cached_property
     def _cache(self) -> Cache:
-        return cache_of_this_machine()
+        return open_machine_cache()
 
-    def _version(self, name: str, etag: str) -> str:
-        return f"{self._requests.endpoint} {self.where(name)} {etag}"
+    def _name_version(self, name: str, etag: str) -> str:
+        return f"{self._requests.endpoint} {self.locate(name)} {etag}"
 
-    def _fetched_etag(self, name: str) -> str | None:
-        return self._fetched.get(name) if time.monotonic() < self._fetched_until else None
+    def _find_prefetched_etag(self, name: str) -> str | None:
+        return self._prefetched.get(name) if time.monotonic() < self._prefetched_until else None
 
     def _ask(self, name: str, method: str, **arguments: Any) -> dict[str, Any]:
-        with in_words(self.where(name)):
+        with translate_errors(self.locate(name)):
             return self._requests.run(self._requests.ask, method, **arguments)
 
-    def _etag(self, name: str) -> str:
+    def _read_etag(self, name: str) -> str:
         return self._ask(name, "head_object", Key=self._key(name))["ETag"]
 
     def _read(self, name: str) -> tuple[str, bytes]:
-        """A file's ETag and what is in it, of one answer."""
-        answer = self._ask(name, "get_object", Key=self._key(name))
-        return answer["ETag"], answer["Body"]
+        """Return the ETag and the bytes of a file, from one response."""
+        response = self._ask(name, "get_object", Key=self._key(name))
+        return response["ETag"], response["Body"]
 
     def _read_end(self, name: str, length: int) -> tuple[bytes, int]:
-        """The last bytes of a file, and the size of all of it."""
-        with in_words(self.where(name)):
-            return self._requests.run(self._last, name, length)
+        """Return the last bytes of a file, and its size."""
+        with translate_errors(self.locate(name)):
+            return self._requests.run(self._request_end, name, length)
 
-    async def _last(self, name: str, length: int) -> tuple[bytes, int]:
+    async def _request_end(self, name: str, length: int) -> tuple[bytes, int]:
         try:
-            answer = await self._requests.ask(
+            response = await self._requests.ask(
                 "get_object", Key=self._key(name), Range=f"bytes=-{length}"
             )
         except ClientError as error:
-            if is_past_the_end(error):  # as of any range of an empty file
+            if is_past_the_end(error):  # so is any range of an empty file
                 return b"", 0
             raise
-        return answer["Body"], int(answer["ContentRange"].rpartition("/")[2])
+        return response["Body"], int(response["ContentRange"].rpartition("/")[2])
 
     async def _fetch(self, names: Sequence[str]) -> dict[str, str]:
-        """Copy files; gives the ETags of those that are there."""
-        gate = asyncio.Semaphore(AT_ONCE)
+        """Copy files; return the ETags of those that exist."""
+        gate = asyncio.Semaphore(MAX_REQUESTS)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = {name: group.create_task(self._fetch_one(name, gate)) for name in names}
@@ -237,23 +239,23 @@ class Bucket:
         return {name: etag for name, etag in etags.items() if etag is not None}
 
     async def _fetch_one(self, name: str, gate: asyncio.Semaphore) -> str | None:
-        """Copy a file unless its version is here; gives the ETag, None if it is not there."""
+        """Copy a file unless this version is here; return its ETag, or None if it does not exist."""
         async with gate:
             try:
                 etag = (await self._requests.ask("head_object", Key=self._key(name)))["ETag"]
-                if self._cache.path(self._version(name, etag)) is not None:
+                if self._cache.path(self._name_version(name, etag)) is not None:
                     return etag
-                answer = await self._requests.ask("get_object", Key=self._key(name))
+                response = await self._requests.ask("get_object", Key=self._key(name))
             except ClientError as error:
                 if is_absent(error):
                     return None
                 raise
-            version = self._version(name, answer["ETag"])
-            # In a thread, as the disk must not keep the other answers waiting.
-            await asyncio.to_thread(self._cache.put, version, answer["Body"])
-            return answer["ETag"]
+            version = self._name_version(name, response["ETag"])
+            # In a thread, so that other responses do not wait for the disk.
+            await asyncio.to_thread(self._cache.put, version, response["Body"])
+            return response["ETag"]
 
-    def _listed(self, prefix: str) -> Iterator[dict[str, Any]]:
+    def _list_objects(self, prefix: str) -> Iterator[dict[str, Any]]:
         following: dict[str, str] = {}
         while True:
             page = self._ask("", "list_objects_v2", Prefix=prefix, **following)
@@ -262,7 +264,7 @@ class Bucket:
                 return
             following = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def _entry(self, listed: dict[str, Any]) -> Entry:
+    def _make_entry(self, listed: dict[str, Any]) -> Entry:
         return Entry(
             name=listed["Key"].removeprefix(self._key("")),
             size=listed["Size"],
@@ -272,7 +274,7 @@ class Bucket:
 
 
 class _End(io.RawIOBase):
-    """A file of which only the last bytes are here."""
+    """A file of which only the last bytes have been read."""
 
     def __init__(self, end: bytes, size: int) -> None:
         self._end, self._size, self._position = end, size, 0

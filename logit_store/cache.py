@@ -1,4 +1,4 @@
-"""Copies of remote files on this machine: those used last, up to a size."""
+"""Copies of remote files on this machine, up to a total size; the oldest are removed first."""
 
 import contextlib
 import hashlib
@@ -20,48 +20,48 @@ DEFAULT_LIMIT_GB = 20.0
 
 
 class Cache:
-    """Copies in a folder, each named by what tells one version of a file from all others.
+    """Copies in a folder. A version is a text that identifies one version of one file.
 
-    Any number of processes may use a folder at once: copies appear whole, and one that is removed
-    while somebody reads it stays readable until then. The copy that was used last always stays,
-    even when it is larger than the limit.
+    Any number of processes may use a folder at once: copies appear whole, and a copy that is
+    removed stays readable for those who have opened it. The copy used last is never removed, even
+    if it is larger than the limit.
     """
 
     def __init__(self, root: Path, limit_bytes: int) -> None:
         self._folder, self._limit_bytes = Folder(root), limit_bytes
 
     def open(self, version: str) -> pa.NativeFile | None:
-        """The copy as it lies in the page cache; None if there is none."""
+        """Map a copy into memory; None if there is none."""
         path = self.path(version)
-        with _usable(), contextlib.suppress(FileNotFoundError):
+        with _translate_errors(), contextlib.suppress(FileNotFoundError):
             return path and pa.memory_map(str(path))
         return None
 
     def path(self, version: str) -> Path | None:
-        """Where the copy lies, which counts as a use; None if there is none."""
-        path = self._folder.local(_name(version))
-        with _usable(), contextlib.suppress(FileNotFoundError):
-            # To the nanosecond: what the system writes there moves on in steps of milliseconds.
+        """Return the path of a copy, which counts as a use; None if there is none."""
+        path = self._folder.fetch(_name_copy(version))
+        with _translate_errors(), contextlib.suppress(FileNotFoundError):
+            # In nanoseconds: the times that the system sets have a resolution of milliseconds.
             now_ns = time.time_ns()
             os.utime(path, ns=(now_ns, now_ns))
             return path
         return None
 
     def put(self, version: str, data: bytes) -> Path:
-        """Keep a copy.
+        """Store a copy, and return its path.
 
         Raises:
             UnusableCache: the folder is full or cannot be written to.
         """
-        with _usable():
-            self._folder.put(_name(version), data)
-        # Another process may have removed it by now, being over the limit: the copy is made again.
+        with _translate_errors():
+            self._folder.put(_name_copy(version), data)
+        # Another process over the limit may have removed it already: then make it again.
         return self.path(version) or self.put(version, data)
 
     def trim(self) -> None:
-        """Remove what was not used for the longest time until the rest is within the limit."""
-        with _usable():
-            copies = sorted(self._folder.entries("*/*"), key=lambda copy: copy.written)
+        """Remove the copies that were not used for longest until the rest is within the limit."""
+        with _translate_errors():
+            copies = sorted(self._folder.find("*/*"), key=lambda copy: copy.written)
             excess_bytes = sum(copy.size for copy in copies) - self._limit_bytes
             for copy in copies[:-1]:
                 if excess_bytes <= 0:
@@ -70,39 +70,41 @@ class Cache:
                 excess_bytes -= copy.size
 
 
-def cache_of_this_machine() -> Cache:
-    """$TUTTI_CACHE/store, else ~/.cache/tutti/store; up to $TUTTI_CACHE_GB, else 20 GB.
+def open_machine_cache() -> Cache:
+    """Return the cache in $TUTTI_CACHE/store, else ~/.cache/tutti/store.
+
+    It holds up to $TUTTI_CACHE_GB, else 20 GB.
 
     Raises:
-        UnusableCache: $TUTTI_CACHE_GB is no size.
+        UnusableCache: $TUTTI_CACHE_GB is not a size.
     """
-    named = os.environ.get(FOLDER_VARIABLE)
-    above = Path(named).expanduser() if named else Path.home() / ".cache" / "tutti"
-    return Cache(above.absolute() / "store", int(_limit_gb() * 1e9))
+    folder = os.environ.get(FOLDER_VARIABLE)
+    above = Path(folder).expanduser() if folder else Path.home() / ".cache" / "tutti"
+    return Cache(above.absolute() / "store", int(_read_limit_gb() * 1e9))
 
 
-def _limit_gb() -> float:
-    given = os.environ.get(LIMIT_VARIABLE)
-    if not given:
+def _read_limit_gb() -> float:
+    text = os.environ.get(LIMIT_VARIABLE)
+    if not text:
         return DEFAULT_LIMIT_GB
     try:
-        limit_gb = float(given)
+        limit_gb = float(text)
     except ValueError:
         limit_gb = math.nan
     if not 0 <= limit_gb < math.inf:
-        raise UnusableCache(f"{LIMIT_VARIABLE} is {given!r}, expected gigabytes, 0 or more")
+        raise UnusableCache(f"{LIMIT_VARIABLE} is {text!r}, expected gigabytes, 0 or more")
     return limit_gb
 
 
-def _name(version: str) -> str:
+def _name_copy(version: str) -> str:
     digest = hashlib.sha256(version.encode()).hexdigest()
-    # Every write looks for what killed writers left beside it: 16 folders keep that short, and
-    # are visited often enough that nothing is left for long.
+    # Every write looks in its folder for files that killed writers left. 16 folders keep this
+    # short, and each is visited often enough.
     return f"{digest[0]}/{digest}"
 
 
 @contextmanager
-def _usable() -> Generator[None]:
+def _translate_errors() -> Generator[None]:
     way_out = f"free some space, or name another folder in {FOLDER_VARIABLE}"
     try:
         yield

@@ -1,12 +1,11 @@
-"""The catalogue: what the footers of a corpus's logits say, kept in one file for fast listings.
+"""The catalogue: the footers of a corpus's logits in one file, for fast listings.
 
-It is a cache. Each of its rows counts only while the listing shows that file with that size and
-that version; what is missing or old is read from the footers, and the catalogue is stored again.
-Several who do so at once do no harm: the last one wins.
+It is a cache. A row is valid as long as the listing shows that file with that size and version.
+Missing and outdated rows are read from the footers, and the catalogue is stored again. Several
+processes may do so at once: the last one wins.
 """
 
 import contextlib
-import functools
 import json
 import logging
 from collections.abc import Callable, Sequence
@@ -15,24 +14,20 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from logit_store import logits_file, parquet
 from logit_store.errors import DamagedFile, LogitStoreError, UnreadableFile
 from logit_store.files import Entry, Files
-from logit_store.layout import (
-    CATALOGUE_PATTERN,
-    FIGURE_FOLDS,
+from logit_store.footer import (
     FORMAT_VERSION,
+    SCORED_FOLDS,
     ClipsHeader,
-    Figures,
+    FoldScores,
     Footer,
-    LogitKey,
-    catalogue_path,
-    checked_metadata,
-    corpus_of,
-    key_of,
+    decode_metadata,
 )
+from logit_store.keys import LogitKey
+from logit_store.paths import CATALOGUE_PATTERN, catalogue_path, parse_corpus, parse_key
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +50,7 @@ MEMBERS_SCHEMA = pa.schema(
         "written": pa.timestamp("us", tz="UTC"),
     }
 )
-"""What a listing of members shows."""
+"""The columns of a listing of members."""
 
 _FOOTER_SCHEMA = pa.schema(
     {
@@ -73,42 +68,42 @@ _FOOTER_SCHEMA = pa.schema(
 _SCHEMA = pa.schema([*MEMBERS_SCHEMA, *_FOOTER_SCHEMA])
 
 _READERS = 16
-"""Footers read at once: from S3 each is a wait of some 20 ms, on a disk it does no harm."""
+"""Footers read at once: S3 takes about 20 ms for each; on a disk it does no harm."""
 
 
 @dataclass(frozen=True, slots=True)
-class Filed:
-    """What the catalogue says of some files of logits."""
+class CataloguedLogits:
+    """What the catalogue says about some files of logits."""
 
     keys: tuple[LogitKey, ...]
-    """Of the readable files."""
+    """The keys of the readable files."""
     rows: pa.Table
-    """One for each key."""
+    """One row for each key."""
     unreadable: dict[LogitKey, UnreadableFile]
-    """Files that nothing can be said of, and why."""
+    """The other files, and why they cannot be used."""
 
-    def only(self, wanted: Callable[[LogitKey], bool]) -> "Filed":
-        """What it says of some of the files."""
+    def select(self, wanted: Callable[[LogitKey], bool]) -> "CataloguedLogits":
+        """Return the rows of the files that are wanted."""
         places = [place for place, key in enumerate(self.keys) if wanted(key)]
-        return Filed(
+        return CataloguedLogits(
             tuple(self.keys[place] for place in places),
-            self.rows.take(pa.array(places, pa.int64())),
+            parquet.take_rows(self.rows, places),
             {key: error for key, error in self.unreadable.items() if wanted(key)},
         )
 
-    def members(self) -> pa.Table:
-        """A row for each key (MEMBERS_SCHEMA)."""
+    def to_members(self) -> pa.Table:
+        """Return a row for each key (MEMBERS_SCHEMA)."""
         return self.rows.select(MEMBERS_SCHEMA.names)
 
-    def footers(self) -> dict[LogitKey, Footer]:
-        """What each file says of itself."""
-        return dict(zip(self.keys, map(_footer, self.rows.to_pylist()), strict=True))
+    def to_footers(self) -> dict[LogitKey, Footer]:
+        """Return the footer of each file."""
+        return dict(zip(self.keys, map(_decode_footer, self.rows.to_pylist()), strict=True))
 
     def check_belongs(self, header: ClipsHeader, where: Callable[[str], str]) -> None:
-        """Make sure that all files are readable, and of these clips and classes.
+        """Make sure that all files are readable and belong to these clips and classes.
 
         Raises:
-            UnreadableFile: the first that is not.
+            UnreadableFile: the first file that does not.
         """
         for error in self.unreadable.values():
             raise error
@@ -117,60 +112,59 @@ class Filed:
             "classes": json.dumps(header.classes),
             "n": header.n,
         }
-        fits = [pc.equal(self.rows[name], value) for name, value in expected.items()]
-        # Thousands of footers are not taken apart to find that all is well.
-        wrong = pc.invert(functools.reduce(pc.and_, fits))
-        for row in self.rows.filter(wrong).to_pylist():
-            logits_file.check_belongs(where(row["name"]), _footer(row), row["n"], header)
+        # Comparing columns first saves decoding thousands of footers when all is well.
+        if all(
+            self.rows[name].unique().to_pylist() in ([], [value])
+            for name, value in expected.items()
+        ):
+            return
+        for row in self.rows.to_pylist():
+            logits_file.check_belongs(where(row["name"]), _decode_footer(row), row["n"], header)
 
 
-def filed(files: Files, corpus: str, entries: Sequence[Entry]) -> Filed:
-    """What the catalogue says of these files, brought up to date.
+def look_up(files: Files, corpus: str, entries: Sequence[Entry]) -> CataloguedLogits:
+    """Look up files of logits in the catalogue, and bring it up to date.
 
     Args:
         files: of the store.
-        corpus: whose.
-        entries: all files of the corpus's logits, as they were just listed.
+        corpus: whose logits.
+        entries: all files of the corpus's logits, as just listed.
 
     Raises:
-        StrayFile: no key leads to one of them.
+        StrayFile: no key has the path of one of the files.
     """
-    keys = {each.name: key_of(each.name, files.where(each.name)) for each in entries}
-    known = _load(files, corpus)
-    place_of = {
-        identity: place
-        for place, identity in enumerate(
-            zip(
-                *(known[column].to_pylist() for column in ("name", "bytes", "version")), strict=True
-            )
-        )
-    }
+    keys = {each.name: parse_key(each.name, files.locate(each.name)) for each in entries}
+    known = _read_stored(files, corpus)
+    identities = zip(*(known[c].to_pylist() for c in ("name", "bytes", "version")), strict=True)
+    place_of = {identity: place for place, identity in enumerate(identities)}
     places = [place_of.get((each.name, each.size, each.version)) for each in entries]
     kept = [place for place in places if place is not None]
-    wanting = [each for each, place in zip(entries, places, strict=True) if place is None]
-    found, unreadable = _read(files, wanting, keys)
-    rows = known.take(pa.array(kept, pa.int64()))
+    missing = [each for each, place in zip(entries, places, strict=True) if place is None]
+    found, unreadable = _read_footers(files, missing, keys)
+    rows = parquet.take_rows(known, kept)
     if found:
         rows = pa.concat_tables([rows, pa.Table.from_pylist(found, _SCHEMA)])
     if found or len(kept) < known.num_rows:
-        _save(files, corpus, rows)
-    return Filed(tuple(keys[name] for name in rows["name"].to_pylist()), rows, unreadable)
+        _store(files, corpus, rows)
+    return CataloguedLogits(
+        tuple(keys[name] for name in rows["name"].to_pylist()), rows, unreadable
+    )
 
 
-def stored(files: Files, corpus: str) -> dict[tuple[str, str], Footer]:
-    """What the catalogue says as it lies there, by the name and the version of each file."""
-    rows = _load(files, corpus).to_pylist()
-    return {(row["name"], row["version"]): _footer(row) for row in rows}
+def read_catalogued_footers(files: Files, corpus: str) -> dict[tuple[str, str], Footer]:
+    """Read the stored catalogue: the footer of each file, by its name and version."""
+    rows = _read_stored(files, corpus).to_pylist()
+    return {(row["name"], row["version"]): _decode_footer(row) for row in rows}
 
 
-def damaged(files: Files) -> list[Entry]:
-    """The catalogues that are of no use."""
-    return [each for each in files.entries(CATALOGUE_PATTERN) if not _is_sound(files, each)]
+def find_damaged(files: Files) -> list[Entry]:
+    """Find catalogues that cannot be read."""
+    return [each for each in files.find(CATALOGUE_PATTERN) if not _is_sound(files, each)]
 
 
 def _is_sound(files: Files, entry: Entry) -> bool:
     try:
-        _open(files, corpus_of(entry.name))
+        _open(files, parse_corpus(entry.name))
     except FileNotFoundError:
         return True
     except UnreadableFile:
@@ -178,39 +172,39 @@ def _is_sound(files: Files, entry: Entry) -> bool:
     return True
 
 
-def _load(files: Files, corpus: str) -> pa.Table:
+def _read_stored(files: Files, corpus: str) -> pa.Table:
     try:
         return _open(files, corpus)
     except (FileNotFoundError, UnreadableFile):
-        return _SCHEMA.empty_table()
+        return parquet.make_empty(_SCHEMA)
 
 
 def _open(files: Files, corpus: str) -> pa.Table:
     name = catalogue_path(corpus)
-    with parquet.opened(files, name) as (_, file):
-        checked_metadata(file.metadata.metadata, files.where(name))
+    with parquet.open_parquet(files, name) as (_, file):
+        decode_metadata(file.metadata.metadata, files.locate(name))
         if not file.schema_arrow.equals(_SCHEMA):
-            raise DamagedFile(files.where(name), f"columns {file.schema_arrow.names}")
+            raise DamagedFile(files.locate(name), f"columns {file.schema_arrow.names}")
         return file.read(use_threads=False)
 
 
-def _save(files: Files, corpus: str, rows: pa.Table) -> None:
-    data = parquet.small(rows, {"tutti.format_version": FORMAT_VERSION})
-    # A store that takes no writes can be listed all the same.
+def _store(files: Files, corpus: str, rows: pa.Table) -> None:
+    data = parquet.encode_small(rows, {"tutti.format_version": FORMAT_VERSION})
+    # A store without write access can still be listed.
     with contextlib.suppress(OSError, LogitStoreError):
         files.put(catalogue_path(corpus), data)
         logger.info("catalogued corpus=%s files=%d", corpus, rows.num_rows)
 
 
-def _read(
+def _read_footers(
     files: Files, entries: Sequence[Entry], keys: dict[str, LogitKey]
 ) -> tuple[list[dict[str, Any]], dict[LogitKey, UnreadableFile]]:
-    """Rows of readable files, and why the others are not; files that are gone are in neither."""
+    """Read footers: rows of readable files, and the errors of others. Deleted files are in neither."""
 
     def read(entry: Entry) -> dict[str, Any] | UnreadableFile | None:
         try:
-            with logits_file.opened(files, entry.name, end_only=True) as opened:
-                return _row(keys[entry.name], entry, opened.footer, opened.n)
+            with logits_file.open_logits(files, entry.name, end_only=True) as opened:
+                return _make_row(keys[entry.name], entry, opened.footer, opened.n)
         except FileNotFoundError:
             return None
         except UnreadableFile as error:
@@ -227,7 +221,7 @@ def _read(
     return found, unreadable
 
 
-def _row(key: LogitKey, entry: Entry, footer: Footer, n: int) -> dict[str, Any]:
+def _make_row(key: LogitKey, entry: Entry, footer: Footer, n: int) -> dict[str, Any]:
     record = footer.record
     recipe = record.get("recipe")
     texts = {
@@ -250,22 +244,22 @@ def _row(key: LogitKey, entry: Entry, footer: Footer, n: int) -> dict[str, Any]:
         "classes": json.dumps(footer.classes),
         "largest_logit": footer.largest_logit,
         "logits_hash": footer.logits_hash,
-        "figures": json.dumps([asdict(figures) for figures in footer.figures]),
+        "figures": json.dumps([asdict(each) for each in footer.scores]),
         "record": json.dumps(record),
     }
-    for fold in FIGURE_FOLDS:
-        figures = footer.figure(fold)
-        if figures is not None:
-            row |= {f"log_loss_{fold}": figures.log_loss, f"accuracy_{fold}": figures.accuracy}
+    for fold in SCORED_FOLDS:
+        scores = footer.find_scores(fold)
+        if scores is not None:
+            row |= {f"log_loss_{fold}": scores.log_loss, f"accuracy_{fold}": scores.accuracy}
     return row
 
 
-def _footer(row: dict[str, Any]) -> Footer:
+def _decode_footer(row: dict[str, Any]) -> Footer:
     return Footer(
         row_order_hash=row["row_order_hash"],
         classes=tuple(json.loads(row["classes"])),
         largest_logit=row["largest_logit"],
         logits_hash=row["logits_hash"],
-        figures=tuple(Figures(**each) for each in json.loads(row["figures"])),
+        scores=tuple(FoldScores(**each) for each in json.loads(row["figures"])),
         record=json.loads(row["record"]),
     )

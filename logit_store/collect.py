@@ -1,4 +1,4 @@
-"""What may be removed from a store because nobody needs it any more."""
+"""Garbage collection: which files of a store are no longer needed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from logit_store import catalogue
 from logit_store.store import LogitStore
 
 _DEEPEST_NOTE = 6
-"""Folders below `train/` in which Ray Train leaves notes."""
+"""Levels of folders below `train/` in which Ray Train leaves files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,44 +15,44 @@ class Garbage:
     """A file that may be removed."""
 
     file: str
-    """From the store's root."""
+    """Path from the store's root."""
     why: str
     bytes: int
 
 
-def garbage(store: LogitStore) -> list[Garbage]:
-    """Temporary files of killed writers, leftovers of members that are done, useless catalogues.
+def find_garbage(store: LogitStore) -> list[Garbage]:
+    """Find temporary files of killed writers, leftovers of finished members, damaged catalogues.
 
     Logits, weights and records are never among them.
 
     Raises:
-        MissingStore: nothing lies at the address.
+        MissingStore: there is nothing at the address.
     """
-    done = {key.member for key in store.keys()}
-    return [*_temporary(store), *_leftovers(store, done), *_catalogues(store)]
+    finished = {key.member for key in store.keys()}
+    return [*_find_temporary(store), *_find_leftovers(store, finished), *_find_catalogues(store)]
 
 
-def remove(store: LogitStore, found: list[Garbage]) -> None:
-    """Remove what `garbage` found."""
+def remove_garbage(store: LogitStore, garbage: list[Garbage]) -> None:
+    """Remove what `find_garbage` found."""
     store.files.sweep()
-    for each in found:
+    for each in garbage:
         store.files.delete(each.file)
 
 
-def _temporary(store: LogitStore) -> Iterator[Garbage]:
+def _find_temporary(store: LogitStore) -> Iterator[Garbage]:
     for name in store.files.sweep(dry_run=True):
-        yield Garbage(name, "its writer was killed", store.files.local(name).stat().st_size)
+        yield Garbage(name, "its writer was killed", store.files.fetch(name).stat().st_size)
 
 
-def _leftovers(store: LogitStore, done: set[str]) -> Iterator[Garbage]:
+def _find_leftovers(store: LogitStore, finished: set[str]) -> Iterator[Garbage]:
     below = ["checkpoint.pt", *("/".join(["train", *["*"] * n]) for n in range(1, _DEEPEST_NOTE))]
     for kind in ("teachers", "students"):
         for pattern in below:
-            for entry in store.files.entries(f"{kind}/v1/*/{pattern}"):
-                if entry.name.split("/")[2] in done:
+            for entry in store.files.find(f"{kind}/v1/*/{pattern}"):
+                if entry.name.split("/")[2] in finished:
                     yield Garbage(entry.name, "its member's logits are stored", entry.size)
 
 
-def _catalogues(store: LogitStore) -> Iterator[Garbage]:
-    for entry in catalogue.damaged(store.files):
+def _find_catalogues(store: LogitStore) -> Iterator[Garbage]:
+    for entry in catalogue.find_damaged(store.files):
         yield Garbage(entry.name, "a damaged catalogue", entry.size)

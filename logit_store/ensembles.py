@@ -1,145 +1,127 @@
-"""Ensembles as versioned data: NAME@HASH, whose members are pinned by the hash of their logits."""
+"""Ensembles of a store: each a document under NAME@HASH, where HASH stands for its content."""
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from logit_store.errors import DamagedFile
-from logit_store.files import Entry, Files
-from logit_store.layout import ensemble_path, ensembles_pattern
-
-ENSEMBLES_SCHEMA = pa.schema(
-    {
-        "corpus": pa.string(),
-        "split": pa.int32(),
-        "name": pa.string(),
-        "hash": pa.string(),
-        "space": pa.string(),
-        "fold": pa.string(),
-        "loss": pa.float64(),
-        "candidates": pa.int64(),
-        "n_members": pa.int64(),
-        "written": pa.timestamp("us", tz="UTC"),
-        "member": pa.string(),
-        "weight": pa.float64(),
-        "logits_hash": pa.string(),
-    }
+from logit_store.ensemble_file import (
+    decode_ensemble,
+    encode_ensemble,
+    get_reference,
+    read_pinned_members,
+    tabulate_ensembles,
 )
-"""One row for each member of each ensemble; `loss` is the last one of the selection's path."""
+from logit_store.errors import EnsembleChanged, MissingEnsemble
+from logit_store.files import Entry, Files, check_exists
+from logit_store.footer import Footer
+from logit_store.keys import LogitKey
+from logit_store.paths import ENSEMBLES_PATTERN, ensemble_path, ensembles_pattern
 
 
-@dataclass(frozen=True, slots=True)
-class Pin:
-    """A member of an ensemble, as it was when the ensemble was selected."""
+class Ensembles:
+    """The ensembles of a store.
 
-    member: str
-    weight: float
-    logits_hash: str
-
-
-def encoded(name: str, document: Mapping[str, Any]) -> tuple[str, bytes]:
-    """`NAME@HASH` of an ensemble, and its file; equal documents give equal bytes.
-
-    HASH is the first 12 hex digits of a SHA-256 over the file.
-
-    Raises:
-        ValueError: the document is no JSON.
+    Each belongs to a corpus, whose clips it classifies, and to a split, from which its members
+    learnt. A reference is `NAME@HASH`, or `NAME` for the newest ensemble of that name.
     """
-    try:
-        text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"ensemble {name!r} is no JSON: {error}") from error
-    data = f"{text}\n".encode()
-    return f"{name}@{_hash(data)}", data
 
+    def __init__(
+        self,
+        files: Files,
+        address: str,
+        read_footers: Callable[[Sequence[LogitKey]], Mapping[LogitKey, Footer]],
+    ) -> None:
+        self._files, self._address, self._read_footers = files, address, read_footers
 
-def decoded(data: bytes, reference: str, path: str) -> dict[str, Any]:
-    """The document in a file that lies at `path` as `reference`.
+    def write(self, corpus: str, split: int, name: str, document: Mapping[str, Any]) -> str:
+        """Store an ensemble; the same document under the same name is stored only once.
 
-    Raises:
-        DamagedFile: it is not what was written.
-    """
-    _, _, expected = reference.partition("@")
-    if expected and _hash(data) != expected:
-        raise DamagedFile(path, f"content hash {_hash(data)}, expected {expected} as in its name")
-    try:
-        document = json.loads(data)
-    except ValueError as error:
-        raise DamagedFile(path, str(error)) from error
-    if not isinstance(document, dict):
-        raise DamagedFile(path, f"a {type(document).__name__}, expected a mapping")
-    return document
+        Args:
+            corpus: of the clips.
+            split: of the members.
+            name: for people.
+            document: JSON. `members` is a list of mappings with `member`, `weight` and `hash`, the
+                `logits_hash` in the member's footer. The SQL view `ensembles` shows `space`,
+                `fold`, `losses` and `candidates`.
 
+        Returns:
+            `NAME@HASH`.
 
-def pins(document: Mapping[str, Any], path: str) -> list[Pin]:
-    """The members of an ensemble.
+        Raises:
+            ValueError: the document is no JSON, or the name cannot be part of a path.
+        """
+        reference, data = encode_ensemble(name, document)
+        self._files.put(ensemble_path(corpus, split, reference), data)
+        return reference
 
-    Raises:
-        DamagedFile: the document at `path` does not tell them.
-    """
-    try:
-        return [
-            Pin(each["member"], float(each["weight"]), each["hash"]) for each in document["members"]
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedFile(
-            path, f"members: {error!r}, expected a list of member, weight and hash"
-        ) from error
+    def read(self, corpus: str, split: int, reference: str) -> dict[str, Any]:
+        """Return the document of an ensemble.
 
+        Raises:
+            MissingEnsemble: there is no such ensemble; names those that exist.
+            DamagedFile: the file is not what was written.
+        """
+        return self._read(corpus, split, reference)[0]
 
-def reference_of(entry: Entry) -> str:
-    """`NAME@HASH` of an ensemble's file."""
-    return PurePosixPath(entry.name).stem
+    def find(self, corpus: str, split: int, reference: str) -> str:
+        """Return `NAME@HASH` of an ensemble.
 
+        Raises:
+            MissingEnsemble: there is no such ensemble; names those that exist.
+        """
+        return get_reference(self._find_entry(corpus, split, reference))
 
-def newest(files: Files, corpus: str, split: int, reference: str) -> Entry | None:
-    """The file of `NAME@HASH`, or of the ensemble `NAME` that was written last; None: not there."""
-    names = [ensemble_path(corpus, split, reference)]
-    if "@" not in reference:
-        names.append(ensembles_pattern(corpus, split, f"{reference}@*"))
-    found = [entry for name in names for entry in files.entries(name)]
-    return max(found, key=lambda entry: (entry.written, entry.name), default=None)
+    def find_all(self, corpus: str, split: int) -> list[str]:
+        """Return `NAME@HASH` of all ensembles of a split, sorted."""
+        check_exists(self._files, self._address)
+        return [get_reference(each) for each in self._files.find(ensembles_pattern(corpus, split))]
 
+    def read_weights(self, corpus: str, split: int, reference: str) -> dict[LogitKey, float]:
+        """Return the weight of each member, if their logits have not changed since the selection.
 
-def table(files: Files, entries: Sequence[Entry]) -> pa.Table:
-    """The members of the ensembles in these files (ENSEMBLES_SCHEMA).
+        Raises:
+            MissingEnsemble: there is no such ensemble; names those that exist.
+            MissingLogits: names all members that are absent.
+            EnsembleChanged: a member now has other logits.
+            UnreadableFile: the file of the ensemble or of a member must not be used.
+        """
+        pinned = read_pinned_members(*self._read(corpus, split, reference))
+        keys = [LogitKey(corpus, split, each.member) for each in pinned]
+        footers = self._read_footers(keys)
+        for key, each in zip(keys, pinned, strict=True):
+            found = footers[key].logits_hash
+            if found != each.logits_hash:
+                raise EnsembleChanged(key, found=found, expected=each.logits_hash)
+        return {key: each.weight for key, each in zip(keys, pinned, strict=True)}
 
-    Raises:
-        DamagedFile: one of them is no ensemble.
-    """
-    files.fetch([entry.name for entry in entries])
-    rows = [row for entry in entries for row in _rows(files, entry)]
-    return pa.Table.from_pylist(rows, schema=ENSEMBLES_SCHEMA)
+    def tabulate(self) -> pa.Table:
+        """Return a row for each member of each ensemble (ENSEMBLES_SCHEMA).
 
+        Raises:
+            DamagedFile: one of the files is not an ensemble.
+        """
+        return tabulate_ensembles(self._files, self._files.find(ENSEMBLES_PATTERN))
 
-def _rows(files: Files, entry: Entry) -> list[dict[str, Any]]:
-    path, reference = files.where(entry.name), reference_of(entry)
-    document = decoded(files.get(entry.name), reference, path)
-    name, _, digits = reference.partition("@")
-    corpus, split = (part.partition("=")[2] for part in entry.name.split("/")[2:4])
-    members = pins(document, path)
-    whole = {
-        "corpus": corpus,
-        "split": int(split),
-        "name": name,
-        "hash": digits or None,
-        "space": document.get("space"),
-        "fold": document.get("fold"),
-        "loss": document["losses"][-1] if document.get("losses") else None,
-        "candidates": len(document.get("candidates", ())),
-        "n_members": len(members),
-        "written": entry.written,
-    }
-    return [
-        whole | {"member": pin.member, "weight": pin.weight, "logits_hash": pin.logits_hash}
-        for pin in members
-    ]
+    def _read(self, corpus: str, split: int, reference: str) -> tuple[dict[str, Any], str]:
+        """Return the document of an ensemble, and its address."""
+        entry = self._find_entry(corpus, split, reference)
+        address, data = self._files.locate(entry.name), self._files.get(entry.name)
+        return decode_ensemble(data, get_reference(entry), address), address
 
-
-def _hash(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:12]
+    def _find_entry(self, corpus: str, split: int, reference: str) -> Entry:
+        """Return the file of `NAME@HASH`, or of the newest ensemble `NAME`."""
+        check_exists(self._files, self._address)
+        names = [ensemble_path(corpus, split, reference)]
+        if "@" not in reference:
+            names.append(ensembles_pattern(corpus, split, f"{reference}@*"))
+        entries = [entry for name in names for entry in self._files.find(name)]
+        if not entries:
+            raise MissingEnsemble(
+                reference,
+                corpus=corpus,
+                split=split,
+                store=self._address,
+                present=self.find_all(corpus, split),
+            )
+        return max(entries, key=lambda entry: (entry.written, entry.name))

@@ -1,31 +1,31 @@
-"""What can go wrong with a store.
+"""The errors of a store.
 
 LogitStoreError
-├── UnsupportedAddress     (also a ValueError) the address is that of no folder and no bucket
-├── UnreachableStore       an S3 server does not answer, or refuses
-├── UnusableCache          there is no place for local copies of what lies on S3
-├── MissingStore           nothing lies at the address
+├── UnsupportedAddress     (also a ValueError) the address is neither a folder nor a bucket
+├── UnreachableStore       an S3 server does not respond, or refuses
+├── UnusableCache          local copies of files on S3 cannot be stored
+├── MissingStore           there is nothing at the address
 ├── MissingClips           a corpus was never written
 ├── MissingLogits          members that were asked for are absent
-├── MissingEnsemble        no ensemble of that name
-├── MissingMember          no member of that name
-├── MissingObject          no object of that name
-├── ClipsMismatch          the store holds other clips under the corpus's name, or another order
+├── MissingEnsemble        there is no ensemble of that name
+├── MissingMember          there is no member of that name
+├── MissingObject          there is no object of that name
+├── ClipsMismatch          the store holds other clips of that corpus, or in another order
 ├── UnknownClips           (also a ValueError) clips that the corpus does not have
-├── WrongRowOrder          (also a ValueError) logits in another order than the corpus's clips
-├── EnsembleChanged        a member is not what it was when its ensemble was selected
-├── StoreFull              (also an OSError) no space is left where the store lies
+├── WrongRowOrder          (also a ValueError) logits in another order than the stored clips
+├── EnsembleChanged        a member has changed since its ensemble was selected
+├── StoreFull              (also an OSError) the disk of the store is full
 ├── UnstorableLogits       (also a ValueError) a value that float16 cannot hold
 ├── QueryFailed            the SQL was refused
-├── UnfitImport            (also a ValueError) a file whose logits cannot become a member
+├── UnfitImport            (also a ValueError) a file whose logits cannot be imported
 ├── ImportRefused          (also a ValueError) an import with such files
 ├── UnfitExport            (also a ValueError) members that a form cannot hold
 └── UnreadableFile         a file that must not be used
-    ├── UnsupportedVersion     written by another format version
-    ├── RowOrderMismatch       written for clips in another order
-    ├── ClassOrderMismatch     written for other classes, or in another order
-    ├── DamagedFile            not what was written
-    └── StrayFile              a path that no key leads to
+    ├── UnsupportedVersion     it has another format version
+    ├── RowOrderMismatch       it was written for clips in another order
+    ├── ClassOrderMismatch     it was written for other classes, or in another order
+    ├── DamagedFile            it is not what was written
+    └── StrayFile              no key has its path
 """
 
 from collections.abc import Sequence
@@ -33,14 +33,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from logit_store.layout import LogitKey
+    from logit_store.keys import LogitKey
 
 
 class LogitStoreError(Exception):
     """Base of all errors of this package; survives pickling with its attributes."""
 
-    # An error crosses process borders in Ray. By default it would be made anew by calling the
-    # class with the finished message, which is not what the constructors here take.
+    # Ray pickles errors. By default, unpickling calls the class with the finished message, but
+    # these constructors take other arguments.
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.args, self.__dict__)
 
@@ -54,7 +54,7 @@ def _rebuild(
 
 
 class UnsupportedAddress(LogitStoreError, ValueError):
-    """The address is neither a folder's nor a bucket's."""
+    """The address is neither a folder nor a bucket."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -63,7 +63,7 @@ class UnsupportedAddress(LogitStoreError, ValueError):
 
 
 class UnreachableStore(LogitStoreError):
-    """An S3 server does not answer, or refuses; `address` is that of the bucket or the object."""
+    """An S3 server does not respond, or refuses; `address` is that of the bucket or object."""
 
     def __init__(self, address: str, *, reason: str, way_out: str) -> None:
         self.address, self.reason = address, reason
@@ -71,11 +71,11 @@ class UnreachableStore(LogitStoreError):
 
 
 class UnusableCache(LogitStoreError):
-    """There is no place on this machine for copies of what lies on S3."""
+    """Copies of files on S3 cannot be stored on this machine."""
 
 
 class MissingStore(LogitStoreError):
-    """Nothing lies at the address."""
+    """There is nothing at the address."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -95,7 +95,7 @@ class MissingClips(LogitStoreError):
 
 
 class MissingLogits(LogitStoreError):
-    """Members that were asked for are not in the store; they are in `missing`."""
+    """Members that were asked for are not in the store; `missing` holds their keys."""
 
     def __init__(self, missing: Sequence["LogitKey"], *, store: str) -> None:
         self.missing = tuple(missing)
@@ -106,7 +106,7 @@ class MissingLogits(LogitStoreError):
 
 
 class MissingEnsemble(LogitStoreError):
-    """No ensemble of that name."""
+    """There is no ensemble of that name."""
 
     def __init__(
         self, name: str, *, corpus: str, split: int, store: str, present: Sequence[str]
@@ -120,16 +120,16 @@ class MissingEnsemble(LogitStoreError):
 
 
 class MissingMember(LogitStoreError):
-    """No member of that name, or several whose names begin so."""
+    """There is no member of that name, or several names begin with it."""
 
     def __init__(self, name: str, *, store: str, near: Sequence[str]) -> None:
         self.name, self.near = name, tuple(near)
-        held = f"several begin so: {', '.join(near)}" if near else "ls shows those that there are"
-        super().__init__(f"{store} holds no member {name!r} ({held}): name one")
+        held = f"several begin with it: {', '.join(near)}" if near else "ls lists all members"
+        super().__init__(f"{store} holds no member {name!r} ({held}): name one of them")
 
 
 class MissingObject(LogitStoreError):
-    """No object of that name."""
+    """There is no object of that name."""
 
     def __init__(self, name: str, *, store: str) -> None:
         self.name = name
@@ -137,9 +137,9 @@ class MissingObject(LogitStoreError):
 
 
 class ClipsMismatch(LogitStoreError):
-    """The store holds other clips under the corpus's name, and logits that belong to them.
+    """The store holds other clips of that corpus, and logits that belong to them.
 
-    `reordered` says that they are the same but for their order.
+    `reordered` is true if only the order differs.
     """
 
     def __init__(
@@ -162,36 +162,36 @@ class ClipsMismatch(LogitStoreError):
 
 
 class UnknownClips(LogitStoreError, ValueError):
-    """Clips were asked for that the corpus does not have."""
+    """The corpus does not have clips that were asked for."""
 
     def __init__(self, corpus: str, *, n: int, first: str) -> None:
         self.corpus, self.n, self.first = corpus, n, first
         super().__init__(
-            f"corpus {corpus!r} has no {n} of the clip_ids asked for, the first is {first!r}: a "
+            f"corpus {corpus!r} lacks {n} of the clip_ids asked for, the first is {first!r}: a "
             "clip_id is a file name without folder and ending"
         )
 
 
 class WrongRowOrder(LogitStoreError, ValueError):
-    """Logits were given in another order than that of the stored clips."""
+    """Logits have another order than the stored clips."""
 
     def __init__(self, key: "LogitKey", *, given: str, expected: str) -> None:
         self.key, self.given, self.expected = key, given, expected
         super().__init__(
             f"{key}: logits of clips with row-order hash {given}, expected {expected} as in the "
-            "store's clips of the corpus: bring them to the order of LogitStore.clips, or give "
-            "another --store"
+            "store's clips of the corpus: sort them as LogitStore.read_clips does, or give another "
+            "--store"
         )
 
 
 class EnsembleChanged(LogitStoreError):
-    """A member's logits are not those that its ensemble was selected from."""
+    """A member's logits have changed since its ensemble was selected."""
 
     def __init__(self, key: "LogitKey", *, found: str, expected: str) -> None:
         self.key, self.found, self.expected = key, found, expected
         super().__init__(
             f"{key}: logits with hash {found}, expected {expected} as when the ensemble was "
-            "selected: select it again, or bring the old logits back"
+            "selected: select it again, or restore the old logits"
         )
 
 
@@ -207,7 +207,7 @@ class UnstorableLogits(LogitStoreError, ValueError):
 
 
 class StoreFull(LogitStoreError, OSError):
-    """No space is left where the store lies."""
+    """The disk of the store is full."""
 
     def __init__(self, path: str, size: int) -> None:
         self.path, self.size = path, size
@@ -222,13 +222,13 @@ class QueryFailed(LogitStoreError):
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
-        # What follows the blank line is a picture of the query, which the caller has.
+        # The rest is an excerpt of the query, which the caller knows.
         words = " ".join(reason.split("\n\nLINE ")[0].split())
         super().__init__(f"{words} (views: clips, logits, members, runs, ensembles, predictions)")
 
 
 class UnfitImport(LogitStoreError, ValueError):
-    """A file of somebody else whose logits cannot become a member; `path` says which."""
+    """A file whose logits cannot be imported; `path` says which."""
 
     def __init__(self, path: Path, reason: str) -> None:
         self.path, self.reason = path, reason
@@ -236,21 +236,21 @@ class UnfitImport(LogitStoreError, ValueError):
 
 
 class ImportRefused(LogitStoreError, ValueError):
-    """An import with files that do not fit, of which nothing was stored; they are in `problems`."""
+    """Nothing was imported because some files do not fit; `problems` holds an error for each."""
 
     def __init__(self, problems: Sequence[UnfitImport]) -> None:
         self.problems = tuple(problems)
-        lines = [f"nothing imported, as {len(problems)} file(s) do not fit:"]
+        lines = [f"nothing imported, because {len(problems)} file(s) do not fit:"]
         lines += [f"  {problem}" for problem in problems]
         super().__init__("\n".join(lines))
 
 
 class UnfitExport(LogitStoreError, ValueError):
-    """Members that cannot be written in the form that was asked for."""
+    """Members that cannot be exported in the requested form."""
 
 
 class UnreadableFile(LogitStoreError):
-    """A file that must not be used; `path` says which, `reason` why."""
+    """A file that must not be used; `path` says which, `reason` says why."""
 
     def __init__(self, path: str, reason: str) -> None:
         self.path, self.reason = path, reason
@@ -258,7 +258,7 @@ class UnreadableFile(LogitStoreError):
 
 
 class UnsupportedVersion(UnreadableFile):
-    """The file was written by another format version."""
+    """The file has another format version."""
 
     def __init__(self, path: str, *, found: str | None, expected: str) -> None:
         self.found, self.expected = found, expected
@@ -270,7 +270,7 @@ class UnsupportedVersion(UnreadableFile):
 
 
 class RowOrderMismatch(UnreadableFile):
-    """The logits were written for other clips, or for the same ones in another order."""
+    """The logits were written for other clips, or for the same clips in another order."""
 
     def __init__(self, path: str, *, found: str, expected: str) -> None:
         self.found, self.expected = found, expected
@@ -282,7 +282,7 @@ class RowOrderMismatch(UnreadableFile):
 
 
 class ClassOrderMismatch(UnreadableFile):
-    """The logits were written for other classes, or for the same ones in another order."""
+    """The logits were written for other classes, or for the same classes in another order."""
 
     def __init__(self, path: str, *, found: Sequence[str], expected: Sequence[str]) -> None:
         self.found, self.expected = tuple(found), tuple(expected)
@@ -302,7 +302,7 @@ class DamagedFile(UnreadableFile):
 
 
 class StrayFile(UnreadableFile):
-    """The file lies where no key leads to."""
+    """No key has the path of this file."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(path, f"not a place for logits ({reason}): move it out of the store")

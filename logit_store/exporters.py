@@ -1,12 +1,12 @@
-"""Logits of members as files that other programs read (N clips, K classes).
+"""Writing logits of members as files for other programs (N clips, K classes).
 
-| form | file holds | for |
+| form | content | for |
 |---|---|---|
-| pt | one float32 tensor [N, K], rows as in meta.csv, classes sorted | ASCDomain and its like |
+| pt | one float32 tensor [N, K], rows as in meta.csv, classes sorted | ASCDomain and similar |
 | csv | `filename`, `scene_label` (the predicted one), a probability per scene; tabs | DCASE task 1 |
 | npz | `filenames` (UTF-8), `logits` float32 [N, K], `classes`, `labels` [N] (the true ones) | numpy |
 
-File names are clip ids with `.wav`, as the store does not know other endings.
+File names are clip ids with `.wav`, because the store does not know the endings.
 """
 
 import io
@@ -20,87 +20,87 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-from numpy.typing import NDArray
 
 from logit_store.errors import MissingMember, UnfitExport
 from logit_store.folder import Folder
-from logit_store.layout import LogitKey, plain_name
+from logit_store.keys import LogitKey, strip_fingerprint
+from logit_store.logits_file import Float32s
 from logit_store.store import LogitStore
 from metrics import log_softmax
 
-Form = Literal["pt", "csv", "npz"]
-Float32s = NDArray[np.float32]
+LogitsForm = Literal["pt", "csv", "npz"]
 
 
-def export(
+def export_members(
     store: LogitStore,
     keys: Sequence[LogitKey],
     folder: Path,
-    form: Form,
+    form: LogitsForm,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[LogitKey, Path]:
-    """Write members as `<teacher>_<split>.<form>`; each file whole or not at all.
+    """Write members as `<teacher>_<split>.<form>`, each file whole or not at all.
 
     A file of that name is replaced.
 
     Args:
-        store: has the members.
-        keys: which; a teacher and split may occur once.
-        folder: where to; made if absent.
+        store: holds the members.
+        keys: of the members; each teacher and split at most once.
+        folder: for the files; made if it does not exist.
         form: see the table above.
-        on_progress: called with how many files are written, of how many.
+        on_progress: called with the number of files written and of all files.
 
     Returns:
-        Where each member lies.
+        The path of each member's file.
 
     Raises:
-        UnfitExport: two members would have the same file, or a name cannot stand in the form.
+        UnfitExport: two members would have the same file, or the form cannot hold a name.
         MissingLogits: names all members that are absent.
-        UnreadableFile: one cannot be used.
+        UnreadableFile: a file of the store cannot be used.
     """
-    paths = {key: folder / f"{plain_name(key.member)}_{key.split}.{form}" for key in keys}
-    _refuse_shared(paths)
+    paths = {key: folder / f"{strip_fingerprint(key.member)}_{key.split}.{form}" for key in keys}
+    _check_distinct(paths)
     files = Folder(folder)
     for done, (key, path) in enumerate(paths.items(), start=1):
-        clips = store.clips(key.corpus)
+        clips = store.read_clips(key.corpus)
         (logits_NK,) = store.read([key])
-        files.put(path.name, _WRITERS[form](logits_NK, clips, store.footer(key).classes))
+        files.put(path.name, _WRITERS[form](logits_NK, clips, store.read_footer(key).classes))
         on_progress(done, len(paths))
     return paths
 
 
-def chosen(
+def find_members(
     store: LogitStore, corpus: str, split: int | None, patterns: Sequence[str]
 ) -> list[LogitKey]:
-    """Members of a corpus, and of a split unless it is None, whose names match a pattern.
+    """Find members of a corpus whose names match a pattern.
 
     Args:
-        store: has the members.
-        corpus: theirs.
-        split: theirs.
-        patterns: names with or without fingerprint, in which `*` stands for anything.
+        store: holds the members.
+        corpus: of the members.
+        split: of the members; None: any.
+        patterns: names with or without fingerprint; `*` matches anything.
 
     Raises:
         MissingClips: the store does not know the corpus.
         MissingMember: no member matches one of the patterns.
     """
-    store.clips(corpus)
+    store.read_clips(corpus)
     keys = store.keys(corpus, split)
-    found: dict[LogitKey, None] = {}
+    chosen: dict[LogitKey, None] = {}
     for pattern in patterns:
         matching = [
             key
             for key in keys
-            if fnmatchcase(key.member, pattern) or fnmatchcase(plain_name(key.member), pattern)
+            if fnmatchcase(key.member, pattern)
+            or fnmatchcase(strip_fingerprint(key.member), pattern)
         ]
         if not matching:
             raise MissingMember(pattern, store=store.address, near=())
-        found |= dict.fromkeys(matching)
-    return list(found)
+        chosen |= dict.fromkeys(matching)
+    return list(chosen)
 
 
-def as_csv(logits_NK: Float32s, clips: pa.Table, classes: Sequence[str]) -> bytes:
-    """Logits as the text that DCASE task 1 takes: see `csv` in the table above.
+def encode_csv(logits_NK: Float32s, clips: pa.Table, classes: Sequence[str]) -> bytes:
+    """Encode logits as text for DCASE task 1: see `csv` in the table above.
 
     Args:
         logits_NK: of the clips.
@@ -108,11 +108,11 @@ def as_csv(logits_NK: Float32s, clips: pa.Table, classes: Sequence[str]) -> byte
         classes: their names, [K].
 
     Raises:
-        UnfitExport: a name cannot stand between tabs.
+        UnfitExport: a name holds a tab, a quotation mark or a line break.
     """
     probabilities_NK = np.exp(log_softmax(logits_NK)).astype(np.float32)
     predicted = pa.array(classes).take(pa.array(logits_NK.argmax(axis=1)))
-    columns = [_filenames(clips), predicted, *map(pa.array, probabilities_NK.T)]
+    columns = [_make_filenames(clips), predicted, *map(pa.array, probabilities_NK.T)]
     table = pa.table(columns, names=["filename", "scene_label", *classes])
     form = pyarrow.csv.WriteOptions(delimiter="\t", quoting_style="none", quoting_header="none")
     buffer = io.BytesIO()
@@ -123,18 +123,18 @@ def as_csv(logits_NK: Float32s, clips: pa.Table, classes: Sequence[str]) -> byte
     return buffer.getvalue()
 
 
-def _refuse_shared(paths: dict[LogitKey, Path]) -> None:
+def _check_distinct(paths: dict[LogitKey, Path]) -> None:
     counts = Counter(paths.values())
     sharing = [str(key) for key, path in paths.items() if counts[path] > 1]
     if sharing:
         raise UnfitExport(
-            f"{', '.join(sharing)} would share files, as names go without fingerprints: export "
-            "them to folders of their own"
+            f"{', '.join(sharing)} would share files, because file names have no fingerprints: "
+            "export them to different folders"
         )
 
 
-def _tensor(logits_NK: Float32s, clips: pa.Table, classes: Sequence[str]) -> bytes:
-    # Imported late: it takes seconds, and only this form needs it.
+def _encode_tensor(logits_NK: Float32s, clips: pa.Table, classes: Sequence[str]) -> bytes:
+    # Imported here: it takes seconds, and only this form needs it.
     import torch
 
     buffer = io.BytesIO()
@@ -142,12 +142,12 @@ def _tensor(logits_NK: Float32s, clips: pa.Table, classes: Sequence[str]) -> byt
     return buffer.getvalue()
 
 
-def _arrays(logits_NK: Float32s, clips: pa.Table, classes: Sequence[str]) -> bytes:
+def _encode_arrays(logits_NK: Float32s, clips: pa.Table, classes: Sequence[str]) -> bytes:
     buffer = io.BytesIO()
     np.savez(
         buffer,
-        # numpy's own text takes four bytes a letter: five times the logits.
-        filenames=np.array([name.encode() for name in _filenames(clips).to_pylist()]),
+        # numpy's text type takes four bytes per letter: five times the logits.
+        filenames=np.array([name.encode() for name in _make_filenames(clips).to_pylist()]),
         logits=np.ascontiguousarray(logits_NK),
         classes=np.array(classes),
         labels=pc.index_in(clips["scene"], pa.array(classes)).to_numpy(),
@@ -155,12 +155,12 @@ def _arrays(logits_NK: Float32s, clips: pa.Table, classes: Sequence[str]) -> byt
     return buffer.getvalue()
 
 
-_WRITERS: dict[Form, Callable[[Float32s, pa.Table, Sequence[str]], bytes]] = {
-    "pt": _tensor,
-    "csv": as_csv,
-    "npz": _arrays,
+_WRITERS: dict[LogitsForm, Callable[[Float32s, pa.Table, Sequence[str]], bytes]] = {
+    "pt": _encode_tensor,
+    "csv": encode_csv,
+    "npz": _encode_arrays,
 }
 
 
-def _filenames(clips: pa.Table) -> pa.ChunkedArray:
+def _make_filenames(clips: pa.Table) -> pa.ChunkedArray:
     return pc.binary_join_element_wise(clips["clip_id"], ".wav", "")

@@ -1,4 +1,4 @@
-"""Whole files by name, wherever they lie: what a store asks of a disk or of S3."""
+"""What a store needs from a disk or from S3: whole files by name."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,83 +8,95 @@ from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
+from logit_store.errors import MissingStore
+
 if TYPE_CHECKING:
     import duckdb
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """A file as a listing shows it."""
+    """A file in a listing."""
 
     name: str
-    """From the store's root."""
+    """Path from the store's root."""
     size: int
     """In bytes."""
     written: datetime
     version: str
-    """Another one whenever the file is replaced."""
+    """Changes whenever the file is replaced."""
 
 
 class Files(Protocol):
     """Files that appear whole or not at all; a name is a path from the root.
 
-    Names with a part that begins with a dot belong to writers at work: no listing shows them.
-    A reader of a name that is not there gets FileNotFoundError.
+    A name with a part that begins with a dot belongs to a writer at work: no listing shows it.
+    Reading a file that does not exist raises FileNotFoundError.
     """
 
     def exists(self) -> bool:
-        """Whether anything was ever written here."""
+        """Tell whether anything was ever written here."""
         ...
 
-    def where(self, name: str) -> str:
-        """The full address of a file, for people."""
+    def locate(self, name: str) -> str:
+        """Return the full address of a file, for people."""
         ...
 
     def has(self, name: str) -> bool:
-        """Whether the file is there, whole."""
+        """Tell whether the file exists."""
         ...
 
-    def entries(self, pattern: str) -> list[Entry]:
-        """Files whose names match a glob pattern, in which `*` stays within a part; sorted."""
+    def find(self, pattern: str) -> list[Entry]:
+        """List files whose names match a glob pattern, sorted; `*` does not match a slash."""
         ...
 
-    def fetch(self, names: Sequence[str]) -> None:
-        """Make the files' next opening fast; many at once."""
+    def prefetch(self, names: Sequence[str]) -> None:
+        """Prepare many files at once, so that opening them next is fast."""
         ...
 
     def open(self, name: str) -> pa.NativeFile:
-        """The file for reading anywhere; what is read is of one version, come what may."""
+        """Open a file for reading at any position; all reads see one version of it."""
         ...
 
     def open_end(self, name: str) -> pa.NativeFile:
-        """As `open`, for who wants to see a few kilobytes at the end only."""
+        """Open a file of which only a few kilobytes at its end will be read."""
         ...
 
     def get(self, name: str) -> bytes:
-        """What is in the file."""
+        """Read the whole file."""
         ...
 
-    def local(self, name: str) -> Path:
-        """The file, or a copy of it, on this machine."""
+    def fetch(self, name: str) -> Path:
+        """Return the path of the file, or of a copy of it, on this machine."""
         ...
 
     def attach(self, connection: "duckdb.DuckDBPyConnection") -> Callable[[str], str]:
         """Let DuckDB read the files as long as the connection lasts.
 
         Returns:
-            From a name to the path, taken for a glob pattern, by which DuckDB finds that file
-            alone. It ends with the name.
+            A function from a name to the path under which DuckDB finds that file and no other. The
+            path is a glob pattern that ends with the name.
         """
         ...
 
     def put(self, name: str, data: bytes | memoryview | pa.Buffer) -> None:
-        """Write the file whole or not at all, and lastingly; replaces what was there."""
+        """Write or replace a file, whole or not at all; it survives a power failure."""
         ...
 
     def delete(self, name: str) -> None:
-        """Make sure that the file is not there."""
+        """Delete the file if it exists."""
         ...
 
     def sweep(self, *, dry_run: bool = False) -> list[str]:
-        """Remove what killed writers left; names of what was removed, or would be."""
+        """Remove what killed writers left; return the names, also if nothing is removed yet."""
         ...
+
+
+def check_exists(files: Files, address: str) -> None:
+    """Make sure that there is a store.
+
+    Raises:
+        MissingStore: there is nothing at the address.
+    """
+    if not files.exists():
+        raise MissingStore(address)

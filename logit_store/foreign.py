@@ -1,8 +1,8 @@
-"""Logits in files that other programs wrote, as they lie there (R rows, K classes).
+"""Reading logits from files of other programs (R rows, K classes).
 
-| ending | holds | a row is named by |
+| ending | content | clip of a row |
 |---|---|---|
-| .pt | one tensor [R, K] | nothing: the corpus's clips in their order |
+| .pt | one tensor [R, K] | by position, in the order of the corpus |
 | .csv | columns `filename` and one per scene, tabs or commas between them | `filename` |
 | .h5, .hdf5, .npz | arrays `filenames` [R], `logits` [R, K] and, if given, `classes` [K] | `filenames` |
 """
@@ -26,38 +26,38 @@ from logit_store.errors import UnfitImport
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class ForeignLogits:
-    """What a file holds."""
+    """The content of a file."""
 
     logits_RK: NDArray[np.floating]
     names: pa.StringArray | None = None
     """File name of each row's clip; None: the corpus's clips, in its order."""
     classes: tuple[str, ...] | None = None
-    """What the columns stand for; None: the sorted scenes."""
+    """The class of each column; None: the sorted scenes."""
     unused: tuple[str, ...] = ()
-    """Columns of the file that are no class."""
+    """Columns of the file that are not classes."""
 
 
-def read(path: Path, data: bytes, scenes: Sequence[str]) -> ForeignLogits:
-    """What the file at `path` holds.
+def read_foreign(path: Path, data: bytes, scenes: Sequence[str]) -> ForeignLogits:
+    """Read logits from the bytes of a file.
 
     Args:
-        path: says the form by its ending.
-        data: the file's bytes.
-        scenes: of the corpus; tells a table's classes from its other columns.
+        path: its ending says the format.
+        data: its bytes.
+        scenes: of the corpus, to find the classes among the columns of a table.
 
     Raises:
-        UnfitImport: the bytes are not of that form.
+        UnfitImport: the bytes do not have this format.
     """
     try:
         foreign = _READERS[path.suffix.lower()](data, scenes)
         _check_shapes(foreign)
-    except _REFUSALS as error:
+    except _READING_ERRORS as error:
         raise UnfitImport(path, " ".join(str(error).split()) or type(error).__name__) from error
     return foreign
 
 
-# What torch, h5py, numpy and pyarrow raise for bytes that are not theirs.
-_REFUSALS = (
+# What torch, h5py, numpy and pyarrow raise for bytes in another format.
+_READING_ERRORS = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
     pa.ArrowException,
@@ -71,23 +71,23 @@ _REFUSALS = (
 
 
 def _read_tensor(data: bytes, _: Sequence[str]) -> ForeignLogits:
-    # Imported late: it takes seconds, and only this form needs it.
+    # Imported here: it takes seconds, and only this format needs it.
     import torch
 
     try:
-        # Without weights_only a pickle may run any code that its maker liked.
-        found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        # Without weights_only, a pickle may run any code of its author.
+        loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError("no plain tensor (what a pickle would run is not run)") from error
-    if not isinstance(found, torch.Tensor):
-        raise TypeError(f"holds a {type(found).__name__}, expected one tensor (clips, classes)")
-    return ForeignLogits(logits_RK=found.detach().float().numpy())
+    if not isinstance(loaded, torch.Tensor):
+        raise TypeError(f"holds a {type(loaded).__name__}, expected one tensor (clips, classes)")
+    return ForeignLogits(logits_RK=loaded.detach().float().numpy())
 
 
 def _read_table(data: bytes, scenes: Sequence[str]) -> ForeignLogits:
     header_line = io.BytesIO(data).readline()
     form = pyarrow.csv.ParseOptions(delimiter="\t" if b"\t" in header_line else ",")
-    # One thread: only then does pyarrow tell the row of what it cannot read.
+    # Only with one thread does pyarrow name the row that it cannot read.
     options = pyarrow.csv.ReadOptions(use_threads=False)
     types = {"filename": pa.string(), **dict.fromkeys(scenes, pa.float64())}
     convert = pyarrow.csv.ConvertOptions(column_types=types)
@@ -103,25 +103,25 @@ def _read_table(data: bytes, scenes: Sequence[str]) -> ForeignLogits:
         logits_RK=np.stack([table[scene].to_numpy() for scene in scenes], axis=1),
         names=table["filename"].combine_chunks(),
         classes=tuple(scenes),
-        # DCASE's scene_label is what was predicted, which the classes say as well.
+        # scene_label of DCASE is the predicted class, which follows from the logits.
         unused=tuple(name for name in header if name not in {*types, "scene_label"}),
     )
 
 
 def _read_hdf5(data: bytes, _: Sequence[str]) -> ForeignLogits:
-    # Imported late: only this form needs it.
+    # Imported here: only this format needs it.
     import h5py
 
     with h5py.File(io.BytesIO(data), "r") as file:
-        found = {name: each for name, each in file.items() if isinstance(each, h5py.Dataset)}
-        texts = {name: found[name].asstr()[:] for name in _TEXTS if name in found}
-        logits = {name: found[name][:] for name in ("logits",) if name in found}
-        return _of_arrays({**dict.fromkeys(found), **texts, **logits})
+        arrays = {name: each for name, each in file.items() if isinstance(each, h5py.Dataset)}
+        texts = {name: arrays[name].asstr()[:] for name in _TEXTS if name in arrays}
+        logits = {name: arrays[name][:] for name in ("logits",) if name in arrays}
+        return _read_arrays({**dict.fromkeys(arrays), **texts, **logits})
 
 
 def _read_npz(data: bytes, _: Sequence[str]) -> ForeignLogits:
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        return _of_arrays(arrays)
+        return _read_arrays(arrays)
 
 
 _READERS: dict[str, Callable[[bytes, Sequence[str]], ForeignLogits]] = {
@@ -135,21 +135,21 @@ ENDINGS = tuple(_READERS)
 _TEXTS = ("filenames", "classes")
 
 
-def _of_arrays(arrays: Mapping[str, Any]) -> ForeignLogits:
+def _read_arrays(arrays: Mapping[str, Any]) -> ForeignLogits:
     absent = [name for name in ("filenames", "logits") if name not in arrays]
     if absent:
         held = ", ".join(arrays) or "none"
         raise ValueError(f"no array {' and '.join(absent)}; its arrays are: {held}")
-    classes = _texts(arrays["classes"]).to_pylist() if "classes" in arrays else None
+    classes = _convert_to_text(arrays["classes"]).to_pylist() if "classes" in arrays else None
     return ForeignLogits(
         logits_RK=np.asarray(arrays["logits"]),
-        names=_texts(arrays["filenames"]),
+        names=_convert_to_text(arrays["filenames"]),
         classes=None if classes is None else tuple(classes),
     )
 
 
-def _texts(values: NDArray[Any]) -> pa.StringArray:
-    # Bytes are taken for UTF-8, and refused if they are not.
+def _convert_to_text(values: NDArray[Any]) -> pa.StringArray:
+    # Bytes must be UTF-8; the cast raises if they are not.
     return pa.array(np.asarray(values)).cast(pa.string())
 
 

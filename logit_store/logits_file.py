@@ -1,7 +1,7 @@
-"""The file of one member's logits: made, opened, checked (N clips, K classes)."""
+"""The file of one member's logits (N clips, K classes)."""
 
 import hashlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -18,18 +18,22 @@ from logit_store.errors import (
     UnstorableLogits,
 )
 from logit_store.files import Files
-from logit_store.layout import MAX_LOGIT, ClipsHeader, Footer, LogitKey, logits_schema
+from logit_store.footer import ClipsHeader, Footer
+from logit_store.keys import LogitKey
 
 Float32s = NDArray[np.float32]
 Float16s = NDArray[np.float16]
 
+MAX_LOGIT = 65504.0
+"""Largest finite float16."""
+
 _LARGEST_PAGE_HEADER_BYTES = 128
-"""The header before a page of 2 bytes a row is some 25 bytes; that of a second one would not fit."""
+"""Upper limit for the header before a page, which has about 25 bytes: a second page would exceed it."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogitsFile:
-    """An opened file of logits."""
+    """An open file of logits."""
 
     path: str
     source: pa.NativeFile
@@ -38,22 +42,22 @@ class LogitsFile:
 
     @property
     def n(self) -> int:
-        """Its rows."""
+        """Number of rows."""
         return self.parquet.metadata.num_rows
 
     def check_belongs(self, header: ClipsHeader) -> None:
-        """Make sure that the logits are of these clips and classes.
+        """Make sure that the logits belong to these clips and classes.
 
         Raises:
-            UnreadableFile: of another row order or class order, or of more or fewer clips.
+            UnreadableFile: row order, class order or number of clips differ.
         """
         check_belongs(self.path, self.footer, self.n, header)
 
-    def columns(self) -> list[Float16s]:
-        """The logits of each class, [N], as they lie in the file: nothing is copied.
+    def read_columns(self) -> list[Float16s]:
+        """Return the logits of each class, [N], as a view of the file.
 
         Raises:
-            DamagedFile: not one plain page a column.
+            DamagedFile: a column is not one plain page.
         """
         metadata = self.parquet.metadata
         wanted = logits_schema(self.footer.classes)
@@ -65,9 +69,9 @@ class LogitsFile:
                 f"float16 columns {list(self.footer.classes)}",
             )
         group = metadata.row_group(0)
-        return [self._column(group.column(i)) for i in range(1, group.num_columns)]
+        return [self._read_column(group.column(i)) for i in range(1, group.num_columns)]
 
-    def _column(self, column: pq.ColumnChunkMetaData) -> Float16s:
+    def _read_column(self, column: pq.ColumnChunkMetaData) -> Float16s:
         n_bytes = 2 * self.n
         header_bytes = column.total_compressed_size - n_bytes
         if (
@@ -81,7 +85,7 @@ class LogitsFile:
                 f"column {column.path_in_schema!r} is {column.compression}, {column.encodings}, "
                 f"{column.total_compressed_size} bytes, expected one plain page of float16",
             )
-        # Page header and values: the values are the end.
+        # The page is a header and then the values.
         self.source.seek(column.data_page_offset + header_bytes)
         values = self.source.read_buffer(n_bytes)
         if len(values) != n_bytes:
@@ -89,29 +93,35 @@ class LogitsFile:
         return np.frombuffer(values, np.float16)
 
 
+def logits_schema(classes: Sequence[str]) -> pa.Schema:
+    """Return the columns of a file of logits."""
+    row = pa.field("row", pa.int32(), nullable=False)
+    return pa.schema([row, *(pa.field(name, pa.float16(), nullable=False) for name in classes)])
+
+
 @contextmanager
-def opened(files: Files, name: str, *, end_only: bool = False) -> Generator[LogitsFile]:
-    """The file of that name; what is checked is what is read, also if it is replaced meanwhile.
+def open_logits(files: Files, name: str, *, end_only: bool = False) -> Generator[LogitsFile]:
+    """Open a file of logits; footer and logits are of one version, even if it is replaced.
 
     Args:
         files: of the store.
         name: of the file.
-        end_only: who opens it wants the footer and nothing else.
+        end_only: only the footer will be read.
 
     Raises:
-        FileNotFoundError: not there.
-        UnreadableFile: of another version, or damaged.
+        FileNotFoundError: there is no such file.
+        UnreadableFile: it has another version, or is damaged.
     """
-    path = files.where(name)
-    with parquet.opened(files, name, end_only=end_only) as (source, file):
+    path = files.locate(name)
+    with parquet.open_parquet(files, name, end_only=end_only) as (source, file):
         yield LogitsFile(path, source, file, Footer.from_metadata(file.metadata.metadata, path))
 
 
 def check_belongs(path: str, footer: Footer, n: int, header: ClipsHeader) -> None:
-    """Make sure that the n logits that a footer tells of are of these clips and classes.
+    """Make sure that a file with this footer and n rows belongs to these clips and classes.
 
     Raises:
-        UnreadableFile: of another row order or class order, or of more or fewer clips.
+        UnreadableFile: row order, class order or number of clips differ.
     """
     found, expected = footer.row_order_hash, header.row_order_hash
     if found != expected:
@@ -122,19 +132,19 @@ def check_belongs(path: str, footer: Footer, n: int, header: ClipsHeader) -> Non
         raise DamagedFile(path, f"{n} rows, expected {header.n}")
 
 
-def storable(
+def convert_to_float16(
     key: LogitKey, logits_NK: ArrayLike, header: ClipsHeader, clip_id: Callable[[int], str]
 ) -> tuple[Float16s, float]:
-    """Logits as float16 [K, N], and their largest absolute value.
+    """Return logits as float16 [K, N], and their largest absolute value.
 
     Args:
-        key: their name, for complaints.
+        key: for error messages.
         logits_NK: floats.
-        header: of the clips that they are of.
-        clip_id: of a row, for complaints.
+        header: of the clips.
+        clip_id: from a row to its clip, for error messages.
 
     Raises:
-        UnstorableLogits: a value is not finite or beyond float16.
+        UnstorableLogits: a value is not finite or too large for float16.
         ValueError: wrong shape or type.
     """
     logits = np.asarray(logits_NK)
@@ -145,18 +155,18 @@ def storable(
             f"shape {expected}: (clips, classes) of corpus {key.corpus}"
         )
     largest = np.maximum(logits.max(), -logits.min())
-    # Written so that a NaN counts as wrong.
+    # NaN fails this comparison too.
     if not largest <= MAX_LOGIT:
         row, column = map(int, np.argwhere(~(np.abs(logits) <= MAX_LOGIT))[0])
         scene, value = header.classes[column], float(logits[row, column])
         raise UnstorableLogits(key, clip_id=clip_id(row), scene=scene, value=value)
     logits_KN = np.ascontiguousarray(logits.T).astype(np.float16, copy=False)
-    # Rounding keeps the order, so that the largest stays the largest.
+    # Rounding keeps the order, so the largest value stays the largest.
     return logits_KN, float(np.float16(largest))
 
 
-def encoded(logits_KN: Float16s, footer: Footer) -> pa.Buffer:
-    """The file that holds these logits.
+def encode_logits(logits_KN: Float16s, footer: Footer) -> pa.Buffer:
+    """Encode logits as a file.
 
     Raises:
         TypeError, ValueError: the footer's record is no JSON.
@@ -164,20 +174,20 @@ def encoded(logits_KN: Float16s, footer: Footer) -> pa.Buffer:
     metadata = footer.to_metadata()
     row_N = pa.array(np.arange(logits_KN.shape[1], dtype=np.int32))
     table = pa.table([row_N, *map(pa.array, logits_KN)], schema=logits_schema(footer.classes))
-    return parquet.plain(table, metadata)
+    return parquet.encode_plain(table, metadata)
 
 
-def logits_hash(logits_KN: Float16s) -> str:
-    """16 hex digits that stand for the logits: SHA-256 over their bytes, clip by clip."""
+def hash_logits(logits_KN: Float16s) -> str:
+    """Return 16 hex digits that stand for the logits: SHA-256 over their bytes, clip by clip."""
     return hashlib.sha256(logits_KN.T.tobytes()).hexdigest()[:16]
 
 
 def widen(single_N: Float32s, half_N: Float16s) -> None:
     """Write finite float16 values as float32: exact, and six times faster than numpy's `astype`.
 
-    A float16 has its exponent at bit 10, a float32 at bit 23, 112 larger. So move the bits up by
-    13, clear the three that the sign was smeared over, and multiply by 2^112; float16 subnormals
-    come out right because they are float32 subnormals on the way.
+    The exponent of a float16 begins at bit 10, that of a float32 at bit 23 and is larger by 112.
+    So shift the bits up by 13, clear the three bits into which the sign was extended, and multiply
+    by 2^112. Float16 subnormals are float32 subnormals before the product, so they are exact too.
     """
     bits_N = single_N.view(np.int32)
     bits_N[...] = half_N.view(np.int16)

@@ -1,9 +1,10 @@
-"""Parquet files of a store: written so that equal tables give equal bytes, opened with words."""
+"""Parquet files of a store: equal tables give equal bytes, and damage gives a clear error."""
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -11,21 +12,22 @@ from logit_store.errors import DamagedFile
 from logit_store.files import Files
 
 
-def small(table: pa.Table, metadata: Mapping[str, str]) -> pa.Buffer:
-    """A table as a Parquet file that is small.
+def encode_small(table: pa.Table, metadata: Mapping[str, str]) -> pa.Buffer:
+    """Encode a table as a small Parquet file.
 
     Args:
-        table: what goes in.
+        table: its content.
         metadata: key-value pairs of the footer.
     """
-    return _file(table, metadata, {"compression": "zstd"})
+    return _encode(table, metadata, {"compression": "zstd"})
 
 
-def plain(table: pa.Table, metadata: Mapping[str, str]) -> pa.Buffer:
-    """A table as a Parquet file whose columns, but for the first, can be taken as they lie.
+def encode_plain(table: pa.Table, metadata: Mapping[str, str]) -> pa.Buffer:
+    """Encode a table as a Parquet file whose columns, except the first, need no decoding.
 
-    One row group and one page a column, neither encoded nor compressed. Plain row numbers, which
-    are the first column, would be a sixth of a file of ten classes; their differences are nothing.
+    It has one row group and one page per column, neither encoded nor compressed. Only the row
+    numbers in the first column are delta-encoded: plain, they would be a sixth of a file of ten
+    classes.
 
     Args:
         table: row numbers, then columns of numbers.
@@ -42,33 +44,48 @@ def plain(table: pa.Table, metadata: Mapping[str, str]) -> pa.Buffer:
         "max_rows_per_page": n,
         "write_batch_size": n,
     }
-    return _file(table, metadata, options)
+    return _encode(table, metadata, options)
 
 
-def _file(table: pa.Table, metadata: Mapping[str, str], options: dict[str, Any]) -> pa.Buffer:
+def _encode(table: pa.Table, metadata: Mapping[str, str], options: dict[str, Any]) -> pa.Buffer:
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, table.schema, store_schema=False, **options) as writer:
-        # A table without rows has no row group.
+        # A row group must have a row, even if the table has none.
         writer.write_table(table, row_group_size=max(1, table.num_rows))
         writer.add_key_value_metadata(dict(metadata))
     return sink.getvalue()
 
 
+def take_rows(table: pa.Table, rows: Sequence[int]) -> pa.Table:
+    """Return some rows of a table.
+
+    Unlike `pa.array`, this does not import pandas, which takes longer than all else that a listing
+    does; `make_empty` neither.
+    """
+    values = pa.py_buffer(np.array(rows, np.int64))
+    return table.take(pa.Array.from_buffers(pa.int64(), len(rows), [None, values]))
+
+
+def make_empty(schema: pa.Schema) -> pa.Table:
+    """Return a table without rows."""
+    return pa.Table.from_batches([], schema)
+
+
 @contextmanager
-def opened(
+def open_parquet(
     files: Files, name: str, *, end_only: bool = False, dictionaries: Sequence[str] = ()
 ) -> Generator[tuple[pa.NativeFile, pq.ParquetFile]]:
-    """A file of the store: its bytes, and what Parquet makes of them.
+    """Open a file of the store, as bytes and as Parquet.
 
     Args:
         files: of the store.
         name: of the file.
-        end_only: who opens it wants the footer and nothing else.
-        dictionaries: columns to be read as numbers of their distinct values.
+        end_only: only the footer will be read.
+        dictionaries: columns to read as dictionaries.
 
     Raises:
-        FileNotFoundError: not there.
-        DamagedFile: no Parquet file, also when that shows while it is read.
+        FileNotFoundError: there is no such file.
+        DamagedFile: it is not a Parquet file, which may show only while it is read.
     """
     try:
         with (
@@ -79,4 +96,4 @@ def opened(
     except (FileNotFoundError, PermissionError):
         raise
     except (pa.ArrowException, OSError) as error:
-        raise DamagedFile(files.where(name), str(error)) from error
+        raise DamagedFile(files.locate(name), str(error)) from error

@@ -1,4 +1,4 @@
-"""SQL over a store: DuckDB in memory, views over the Parquet files."""
+"""SQL over a store: DuckDB in memory, with views over the Parquet files."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -7,54 +7,55 @@ from dataclasses import dataclass
 import duckdb
 import pyarrow as pa
 
+from audio.clips import SPLITS
+from logit_store.clips_table import CLIPS_SCHEMA, fold_column
 from logit_store.errors import QueryFailed
 from logit_store.files import Files
-from logit_store.layout import CLIPS_SCHEMA, SPLITS, fold_column
 
 KEY_COLUMNS = {"corpus": "VARCHAR", "split": "INTEGER", "member": "VARCHAR", "view": "INTEGER"}
-"""What a logits file's path says of its rows."""
+"""Columns that come from the path of a file of logits."""
 
 CLIP_COLUMNS = ("clip_id", "scene", "recording", "city", "recording_device")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CorpusFiles:
-    """A corpus's files in a store, by name."""
+    """The files of a corpus in a store, by name."""
 
     corpus: str
     classes: tuple[str, ...]
     clips: str
     logits: tuple[str, ...]
-    """All found to belong to the clips."""
+    """Files that were checked against the clips."""
 
 
 Find = Callable[[str], str]
-"""From the name of a file to the path that DuckDB takes."""
+"""From the name of a file to the path for DuckDB."""
 
 
-def run(
+def run_query(
     text: str, files: Files, corpora: Sequence[CorpusFiles], tables: Mapping[str, pa.Table]
 ) -> pa.Table:
-    """The answer to a query over `clips`, `logits`, `predictions` and some tables.
+    """Run a query over `clips`, `logits`, `predictions` and some tables.
 
     Args:
-        text: the query; of several statements the last one answers.
+        text: the query; of several statements, the last gives the result.
         files: of the store.
         corpora: whose files the views show.
-        tables: become views of these names.
+        tables: more views, by name.
 
     Raises:
-        QueryFailed: DuckDB refuses it.
+        QueryFailed: DuckDB refuses the query.
     """
     with duckdb.connect(":memory:") as connection:
-        # Else a table that does not exist could be a Python variable of that name.
+        # Otherwise an unknown table could be a Python variable of that name.
         connection.execute("set python_enable_replacements = false")
-        find = _checked(files.attach(connection))
+        find = _check_find(files.attach(connection))
         for name, table in tables.items():
             connection.register(name, table)
-        connection.execute(f"create view clips as {_clips(corpora, find)}")
-        connection.execute(f"create view logits as {_logits(corpora, find)}")
-        connection.execute(f"create view predictions as {_predictions(corpora, find)}")
+        connection.execute(f"create view clips as {_select_clips(corpora, find)}")
+        connection.execute(f"create view logits as {_select_logits(corpora, find)}")
+        connection.execute(f"create view predictions as {_select_predictions(corpora, find)}")
         try:
             answer = connection.sql(text)
             return pa.table({}) if answer is None else answer.to_arrow_table()
@@ -62,93 +63,93 @@ def run(
             raise QueryFailed(str(error)) from error
 
 
-def _clips(corpora: Sequence[CorpusFiles], find: Find) -> str:
+def _select_clips(corpora: Sequence[CorpusFiles], find: Find) -> str:
     types = {name: "INTEGER" if name == "row" else "VARCHAR" for name in CLIPS_SCHEMA.names}
-    nothing = _nothing({"corpus": "VARCHAR", **types})
-    return " union all ".join([nothing, *(_clips_of(files, find) for files in corpora)])
+    nothing = _select_nothing({"corpus": "VARCHAR", **types})
+    return " union all ".join([nothing, *(_select_clips_of(files, find) for files in corpora)])
 
 
-def _clips_of(files: CorpusFiles, find: Find) -> str:
+def _select_clips_of(files: CorpusFiles, find: Find) -> str:
     columns = ", ".join(CLIPS_SCHEMA.names)
-    source = f"read_parquet([{_text(find(files.clips))}], hive_partitioning = false)"
-    return f"select {_text(files.corpus)} as corpus, {columns} from {source}"
+    source = f"read_parquet([{_quote_text(find(files.clips))}], hive_partitioning = false)"
+    return f"select {_quote_text(files.corpus)} as corpus, {columns} from {source}"
 
 
-def _logits(corpora: Sequence[CorpusFiles], find: Find) -> str:
+def _select_logits(corpora: Sequence[CorpusFiles], find: Find) -> str:
     scenes = {scene: "FLOAT" for files in corpora for scene in files.classes}
-    nothing = _nothing({**KEY_COLUMNS, "row": "INTEGER", **scenes})
+    nothing = _select_nothing({**KEY_COLUMNS, "row": "INTEGER", **scenes})
     each = [
-        _logits_of(files, ", ".join(map(_name, files.classes)), find)
+        _select_logits_of(files, ", ".join(map(_quote_name, files.classes)), find)
         for files in corpora
         if files.logits
     ]
     return " union all by name ".join([nothing, *each])
 
 
-def _logits_of(files: CorpusFiles, logits: str, find: Find) -> str:
-    paths = ", ".join(_text(find(name)) for name in files.logits)
+def _select_logits_of(files: CorpusFiles, logits: str, find: Find) -> str:
+    paths = ", ".join(_quote_text(find(name)) for name in files.logits)
     types = ", ".join(f"{name}: {kind}" for name, kind in KEY_COLUMNS.items())
     source = f"read_parquet([{paths}], hive_partitioning = true, hive_types = {{{types}}})"
-    corpus = _text(files.corpus)
+    corpus = _quote_text(files.corpus)
     return f"select {corpus} as corpus, split, member, view, row, {logits} from {source}"
 
 
-def _predictions(corpora: Sequence[CorpusFiles], find: Find) -> str:
+def _select_predictions(corpora: Sequence[CorpusFiles], find: Find) -> str:
     texts = dict.fromkeys([*CLIP_COLUMNS, "fold", "predicted"], "VARCHAR")
     figures = {"correct": "BOOLEAN", "log_loss": "DOUBLE"}
-    nothing = _nothing({**KEY_COLUMNS, "row": "INTEGER", **texts, **figures})
-    each = [_predictions_of(files, find) for files in corpora if files.logits]
+    nothing = _select_nothing({**KEY_COLUMNS, "row": "INTEGER", **texts, **figures})
+    each = [_select_predictions_of(files, find) for files in corpora if files.logits]
     return " union all ".join([nothing, *each])
 
 
-def _predictions_of(files: CorpusFiles, find: Find) -> str:
-    # By number, as a scene may have the name of a column of the clips.
+def _select_predictions_of(files: CorpusFiles, find: Find) -> str:
+    # Numbered, because a scene may have the name of a column of the clips.
     logit_of = {scene: f"logit_{k}" for k, scene in enumerate(files.classes)}
-    logits = ", ".join(f"{_name(s)}::DOUBLE as {logit}" for s, logit in logit_of.items())
+    logits = ", ".join(f"{_quote_name(s)}::DOUBLE as {logit}" for s, logit in logit_of.items())
     largest = f"greatest({', '.join(logit_of.values())})"
-    # Of equal logits the first class wins, as in numpy.
-    predicted = _case({f"{logit} = largest": _text(s) for s, logit in logit_of.items()})
-    true = _case({f"scene = {_text(s)}": logit for s, logit in logit_of.items()})
-    fold = _case({f"split = {split}": fold_column(split) for split in SPLITS})
-    # Nothing overflows with the largest taken off, and the sum is at least 1.
+    # Among equal logits the first class wins, as in numpy.
+    predicted = _make_case({f"{logit} = largest": _quote_text(s) for s, logit in logit_of.items()})
+    true = _make_case({f"scene = {_quote_text(s)}": logit for s, logit in logit_of.items()})
+    fold = _make_case({f"split = {split}": fold_column(split) for split in SPLITS})
+    # Subtracting the largest logit prevents overflow, and the sum is at least 1.
     total = " + ".join(f"exp({logit} - largest)" for logit in logit_of.values())
     return f"""
         select logits.corpus, split, member, view, logits.row, {", ".join(CLIP_COLUMNS)},
             {fold} as fold, {predicted} as predicted, predicted = scene as correct,
             ln({total}) + (largest - {true}) as log_loss
-        from (select *, {largest} as largest from ({_logits_of(files, logits, find)})) as logits
-        join ({_clips_of(files, find)}) as clips on logits.row = clips.row"""
+        from (select *, {largest} as largest from ({_select_logits_of(files, logits, find)})) as logits
+        join ({_select_clips_of(files, find)}) as clips on logits.row = clips.row"""
 
 
-def _case(branches: dict[str, str]) -> str:
+def _make_case(branches: dict[str, str]) -> str:
     cases = " ".join(f"when {condition} then {value}" for condition, value in branches.items())
     return f"case {cases} end"
 
 
-def _nothing(types: dict[str, str]) -> str:
-    columns = ", ".join(f"null::{kind} as {_name(name)}" for name, kind in types.items())
+def _select_nothing(types: dict[str, str]) -> str:
+    columns = ", ".join(f"null::{kind} as {_quote_name(name)}" for name, kind in types.items())
     return f"select {columns} where false"
 
 
-def _checked(find: Find) -> Find:
-    """Refuses places that DuckDB would take for columns."""
+def _check_find(find: Find) -> Find:
+    """Refuse paths with folders that DuckDB would read as columns."""
 
-    def checked(name: str) -> str:
+    def check(name: str) -> str:
         root = find(name).removesuffix(name)
         for part in root.split("/"):
             if re.match(rf"({'|'.join(KEY_COLUMNS)})=", part, re.IGNORECASE):
                 raise QueryFailed(
-                    f"the store {root} lies below a folder {part!r}, which DuckDB would take for a "
+                    f"the store {root} is below a folder {part!r}, which DuckDB would read as a "
                     "column: move the store"
                 )
         return find(name)
 
-    return checked
+    return check
 
 
-def _name(name: str) -> str:
+def _quote_name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _text(text: str) -> str:
+def _quote_text(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"

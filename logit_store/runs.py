@@ -1,4 +1,4 @@
-"""One table of all runs: who learnt what, how, where, for how long, and what came of it."""
+"""A table of all runs: what was trained, how, where, for how long, and with which result."""
 
 import json
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from logit_store.layout import plain_name
+from logit_store.keys import strip_fingerprint
 
 RUNS_SCHEMA = pa.schema(
     {
@@ -34,48 +34,48 @@ RUNS_SCHEMA = pa.schema(
         "written": pa.timestamp("us", tz="UTC"),
     }
 )
-"""What is known of a run; null is what its record does not tell (imported logits tell little)."""
+"""What is known about a run; null: its record does not say. Imported logits have short records."""
 
-_FILED = (
+_COPIED = (
     *("member", "kind", "corpus", "split", "recipe", "family", "seed", "protocol"),
     *("log_loss_select", "accuracy_select", "written"),
 )
-"""Columns that the catalogue has as they are."""
+"""Columns that are copied from the catalogue."""
 
 T = TypeVar("T")
 
 
-def table(filed: pa.Table) -> pa.Table:
-    """A row a run (RUNS_SCHEMA).
+def tabulate_runs(catalogued: pa.Table) -> pa.Table:
+    """Return a row for each run (RUNS_SCHEMA).
 
     Args:
-        filed: rows of the catalogue, with the records of view 0.
+        catalogued: rows of the catalogue, of view 0.
     """
-    rows = [_row(row) for row in filed.select([*_FILED, "record"]).to_pylist()]
+    rows = [_make_row(row) for row in catalogued.select([*_COPIED, "record"]).to_pylist()]
     return pa.Table.from_pylist(rows, schema=RUNS_SCHEMA)
 
 
-def _row(filed: Mapping[str, Any]) -> dict[str, Any]:
-    record = json.loads(filed["record"])
-    training_s = _told(record, float, "training_s")
+def _make_row(catalogued: Mapping[str, Any]) -> dict[str, Any]:
+    record = json.loads(catalogued["record"])
+    training_s = _find_in_record(record, float, "training_s")
     return {
-        **{name: filed[name] for name in _FILED},
-        "name": plain_name(filed["member"]),
-        "model": _told(record, str, "recipe", "model"),
-        "taught_by": _told(record, str, "ensemble"),
-        "epochs": _told(record, int, "epochs"),
-        "best_epoch": _told(record, int, "best_epoch"),
+        **{name: catalogued[name] for name in _COPIED},
+        "name": strip_fingerprint(catalogued["member"]),
+        "model": _find_in_record(record, str, "recipe", "model"),
+        "taught_by": _find_in_record(record, str, "ensemble"),
+        "epochs": _find_in_record(record, int, "epochs"),
+        "best_epoch": _find_in_record(record, int, "best_epoch"),
         "training_h": None if training_s is None else training_s / 3600,
-        "parameters": _told(record, int, "params"),
-        "macs": _told(record, int, "macs"),
-        "commit": _told(record, str, "commit"),
-        "host": _told(record, str, "machine", "host"),
-        "accelerator": _told(record, str, "machine", "accelerator"),
+        "parameters": _find_in_record(record, int, "params"),
+        "macs": _find_in_record(record, int, "macs"),
+        "commit": _find_in_record(record, str, "commit"),
+        "host": _find_in_record(record, str, "machine", "host"),
+        "accelerator": _find_in_record(record, str, "machine", "accelerator"),
     }
 
 
-def _told(record: Any, kind: type[T], *path: str) -> T | None:
-    """What a record says at a path, if it is of that kind: anybody may write any record."""
+def _find_in_record(record: Any, kind: type[T], *path: str) -> T | None:
+    """Return the value at a path of a record, or None unless it has that type: records are free."""
     for name in path:
         record = record.get(name) if isinstance(record, dict) else None
     return record if type(record) is kind else None

@@ -1,4 +1,4 @@
-"""One member of a store: what it is, what it is worth, and which files are its own."""
+"""One member of a store: its scores, its files and its record."""
 
 from dataclasses import asdict
 from typing import Any
@@ -6,10 +6,11 @@ from typing import Any
 import pyarrow as pa
 
 from logit_store.errors import MissingMember
-from logit_store.layout import LogitKey, logits_path, plain_name
+from logit_store.keys import LogitKey, strip_fingerprint
+from logit_store.paths import logits_path
 from logit_store.store import LogitStore
 
-FIGURES_SCHEMA = pa.schema(
+SCORES_SCHEMA = pa.schema(
     {
         "corpus": pa.string(),
         "split": pa.int32(),
@@ -22,19 +23,19 @@ FIGURES_SCHEMA = pa.schema(
         "accuracy": pa.float64(),
     }
 )
-"""One row for each fold and recording device of each view; null is all devices."""
+"""One row for each fold and recording device of each view; null: all devices."""
 
 
-def keys_of(store: LogitStore, name: str) -> list[LogitKey]:
-    """The logits of the one member that is called so, or else of the one whose name begins so.
+def find_member_keys(store: LogitStore, name: str) -> list[LogitKey]:
+    """Return the keys of the member with this name, or else of the one whose name begins with it.
 
     Raises:
-        MissingMember: there is none, or there are several.
+        MissingMember: no member fits, or several.
     """
     keys = store.keys(view=None)
     members = {key.member for key in keys}
-    called_so = {member for member in members if name in (member, plain_name(member))}
-    near = sorted(called_so or {member for member in members if member.startswith(name)})
+    exact = {member for member in members if name in (member, strip_fingerprint(member))}
+    near = sorted(exact or {member for member in members if member.startswith(name)})
     if len(near) != 1:
         raise MissingMember(name, store=store.address, near=near)
     return sorted(
@@ -43,19 +44,19 @@ def keys_of(store: LogitStore, name: str) -> list[LogitKey]:
     )
 
 
-def figures(store: LogitStore, keys: list[LogitKey]) -> pa.Table:
-    """What a member is worth (FIGURES_SCHEMA)."""
+def tabulate_scores(store: LogitStore, keys: list[LogitKey]) -> pa.Table:
+    """Return the scores of a member (SCORES_SCHEMA)."""
     rows = [
         asdict(key) | asdict(each)
-        for key, footer in store.footers(keys).items()
-        for each in footer.figures
+        for key, footer in store.read_footers(keys).items()
+        for each in footer.scores
     ]
-    return pa.Table.from_pylist(rows, schema=FIGURES_SCHEMA)
+    return pa.Table.from_pylist(rows, schema=SCORES_SCHEMA)
 
 
-def document(store: LogitStore, keys: list[LogitKey]) -> dict[str, Any]:
-    """All that the store knows of a member, as JSON takes it."""
-    footers = store.footers(keys)
+def describe_member(store: LogitStore, keys: list[LogitKey]) -> dict[str, Any]:
+    """Return all that the store knows about a member, for JSON."""
+    footers = store.read_footers(keys)
     first = keys[0]
     folders = [f"{kind}/v1/{first.member}/*" for kind in ("teachers", "students")]
     patterns = [*map(logits_path, keys), *folders]
@@ -70,11 +71,11 @@ def document(store: LogitStore, keys: list[LogitKey]) -> dict[str, Any]:
             }
             for key, footer in footers.items()
         ],
-        "figures": figures(store, keys).to_pylist(),
+        "figures": tabulate_scores(store, keys).to_pylist(),
         "files": [
             {"name": each.name, "bytes": each.size, "written": each.written.isoformat()}
             for pattern in patterns
-            for each in store.files.entries(pattern)
+            for each in store.files.find(pattern)
         ],
         "record": footers[first].record,
     }

@@ -1,7 +1,7 @@
-"""LogitStore: write, read and list (N clips, M members, K classes, R rows that were asked for)."""
+"""LogitStore: writing, reading and listing (N clips, M members, K classes, R requested rows)."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,83 +11,87 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from logit_store import catalogue, clips_file, ensembles, logits_file, parquet, query, runs
-from logit_store.catalogue import MEMBERS_SCHEMA, Filed
+from logit_store import clips_file, logits_file, parquet
+from logit_store.clips_table import CLIPS_SCHEMA, check_clips
+from logit_store.ensemble_file import ENSEMBLES_SCHEMA
+from logit_store.ensembles import Ensembles
 from logit_store.errors import (
     ClipsMismatch,
-    EnsembleChanged,
     MissingClips,
-    MissingEnsemble,
     MissingLogits,
-    MissingObject,
-    MissingStore,
     UnsupportedAddress,
     WrongRowOrder,
 )
-from logit_store.figures import figures_of, judging_columns
-from logit_store.files import Entry, Files
+from logit_store.files import Files, check_exists
+from logit_store.fold_scores import name_scored_columns, score_folds
 from logit_store.folder import Folder
-from logit_store.layout import (
+from logit_store.footer import ClipsHeader, Footer
+from logit_store.keys import LogitKey
+from logit_store.listing import LogitsListing, make_filter
+from logit_store.objects import Objects
+from logit_store.paths import (
     CLIPS_PATTERN,
-    CLIPS_SCHEMA,
-    ENSEMBLES_PATTERN,
-    ClipsHeader,
-    Footer,
-    LogitKey,
-    checked_clips,
-    checked_object_name,
     clips_path,
-    corpus_of,
-    ensemble_path,
-    ensembles_pattern,
-    key_of,
     logits_path,
     logits_pattern,
+    parse_corpus,
+    parse_key,
 )
+from logit_store.runs import RUNS_SCHEMA
 
 
 class LogitStore:
     """Logits of members, clips of corpora, ensembles and weights in one place.
 
     Every result is one file, written whole or not at all; writing it again replaces it. Any number
-    of processes may read and write at once. The address is a folder, which the first write makes, or
-    `s3://BUCKET/PREFIX`.
+    of processes may read and write at the same time. The address is a folder, which the first write
+    creates, or `s3://BUCKET/PREFIX`.
     """
 
     def __init__(self, address: str | os.PathLike[str]) -> None:
-        """Name a store; touches nothing.
+        """Name a store; nothing is read or written.
 
         Raises:
-            UnsupportedAddress: the address is neither a folder's nor a bucket's.
+            UnsupportedAddress: the address is neither a folder nor a bucket.
         """
         self.address = os.fspath(address)
-        self.files: Files = _files_at(self.address)
-        """What lies there, by name, for who looks after the store; use the methods else."""
+        self.files: Files = _open_files(self.address)
+        """All files by name, for the maintenance of the store; use the methods for all else."""
 
     def __repr__(self) -> str:
         return f"LogitStore({self.address!r})"
 
+    @property
+    def ensembles(self) -> Ensembles:
+        """The ensembles of the store."""
+        return Ensembles(self.files, self.address, self.read_footers)
+
+    @property
+    def objects(self) -> Objects:
+        """Weights, checkpoints, records and logs."""
+        return Objects(self.files, self.address)
+
     def write_clips(self, corpus: str, table: pa.Table) -> None:
-        """Store what a corpus's clips are; nothing to do if the same are there.
+        """Store the table of a corpus's clips, unless it is stored already.
 
         Args:
             corpus: its name.
             table: columns of CLIPS_SCHEMA; rows in the corpus's order, `row` counts them from 0.
 
         Raises:
-            ClipsMismatch: other clips are there, or the same in another order, and logits that
-                belong to them.
+            ClipsMismatch: the store holds other clips, or the same in another order, and logits
+                that belong to them.
             ValueError: the table does not hold clips.
         """
-        clips = checked_clips(corpus, table)
+        clips = check_clips(corpus, table)
         header = ClipsHeader.of(clips)
         name = clips_path(corpus)
         if self.files.has(name):
-            stored = self._clips_header(corpus).content_hash
+            stored = self._read_header(corpus).content_hash
             if stored == header.content_hash:
                 return
-            if self.files.entries(logits_pattern(corpus)):
-                reordered = clips_file.same_but_for_order(self.clips(corpus), clips)
+            if self.files.find(logits_pattern(corpus)):
+                reordered = clips_file.hold_same_clips(self.read_clips(corpus), clips)
                 raise ClipsMismatch(
                     corpus,
                     stored=stored,
@@ -95,22 +99,22 @@ class LogitStore:
                     store=self.address,
                     reordered=header.n if reordered else None,
                 )
-        self.files.put(name, parquet.small(clips, header.to_metadata()))
+        self.files.put(name, parquet.encode_small(clips, header.to_metadata()))
 
-    def clips(self, corpus: str) -> pa.Table:
-        """What a corpus's clips are, in the corpus's order: columns of CLIPS_SCHEMA.
+    def read_clips(self, corpus: str) -> pa.Table:
+        """Return the table of a corpus's clips, in the corpus's order (CLIPS_SCHEMA).
 
         Raises:
-            MissingClips: never written.
+            MissingClips: they were never written.
         """
-        with self._clips_file(corpus) as (file, _):
+        with self._open_clips(corpus) as (file, _):
             return file.read().cast(CLIPS_SCHEMA)
 
     def corpora(self) -> list[str]:
-        """Names of the corpora whose clips are here, sorted."""
-        self._require()
-        entries = self.files.entries(CLIPS_PATTERN)
-        return [corpus_of(each.name) for each in entries]
+        """Return the names of the corpora in the store, sorted."""
+        check_exists(self.files, self.address)
+        entries = self.files.find(CLIPS_PATTERN)
+        return [parse_corpus(each.name) for each in entries]
 
     def write(
         self,
@@ -120,41 +124,41 @@ class LogitStore:
         *,
         row_order: str | None = None,
     ) -> None:
-        """Store one member's logits of all clips of a corpus, as float16.
+        """Store one member's logits for all clips of a corpus, as float16.
 
         Args:
-            key: their name.
+            key: names them.
             logits_NK: floats; clips in the corpus's order, classes in the order of the sorted
                 scenes.
-            record: how they came about; anything that JSON can hold. `kind`, `recipe` (a name, or
-                a mapping with a `name`), `family`, `protocol` and `seed` show up in `members`.
-            row_order: `row_order_hash` of the clips that the caller has, in the caller's order;
-                None: the caller took them from the store.
+            record: how they were made; anything that JSON can hold. `members` shows `kind`,
+                `recipe` (a name, or a mapping with a `name`), `family`, `protocol` and `seed`.
+            row_order: `hash_row_order` of the caller's clips, in the caller's order; None: the
+                clips were read from the store.
 
         Raises:
-            MissingClips: the corpus's clips have to be written first.
-            WrongRowOrder: the caller's clips are others, or in another order.
-            UnstorableLogits: a value is not finite or beyond float16.
-            ValueError: wrong shape or type, or a record that is no JSON.
+            MissingClips: the corpus's clips must be written first.
+            WrongRowOrder: the caller has other clips, or in another order.
+            UnstorableLogits: a value is not finite or too large for float16.
+            ValueError: wrong shape or type, or the record is no JSON.
         """
-        wanted = judging_columns(key.split)
-        with self._clips_file(key.corpus, dictionaries=wanted) as (file, header):
+        wanted = name_scored_columns(key.split)
+        with self._open_clips(key.corpus, dictionaries=wanted) as (file, header):
             if row_order is not None and row_order != header.row_order_hash:
                 raise WrongRowOrder(key, given=row_order, expected=header.row_order_hash)
             clips = file.read(columns=wanted, use_threads=False)
-        logits_KN, largest = logits_file.storable(
-            key, logits_NK, header, lambda row: self.clips(key.corpus)["clip_id"][row].as_py()
+        logits_KN, largest = logits_file.convert_to_float16(
+            key, logits_NK, header, lambda row: self.read_clips(key.corpus)["clip_id"][row].as_py()
         )
         footer = Footer(
             row_order_hash=header.row_order_hash,
             classes=header.classes,
             largest_logit=largest,
-            logits_hash=logits_file.logits_hash(logits_KN),
-            figures=figures_of(logits_KN, clips, header.classes, key.split),
+            logits_hash=logits_file.hash_logits(logits_KN),
+            scores=score_folds(logits_KN, clips, header.classes, key.split),
             record=dict(record),
         )
         try:
-            data = logits_file.encoded(logits_KN, footer)
+            data = logits_file.encode_logits(logits_KN, footer)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{key}: the record is no JSON: {error}") from error
         self.files.put(logits_path(key), data)
@@ -170,79 +174,78 @@ class LogitStore:
         clip_ids: Sequence[str] | None = None,
         dtype: type[np.floating] = np.float32,
     ) -> NDArray[np.floating]:
-        """Logits [M, N, K]: members in the order of keys, clips in the corpus's order.
+        """Return logits [M, N, K]: members in the order of keys, clips in the corpus's order.
 
-        In memory the clips lie side by side, not the classes: what follows (selection, soft labels)
-        sums over classes, and sums of ten numbers side by side are several times slower.
+        In memory, clips are adjacent, not classes: selection and soft labels sum over classes, and
+        sums over ten adjacent numbers are several times slower.
 
         Args:
             keys: of one corpus, at least one.
-            rows: which clips, in which order; None is all of them.
-            clip_ids: the same by name: for who has the clips in another order than the store.
+            rows: which clips, in which order; None: all.
+            clip_ids: the same by name, for callers with another order than the store.
             dtype: float32, or float16 as in the files: half the memory and twice as fast.
 
         Raises:
             MissingLogits: names all that are absent.
-            UnknownClips: the corpus does not have all those clips.
-            UnreadableFile: of another version, row order or class order, or damaged.
-            ValueError: no key, keys of several corpora, rows that are no row numbers, or rows and
-                clip_ids.
+            UnknownClips: the corpus does not have all of these clips.
+            UnreadableFile: a file has another version, row order or class order, or is damaged.
+            ValueError: no key, keys of several corpora, wrong rows, or both rows and clip_ids.
         """
-        corpus = _one_corpus(keys)
-        header = self._clips_header(corpus)
-        self.files.fetch([logits_path(key) for key in keys])
+        corpus = _find_corpus(keys)
+        header = self._read_header(corpus)
+        self.files.prefetch([logits_path(key) for key in keys])
         self._check_present(keys)
-        rows_R = self._rows(corpus, header.n, rows, clip_ids)
+        rows_R = self._find_rows(corpus, header.n, rows, clip_ids)
         n_rows = header.n if rows_R is None else len(rows_R)
         logits_MKN = np.empty((len(keys), len(header.classes), n_rows), dtype)
         put = logits_file.widen if dtype is np.float32 else np.copyto
         for key, logits_KN in zip(keys, logits_MKN, strict=True):
-            with logits_file.opened(self.files, logits_path(key)) as file:
+            with logits_file.open_logits(self.files, logits_path(key)) as file:
                 file.check_belongs(header)
-                for logits_N, stored_N in zip(logits_KN, file.columns(), strict=True):
+                for logits_N, stored_N in zip(logits_KN, file.read_columns(), strict=True):
                     put(logits_N, stored_N if rows_R is None else stored_N[rows_R])
         return logits_MKN.transpose(0, 2, 1)
 
-    def footer(self, key: LogitKey) -> Footer:
-        """What the file of some logits says of itself.
+    def read_footer(self, key: LogitKey) -> Footer:
+        """Return the footer of some logits.
 
         Raises:
-            MissingLogits: not there.
-            UnreadableFile: of another version, row order or class order, or damaged.
+            MissingLogits: there are no such logits.
+            UnreadableFile: the file has another version, row order or class order, or is damaged.
         """
-        header = self._clips_header(key.corpus)
+        header = self._read_header(key.corpus)
         self._check_present([key])
-        with logits_file.opened(self.files, logits_path(key), end_only=True) as file:
+        with logits_file.open_logits(self.files, logits_path(key), end_only=True) as file:
             file.check_belongs(header)
             return file.footer
 
-    def footers(self, keys: Sequence[LogitKey]) -> dict[LogitKey, Footer]:
-        """What the files of many logits say of themselves, in the order of keys.
+    def read_footers(self, keys: Sequence[LogitKey]) -> dict[LogitKey, Footer]:
+        """Return the footers of many logits, in the order of keys.
 
-        Comes from the catalogue, so that not every file is opened.
+        They come from the catalogue, so that not every file is opened.
 
         Raises:
             MissingLogits: names all that are absent.
-            UnreadableFile: of another version, row order or class order, or damaged.
+            UnreadableFile: a file has another version, row order or class order, or is damaged.
         """
-        self._require()
+        check_exists(self.files, self.address)
         wanted, found = set(keys), dict[LogitKey, Footer]()
         for corpus in {key.corpus for key in keys}:
-            for filed in self._filed(self._listed(corpus), wanted.__contains__):
-                found |= filed.footers()
+            for logits in self._list_logits(corpus).look_up(wanted.__contains__):
+                found |= logits.to_footers()
         absent = [key for key in keys if key not in found]
         if absent:
             raise MissingLogits(absent, store=self.address)
         return {key: found[key] for key in keys}
 
-    def record(self, key: LogitKey) -> dict[str, Any]:
-        """How some logits came about.
+    def read_record(self, key: LogitKey) -> dict[str, Any]:
+        """Return the record of how some logits were made.
 
         Raises:
-            MissingLogits: not there.
-            UnreadableFile: of another version, row order or class order, or damaged.
+            MissingLogits: there are no such logits.
+            UnreadableFile: the file has another version, row order or class order, or is damaged.
         """
-        return self.footer(key).record
+        return self.read_footer(key).record
 
     def keys(
         self,
@@ -251,209 +254,85 @@ class LogitStore:
         view: int | None = 0,
         kind: str | None = None,
     ) -> list[LogitKey]:
-        """Names of the logits that are here, sorted by member; None is any.
+        """Return the names of the logits in the store, sorted by member; None: any.
 
         Args:
-            corpus: only of this one.
-            split: only of this one.
-            view: only of this one.
-            kind: only whose record says so: "teacher", "student"...
+            corpus: of the logits.
+            split: of the logits.
+            view: of the logits.
+            kind: in the record: "teacher", "student"...
         """
-        self._require()
+        check_exists(self.files, self.address)
         if kind is None:
-            entries = self.files.entries(logits_pattern(corpus, split, view=view))
-            keys = [key_of(each.name, self.files.where(each.name)) for each in entries]
+            entries = self.files.find(logits_pattern(corpus, split, view=view))
+            keys = [parse_key(each.name, self.files.locate(each.name)) for each in entries]
         else:
             keys = [
                 key
-                for filed in self._filed(self._listed(corpus), _wanted(split, view))
-                for key, found in zip(filed.keys, filed.rows["kind"].to_pylist(), strict=True)
+                for logits in self._list_logits(corpus).look_up(make_filter(split, view))
+                for key, found in zip(logits.keys, logits.rows["kind"].to_pylist(), strict=True)
                 if found == kind
             ]
         return sorted(keys, key=lambda key: (key.member, key.corpus, key.split, key.view))
 
     def members(self, corpus: str | None = None, split: int | None = None) -> pa.Table:
-        """A row for each member, split and view: who it is and what it is worth (MEMBERS_SCHEMA).
+        """Return a row for each member, split and view, with its scores (MEMBERS_SCHEMA).
 
         Log loss in nats, accuracy 0...1; null where a fold has no clip.
 
         Raises:
-            UnreadableFile: of another version, row order or class order, or damaged.
+            UnreadableFile: a file has another version, row order or class order, or is damaged.
         """
-        self._require()
-        return self._members(self._listed(corpus), split)
+        check_exists(self.files, self.address)
+        return self._list_logits(corpus).tabulate_members(split)
 
     def runs(self, corpus: str | None = None, split: int | None = None) -> pa.Table:
-        """A row for each member: how it came about and what it is worth (RUNS_SCHEMA of `runs`).
+        """Return a row for each member: how it was made, and its scores (RUNS_SCHEMA of `runs`).
 
         Log loss in nats and accuracy 0...1 on `select`, duration in hours; null where the member's
-        record does not tell.
+        record does not say.
 
         Raises:
-            UnreadableFile: of another version, row order or class order, or damaged.
+            UnreadableFile: a file has another version, row order or class order, or is damaged.
         """
-        self._require()
-        return self._runs(self._listed(corpus), split)
+        check_exists(self.files, self.address)
+        return self._list_logits(corpus).tabulate_runs(split)
 
     def sql(self, text: str) -> pa.Table:
-        """Ask DuckDB over the views that docs/store.md lists: `members`, `runs`, `predictions`...
+        """Query the views in docs/store.md with DuckDB: `members`, `runs`, `predictions`...
 
         Raises:
             QueryFailed: DuckDB refuses the query.
             UnreadableFile: a file of the store must not be used.
         """
-        self._require()
-        listed = self._listed(None)
-        tables = {
-            "members": self._members(listed, None),
-            # Records by the thousand are not taken apart for a query that does not name them.
-            "runs": self._runs(listed if "runs" in text.lower() else {}, None),
-            "ensembles": self._ensembles(text),
-        }
+        # Imports DuckDB, which only SQL needs.
+        from logit_store import query
+
+        check_exists(self.files, self.address)
+        listing = self._list_logits(None)
+        tables = {"members": listing.tabulate_members(None)}
+        # Records and ensembles are decoded only for a query that names their views.
+        tables["runs"] = (
+            listing.tabulate_runs(None) if "runs" in text.lower() else RUNS_SCHEMA.empty_table()
+        )
+        tables["ensembles"] = (
+            self.ensembles.tabulate()
+            if "ensembles" in text.lower()
+            else ENSEMBLES_SCHEMA.empty_table()
+        )
         corpora = [
             query.CorpusFiles(
                 corpus=corpus,
-                classes=self._clips_header(corpus).classes,
+                classes=self._read_header(corpus).classes,
                 clips=clips_path(corpus),
-                logits=tuple(each.name for each in listed.get(corpus, ())),
+                logits=tuple(each.name for each in listing.entries.get(corpus, ())),
             )
             for corpus in self.corpora()
         ]
-        return query.run(text, self.files, corpora, tables)
+        return query.run_query(text, self.files, corpora, tables)
 
-    def write_ensemble(
-        self, corpus: str, split: int, name: str, document: Mapping[str, Any]
-    ) -> str:
-        """Store an ensemble under its name and what it is: the same document, the same place.
-
-        Args:
-            corpus: whose clips it judges.
-            split: that its members learnt from.
-            name: what people call it.
-            document: all that it is: JSON. `members` is a list of mappings with `member`, `weight`
-                and `hash`, which is the `logits_hash` in the member's footer; `space`, `fold`,
-                `losses` and `candidates` show up in the view `ensembles`.
-
-        Returns:
-            `NAME@HASH`, which stands for this very document.
-
-        Raises:
-            ValueError: the document is no JSON, or the name cannot stand in a path.
-        """
-        reference, data = ensembles.encoded(name, document)
-        self.files.put(ensemble_path(corpus, split, reference), data)
-        return reference
-
-    def read_ensemble(self, corpus: str, split: int, reference: str) -> dict[str, Any]:
-        """An ensemble as it was written.
-
-        Args:
-            corpus: whose clips it judges.
-            split: that its members learnt from.
-            reference: `NAME@HASH`, or `NAME` for the one of that name that was written last.
-
-        Raises:
-            MissingEnsemble: not there; names those that are.
-            DamagedFile: it is not what was written.
-        """
-        return self._read_ensemble(corpus, split, reference)[0]
-
-    def find_ensemble(self, corpus: str, split: int, reference: str) -> str:
-        """`NAME@HASH` of an ensemble.
-
-        Args:
-            corpus: whose clips it judges.
-            split: that its members learnt from.
-            reference: as for `read_ensemble`.
-
-        Raises:
-            MissingEnsemble: not there; names those that are.
-        """
-        return ensembles.reference_of(self._ensemble(corpus, split, reference))
-
-    def ensembles(self, corpus: str, split: int) -> list[str]:
-        """`NAME@HASH` of a split's ensembles, sorted."""
-        self._require()
-        return [
-            ensembles.reference_of(each)
-            for each in self.files.entries(ensembles_pattern(corpus, split))
-        ]
-
-    def pinned(self, corpus: str, split: int, reference: str) -> dict[LogitKey, float]:
-        """The weight of each of an ensemble's members, which are as they were when it was selected.
-
-        Args:
-            corpus: whose clips it judges.
-            split: that its members learnt from.
-            reference: as for `read_ensemble`.
-
-        Raises:
-            MissingEnsemble: not there; names those that are.
-            MissingLogits: names all members that are absent.
-            EnsembleChanged: a member's logits are others now.
-            UnreadableFile: the ensemble's or a member's file must not be used.
-        """
-        pins = ensembles.pins(*self._read_ensemble(corpus, split, reference))
-        keys = [LogitKey(corpus, split, pin.member) for pin in pins]
-        footers = self.footers(keys)
-        for key, pin in zip(keys, pins, strict=True):
-            found = footers[key].logits_hash
-            if found != pin.logits_hash:
-                raise EnsembleChanged(key, found=found, expected=pin.logits_hash)
-        return {key: pin.weight for key, pin in zip(keys, pins, strict=True)}
-
-    def write_object(self, name: str, data: bytes | memoryview) -> None:
-        """Store bytes as an object, or replace it.
-
-        Args:
-            name: `teachers/v1/MEMBER/FILE`, `students/v1/MEMBER/FILE`, `weights/v1/NAME/FILE`,
-                `search/v1/NAME/FILE`, `jobs/v1/JOB/FILE` or `units/v1/JOB/UNIT/FILE`.
-            data: what it holds.
-
-        Raises:
-            ValueError: another name.
-            StoreFull: no space is left; what was there still is.
-        """
-        self.files.put(checked_object_name(name), data)
-
-    def read_object(self, name: str) -> bytes:
-        """The bytes of an object.
-
-        Raises:
-            MissingObject: not there.
-        """
-        self._require_object(name)
-        return self.files.get(name)
-
-    def has_object(self, name: str) -> bool:
-        """Whether an object is there, whole."""
-        return self.files.has(checked_object_name(name))
-
-    def delete_object(self, name: str) -> None:
-        """Make sure that an object is not there."""
-        self.files.delete(checked_object_name(name))
-
-    def object_address(self, name: str) -> str:
-        """Where an object lies, or would."""
-        return self.files.where(checked_object_name(name))
-
-    def local_object(self, name: str) -> Path:
-        """An object, or a copy of it, as a file of this machine; for readers that want one.
-
-        Raises:
-            MissingObject: not there.
-        """
-        self._require_object(name)
-        return self.files.local(name)
-
-    def _require(self) -> None:
-        if not self.files.exists():
-            raise MissingStore(self.address)
-
-    def _require_object(self, name: str) -> None:
-        if not self.has_object(name):
-            self._require()
-            raise MissingObject(name, store=self.address)
+    def _list_logits(self, corpus: str | None) -> LogitsListing:
+        return LogitsListing.of(self.files, corpus, self._read_header)
 
     def _check_present(self, keys: Sequence[LogitKey]) -> None:
         absent = [key for key in keys if key not in self]
@@ -461,106 +340,52 @@ class LogitStore:
             raise MissingLogits(absent, store=self.address)
 
     @contextmanager
-    def _clips_file(
+    def _open_clips(
         self, corpus: str, *, end_only: bool = False, dictionaries: Sequence[str] = ()
     ) -> Iterator[tuple[pq.ParquetFile, ClipsHeader]]:
-        self._require()
+        check_exists(self.files, self.address)
         if not self.files.has(clips_path(corpus)):
             raise MissingClips(corpus, store=self.address, present=self.corpora())
-        with clips_file.opened(
+        with clips_file.open_clips(
             self.files, corpus, end_only=end_only, dictionaries=dictionaries
         ) as opened:
             yield opened
 
-    def _clips_header(self, corpus: str) -> ClipsHeader:
-        with self._clips_file(corpus, end_only=True) as (_, header):
+    def _read_header(self, corpus: str) -> ClipsHeader:
+        with self._open_clips(corpus, end_only=True) as (_, header):
             return header
 
-    def _rows(
+    def _find_rows(
         self, corpus: str, n: int, rows: ArrayLike | None, clip_ids: Sequence[str] | None
     ) -> NDArray[np.integer] | None:
         if clip_ids is None:
-            return None if rows is None else _checked_rows(rows, n)
+            return None if rows is None else _check_rows(rows, n)
         if rows is not None:
             raise ValueError("rows and clip_ids were given, expected one of them")
-        with self._clips_file(corpus) as (file, _):
-            return clips_file.rows_of(clip_ids, file.read(columns=["clip_id"]), corpus)
-
-    def _listed(self, corpus: str | None) -> dict[str, list[Entry]]:
-        """The files of logits, by corpus."""
-        entries = self.files.entries(logits_pattern(corpus))
-        listed: dict[str, list[Entry]] = {}
-        for entry in entries:
-            listed.setdefault(corpus_of(entry.name), []).append(entry)
-        return listed
-
-    def _filed(
-        self, listed: Mapping[str, Sequence[Entry]], wanted: Callable[[LogitKey], bool]
-    ) -> list[Filed]:
-        """What the catalogues say of the logits that are wanted, all found to be readable."""
-        found = []
-        for corpus, entries in listed.items():
-            filed = catalogue.filed(self.files, corpus, entries).only(wanted)
-            filed.check_belongs(self._clips_header(corpus), self.files.where)
-            found.append(filed)
-        return found
-
-    def _members(self, listed: Mapping[str, Sequence[Entry]], split: int | None) -> pa.Table:
-        tables = [filed.members() for filed in self._filed(listed, _wanted(split, None))]
-        members = pa.concat_tables([MEMBERS_SCHEMA.empty_table(), *tables])
-        order = ("member", "corpus", "split", "view")
-        return members.sort_by([(name, "ascending") for name in order])
-
-    def _runs(self, listed: Mapping[str, Sequence[Entry]], split: int | None) -> pa.Table:
-        tables = [runs.table(filed.rows) for filed in self._filed(listed, _wanted(split, 0))]
-        order = ("member", "corpus", "split")
-        found = pa.concat_tables([runs.RUNS_SCHEMA.empty_table(), *tables])
-        return found.sort_by([(name, "ascending") for name in order])
-
-    def _read_ensemble(self, corpus: str, split: int, reference: str) -> tuple[dict[str, Any], str]:
-        """An ensemble, and where it lies."""
-        entry = self._ensemble(corpus, split, reference)
-        path = self.files.where(entry.name)
-        data = self.files.get(entry.name)
-        return ensembles.decoded(data, ensembles.reference_of(entry), path), path
-
-    def _ensemble(self, corpus: str, split: int, reference: str) -> Entry:
-        """The file of that very ensemble, or of the newest of that name."""
-        self._require()
-        newest = ensembles.newest(self.files, corpus, split, reference)
-        if newest is None:
-            present = self.ensembles(corpus, split)
-            raise MissingEnsemble(
-                reference, corpus=corpus, split=split, store=self.address, present=present
-            )
-        return newest
-
-    def _ensembles(self, text: str) -> pa.Table:
-        # Each is a file to read: not for a query that does not name them.
-        named = "ensembles" in text.lower()
-        return ensembles.table(self.files, self.files.entries(ENSEMBLES_PATTERN) if named else ())
+        with self._open_clips(corpus) as (file, _):
+            return clips_file.find_rows(clip_ids, file.read(columns=["clip_id"]), corpus)
 
 
-def _files_at(address: str) -> Files:
+def _open_files(address: str) -> Files:
     if address.startswith("s3://"):
-        # Its libraries take half a second to import, and a folder needs none of them.
+        # Imports libraries for S3, which takes half a second.
         from logit_store.bucket import Bucket
 
         return Bucket(address)
     if "://" in address:
         raise UnsupportedAddress(address)
-    # Absolute, for a worker of another current folder.
+    # Absolute, because workers may have another current folder.
     return Folder(Path(address).expanduser().absolute())
 
 
-def _one_corpus(keys: Sequence[LogitKey]) -> str:
+def _find_corpus(keys: Sequence[LogitKey]) -> str:
     corpora = sorted({key.corpus for key in keys})
     if len(corpora) != 1:
         raise ValueError(f"keys of corpora {corpora}, expected keys of one corpus, at least one")
     return corpora[0]
 
 
-def _checked_rows(rows: ArrayLike, n: int) -> NDArray[np.integer]:
+def _check_rows(rows: ArrayLike, n: int) -> NDArray[np.integer]:
     rows_R = np.asarray(rows)
     if rows_R.ndim != 1 or not np.issubdtype(rows_R.dtype, np.integer):
         raise ValueError(
@@ -569,8 +394,3 @@ def _checked_rows(rows: ArrayLike, n: int) -> NDArray[np.integer]:
     if len(rows_R) and (rows_R.min() < 0 or rows_R.max() >= n):
         raise ValueError(f"rows within {rows_R.min()}...{rows_R.max()}, expected 0...{n - 1}")
     return rows_R
-
-
-def _wanted(split: int | None, view: int | None) -> Callable[[LogitKey], bool]:
-    """Tells the keys of a split and a view; None is any."""
-    return lambda key: split in (None, key.split) and view in (None, key.view)

@@ -1,34 +1,34 @@
-"""What a result is worth: accuracy, log loss, both by group, and intervals."""
+"""Metrics of logits: accuracy, log loss, calibration, scores by group, and intervals."""
 
-from metrics.intervals import Comparison, Interval, bootstrap, paired_bootstrap
+from metrics.intervals import Interval, PairedComparison, bootstrap, paired_bootstrap
 from metrics.scores import (
     ConfidenceBin,
     Scores,
     accuracy,
+    bin_by_confidence,
     brier,
-    by_group,
     calibration_error,
-    confidence_bins,
-    device_groups,
+    group_devices,
     log_loss,
     log_softmax,
     macro_accuracy,
+    score_groups,
 )
 
 __all__ = [
-    "Comparison",
     "ConfidenceBin",
     "Interval",
+    "PairedComparison",
     "Scores",
     "accuracy",
+    "bin_by_confidence",
     "bootstrap",
     "brier",
-    "by_group",
     "calibration_error",
-    "confidence_bins",
-    "device_groups",
+    "group_devices",
     "log_loss",
     "log_softmax",
     "macro_accuracy",
     "paired_bootstrap",
+    "score_groups",
 ]

@@ -1,4 +1,4 @@
-"""How good logits are (N clips, K classes, J bins)."""
+"""Scores of logits (N clips, K classes, J bins)."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ CALIBRATION_BINS = 15
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scores:
-    """Figures of one group of clips."""
+    """The scores of a group of clips."""
 
     n: int
-    """Clips in the group."""
+    """Number of clips in the group."""
     accuracy: float
     """Share of them whose largest logit is the true class, 0...1."""
     log_loss: float
@@ -27,50 +27,50 @@ class Scores:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConfidenceBin:
-    """Clips of which a system is about equally sure."""
+    """Clips for which a system is about equally confident."""
 
     upper: float
     """The bin's upper border, 0...1."""
     n: int
-    """Clips in it."""
+    """Number of clips in the bin."""
     confidence: float
-    """Mean of their largest probabilities, 0...1."""
+    """Mean of the clips' largest probabilities, 0...1."""
     accuracy: float
     """Share of them whose largest logit is the true class, 0...1."""
 
 
 def log_softmax(logits_NK: ArrayLike) -> Floats:
-    """Logarithms of the class probabilities, float64, stable for any finite logits."""
+    """Return the logarithms of the class probabilities, float64; stable for any finite logits."""
     logits = np.asarray(logits_NK, np.float64)
     shifted = logits - logits.max(axis=-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
 def log_loss(logits_NK: ArrayLike, labels_N: ArrayLike) -> float:
-    """Mean cross entropy over clips, in nats.
+    """Return the mean cross entropy over clips, in nats.
 
     Raises:
-        ValueError: No clips, shapes or labels that do not fit, logits that are not finite.
+        ValueError: There are no clips, shapes or labels do not match, or logits are not finite.
     """
-    return float(losses(*checked(logits_NK, labels_N)).mean())
+    return float(losses(*check_predictions(logits_NK, labels_N)).mean())
 
 
 def accuracy(logits_NK: ArrayLike, labels_N: ArrayLike) -> float:
-    """Share of clips whose largest logit is the true class, 0...1; of equal ones the first counts.
+    """Return the share of clips whose largest logit (the first, if equal) is the true class, 0...1.
 
     Raises:
-        ValueError: No clips, shapes or labels that do not fit, logits that are not finite.
+        ValueError: There are no clips, shapes or labels do not match, or logits are not finite.
     """
-    return float(hits(*checked(logits_NK, labels_N)).mean())
+    return float(hits(*check_predictions(logits_NK, labels_N)).mean())
 
 
 def macro_accuracy(logits_NK: ArrayLike, labels_N: ArrayLike) -> float:
-    """Mean of the classes' accuracies, over the classes that occur, 0...1.
+    """Return the mean accuracy of the classes that occur, 0...1.
 
     Raises:
-        ValueError: No clips, shapes or labels that do not fit, logits that are not finite.
+        ValueError: There are no clips, shapes or labels do not match, or logits are not finite.
     """
-    logits, labels = checked(logits_NK, labels_N)
+    logits, labels = check_predictions(logits_NK, labels_N)
     n_classes = logits.shape[1]
     clips_K = np.bincount(labels, minlength=n_classes)
     hits_K = np.bincount(labels, weights=hits(logits, labels), minlength=n_classes)
@@ -79,43 +79,43 @@ def macro_accuracy(logits_NK: ArrayLike, labels_N: ArrayLike) -> float:
 
 
 def brier(logits_NK: ArrayLike, labels_N: ArrayLike) -> float:
-    """Mean over clips of the squared distance of the probabilities from the truth, 0...2.
+    """Return the mean squared distance of the probabilities from the truth over clips, 0...2.
 
     Brier 1950, "Verification of forecasts expressed in terms of probability", eq. 2.
 
     Raises:
-        ValueError: No clips, shapes or labels that do not fit, logits that are not finite.
+        ValueError: There are no clips, shapes or labels do not match, or logits are not finite.
     """
-    logits, labels = checked(logits_NK, labels_N)
+    logits, labels = check_predictions(logits_NK, labels_N)
     distances_NK = np.exp(log_softmax(logits))
     distances_NK[np.arange(len(labels)), labels] -= 1
     return float((distances_NK**2).sum(axis=1).mean())
 
 
 def calibration_error(logits_NK: ArrayLike, labels_N: ArrayLike) -> float:
-    """Expected calibration error, 0...1: how far confidence is from accuracy.
+    """Return the expected calibration error, 0...1.
 
-    The mean over the bins of `confidence_bins`, weighted by their clips, of the distance between
-    confidence and share of hits (Guo et al. 2017, arXiv:1706.04599, eq. 3).
+    It is the mean distance between confidence and accuracy over the bins of `bin_by_confidence`,
+    weighted by their numbers of clips (Guo et al. 2017, arXiv:1706.04599, eq. 3).
 
     Raises:
-        ValueError: No clips, shapes or labels that do not fit, logits that are not finite.
+        ValueError: There are no clips, shapes or labels do not match, or logits are not finite.
     """
-    bins = confidence_bins(logits_NK, labels_N)
+    bins = bin_by_confidence(logits_NK, labels_N)
     return sum(each.n * abs(each.confidence - each.accuracy) for each in bins) / sum(
         each.n for each in bins
     )
 
 
-def confidence_bins(logits_NK: ArrayLike, labels_N: ArrayLike) -> list[ConfidenceBin]:
-    """Clips sorted into CALIBRATION_BINS of equal width by their largest probability.
+def bin_by_confidence(logits_NK: ArrayLike, labels_N: ArrayLike) -> list[ConfidenceBin]:
+    """Sort clips into CALIBRATION_BINS bins of equal width by their largest probability.
 
-    A bin holds its upper border and not its lower one; those without a clip are left out.
+    A bin includes its upper border and not its lower one. Empty bins are left out.
 
     Raises:
-        ValueError: No clips, shapes or labels that do not fit, logits that are not finite.
+        ValueError: There are no clips, shapes or labels do not match, or logits are not finite.
     """
-    logits, labels = checked(logits_NK, labels_N)
+    logits, labels = check_predictions(logits_NK, labels_N)
     hit_N, confidence_N = hits(logits, labels), np.exp(log_softmax(logits).max(axis=1))
     bin_N = np.ceil(confidence_N * CALIBRATION_BINS).astype(np.int64) - 1
     n_J = np.bincount(bin_N)
@@ -131,21 +131,23 @@ def confidence_bins(logits_NK: ArrayLike, labels_N: ArrayLike) -> list[Confidenc
     ]
 
 
-def by_group(logits_NK: ArrayLike, labels_N: ArrayLike, groups_N: ArrayLike) -> dict[str, Scores]:
-    """Scores of each group, sorted by its name; a group's clips are pooled.
+def score_groups(
+    logits_NK: ArrayLike, labels_N: ArrayLike, groups_N: ArrayLike
+) -> dict[str, Scores]:
+    """Return the scores of each group of clips, sorted by the name of the group.
 
     Args:
-        logits_NK: Of all clips.
+        logits_NK: Logits of all clips.
         labels_N: Their true classes.
-        groups_N: What each clip belongs to: its recording device, its scene, its city...
+        groups_N: Group of each clip: its recording device, scene, city...
 
     Raises:
-        ValueError: As `log_loss`, or not one group a clip.
+        ValueError: As in `log_loss`, or there is not one group per clip.
     """
-    logits, labels = checked(logits_NK, labels_N)
+    logits, labels = check_predictions(logits_NK, labels_N)
     groups = np.asarray(groups_N).astype(str)
     if groups.shape != labels.shape:
-        raise ValueError(f"groups have shape {groups.shape}, expected {labels.shape}: one a clip")
+        raise ValueError(f"groups have shape {groups.shape}, expected {labels.shape}: one per clip")
     hit_N, loss_N = hits(logits, labels), losses(logits, labels)
     names, group_N = np.unique(groups, return_inverse=True)
     clips = np.bincount(group_N)
@@ -158,23 +160,23 @@ def by_group(logits_NK: ArrayLike, labels_N: ArrayLike, groups_N: ArrayLike) -> 
     }
 
 
-def device_groups(
+def group_devices(
     recording_devices_N: ArrayLike,
     *,
     real: Collection[str],
     seen: Collection[str],
     unseen: Collection[str],
 ) -> NDArray[np.str_]:
-    """`real`, `seen` or `unseen` for each clip, to be given to `by_group`.
+    """Return `real`, `seen` or `unseen` for each clip, for use with `score_groups`.
 
     Args:
-        recording_devices_N: What recorded each clip.
-        real: Real devices that the training clips hold too; TAU: a, b, c.
-        seen: Simulated devices that the training clips hold too; TAU: s1, s2, s3.
-        unseen: Devices that the training clips do not hold; TAU: s4, s5, s6.
+        recording_devices_N: Recording device of each clip.
+        real: Real devices that also occur in the training clips; TAU: a, b, c.
+        seen: Simulated devices that also occur in the training clips; TAU: s1, s2, s3.
+        unseen: Devices that do not occur in the training clips; TAU: s4, s5, s6.
 
     Raises:
-        ValueError: A device in two of the sets, or a clip's device in none.
+        ValueError: A device is in two of the sets, or a clip's device in none.
     """
     sets = {"real": real, "seen": seen, "unseen": unseen}
     group_of = {device: group for group, devices in sets.items() for device in devices}
@@ -189,11 +191,11 @@ def device_groups(
     return np.array([group_of[str(name)] for name in names], dtype=np.str_)[device_N]
 
 
-def checked(logits_NK: ArrayLike, labels_N: ArrayLike) -> tuple[Floats, Integers]:
-    """Logits as float64 and labels as int64, after making sure that they fit.
+def check_predictions(logits_NK: ArrayLike, labels_N: ArrayLike) -> tuple[Floats, Integers]:
+    """Check logits and labels; return them as float64 and int64.
 
     Raises:
-        ValueError: No clips, shapes or labels that do not fit, logits that are not finite.
+        ValueError: There are no clips, shapes or labels do not match, or logits are not finite.
     """
     logits, labels = np.asarray(logits_NK, np.float64), np.asarray(labels_N)
     if logits.ndim != 2 or 0 in logits.shape or labels.shape != logits.shape[:1]:
@@ -215,10 +217,10 @@ def checked(logits_NK: ArrayLike, labels_N: ArrayLike) -> tuple[Floats, Integers
 
 
 def hits(logits_NK: Floats, labels_N: Integers) -> NDArray[np.bool_]:
-    """Whether each clip's largest logit is the true class."""
+    """Return whether each clip's largest logit is the true class."""
     return logits_NK.argmax(axis=1) == labels_N
 
 
 def losses(logits_NK: Floats, labels_N: Integers) -> Floats:
-    """Cross entropy of each clip, in nats."""
+    """Return the cross entropy of each clip, in nats."""
     return -np.take_along_axis(log_softmax(logits_NK), labels_N[:, None], axis=1)[:, 0]

@@ -1,5 +1,1 @@
-"""From results to what a person looks at. The only place that reads the test fold."""
-
-from report.summary import System, compare, summary
-
-__all__ = ["System", "compare", "summary"]
+"""From results to pages and tables for people. The only package that reads the test fold."""

@@ -1,4 +1,4 @@
-"""Accuracy against multiply-accumulates and bytes: who gives most for how much."""
+"""Accuracy against cost: multiply-accumulates and bytes of parameters."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import altair as alt
 import pyarrow as pa
 
-from report.charts import choosable
+from report.charts import add_menu
 from report.colours import NEUTRAL, alarm_stroke, kind_colour
-from report.costs import Cost
-from report.featured import splits_of
+from report.costs import SystemCost
+from report.featured import list_splits
 from report.parts import Figure, Section
-from report.results import Judged, Results
+from report.results import JudgedSystem, Results
 from students.complexity import BYTES, MAX_BYTES, MAX_MACS
 
 _HEIGHT_PX = 340
@@ -28,12 +28,12 @@ _STUDENT_MARKS = [
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Budget:
-    """What is spent."""
+    """A kind of cost that is drawn against accuracy."""
 
     name: str
     column: str
     title: str
-    spent: Callable[[Cost], int | None]
+    read: Callable[[SystemCost], int | None]
     limit: float
     limit_title: str
 
@@ -42,8 +42,8 @@ _BUDGETS = (
     _Budget(
         name="macs",
         column="macs",
-        title="multiply-accumulates a clip",
-        spent=lambda cost: cost.macs,
+        title="multiply-accumulates per clip",
+        read=lambda cost: cost.macs,
         limit=MAX_MACS,
         limit_title="challenge: 30 MMACs",
     ),
@@ -51,38 +51,39 @@ _BUDGETS = (
         name="bytes",
         column="parameter_bytes",
         title="bytes of parameters",
-        spent=lambda cost: cost.parameter_bytes,
-        # Most are judged in float32, and what is used on a device is int8.
+        read=lambda cost: cost.parameter_bytes,
+        # Most systems are judged in float32, but a device runs them in int8.
         limit=MAX_BYTES * BYTES["fp32"],
         limit_title="128 kB in int8",
     ),
 )
 
 
-def budgets(results: Results) -> Section:
-    """Accuracy against what a system costs when it is used."""
-    figures = [_figure(results, budget) for budget in _BUDGETS]
+def build_budgets(results: Results) -> Section:
+    """Build the section on accuracy against what a system costs in use."""
+    figures = [_build_figure(results, budget) for budget in _BUDGETS]
     return Section(
         name="budgets",
         title="Accuracy against cost",
-        text="The dashed steps are the Pareto front: no system that takes as little is better. A "
-        "student's mark is its objective, in the words that --ways takes. A red ring: judged on test.",
+        text="The dashed steps are the Pareto front: no system of the same or lower cost is more "
+        "accurate. The shape of a student's mark shows its objective, in the words of --ways. A "
+        "red ring marks a system for which test clips chose something.",
         figures=tuple(figures),
     )
 
 
-def _figure(results: Results, budget: _Budget) -> Figure:
-    known = [each for each in results.systems if budget.spent(each.cost) is not None]
+def _build_figure(results: Results, budget: _Budget) -> Figure:
+    known = [each for each in results.systems if budget.read(each.cost) is not None]
     n_unknown = len(results.systems) - len(known)
-    fronts = {split: _front(known, split, budget) for split in splits_of(results)}
+    fronts = {split: _find_front(known, split, budget) for split in list_splits(results)}
     rows = [
         {
             "split": str(each.split),
             "system": each.name,
             "kind": each.kind,
             "protocol": each.protocol,
-            "objective": _group(each),
-            budget.column: budget.spent(each.cost),
+            "objective": _name_shape(each),
+            budget.column: budget.read(each.cost),
             "accuracy": 100 * each.summary.accuracy.value,
             "low": 100 * each.summary.accuracy.low,
             "high": 100 * each.summary.accuracy.high,
@@ -95,20 +96,21 @@ def _figure(results: Results, budget: _Budget) -> Figure:
     return Figure(
         name=f"accuracy-by-{budget.name}",
         title=f"Accuracy against {budget.title}",
-        caption="Macro-average accuracy on test. An ensemble costs what its members cost together. "
-        f"The vertical line is the limit of DCASE task 1 ({budget.limit_title})." + unknown,
+        caption="Macro-average accuracy on test. The cost of an ensemble is the sum over its "
+        f"members. The vertical line is the limit of DCASE task 1 ({budget.limit_title})."
+        + unknown,
         table=table,
-        chart=_chart(table, budget) if rows else None,
+        chart=_draw(table, budget) if rows else None,
     )
 
 
-def _front(systems: Sequence[Judged], split: int, budget: _Budget) -> list[Judged]:
-    """Those of a split that are better than all that cost as much or less; not if judged on test."""
+def _find_front(systems: Sequence[JudgedSystem], split: int, budget: _Budget) -> list[JudgedSystem]:
+    """Return a split's honest systems that are better than all that cost the same or less."""
 
-    def cost_and_error(system: Judged) -> tuple[int, float]:
-        return budget.spent(system.cost) or 0, -system.summary.accuracy.value
+    def cost_and_error(system: JudgedSystem) -> tuple[int, float]:
+        return budget.read(system.cost) or 0, -system.summary.accuracy.value
 
-    front: list[Judged] = []
+    front: list[JudgedSystem] = []
     honest = [each for each in systems if each.split == split and each.protocol == "honest"]
     for each in sorted(honest, key=cost_and_error):
         if not front or each.summary.accuracy.value > front[-1].summary.accuracy.value:
@@ -116,34 +118,34 @@ def _front(systems: Sequence[Judged], split: int, budget: _Budget) -> list[Judge
     return front
 
 
-def _group(system: Judged) -> str:
-    """What a mark stands for: the objective of a student, else the kind."""
+def _name_shape(system: JudgedSystem) -> str:
+    """Return what the shape of a mark stands for: a student's objective, or the system's kind."""
     if system.kind != "student":
         return system.kind
     return system.objective or "student of another version"
 
 
-def _chart(table: pa.Table, budget: _Budget) -> alt.TopLevelMixin:
-    spent = table[budget.column].to_pylist()
-    # A factor of two on both sides: where all cost the same, an axis is still one of costs.
-    costs = [min(*spent, budget.limit) / 2, max(*spent, budget.limit) * 2]
+def _draw(table: pa.Table, budget: _Budget) -> alt.TopLevelMixin:
+    costs = table[budget.column].to_pylist()
+    # A factor of two on both sides keeps the axis useful where all systems cost the same.
+    domain = [min(*costs, budget.limit) / 2, max(*costs, budget.limit) * 2]
     accuracies = table["accuracy"].to_pylist()
-    points = [math.floor(min(accuracies)) - 1, math.ceil(max(accuracies)) + 1]
+    percents = [math.floor(min(accuracies)) - 1, math.ceil(max(accuracies)) + 1]
     base = alt.Chart(table).encode(
         x=alt.X(
             f"{budget.column}:Q",
             title=f"{budget.title}, logarithmic",
-            scale=alt.Scale(type="log", domain=costs, nice=False),
+            scale=alt.Scale(type="log", domain=domain, nice=False),
             axis=alt.Axis(format="~s", tickCount=6, grid=False),
         ),
-        y=alt.Y("accuracy:Q", title="macro accuracy, %", scale=alt.Scale(domain=points)),
+        y=alt.Y("accuracy:Q", title="macro accuracy, %", scale=alt.Scale(domain=percents)),
     )
     front = base.transform_filter("datum.on_front").mark_line(
         interpolate="step-after", color=NEUTRAL, strokeDash=[4, 3]
     )
     systems = base.mark_point(size=90, filled=True, opacity=0.9, strokeWidth=2.5).encode(
         color=kind_colour(alt.Legend(orient="top", symbolOpacity=1)),
-        shape=_shape(table),
+        shape=_make_shape(table),
         stroke=alarm_stroke(),
         tooltip=[
             "system:N",
@@ -164,10 +166,10 @@ def _chart(table: pa.Table, budget: _Budget) -> alt.TopLevelMixin:
     splits = sorted(set(table["split"].to_pylist()), key=int, reverse=True)
     chart = alt.LayerChart(layer=[limit, front, systems])
     chart = chart.properties(width="container", height=_HEIGHT_PX)
-    return choosable(chart, "split", splits, splits[0])
+    return add_menu(chart, "split", splits, splits[0])
 
 
-def _shape(table: pa.Table) -> alt.Shape:
+def _make_shape(table: pa.Table) -> alt.Shape:
     kinds = {"teacher": "circle", "ensemble": "diamond"}
     objectives = sorted(set(table["objective"].to_pylist()) - kinds.keys())
     marks = {each: _STUDENT_MARKS[i % len(_STUDENT_MARKS)] for i, each in enumerate(objectives)}

@@ -1,4 +1,4 @@
-"""What several charts have in common."""
+"""Parts that several charts share."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -6,23 +6,23 @@ from typing import TypeVar
 import altair as alt
 import pyarrow as pa
 
-from report.colours import ALONE_COLOUR, KINDS, NEUTRAL
+from report.colours import ALONE_COLOUR, KIND_COLOURS, NEUTRAL
 from report.featured import ALONE, BEST, ENSEMBLE, MEDIAN, TAUGHT
 
 ROW_PX = 24
 """Height of a row of bars, dots or cells."""
 PHONE_PX = 500
-"""A chart that is not as wide as this is on a phone."""
+"""A narrower chart is taken to be on a phone."""
 LABEL_PX = alt.ExprRef("min(220, 0.4 * (containerSize()[0] || 600))")
-"""Names longer than this are cut; the tooltip has them whole. Outside a page there is no container."""
-NAMES = alt.Axis(title=None, labelLimit=LABEL_PX)
-"""For rows of systems and members."""
+"""Longer names are cut; the tooltip shows them in full. Outside a page there is no container."""
+NAME_AXIS = alt.Axis(title=None, labelLimit=LABEL_PX)
+"""The axis for rows of systems and members."""
 ROLE_COLOURS = {
-    BEST: KINDS["teacher"],
-    MEDIAN: KINDS["teacher"],
-    ENSEMBLE: KINDS["ensemble"],
+    BEST: KIND_COLOURS["teacher"],
+    MEDIAN: KIND_COLOURS["teacher"],
+    ENSEMBLE: KIND_COLOURS["ensemble"],
     ALONE: ALONE_COLOUR,
-    TAUGHT: KINDS["student"],
+    TAUGHT: KIND_COLOURS["student"],
 }
 WORDS_BELOW_EACH_OTHER = alt.Axis(
     orient="top",
@@ -34,26 +34,26 @@ WORDS_BELOW_EACH_OTHER = alt.Axis(
     domain=False,
     title=None,
 )
-"""For columns that are too narrow for a role's name in one line."""
+"""The axis for columns too narrow for the name of a role on one line."""
 
 Chart = TypeVar("Chart", alt.Chart, alt.LayerChart)
 
 
 def role_colour(legend: alt.Legend | None = None) -> alt.Color:
-    """The colour of a column `role` that holds `featured.ROLES`."""
+    """Return the colour encoding of a column `role` with values of `featured.ROLES`."""
     scale = alt.Scale(domain=list(ROLE_COLOURS), range=list(ROLE_COLOURS.values()))
     return alt.Color("role:N", title=None, scale=scale, legend=legend)
 
 
 def role_dash(legend: alt.Legend | None = None) -> alt.StrokeDash:
-    """Solid lines, but for the teacher in the middle, whose colour is that of the best."""
+    """Return the dash encoding of `role`: the median teacher, coloured as the best, is dashed."""
     dashes = [[4, 3] if role == MEDIAN else [1, 0] for role in ROLE_COLOURS]
     scale = alt.Scale(domain=list(ROLE_COLOURS), range=dashes)
     return alt.StrokeDash("role:N", title=None, scale=scale, legend=legend)
 
 
-def legend_of(names: Sequence[str], *, on_a_phone: int = 2) -> alt.Legend:
-    """A legend of these names above the chart, with so many columns where the page is narrow."""
+def make_legend(names: Sequence[str], *, on_a_phone: int = 2) -> alt.Legend:
+    """Make a legend of names above the chart, with `on_a_phone` columns on a narrow page."""
     return alt.Legend(
         orient="top",
         columns=alt.ExprRef(f"containerSize()[0] < {PHONE_PX} ? {on_a_phone} : {len(names)}"),
@@ -63,24 +63,24 @@ def legend_of(names: Sequence[str], *, on_a_phone: int = 2) -> alt.Legend:
     )
 
 
-def layered(table: pa.Table, *charts: alt.Chart) -> alt.LayerChart:
-    """Charts on top of each other, the last one uppermost; those without data draw the table."""
+def layer_charts(table: pa.Table, *charts: alt.Chart) -> alt.LayerChart:
+    """Layer charts, the last one on top; a chart without data draws the table."""
     return alt.LayerChart(data=table, layer=list(charts))
 
 
-def reference() -> alt.Chart:
-    """For a line to compare with: one mark, whatever the table holds and a menu shows of it."""
+def make_reference() -> alt.Chart:
+    """Make a chart for a reference line: one mark, whatever rows the table has or a menu shows."""
     return alt.Chart(alt.InlineData(values=[{}])).mark_rule(color=NEUTRAL)
 
 
-def choosable(chart: Chart, field: str, values: Sequence[str], first: str) -> Chart:
-    """The chart with a menu beneath it, which shows the rows of one value of a field at a time.
+def add_menu(chart: Chart, field: str, values: Sequence[str], first: str) -> Chart:
+    """Add a menu below a chart, which shows the rows of one value of a field at a time.
 
     Args:
-        chart: of all rows.
+        chart: the chart of all rows.
         field: a column of its table.
-        values: that the column has, in the menu's order.
-        first: what is shown at first, and in print.
+        values: the values of that column in the order of the menu.
+        first: the value that is shown at first, and in print.
     """
     if len(values) < 2:
         return chart

@@ -1,4 +1,4 @@
-"""What teachers gave students: each way to learn against the same student alone.
+"""What students gained from teachers: each way to learn against the same student alone.
 
 Dimensions: P test clips of a split, K classes; A seeds.
 """
@@ -13,82 +13,87 @@ import numpy as np
 import pyarrow as pa
 
 from metrics import macro_accuracy
-from report.charts import NAMES, choosable, layered, reference
-from report.colours import KINDS
-from report.featured import by_select_loss
+from report.charts import NAME_AXIS, add_menu, layer_charts, make_reference
+from report.colours import KIND_COLOURS
+from report.featured import sort_by_select_loss
 from report.parts import Figure, Section
-from report.results import Judged, Results
-from report.summary import compared
+from report.results import JudgedSystem, Results
+from report.summary import compare_logits
 
 NAME, TITLE = "distillation", "What distillation gave"
 ALL, UNSEEN = "all", "unseen recording devices"
 MEAN = "mean over seeds"
 OFFSET_PX = 18
-"""Height of one of the two lines of a way."""
+"""Height of each of the two lines of a way."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Pupils:
-    """One student model on one split: alone, and taught."""
+    """One student model on one split: trained on labels alone, and taught."""
 
-    alone: Judged
-    taught: tuple[Judged, ...]
+    alone: JudgedSystem
+    taught: tuple[JudgedSystem, ...]
 
     @property
     def name(self) -> str:
         return f"{self.alone.name}, split {self.alone.split}"
 
 
-def distillation(results: Results) -> Section:
-    """Paired differences of accuracy, with intervals over recordings."""
-    groups = _groups(results)
-    rows = [row for group in groups for way in group.taught for row in _gains(results, group, way)]
+def build_distillation(results: Results) -> Section:
+    """Build the section of paired differences of accuracy, with intervals over recordings."""
+    groups = _find_pupils(results)
+    rows = [
+        row
+        for group in groups
+        for way in group.taught
+        for row in _measure_gains(results, group, way)
+    ]
     if not rows:
-        text = "No student has learnt both alone and from teachers, with a seed in common."
+        text = "No student model was trained both alone and by teachers with the same seed."
         return Section(name=NAME, title=TITLE, text=text)
     table = pa.Table.from_pylist(rows)
     figure = Figure(
         name="gains-of-distillation",
         title="Taught students against the same student alone",
-        caption="Macro accuracy less that of the student alone, in points. The large dot is the "
-        "mean over seeds with its 95 % interval over recordings: it tells a gain from luck where it "
-        "does not hold 0. Small dots are single seeds. Filled: all test clips; hollow: those of "
-        "recording devices that the training clips lack.",
+        caption="Macro accuracy minus that of the student alone, in points. The large dot is the "
+        "mean over seeds with its 95 % interval over recordings; where the interval does not "
+        "contain 0, the gain is more than chance. Small dots are single seeds. Filled dots: all test "
+        "clips; hollow dots: clips of recording devices that are not in the training clips.",
         table=table,
-        chart=_chart(table),
+        chart=_draw(table),
     )
-    text = "\n\n".join(_said(group, rows) for group in groups)
+    text = "\n\n".join(_describe(group, rows) for group in groups)
     return Section(name=NAME, title=TITLE, text=text, figures=(figure,))
 
 
-def _groups(results: Results) -> list[_Pupils]:
-    """Models that learnt both ways, those of the largest split first."""
-    models: dict[str, list[Judged]] = {}
-    for system in results.of_kind("student"):
-        # Logits that others published tell no model: there is nothing to compare them with.
+def _find_pupils(results: Results) -> list[_Pupils]:
+    """Return the models that were trained both ways, those of the largest split first."""
+    models: dict[str, list[JudgedSystem]] = {}
+    for system in results.list_systems("student"):
+        # Published logits of others have no model in their record, so nothing compares with them.
         if "model" in system.recipe:
-            told = [system.split, system.recipe["model"], system.recipe["arguments"]]
+            model = [system.split, system.recipe["model"], system.recipe["arguments"]]
             int8 = "quantisation" in system.records[0]
-            models.setdefault(json.dumps([*told, int8], sort_keys=True), []).append(system)
+            models.setdefault(json.dumps([*model, int8], sort_keys=True), []).append(system)
     groups = []
     for students in models.values():
-        alone = by_select_loss(results, [each for each in students if each.taught_by is None])
+        alone = sort_by_select_loss(results, [each for each in students if each.taught_by is None])
         taught = [each for each in students if each.taught_by is not None]
         if alone and taught:
             groups.append(_Pupils(alone=alone[0], taught=tuple(taught)))
     return sorted(groups, key=lambda group: (-group.alone.split, group.name))
 
 
-def _gains(results: Results, group: _Pupils, way: Judged) -> Iterator[dict[str, Any]]:
-    """Rows of the mean and of each seed, on all clips and on those of unseen devices."""
+def _measure_gains(results: Results, group: _Pupils, way: JudgedSystem) -> Iterator[dict[str, Any]]:
+    """Yield rows for the mean and for each seed, on all clips and on those of unseen devices."""
     test = results.clips[way.split]
-    first, second = _of_common_seeds(results, group.alone, way)
+    first, second = _read_common_seeds(results, group.alone, way)
     for clips, unseen_only in ((ALL, False), (UNSEEN, True)):
         inside = ~test.seen if unseen_only else np.ones_like(test.seen)
         if not first or len(np.unique(test.recordings[inside])) < 2:
             continue
         pair = (list(first.values()), list(second.values()))
-        gain = compared(test, *pair, unseen_only=unseen_only).difference
+        gain = compare_logits(test, *pair, unseen_only=unseen_only).difference
         common = {
             "against": group.name,
             "way": way.name,
@@ -102,42 +107,43 @@ def _gains(results: Results, group: _Pupils, way: Judged) -> Iterator[dict[str, 
         }
         labels = test.labels[inside]
         for seed in first:
-            worth = [macro_accuracy(each[seed][inside], labels) for each in (first, second)]
-            points = 100 * (worth[1] - worth[0])
+            accuracies = [macro_accuracy(each[seed][inside], labels) for each in (first, second)]
+            points = 100 * (accuracies[1] - accuracies[0])
             yield common | {"what": f"seed {seed}", "gain": points, "low": None, "high": None}
 
 
-def _of_common_seeds(
-    results: Results, first: Judged, second: Judged
+def _read_common_seeds(
+    results: Results, first: JudgedSystem, second: JudgedSystem
 ) -> tuple[dict[int | None, np.ndarray], dict[int | None, np.ndarray]]:
-    """Logits [P, K] of each system by seed, of the seeds that both have."""
+    """Return the logits [P, K] of each system by seed, for the seeds that both have."""
     both = [
-        dict(zip(system.seeds, results.logits(system), strict=True)) for system in (first, second)
+        dict(zip(system.seeds, results.read_logits(system), strict=True))
+        for system in (first, second)
     ]
     seeds = [seed for seed in both[0] if seed in both[1]]
     return {seed: both[0][seed] for seed in seeds}, {seed: both[1][seed] for seed in seeds}
 
 
-def _said(group: _Pupils, rows: list[dict[str, Any]]) -> str:
+def _describe(group: _Pupils, rows: list[dict[str, Any]]) -> str:
     means = [row for row in rows if row["against"] == group.name and row["what"] == MEAN]
     overall = [row for row in means if row["clips"] == ALL]
-    sure = [row for row in overall if row["low"] > 0 or row["high"] < 0]
+    clear = [row for row in overall if row["low"] > 0 or row["high"] < 0]
     return (
-        f"Against {group.name}: {len(overall)} way(s) to be taught. "
-        + (f"The interval leaves out 0 for {len(sure)}: " if sure else "No interval leaves out 0")
+        f"Against {group.name}: {len(overall)} way(s) of distillation. "
+        + (f"The interval excludes 0 for {len(clear)}: " if clear else "No interval excludes 0")
         + "; ".join(
             f"{row['way']} {row['gain']:+.1f} points ({row['low']:+.1f} to {row['high']:+.1f})"
-            for row in sure
+            for row in clear
         )
         + "."
     )
 
 
-def _chart(table: pa.Table) -> alt.LayerChart:
-    colour = KINDS["student"]
+def _draw(table: pa.Table) -> alt.LayerChart:
+    colour = KIND_COLOURS["student"]
     offset = alt.YOffset("clips:N", sort=[ALL, UNSEEN], scale=alt.Scale(paddingOuter=0.2))
     base = alt.Chart().encode(
-        y=alt.Y("way:N", sort=None, axis=NAMES),
+        y=alt.Y("way:N", sort=None, axis=NAME_AXIS),
         yOffset=offset,
         x=alt.X("gain:Q", title="gain in points"),
         tooltip=[
@@ -150,14 +156,14 @@ def _chart(table: pa.Table) -> alt.LayerChart:
         ],
     )
     filled = alt.condition(f"datum.clips == '{ALL}'", alt.value(colour), alt.value(None))
-    nothing = reference().encode(x=alt.datum(0))
+    nothing = make_reference().encode(x=alt.datum(0))
     of_mean, of_seed = f"datum.what == '{MEAN}'", f"datum.what != '{MEAN}'"
     intervals = base.mark_rule(color=colour, strokeWidth=3, opacity=0.4).encode(
         x="low:Q", x2="high:Q"
     )
     means = base.mark_point(size=100, color=colour, opacity=1, strokeWidth=2).encode(fill=filled)
     seeds = base.mark_point(size=22, color=colour, opacity=0.9, strokeWidth=1).encode(fill=filled)
-    chart = layered(
+    chart = layer_charts(
         table,
         nothing,
         intervals.transform_filter(of_mean),
@@ -165,4 +171,4 @@ def _chart(table: pa.Table) -> alt.LayerChart:
         means.transform_filter(of_mean),
     ).properties(width="container", height=alt.Step(OFFSET_PX))
     against = table["against"].unique().to_pylist()
-    return choosable(chart, "against", against, against[0])
+    return add_menu(chart, "against", against, against[0])

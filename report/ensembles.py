@@ -1,4 +1,4 @@
-"""How ensembles grew, how far their losses are to be believed, and who is in them.
+"""How ensembles grew, how far their losses can be trusted, and which members they have.
 
 Dimensions: M members of an ensemble, N clips that it was selected on, K classes.
 """
@@ -11,66 +11,63 @@ import numpy as np
 import pyarrow as pa
 
 from logit_store import LogitKey
-from report.charts import NAMES, ROW_PX, Chart, choosable, layered, legend_of
-from report.colours import KINDS, shaded
-from report.featured import ENSEMBLE, featured, splits_of
-from report.parts import Figure, Section
-from report.results import Judged, Results
+from report.charts import NAME_AXIS, ROW_PX, Chart, add_menu, layer_charts, make_legend
+from report.colours import KIND_COLOURS, shade
+from report.ensemble_picture import MOST_NUMBERED_MEMBERS
+from report.featured import ENSEMBLE, list_splits, pick_featured
+from report.parts import Figure, Row, Section
+from report.results import JudgedSystem, Results
 
 MOST_MEMBERS = 24
-"""Those that count most; of more, nobody could read who agrees with whom."""
-FIGURES_UP_TO = 12
-"""Cells of more members are too narrow for a number."""
+"""Members in the agreement chart, those of the largest weights; with more it is unreadable."""
 CLAIMED, NESTED, TEST = "clips it was selected on", "clips that no selection saw", "test clips"
 
-Row = dict[str, Any]
 
-
-def ensembles(results: Results) -> Section:
-    """The ensembles of a store, in pictures."""
-    found = results.of_kind("ensemble")
+def build_ensembles(results: Results) -> Section:
+    """Build the section on the ensembles of a store."""
+    every = results.list_systems("ensemble")
     chosen = [
         shown[ENSEMBLE]
-        for split in splits_of(results)
-        if ENSEMBLE in (shown := featured(results, split))
+        for split in list_splits(results)
+        if ENSEMBLE in (shown := pick_featured(results, split))
     ]
     left_out = [f"Left out: {reason}." for reason in results.left_out]
-    if not found:
-        text = "There is no ensemble yet: python jobs/ensemble.py selects one."
+    if not every:
+        text = "There is no ensemble yet: `python jobs/ensemble.py` selects one."
         return Section(name="ensembles", title="Ensembles", text="\n\n".join([text, *left_out]))
     return Section(
         name="ensembles",
         title="Ensembles",
-        text="\n\n".join([*map(_said, chosen), *left_out]),
+        text="\n\n".join([*map(_describe, chosen), *left_out]),
         figures=(
-            _path(results, chosen),
-            _optimism(found),
-            _weights(results, chosen),
-            _agreement(results, chosen),
+            _draw_path(results, chosen),
+            _draw_optimism(every),
+            _draw_weights(results, chosen),
+            _draw_agreement(results, chosen),
         ),
     )
 
 
-def _said(ensemble: Judged) -> str:
+def _describe(ensemble: JudgedSystem) -> str:
     document = ensemble.document
     estimate = document["optimism"]
     return (
         f"Split {ensemble.split}: {ensemble.reference} took {len(document['members'])} of "
         f"{len(document['candidates'])} candidates. Its log loss is {estimate['selected_on']:.3f} "
         f"on the {document['clips']} {document['fold']} clips that it was selected on, "
-        f"{estimate['nested']:.3f} where each is judged by a selection that did not see it "
+        f"{estimate['nested']:.3f} where each clip is judged by a selection that did not see it "
         f"(optimism {estimate['optimism']['value']:+.3f}, 95 % interval "
         f"{estimate['optimism']['low']:+.3f} to {estimate['optimism']['high']:+.3f}), and "
         f"{ensemble.summary.log_loss:.3f} on the test clips."
     )
 
 
-def _who(ensemble: Judged) -> str:
+def _name_with_split(ensemble: JudgedSystem) -> str:
     return f"{ensemble.reference}, split {ensemble.split}"
 
 
-def _names(results: Results, split: int) -> dict[str, str]:
-    """What people call each member of the store that learnt a split."""
+def _name_members(results: Results, split: int) -> dict[str, str]:
+    """Return the displayed name of each member of the store that was trained on a split."""
     return {
         key.member: system.name + (f", seed {seed}" if system.n_seeds > 1 else "")
         for system in results.systems
@@ -79,13 +76,13 @@ def _names(results: Results, split: int) -> dict[str, str]:
     }
 
 
-def _path(results: Results, chosen: list[Judged]) -> Figure:
-    rows = [row for ensemble in chosen for row in _steps(results, ensemble)]
+def _draw_path(results: Results, chosen: list[JudgedSystem]) -> Figure:
+    rows = [row for ensemble in chosen for row in _list_steps(results, ensemble)]
     table = pa.Table.from_pylist(rows)
     steps = alt.Y(
         "added:N",
         sort=alt.EncodingSortField("step", op="min"),
-        axis=NAMES,
+        axis=NAME_AXIS,
     )
     base = alt.Chart().encode(
         y=steps,
@@ -98,26 +95,26 @@ def _path(results: Results, chosen: list[Judged]) -> Figure:
         order="step:Q",
         tooltip=["member:N", alt.Tooltip("loss:Q", format=".4f"), "metric:N", "judged on:N"],
     )
-    colour = KINDS["ensemble"]
+    colour = KIND_COLOURS["ensemble"]
     points = base.mark_point(color=colour, filled=True, size=60)
     return Figure(
         name="path-of-losses",
         title="How the ensemble grew",
-        caption="From top to bottom the members in the order in which they were added, and the "
-        "ensemble's loss with them: less is better.",
+        caption="From top to bottom, the members in the order in which they were added, and the "
+        "ensemble's loss after each addition: lower is better.",
         table=table,
-        chart=_sized(layered(table, base.mark_line(color=colour), points), rows),
+        chart=_set_size(layer_charts(table, base.mark_line(color=colour), points), rows),
     )
 
 
-def _steps(results: Results, ensemble: Judged) -> Iterator[Row]:
-    names = _names(results, ensemble.split)
+def _list_steps(results: Results, ensemble: JudgedSystem) -> Iterator[Row]:
+    names = _name_members(results, ensemble.split)
     document = ensemble.document
     steps = zip(document["order"], document["losses"], strict=True)
     for step, (member, loss) in enumerate(steps, start=1):
         name = names.get(member, member)
         yield {
-            "ensemble": _who(ensemble),
+            "ensemble": _name_with_split(ensemble),
             "step": step,
             "added": f"{step}. {name}",
             "member": member,
@@ -127,24 +124,24 @@ def _steps(results: Results, ensemble: Judged) -> Iterator[Row]:
         }
 
 
-def _sized(chart: Chart, rows: list[Row]) -> Chart:
+def _set_size(chart: Chart, rows: list[Row]) -> Chart:
     who = list(dict.fromkeys(row["ensemble"] for row in rows))
     sized = chart.properties(width="container", height=alt.Step(ROW_PX))
-    return choosable(sized, "ensemble", who, who[0])
+    return add_menu(sized, "ensemble", who, who[0])
 
 
-def _optimism(found: tuple[Judged, ...]) -> Figure:
-    rows = [row for ensemble in found for row in _judgements(ensemble)]
+def _draw_optimism(every: tuple[JudgedSystem, ...]) -> Figure:
+    rows = [row for ensemble in every for row in _list_losses(ensemble)]
     table = pa.Table.from_pylist(rows)
     base = alt.Chart().encode(
-        y=alt.Y("ensemble:N", axis=NAMES, sort=None),
+        y=alt.Y("ensemble:N", axis=NAME_AXIS, sort=None),
         x=alt.X(
             "log loss:Q",
             title="log loss, nats",
             scale=alt.Scale(zero=False),
             axis=alt.Axis(tickCount=6),
         ),
-        color=alt.value(KINDS["ensemble"]),
+        color=alt.value(KIND_COLOURS["ensemble"]),
     )
     kinds = [CLAIMED, NESTED, TEST]
     intervals = base.mark_rule(strokeWidth=2, opacity=0.6).encode(x="low:Q", x2="high:Q")
@@ -153,24 +150,24 @@ def _optimism(found: tuple[Judged, ...]) -> Figure:
             "judged on:N",
             title=None,
             scale=alt.Scale(domain=kinds, range=["circle", "square", "cross"]),
-            legend=legend_of(kinds, on_a_phone=1),
+            legend=make_legend(kinds, on_a_phone=1),
         ),
         tooltip=["ensemble:N", "judged on:N", alt.Tooltip("log loss:Q", format=".4f")],
     )
     return Figure(
         name="optimism",
-        title="How far a selection's loss is to be believed",
-        caption="On the clips that it was selected on an ensemble looks too good; a nested "
-        "selection judges each of them by an ensemble that did not see it. The line is the 95 % "
-        "interval of that over recordings. Test clips may be harder or easier than these.",
+        title="How far a selection's loss can be trusted",
+        caption="An ensemble looks too good on the clips that it was selected on. A nested "
+        "selection judges each of these clips by an ensemble that did not see it; the line is its "
+        "95 % interval over recordings. Test clips may be harder or easier than these.",
         table=table,
-        chart=layered(table, intervals, points).properties(
+        chart=layer_charts(table, intervals, points).properties(
             width="container", height=alt.Step(ROW_PX)
         ),
     )
 
 
-def _judgements(ensemble: Judged) -> Iterator[Row]:
+def _list_losses(ensemble: JudgedSystem) -> Iterator[Row]:
     estimate: Mapping[str, Any] = ensemble.document["optimism"]
     claimed, gap = estimate["selected_on"], estimate["optimism"]
     interval = {"low": claimed + gap["low"], "high": claimed + gap["high"]}
@@ -179,14 +176,21 @@ def _judgements(ensemble: Judged) -> Iterator[Row]:
         (NESTED, estimate["nested"], interval),
         (TEST, ensemble.summary.log_loss, {"low": None, "high": None}),
     ):
-        yield {"ensemble": _who(ensemble), "judged on": judged_on, "log loss": loss, **ends}
+        yield {
+            "ensemble": _name_with_split(ensemble),
+            "judged on": judged_on,
+            "log loss": loss,
+            **ends,
+        }
 
 
-def _weights(results: Results, chosen: list[Judged]) -> Figure:
+def _draw_weights(results: Results, chosen: list[JudgedSystem]) -> Figure:
     rows = [
         {
-            "ensemble": _who(ensemble),
-            "member": _names(results, ensemble.split).get(member["member"], member["member"]),
+            "ensemble": _name_with_split(ensemble),
+            "member": _name_members(results, ensemble.split).get(
+                member["member"], member["member"]
+            ),
             "weight": member["weight"],
             "temperature": member["temperature"],
             "logits": member["hash"],
@@ -197,9 +201,9 @@ def _weights(results: Results, chosen: list[Judged]) -> Figure:
     table = pa.Table.from_pylist(rows)
     bars = (
         alt.Chart(table)
-        .mark_bar(color=KINDS["teacher"])
+        .mark_bar(color=KIND_COLOURS["teacher"])
         .encode(
-            y=alt.Y("member:N", sort="-x", axis=NAMES),
+            y=alt.Y("member:N", sort="-x", axis=NAME_AXIS),
             x=alt.X("weight:Q", title="weight", axis=alt.Axis(tickCount=6)),
             tooltip=[
                 "member:N",
@@ -212,60 +216,61 @@ def _weights(results: Results, chosen: list[Judged]) -> Figure:
     return Figure(
         name="weights",
         title="How much each member counts",
-        caption="Weights of an ensemble sum to 1.",
+        caption="The weights of an ensemble sum to 1.",
         table=table,
-        chart=_sized(bars, rows),
+        chart=_set_size(bars, rows),
     )
 
 
-def _agreement(results: Results, chosen: list[Judged]) -> Figure:
-    rows = [row for ensemble in chosen for row in _pairs(results, ensemble)]
+def _draw_agreement(results: Results, chosen: list[JudgedSystem]) -> Figure:
+    rows = [row for ensemble in chosen for row in _list_pairs(results, ensemble)]
     table = pa.Table.from_pylist(rows)
     lowest = min(row["agreement"] for row in rows)
     base = alt.Chart().encode(
         x=alt.X("number:O", title=None, axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("member:N", sort=None, axis=NAMES),
+        y=alt.Y("member:N", sort=None, axis=NAME_AXIS),
         tooltip=[
             "member:N",
             "other:N",
             alt.Tooltip("agreement:Q", title="same answer, % of clips", format=".1f"),
         ],
     )
-    cells = base.mark_rect(color=KINDS["teacher"]).encode(
-        opacity=shaded("agreement", min(lowest, 99) - 1, 100)
+    cells = base.mark_rect(color=KIND_COLOURS["teacher"]).encode(
+        opacity=shade("agreement", min(lowest, 99) - 1, 100)
     )
     figures = (
         base.mark_text()
         .encode(text=alt.Text("agreement:Q", format=".0f"))
-        .transform_filter(f"datum.members <= {FIGURES_UP_TO}")
+        .transform_filter(f"datum.members <= {MOST_NUMBERED_MEMBERS}")
     )
     return Figure(
         name="agreement",
-        title="Who agrees with whom",
-        caption="In percent of the clips that the ensemble was selected on: how often two members "
-        f"give the same answer, right or wrong. Columns are numbered as rows are. At most the {MOST_MEMBERS} that count most.",
+        title="Which members agree",
+        caption="How often two members give the same answer, right or wrong, in percent of the "
+        "clips that the ensemble was selected on. Columns have the numbers of the rows. At most the "
+        f"{MOST_MEMBERS} members of the largest weights are shown.",
         table=table,
-        chart=_sized(layered(table, cells, figures), rows),
+        chart=_set_size(layer_charts(table, cells, figures), rows),
     )
 
 
-def _pairs(results: Results, ensemble: Judged) -> Iterator[Row]:
+def _list_pairs(results: Results, ensemble: JudgedSystem) -> Iterator[Row]:
     members = sorted(ensemble.document["members"], key=lambda member: -member["weight"])
     keys = [
         LogitKey(results.corpus.name, ensemble.split, member["member"])
         for member in members[:MOST_MEMBERS]
     ]
     rows_N = results.corpus.rows(ensemble.split, ensemble.document["fold"])
-    said_MN = results.store.read(keys, rows_N).argmax(axis=2)
-    names = _names(results, ensemble.split)
+    answers_MN = results.store.read(keys, rows_N).argmax(axis=2)
+    names = _name_members(results, ensemble.split)
     labels = [
         f"{number}. {names.get(key.member, key.member)}" for number, key in enumerate(keys, start=1)
     ]
     for (first, second), share in np.ndenumerate(
-        np.stack([(said_MN == said_N).mean(axis=1) for said_N in said_MN])
+        np.stack([(answers_MN == answers_N).mean(axis=1) for answers_N in answers_MN])
     ):
         yield {
-            "ensemble": _who(ensemble),
+            "ensemble": _name_with_split(ensemble),
             "member": labels[first],
             "other": labels[second],
             "number": second + 1,

@@ -1,4 +1,4 @@
-"""Where systems are right: by recording device, seen in training or not, by scene and by city.
+"""Accuracy on groups of clips: by recording device, seen in training or not, scene and city.
 
 Dimensions: P test clips of a split, K classes; A seeds.
 """
@@ -13,42 +13,46 @@ import pyarrow as pa
 from audio.clips import UNKNOWN
 from metrics import accuracy, bootstrap
 from report.charts import (
-    NAMES,
+    NAME_AXIS,
     ROW_PX,
     WORDS_BELOW_EACH_OTHER,
-    choosable,
-    layered,
+    add_menu,
+    layer_charts,
     role_colour,
 )
-from report.colours import shaded
-from report.featured import ROLES, featured, splits_of, who_is_who
+from report.colours import shade
+from report.featured import ROLES, describe_featured, list_splits, pick_featured
 from report.parts import Figure, Section
-from report.results import Judged, Results
+from report.results import JudgedSystem, Results
 from report.summary import JudgedClips
 
 SEEN, UNSEEN = "seen", "unseen"
 
 
-def groups(results: Results) -> Section:
-    """Accuracy on parts of the test clips."""
-    figures = [_gap(results), _by(results, "recording device"), _by(results, "scene")]
-    told = np.unique(results.corpus.column("city")).tolist() != [UNKNOWN]
-    if told:
-        figures.append(_by(results, "city"))
+def build_groups(results: Results) -> Section:
+    """Build the section on the accuracy on parts of the test clips."""
+    figures = [
+        _draw_gap(results),
+        _draw_groups(results, "recording device"),
+        _draw_groups(results, "scene"),
+    ]
+    has_cities = np.unique(results.corpus.column("city")).tolist() != [UNKNOWN]
+    if has_cities:
+        figures.append(_draw_groups(results, "city"))
     text = (
-        "A recording device is seen if the split's training clips have it. Accuracies are of clips "
-        "pooled over seeds, with 95 % intervals over recordings."
-        + ("" if told else " The corpus tells no cities.")
+        "A recording device is seen if it recorded some of the split's training clips. Accuracies "
+        "are of clips pooled over seeds, with 95 % intervals over recordings."
+        + ("" if has_cities else " The corpus does not name cities.")
     )
     return Section(
         name="groups",
         title="Recording devices, scenes and cities",
-        text=f"{text}\n\n{who_is_who(results)}",
+        text=f"{text}\n\n{describe_featured(results)}",
         figures=tuple(figure for figure in figures if figure.table.num_rows),
     )
 
 
-def _gap(results: Results) -> Figure:
+def _draw_gap(results: Results) -> Figure:
     rows = [
         {
             "split": str(split),
@@ -57,8 +61,8 @@ def _gap(results: Results) -> Figure:
             "recording devices": which,
             "accuracy": 100 * value,
         }
-        for split in splits_of(results)
-        for role, system in featured(results, split).items()
+        for split in list_splits(results)
+        for role, system in pick_featured(results, split).items()
         for which, value in (
             (SEEN, system.summary.seen_accuracy),
             (UNSEEN, system.summary.unseen_accuracy),
@@ -69,16 +73,17 @@ def _gap(results: Results) -> Figure:
     return Figure(
         name="seen-and-unseen-recording-devices",
         title="The gap between seen and unseen recording devices",
-        caption="A line a system: filled on recording devices that the training clips have, hollow "
-        "on those that they lack. The longer the line, the more a system depends on the device.",
+        caption="One line for each system, from its accuracy on recording devices of the training "
+        "clips (filled) to that on other devices (hollow). The longer the line, the more the "
+        "system depends on the device.",
         table=table,
-        chart=_gap_chart(table) if rows else None,
+        chart=_make_gap_chart(table) if rows else None,
     )
 
 
-def _gap_chart(table: pa.Table) -> alt.LayerChart:
+def _make_gap_chart(table: pa.Table) -> alt.LayerChart:
     base = alt.Chart().encode(
-        y=alt.Y("role:N", sort=list(ROLES), axis=NAMES),
+        y=alt.Y("role:N", sort=list(ROLES), axis=NAME_AXIS),
         x=alt.X(
             "accuracy:Q",
             title="macro accuracy, %",
@@ -99,78 +104,82 @@ def _gap_chart(table: pa.Table) -> alt.LayerChart:
         ],
     )
     splits = table["split"].unique().to_pylist()
-    chart = layered(table, lines, points).properties(width="container", height=alt.Step(ROW_PX + 8))
-    return choosable(chart, "split", splits, splits[0])
+    chart = layer_charts(table, lines, points).properties(
+        width="container", height=alt.Step(ROW_PX + 8)
+    )
+    return add_menu(chart, "split", splits, splits[0])
 
 
-def _by(results: Results, what: str) -> Figure:
+def _draw_groups(results: Results, what: str) -> Figure:
     rows = [
         row
-        for split in splits_of(results)
-        for role, system in featured(results, split).items()
-        for row in _rows(results, system, role, what)
+        for split in list_splits(results)
+        for role, system in pick_featured(results, split).items()
+        for row in _list_groups(results, system, role, what)
     ]
     table = pa.Table.from_pylist(rows)
     return Figure(
         name=f"accuracy-by-{what.replace(' ', '-')}",
         title=f"Accuracy by {what}",
-        caption=f"Share of right clips in percent, a row a {what}"
+        caption=f"Share of correct clips in percent, one row for each {what}"
         + (
             "; unseen ones are not among the training clips." if what == "recording device" else "."
         ),
         table=table,
-        chart=_heat_map(table, what) if rows else None,
+        chart=_make_heat_map(table, what) if rows else None,
     )
 
 
-def _rows(results: Results, system: Judged, role: str, what: str) -> Iterator[dict[str, Any]]:
-    """A row a recording device, scene or city."""
+def _list_groups(
+    results: Results, system: JudgedSystem, role: str, what: str
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for each recording device, scene or city."""
     test = results.clips[system.split]
-    logits_APK = list(results.logits(system))
-    of_clip = _groups(results, test, what)
-    for group in np.unique(of_clip):
-        inside = of_clip == group
-        interval = _accuracy([each[inside] for each in logits_APK], test, inside)
+    logits_APK = list(results.read_logits(system))
+    group_P = _find_group_of_clips(results, test, what)
+    for group in np.unique(group_P):
+        inside = group_P == group
+        interval = _measure_accuracy([each[inside] for each in logits_APK], test, inside)
         yield {
             "split": str(system.split),
             "role": role,
             "system": system.name,
-            what: group + _note(test, inside, what),
+            what: group + _note_unseen(test, inside, what),
             "clips": int(inside.sum()),
             **interval,
         }
 
 
-def _groups(results: Results, test: JudgedClips, what: str) -> np.ndarray:
-    """The group of each test clip, [P]."""
+def _find_group_of_clips(results: Results, test: JudgedClips, what: str) -> np.ndarray:
+    """Return the group of each test clip, [P]."""
     if what == "scene":
         return np.array(results.corpus.scenes)[test.labels]
     return test.cities if what == "city" else test.recording_devices
 
 
-def _note(test: JudgedClips, inside: np.ndarray, what: str) -> str:
+def _note_unseen(test: JudgedClips, inside: np.ndarray, what: str) -> str:
     unseen = what == "recording device" and not test.seen[inside].any()
     return f", {UNSEEN}" if unseen else ""
 
 
-def _accuracy(
+def _measure_accuracy(
     logits_APK: Sequence[np.ndarray], test: JudgedClips, inside: np.ndarray
 ) -> dict[str, float | None]:
-    """Share of right clips in percent, of all seeds together; no interval of a lone recording."""
+    """Measure the percentage of correct clips of all seeds; one recording has no interval."""
     n_seeds = len(logits_APK)
     logits, labels = np.concatenate(logits_APK), np.tile(test.labels[inside], n_seeds)
     recordings = np.tile(test.recordings[inside], n_seeds)
     if len(np.unique(recordings)) < 2:
         return {"accuracy": 100 * accuracy(logits, labels), "low": None, "high": None}
-    interval = bootstrap(logits, labels, recordings, figure="accuracy")
+    interval = bootstrap(logits, labels, recordings, metric="accuracy")
     values = (interval.value, interval.low, interval.high)
     return dict(zip(("accuracy", "low", "high"), (100 * each for each in values), strict=True))
 
 
-def _heat_map(table: pa.Table, what: str) -> alt.LayerChart:
+def _make_heat_map(table: pa.Table, what: str) -> alt.LayerChart:
     base = alt.Chart().encode(
         x=alt.X("role:N", sort=list(ROLES), axis=WORDS_BELOW_EACH_OTHER),
-        y=alt.Y(f"{what}:N", title=None, sort=_order(table, what)),
+        y=alt.Y(f"{what}:N", title=None, sort=_sort_groups(table, what)),
         tooltip=[
             "system:N",
             f"{what}:N",
@@ -180,15 +189,17 @@ def _heat_map(table: pa.Table, what: str) -> alt.LayerChart:
             alt.Tooltip("clips:Q", format=","),
         ],
     )
-    cells = base.mark_rect().encode(color=role_colour(), opacity=shaded("accuracy", 0, 100))
+    cells = base.mark_rect().encode(color=role_colour(), opacity=shade("accuracy", 0, 100))
     figures = base.mark_text().encode(text=alt.Text("accuracy:Q", format=".0f"))
     splits = table["split"].unique().to_pylist()
-    chart = layered(table, cells, figures).properties(width="container", height=alt.Step(ROW_PX))
-    return choosable(chart, "split", splits, splits[0])
+    chart = layer_charts(table, cells, figures).properties(
+        width="container", height=alt.Step(ROW_PX)
+    )
+    return add_menu(chart, "split", splits, splits[0])
 
 
-def _order(table: pa.Table, what: str) -> list[str] | alt.EncodingSortField:
-    """Recording devices by name, the unseen ones last; all else with the hardest first."""
+def _sort_groups(table: pa.Table, what: str) -> list[str] | alt.EncodingSortField:
+    """Sort recording devices by name, the unseen ones last, and other groups by accuracy."""
     if what == "recording device":
         names = table[what].unique().to_pylist()
         return sorted(names, key=lambda name: (name.endswith(f", {UNSEEN}"), name))

@@ -1,120 +1,111 @@
-"""What the figures rest on: who looked at test clips, seeds, intervals, versions, hashes."""
+"""What the figures rest on: which systems used test clips, seeds, intervals, versions, hashes."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from html import escape
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from markupsafe import Markup
 
-from report.parts import Figure, Section
-from report.results import Judged, Results
+from report.page.render import render
+from report.parts import Figure, Row, Section
+from report.results import JudgedSystem, Results
 
-UNKNOWN = "not recorded"
+NOT_RECORDED = "not recorded"
 MOST_NAMED = 12
-"""Of systems that test clips chose, so many are named; the leaderboard marks all."""
-
-Row = dict[str, Any]
+"""At most this many systems that test clips chose are named; the leaderboard marks all."""
 
 
-def honesty(results: Results) -> Section:
-    """The fine print, in red where test clips chose something."""
+def build_honesty(results: Results) -> Section:
+    """Build the section on what the figures rest on, in red where test clips chose something."""
     return Section(
         name="honesty",
         title="What is honest here",
-        text="\n\n".join(_said(results)),
-        html=_box(results.systems),
+        text="\n\n".join(_describe(results)),
+        html=_render_notice(results.systems),
         figures=(
-            _figure(
+            _make_figure(
                 "protocols",
-                "Who chose on what",
-                "Honest: early stopping and the choice of ensembles saw clips of the fold select, cut "
-                "from the training clips. Published: they saw test clips, as in the publications.",
-                _protocols(results.systems),
+                "Which clips chose",
+                "Honest: early stopping and the selection of ensembles used clips of the fold "
+                "select, which are set apart from the training clips. Published: they used test "
+                "clips, as in the publications.",
+                _list_protocols(results.systems),
             ),
-            _figure(
+            _make_figure(
                 "test-clips",
                 "What everything here is judged on",
-                "The test fold of each split. Unseen: of recording devices that the training clips "
-                "of the split lack.",
-                _test_clips(results),
+                "The test fold of each split. Unseen: of recording devices that recorded none of "
+                "the split's training clips.",
+                _list_test_clips(results),
             ),
-            _figure(
+            _make_figure(
                 "made-with",
                 "What the runs were made with",
-                "How many runs are of each commit, library and machine. Changes: the code was not "
-                "quite that of the commit.",
-                _made_with(results.systems),
+                "The number of runs for each commit, library and machine. A commit with changes: "
+                "the code differed from that of the commit.",
+                _count_versions(results.systems),
             ),
-            _figure(
+            _make_figure(
                 "members-of-ensembles",
-                "What ensembles are made of",
-                "Each member is pinned by the hash of its logits: an ensemble whose members changed "
-                "is refused.",
-                _members(results.systems),
+                "Members of ensembles",
+                "Each member is pinned by the hash of its logits: an ensemble whose members "
+                "changed is refused.",
+                _list_members(results.systems),
             ),
         ),
     )
 
 
-def _figure(name: str, title: str, caption: str, rows: Iterator[Row]) -> Figure:
+def _make_figure(name: str, title: str, caption: str, rows: Iterator[Row]) -> Figure:
     return Figure(name=name, title=title, caption=caption, table=pa.Table.from_pylist(list(rows)))
 
 
-def _said(results: Results) -> list[str]:
+def _describe(results: Results) -> list[str]:
     learners = [system for system in results.systems if not system.reference]
-    strangers = sum("commit" not in record for each in learners for record in each.records)
-    said = [
+    n_without_commit = sum("commit" not in record for each in learners for record in each.records)
+    n_seeds = _format_range([each.n_seeds for each in learners])
+    paragraphs = [
         (
-            "Of the honest protocol no program reads test labels but this report and the tables "
-            "that commands end with. What people chose after they saw those, no program knows."
+            "With the honest protocol, only this report and the tables at the end of commands read "
+            "test labels. What people chose after they saw these, no program knows."
         ),
         (
-            "Intervals hold the middle 95 % of 2,000 bootstrap draws of whole recordings, as clips "
-            "of a recording are alike. They tell how much a figure depends on the recordings that "
-            "happen to be in the test fold, not on how a model began: seeds are for that."
+            "Intervals contain the middle 95 % of 2,000 bootstrap draws of whole recordings, as "
+            "clips of a recording are alike. They show how much a figure depends on the recordings that "
+            "happen to be in the test fold; how much it depends on a model's initial weights, the "
+            "seeds show."
         ),
         (
-            f"Teachers and students learnt with {_range([each.n_seeds for each in learners])} "
-            "seed(s) each; figures are means over seeds, differences of two systems are taken on "
-            "the same clips and seeds. The best of many, looked for here, is flattered."
+            f"Teachers and students were trained with {n_seeds} seed(s) each. Figures are means over "
+            "seeds; differences of two systems are taken on the same clips and seeds. The best of "
+            "many systems on these clips looks better than it is."
         ),
     ]
-    if strangers:
-        said.append(
-            f"{strangers:,} run(s) tell no commit: others made them, and their protocol is what "
-            "whoever imported them said."
+    if n_without_commit:
+        paragraphs.append(
+            f"The records of {n_without_commit:,} run(s) have no commit: they were imported, and "
+            "their protocol is what was stated at the import."
         )
-    return said
+    return paragraphs
 
 
-def _range(counts: list[int]) -> str:
+def _format_range(counts: list[int]) -> str:
     if not counts:
         return "no"
     low, high = min(counts), max(counts)
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _box(systems: tuple[Judged, ...]) -> str:
-    """What to know first, as HTML."""
+def _render_notice(systems: tuple[JudgedSystem, ...]) -> Markup:
+    """Render what a reader has to know first."""
     published = [each for each in systems if each.protocol == "published"]
-    if not published:
-        return (
-            '<p class="notice">No test clip chose anything: no epoch, no member of an ensemble, no '
-            "weight.</p>"
-        )
-    names = ", ".join(f"{each.name} (split {each.split})" for each in published[:MOST_NAMED])
-    more = f" and {len(published) - MOST_NAMED} more" if len(published) > MOST_NAMED else ""
-    return (
-        f'<p class="notice alarm"><strong>Test clips chose something in {len(published)} of '
-        f"{len(systems)} systems</strong>, so that their figures are too good: "
-        f"{escape(names)}{more}.</p>"
-    )
+    return render("notice.html", published=published, n_systems=len(systems), most_named=MOST_NAMED)
 
 
-def _protocols(systems: tuple[Judged, ...]) -> Iterator[Row]:
-    groups: dict[tuple[str, str], list[Judged]] = defaultdict(list)
+def _list_protocols(systems: tuple[JudgedSystem, ...]) -> Iterator[Row]:
+    groups: dict[tuple[str, str], list[JudgedSystem]] = defaultdict(list)
     for system in systems:
         groups[system.kind, system.protocol].append(system)
     for (kind, protocol), members in groups.items():
@@ -129,7 +120,7 @@ def _protocols(systems: tuple[Judged, ...]) -> Iterator[Row]:
         }
 
 
-def _test_clips(results: Results) -> Iterator[Row]:
+def _list_test_clips(results: Results) -> Iterator[Row]:
     for split, clips in results.clips.items():
         unseen = np.unique(clips.recording_devices[~clips.seen])
         yield {
@@ -142,33 +133,33 @@ def _test_clips(results: Results) -> Iterator[Row]:
         }
 
 
-def _made_with(systems: tuple[Judged, ...]) -> Iterator[Row]:
+def _count_versions(systems: tuple[JudgedSystem, ...]) -> Iterator[Row]:
     counts: Counter[tuple[str, str]] = Counter()
     for system in systems:
         if not system.reference:
             for record in system.records:
-                counts.update(_of_record(record))
+                counts.update(_read_versions(record))
     for (what, value), n_runs in sorted(counts.items()):
         yield {"what": what, "which": value, "runs": n_runs}
 
 
-def _of_record(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _read_versions(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     machine = record.get("machine", {})
-    yield "commit", record.get("commit") or UNKNOWN
-    yield "python", machine.get("python", UNKNOWN)
-    yield "machine", machine_of(record) or UNKNOWN
+    yield "commit", record.get("commit") or NOT_RECORDED
+    yield "python", machine.get("python", NOT_RECORDED)
+    yield "machine", name_machine(record) or NOT_RECORDED
     yield from record.get("versions", {}).items()
 
 
-def machine_of(record: Mapping[str, Any]) -> str | None:
-    """What a run computed on; None where its record does not tell."""
+def name_machine(record: Mapping[str, Any]) -> str | None:
+    """Return what a run computed on; None if its record does not contain it."""
     machine = record.get("machine")
     if machine is None:
         return None
     return machine["accelerator"] or f"{machine['processor']} CPU, {machine['threads']} thread(s)"
 
 
-def _members(systems: tuple[Judged, ...]) -> Iterator[Row]:
+def _list_members(systems: tuple[JudgedSystem, ...]) -> Iterator[Row]:
     for system in systems:
         if system.reference:
             for member in system.document["members"]:

@@ -1,76 +1,78 @@
-"""What people call the systems of a report: short, and no two alike on a split."""
+"""Names of the systems of a report: short, and unique on a split."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from logit_store import plain_name
-from report.found import Found
+from logit_store import strip_fingerprint
+from report.systems import StoredSystem
 
 MAX_DIFFERENCES = 3
-"""A name tells so many values in which recipes of one name differ; more are told by hash digits."""
+"""A name shows at most this many values in which recipes of one name differ; with more, a hash."""
 
 
-def names_of(found: Sequence[Found], protocols: Sequence[str]) -> list[str]:
-    """A name for each system, unique within its kind and split, the same for it on each split."""
-    names = [_base(each, protocol) for each, protocol in zip(found, protocols, strict=True)]
-    names = _with_differences(found, names)
-    taken = Counter(
-        zip((each.kind for each in found), (e.split for e in found), names, strict=True)
+def name_systems(systems: Sequence[StoredSystem], protocols: Sequence[str]) -> list[str]:
+    """Name each system, uniquely within its kind and split, and equally on each split."""
+    names = [
+        _name_plainly(each, protocol) for each, protocol in zip(systems, protocols, strict=True)
+    ]
+    names = _add_differences(systems, names)
+    counts = Counter(
+        (each.kind, each.split, name) for each, name in zip(systems, names, strict=True)
     )
     return [
-        name if taken[each.kind, each.split, name] == 1 else f"{name} {_digits(each)}"
-        for each, name in zip(found, names, strict=True)
+        name if counts[each.kind, each.split, name] == 1 else f"{name} {_find_digits(each)}"
+        for each, name in zip(systems, names, strict=True)
     ]
 
 
-def _base(each: Found, protocol: str) -> str:
+def _name_plainly(each: StoredSystem, protocol: str) -> str:
     if each.reference:
         name = f"ensemble {each.reference.partition('@')[0]}"
     else:
-        name = plain_name(each.keys[0].member)
+        name = strip_fingerprint(each.keys[0].member)
     if each.taught_by:
-        name += f" from {teacher_name(each.taught_by)}"
+        name += f" from {name_teacher(each.taught_by)}"
     return name if protocol == "honest" else f"{name} (published)"
 
 
-def teacher_name(taught_by: str) -> str:
-    """What taught a student, without fingerprint or hash: NAME@HASH, or a member."""
+def name_teacher(taught_by: str) -> str:
+    """Name what taught a student, NAME@HASH or a member, without hash or fingerprint."""
     name, is_ensemble, _ = taught_by.partition("@")
-    return name if is_ensemble else plain_name(name)
+    return name if is_ensemble else strip_fingerprint(name)
 
 
-def _with_differences(found: Sequence[Found], names: Sequence[str]) -> list[str]:
-    """The names, and where recipes of one name differ, in what."""
-    alike: dict[tuple[str, str], list[Found]] = {}
-    for each, name in zip(found, names, strict=True):
+def _add_differences(systems: Sequence[StoredSystem], names: Sequence[str]) -> list[str]:
+    """Add to names the values in which recipes of one name differ."""
+    alike: dict[tuple[str, str], list[StoredSystem]] = {}
+    for each, name in zip(systems, names, strict=True):
         alike.setdefault((each.kind, name), []).append(each)
-    differing = {key: _differing(group) for key, group in alike.items()}
-    told = []
-    for each, name in zip(found, names, strict=True):
-        leaves = dict(_leaves(each.recipe))
+    differing = {key: _find_differences(group) for key, group in alike.items()}
+    named = []
+    for each, name in zip(systems, names, strict=True):
+        leaves = dict(_walk(each.recipe))
         values = [f"{path[-1]}={leaves.get(path)}" for path in differing[each.kind, name]]
-        told.append(f"{name} ({', '.join(values)})" if values else name)
-    return told
+        named.append(f"{name} ({', '.join(values)})" if values else name)
+    return named
 
 
-def _differing(group: Sequence[Found]) -> list[tuple[str, ...]]:
-    """The places in which these recipes differ, if they are few."""
-    leaves = [dict(_leaves(each.recipe)) for each in group]
+def _find_differences(group: Sequence[StoredSystem]) -> list[tuple[str, ...]]:
+    """Return the places in which these recipes differ, or none if they are many."""
+    leaves = [dict(_walk(each.recipe)) for each in group]
     paths = dict.fromkeys(path for each in leaves for path in each)
     differing = [path for path in paths if len({str(each.get(path)) for each in leaves}) > 1]
     return differing if len(differing) <= MAX_DIFFERENCES else []
 
 
-def _leaves(
+def _walk(
     value: Mapping[str, Any], path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name, inside in value.items():
         if isinstance(inside, Mapping):
-            yield from _leaves(inside, (*path, name))
+            yield from _walk(inside, (*path, name))
         else:
             yield (*path, name), inside
 
 
-def _digits(each: Found) -> str:
+def _find_digits(each: StoredSystem) -> str:
     return (each.reference or each.keys[0].member).rpartition("@" if each.reference else "-")[2]

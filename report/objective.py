@@ -1,32 +1,31 @@
-"""How a student learns, in the words of `students.ways`."""
+"""The objective of a student, in the words of `students.ways`."""
 
 from students import StudentRecipe
-from students.challenge import Challenge
-from students.losses import Decoupled, Dist
-from students.mixup import Mixup
-from students.recipes import Distillation
+from students.recipe import Challenge, Decoupled, Dist, Distillation, Mixup
 from students.ways import ADVERSARIAL_WEIGHT
-from training.averaging import Ema, Soup
+from training.recipe import Ema, Soup
 
 
-def objective(recipe: StudentRecipe) -> str:
-    """Words of `students.ways.WAYS` joined by +; a number where it is not the word's own."""
-    words = ["alone"] if recipe.distillation is None else _soft_labels(recipe.distillation)
+def describe_objective(recipe: StudentRecipe) -> str:
+    """Join words of `students.ways.WAYS` by +; unusual numbers are added to their words."""
+    words = (
+        ["alone"] if recipe.distillation is None else _describe_distillation(recipe.distillation)
+    )
     if recipe.mixup:
-        words.append(_word("mixup", recipe.mixup.alpha, Mixup().alpha))
+        words.append(_add_number("mixup", recipe.mixup.alpha, Mixup().alpha))
     if recipe.device_loss_weight:
-        words.append(_word("adversarial", recipe.device_loss_weight, ADVERSARIAL_WEIGHT))
+        words.append(_add_number("adversarial", recipe.device_loss_weight, ADVERSARIAL_WEIGHT))
     if recipe.challenge:
-        words.append(_word("rsc", recipe.challenge.drop_clips, Challenge().drop_clips))
+        words.append(_add_number("rsc", recipe.challenge.drop_clips, Challenge().drop_clips))
     match recipe.training.keep:
         case Ema(decay=decay):
-            words.append(_word("ema", decay, Ema().decay))
+            words.append(_add_number("ema", decay, Ema().decay))
         case Soup(epochs=epochs):
-            words.append(_word("soup", epochs, Soup().epochs))
+            words.append(_add_number("soup", epochs, Soup().epochs))
     return "+".join(words)
 
 
-def _soft_labels(distillation: Distillation) -> list[str]:
+def _describe_distillation(distillation: Distillation) -> list[str]:
     plain = Distillation()
     match distillation.loss:
         case Decoupled():
@@ -47,5 +46,5 @@ def _soft_labels(distillation: Distillation) -> list[str]:
     return first
 
 
-def _word(name: str, number: float, usual: float) -> str:
+def _add_number(name: str, number: float, usual: float) -> str:
     return name if number == usual else f"{name}={number:g}"

@@ -1,4 +1,4 @@
-"""How runs learnt, and how long they took."""
+"""How the training of runs went, and how long it took."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -11,46 +11,45 @@ import numpy as np
 import pyarrow as pa
 
 from logit_store import LogitKey, LogitStore
-from report.charts import NAMES, ROW_PX, choosable, legend_of
-from report.colours import ALONE_COLOUR, KINDS
-from report.featured import ALONE, TAUGHT, featured, splits_of
-from report.honesty import UNKNOWN, machine_of
-from report.parts import Figure, Section
-from report.results import Judged, Results
-from training.member import record_object
-from training.recipe import judging_fold
+from report.charts import NAME_AXIS, ROW_PX, add_menu, make_legend
+from report.colours import ALONE_COLOUR, KIND_COLOURS
+from report.featured import ALONE, TAUGHT, list_splits, pick_featured
+from report.honesty import NOT_RECORDED, name_machine
+from report.parts import Figure, Row, Section
+from report.results import JudgedSystem, Results
+from training.keys import locate_record
+from training.recipe import find_judging_fold
 
 POINTS = 4000
-"""Of all curves together, at most."""
+"""At most this many points in all curves together."""
 MOST_OF_A_CURVE = 60
 LEARNERS = {
-    "teacher": KINDS["teacher"],
+    "teacher": KIND_COLOURS["teacher"],
     ALONE: ALONE_COLOUR,
-    TAUGHT: KINDS["student"],
+    TAUGHT: KIND_COLOURS["student"],
 }
-READ_AT_ONCE = 16
-"""Records, for a store that answers slowly."""
+RECORDS_AT_ONCE = 16
+"""Records that are read at the same time, as a store may answer slowly."""
 BARS = 30
-"""Of what took longest; the table has the rest."""
+"""Systems in the chart of training time, the longest first; the table has all."""
 
-Row = dict[str, Any]
 History = list[dict[str, float]]
 
 
-def runs(results: Results) -> Section:
-    """Learning curves, and what runs cost."""
+def build_runs(results: Results) -> Section:
+    """Build the section on learning curves and the cost of runs."""
     learners = [system for system in results.systems if not system.reference]
-    told = _histories(results.store, learners)
-    learnt = [system for system in learners if any(key in told for key in system.keys)]
-    hours = _hours(learners)
-    figures = [_curves(results, learnt, told)] if learnt else []
-    lost = len(learners) - len(learnt)
+    histories = _read_histories(results.store, learners)
+    with_curve = [each for each in learners if any(key in histories for key in each.keys)]
+    hours = _draw_hours(learners)
+    figures = [_draw_curves(results, with_curve, histories)] if with_curve else []
+    n_without = len(learners) - len(with_curve)
     text = (
         f"{sum(len(system.keys) for system in learners):,} runs of {len(learners):,} teachers and "
-        "students. Prices are not recorded with runs, so that costs are time."
+        "students. Runs have no recorded prices, so costs are times."
         + (
-            f" {lost} of these left no curve here: imported, or their records are gone."
-            if lost
+            f" {n_without} of these have no curve: imported, or without their records."
+            if n_without
             else ""
         )
     )
@@ -62,28 +61,32 @@ def runs(results: Results) -> Section:
     )
 
 
-def _histories(store: LogitStore, systems: list[Judged]) -> dict[LogitKey, History]:
-    """Figures of each run's epochs; runs without a record are left out."""
+def _read_histories(store: LogitStore, systems: list[JudgedSystem]) -> dict[LogitKey, History]:
+    """Read the metrics of each run's epochs; runs without a record are left out."""
     runs_of = [(system.kind, key) for system in systems for key in system.keys]
-    with ThreadPoolExecutor(READ_AT_ONCE) as pool:
-        found = pool.map(lambda run: _history(store, *run), runs_of)
-        return {key: history for (_, key), history in zip(runs_of, found, strict=True) if history}
+    with ThreadPoolExecutor(RECORDS_AT_ONCE) as pool:
+        histories = pool.map(lambda run: _read_history(store, *run), runs_of)
+        return {key: each for (_, key), each in zip(runs_of, histories, strict=True) if each}
 
 
-def _history(store: LogitStore, kind: str, key: LogitKey) -> History:
-    name = record_object(kind, key.member)
-    return json.loads(store.read_object(name))["history"] if store.has_object(name) else []
+def _read_history(store: LogitStore, kind: str, key: LogitKey) -> History:
+    name = locate_record(kind, key.member)
+    return json.loads(store.objects.read(name))["history"] if name in store.objects else []
 
 
-def _curves(results: Results, learnt: list[Judged], told: Mapping[LogitKey, History]) -> Figure:
-    few = max(2, min(MOST_OF_A_CURVE, POINTS // len(learnt)))
+def _draw_curves(
+    results: Results, systems: list[JudgedSystem], histories: Mapping[LogitKey, History]
+) -> Figure:
+    few = max(2, min(MOST_OF_A_CURVE, POINTS // len(systems)))
     roles = {
         id(system): role
-        for split in splits_of(results)
-        for role, system in featured(results, split).items()
+        for split in list_splits(results)
+        for role, system in pick_featured(results, split).items()
     }
     rows = [
-        row for system in learnt for row in _curve(system, roles.get(id(system), ""), told, few)
+        row
+        for system in systems
+        for row in _list_points(system, roles.get(id(system), ""), histories, few)
     ]
     table = pa.Table.from_pylist(rows)
     lines = (
@@ -97,7 +100,7 @@ def _curves(results: Results, learnt: list[Judged], told: Mapping[LogitKey, Hist
                 scale=alt.Scale(type="log", nice=False),
                 axis=alt.Axis(tickCount=6),
             ),
-            color=_learner_colour(table),
+            color=_make_learner_colour(table),
             detail="system:N",
             strokeDash=alt.StrokeDash(
                 "judged on:N",
@@ -117,51 +120,51 @@ def _curves(results: Results, learnt: list[Judged], told: Mapping[LogitKey, Hist
             ],
         )
     )
-    splits = [str(split) for split in splits_of(results)]
+    splits = [str(split) for split in list_splits(results)]
     chart = lines.properties(width="container", height=360)
     return Figure(
         name="learning-curves",
-        title="How they learnt",
-        caption="A line a teacher or student, the mean over its seeds: log loss after each epoch on "
-        "clips that it does not learn from. Thick lines are the systems shown above; dashed ones "
-        "were judged on test clips, as published.",
+        title="Learning curves",
+        caption="One line for each teacher or student, the mean over its seeds: the log loss after "
+        "each epoch on clips that are not used for training. Thick lines are the systems shown "
+        "above; dashed ones were judged on test clips, as published.",
         table=table,
-        chart=choosable(chart, "split", splits, splits[0]),
+        chart=add_menu(chart, "split", splits, splits[0]),
     )
 
 
-def _curve(
-    system: Judged, role: str, told: Mapping[LogitKey, History], points: int
+def _list_points(
+    system: JudgedSystem, role: str, histories: Mapping[LogitKey, History], most: int
 ) -> Iterator[Row]:
-    """At most so many points of a system's curve, the first and the last epoch among them."""
-    histories = [told[key] for key in system.keys if key in told]
+    """Yield at most `most` points of a system's curve, with the first and the last epoch."""
+    of_seeds = [histories[key] for key in system.keys if key in histories]
     by_epoch: dict[int, list[Mapping[str, float]]] = {}
-    for figures in (figures for history in histories for figures in history):
-        by_epoch.setdefault(int(figures["epoch"]), []).append(figures)
+    for metrics in (metrics for history in of_seeds for metrics in history):
+        by_epoch.setdefault(int(metrics["epoch"]), []).append(metrics)
     epochs = sorted(by_epoch)
-    fold = judging_fold(system.records[0]["protocol"])
-    for position in np.unique(np.linspace(0, len(epochs) - 1, points).round().astype(int)):
-        of_seeds = by_epoch[epochs[position]]
+    fold = find_judging_fold(system.records[0]["protocol"])
+    for position in np.unique(np.linspace(0, len(epochs) - 1, most).round().astype(int)):
+        in_epoch = by_epoch[epochs[position]]
         yield {
             "split": str(system.split),
             "system": system.name,
-            "learner": _learner(system),
+            "learner": _name_learner(system),
             "role": role,
             "epoch": epochs[position],
-            "seeds": len(of_seeds),
+            "seeds": len(in_epoch),
             "judged on": fold,
-            "log loss": fmean(each[f"{fold}_log_loss"] for each in of_seeds),
-            "training loss": fmean(each["loss"] for each in of_seeds),
+            "log loss": fmean(each[f"{fold}_log_loss"] for each in in_epoch),
+            "training loss": fmean(each["loss"] for each in in_epoch),
         }
 
 
-def _hours(learners: list[Judged]) -> Figure:
-    """Time of all splits and seeds together."""
+def _draw_hours(learners: list[JudgedSystem]) -> Figure:
+    """Draw the training time of all splits and seeds together."""
     spent: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for system in learners:
         known = [record for record in system.records if "training_s" in record]
         if known:
-            spent.setdefault((_learner(system), system.name), []).extend(known)
+            spent.setdefault((_name_learner(system), system.name), []).extend(known)
     seconds = {name: sum(each["training_s"] for each in run) for name, run in spent.items()}
     unit, unit_s = ("hours", 3600) if sum(seconds.values()) >= 3600 else ("minutes", 60)
     order = sorted(spent, key=lambda name: -seconds[name])
@@ -175,7 +178,7 @@ def _hours(learners: list[Judged]) -> Figure:
                 unit: seconds[learner, system] / unit_s,
                 f"{unit} a run": seconds[learner, system] / unit_s / len(spent[learner, system]),
                 "machine": ", ".join(
-                    sorted({machine_of(each) or UNKNOWN for each in spent[learner, system]})
+                    sorted({name_machine(each) or NOT_RECORDED for each in spent[learner, system]})
                 ),
             }
             for place, (learner, system) in enumerate(order, start=1)
@@ -183,36 +186,36 @@ def _hours(learners: list[Judged]) -> Figure:
     )
     return Figure(
         name="training-time",
-        title="What it cost to learn",
-        caption=f"{unit.capitalize()} of learning, of all splits and seeds of a system together, on "
-        f"the machine that the table names: {sum(seconds.values()) / unit_s:,.1f} {unit} in all.",
+        title="Training time",
+        caption=f"{unit.capitalize()} of training for all splits and seeds of a system together, "
+        f"on the machine that the table names: {sum(seconds.values()) / unit_s:,.1f} {unit} in all.",
         table=table,
-        chart=_bars(table, unit) if spent else None,
+        chart=_draw_bars(table, unit) if spent else None,
     )
 
 
-def _learner(system: Judged) -> str:
-    """Which of `LEARNERS` a system is."""
+def _name_learner(system: JudgedSystem) -> str:
+    """Return which of `LEARNERS` a system is."""
     if system.kind == "teacher":
         return "teacher"
     return ALONE if system.taught_by is None else TAUGHT
 
 
-def _learner_colour(table: pa.Table) -> alt.Color:
-    there = table["learner"].unique().to_pylist()
-    legend = legend_of([learner for learner in LEARNERS if learner in there], on_a_phone=1)
+def _make_learner_colour(table: pa.Table) -> alt.Color:
+    present = table["learner"].unique().to_pylist()
+    legend = make_legend([learner for learner in LEARNERS if learner in present], on_a_phone=1)
     scale = alt.Scale(domain=list(LEARNERS), range=list(LEARNERS.values()))
     return alt.Color("learner:N", title=None, scale=scale, legend=legend)
 
 
-def _bars(table: pa.Table, unit: str) -> alt.Chart:
+def _draw_bars(table: pa.Table, unit: str) -> alt.Chart:
     bars = (
         alt.Chart(table)
         .mark_bar()
         .encode(
-            y=alt.Y("system:N", sort=None, axis=NAMES),
-            x=alt.X(f"{unit}:Q", title=f"{unit} of learning", axis=alt.Axis(tickCount=6)),
-            color=_learner_colour(table),
+            y=alt.Y("system:N", sort=None, axis=NAME_AXIS),
+            x=alt.X(f"{unit}:Q", title=f"{unit} of training", axis=alt.Axis(tickCount=6)),
+            color=_make_learner_colour(table),
             tooltip=[
                 "system:N",
                 "runs:Q",

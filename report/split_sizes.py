@@ -1,4 +1,4 @@
-"""Accuracy against the share of the training clips that systems learnt from."""
+"""Accuracy against the share of the training clips that systems were trained on."""
 
 import csv
 from pathlib import Path
@@ -9,11 +9,11 @@ import pyarrow as pa
 
 from audio.clips import Corpus
 from report.colours import NEUTRAL, alarm_stroke, kind_colour
-from report.dcase.challenge import SCENES
+from report.dcase.challenge import CHALLENGE_SCENES
 from report.parts import Figure, Section
-from report.results import Judged, Results
+from report.results import JudgedSystem, Results
 
-PUBLISHED = Path(__file__).parent / "published.csv"
+PUBLISHED_FILE = Path(__file__).parent / "published.csv"
 """Macro accuracies in percent on the test clips of TAU 2022 Mobile, each with its source."""
 
 _SCHEMA = pa.schema(
@@ -28,50 +28,51 @@ _SCHEMA = pa.schema(
         "source": pa.string(),
     }
 )
-"""Accuracies in percent; a null source is this store."""
+"""Accuracies in percent; the source is null for systems of this store."""
 _DASHES = [[6, 3], [2, 3], [8, 3, 2, 3], [1, 2], [10, 4], [3, 2]]
 _HEIGHT_PX = 380
 _FEW = 12
-"""Among more systems the teachers' intervals would hide all else; the table has them."""
+"""With more systems, the teachers' intervals would hide the rest; the table has them."""
 
 
-def split_sizes(results: Results) -> Section:
-    """How much more training clips are worth."""
-    references = _published() if _is_tau(results.corpus) else []
-    rows = [_row(each) for each in results.systems] + references
+def build_split_sizes(results: Results) -> Section:
+    """Build the section on how much accuracy grows with the training clips."""
+    references = _read_published() if _is_tau(results.corpus) else []
+    rows = [_make_row(each) for each in results.systems] + references
     table = pa.Table.from_pylist(rows, _SCHEMA)
-    compared = (
-        "Grey dashed lines are published figures; most of them come from systems that were chosen "
-        "on these very test clips."
+    references_text = (
+        "Grey dashed lines are published figures; most of these systems were chosen on the same "
+        "test clips."
         if references
-        else "Published figures are of TAU 2022 Mobile, so none is shown for this corpus."
+        else "Published figures are for TAU 2022 Mobile, so none is shown for this corpus."
     )
     figure = Figure(
         name="accuracy-by-split",
-        title="What more training clips are worth",
-        caption="Macro-average accuracy on test against the percent of the training clips that a "
-        "system learnt from; a dot a system, its 95 % interval behind it, a line from split to split; "
-        "teachers have thin ones. A red ring: judged on test. " + compared,
+        title="Accuracy for each split",
+        caption="Macro-average accuracy on test against the percentage of the training clips that "
+        "a system was trained on. Each system has a dot with its 95 % interval, and a line from "
+        "split to split, which is thin for teachers. A red ring: test clips chose something. "
+        + references_text,
         table=table,
-        chart=_chart(table) if rows else None,
+        chart=_draw(table) if rows else None,
     )
     return Section(name="split-sizes", title="Accuracy against split size", figures=(figure,))
 
 
 def _is_tau(corpus: Corpus) -> bool:
-    """Whether published figures are of these scenes; others come in TAU's layout, too."""
-    return corpus.name == "tau" and corpus.scenes == SCENES
+    """Return whether published figures are for these scenes; other corpora use TAU's layout too."""
+    return corpus.name == "tau" and corpus.scenes == CHALLENGE_SCENES
 
 
-def _published() -> list[dict[str, Any]]:
-    with PUBLISHED.open(encoding="utf-8", newline="") as file:
+def _read_published() -> list[dict[str, Any]]:
+    with PUBLISHED_FILE.open(encoding="utf-8", newline="") as file:
         return [
             row | {"split": int(row["split"]), "accuracy": float(row["accuracy"])}
             for row in csv.DictReader(file)
         ]
 
 
-def _row(system: Judged) -> dict[str, Any]:
+def _make_row(system: JudgedSystem) -> dict[str, Any]:
     accuracy = system.summary.accuracy
     return {
         "system": system.name,
@@ -84,12 +85,12 @@ def _row(system: Judged) -> dict[str, Any]:
     }
 
 
-def _chart(table: pa.Table) -> alt.LayerChart:
+def _draw(table: pa.Table) -> alt.LayerChart:
     rows = table.to_pylist()
     ours = list(dict.fromkeys(row["system"] for row in rows if row["source"] is None))
     published = list(dict.fromkeys(row["system"] for row in rows if row["source"] is not None))
     base = alt.Chart(table).encode(
-        # Each split has about twice the clips of the one before: a logarithmic axis, nearly.
+        # Each split has about twice the clips of the one before, so this is almost logarithmic.
         x=alt.X("split:O", title="training clips, %", axis=alt.Axis(labelAngle=0)),
         y=alt.Y("accuracy:Q", title="macro accuracy, %", scale=alt.Scale(zero=False)),
         tooltip=[
@@ -103,14 +104,16 @@ def _chart(table: pa.Table) -> alt.LayerChart:
             "source:N",
         ],
     )
-    layers = [_systems(base.transform_filter("!isValid(datum.source)"), ours)]
+    layers = [_draw_systems(base.transform_filter("!isValid(datum.source)"), ours)]
     if published:
-        layers.insert(0, _references(base.transform_filter("isValid(datum.source)"), published))
+        layers.insert(
+            0, _draw_references(base.transform_filter("isValid(datum.source)"), published)
+        )
     return alt.LayerChart(layer=layers).properties(width="container", height=_HEIGHT_PX)
 
 
-def _systems(base: alt.Chart, names: list[str]) -> alt.LayerChart:
-    """A line and a dot a system, side by side within a split, with intervals."""
+def _draw_systems(base: alt.Chart, names: list[str]) -> alt.LayerChart:
+    """Draw a line and dots for each system, side by side within a split, with intervals."""
     beside = base.encode(
         xOffset=alt.XOffset("system:N", scale=alt.Scale(domain=names, paddingOuter=1)),
         color=kind_colour(alt.Legend(orient="top", symbolOpacity=1)),
@@ -130,8 +133,8 @@ def _systems(base: alt.Chart, names: list[str]) -> alt.LayerChart:
     return alt.LayerChart(layer=[bars, lines, points])
 
 
-def _references(base: alt.Chart, names: list[str]) -> alt.LayerChart:
-    """Thin dashed lines."""
+def _draw_references(base: alt.Chart, names: list[str]) -> alt.LayerChart:
+    """Draw published figures as thin dashed lines."""
     lines = base.mark_line(color=NEUTRAL, strokeWidth=1.5).encode(
         strokeDash=alt.StrokeDash(
             "system:N",

@@ -1,4 +1,4 @@
-"""What systems are worth on the test fold, with intervals.
+"""Scores of systems on the test fold, with intervals.
 
 Dimensions: N clips of the corpus, P of its test fold, K classes; A seeds.
 """
@@ -10,31 +10,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audio.clips import Corpus
-from metrics import Comparison, Interval, bootstrap, log_loss, macro_accuracy, paired_bootstrap
+from metrics import (
+    Interval,
+    PairedComparison,
+    bootstrap,
+    log_loss,
+    macro_accuracy,
+    paired_bootstrap,
+)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class System:
-    """A teacher, an ensemble or a student, once per seed."""
+    """A teacher, an ensemble or a student, with all its seeds."""
 
     name: str
     split: int
     logits_ANK: Sequence[np.ndarray]
-    """Logits of all clips of the corpus, per seed."""
+    """Logits of all clips of the corpus for each seed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """A system's figures on test: means over its seeds, log loss in nats."""
+    """A system's scores on test: means over its seeds, log loss in nats."""
 
     accuracy: Interval
     """Macro-average accuracy, with the 95 % interval over recordings."""
     seed_deviation: float | None
-    """Standard deviation of the seeds' macro accuracies; None of a single seed."""
+    """Standard deviation of the seeds' macro accuracies; None for a single seed."""
     seen_accuracy: float | None
-    """On recording devices that the split's training clips have; None if test has none."""
+    """Accuracy on recording devices of the split's training clips; None if test has none of
+    them."""
     unseen_accuracy: float | None
-    """On recording devices that they have not; None if test has none."""
+    """Accuracy on other recording devices; None if test has none of them."""
     log_loss: float
 
 
@@ -44,17 +52,17 @@ class JudgedClips:
 
     split: int
     rows: NDArray[np.int64]
-    """Where they are in the corpus."""
+    """Their rows in the corpus."""
     labels: NDArray[np.int64]
     recordings: np.ndarray
     recording_devices: np.ndarray
     cities: np.ndarray
     seen: NDArray[np.bool_]
-    """Whether the split's training clips have a clip's recording device."""
+    """Whether a clip's recording device is in the split's training clips."""
 
     @classmethod
     def of(cls, corpus: Corpus, split: int) -> "JudgedClips":
-        """That of a split.
+        """Find the test clips of a split.
 
         Raises:
             CorpusError: the split has no test clip.
@@ -73,48 +81,49 @@ class JudgedClips:
         )
 
 
-def summary(corpus: Corpus, system: System) -> Summary:
-    """A system's figures on the test fold of its split."""
+def summarise(corpus: Corpus, system: System) -> Summary:
+    """Summarise a system's scores on the test fold of its split."""
     test = JudgedClips.of(corpus, system.split)
-    return judged(test, [logits_NK[test.rows] for logits_NK in system.logits_ANK])
+    return summarise_logits(test, [logits_NK[test.rows] for logits_NK in system.logits_ANK])
 
 
-def judged(test: JudgedClips, logits_APK: Sequence[np.ndarray]) -> Summary:
-    """The figures of logits of the test clips, one array a seed.
+def summarise_logits(test: JudgedClips, logits_APK: Sequence[np.ndarray]) -> Summary:
+    """Summarise logits of the test clips, one array for each seed.
 
-    Pooling the seeds' clips makes every figure a mean over seeds, and drawing a recording draws
-    its clips for all seeds at once.
+    The clips of all seeds are pooled. So every score is a mean over seeds, and drawing a recording
+    draws its clips for all seeds at once.
     """
     n_seeds = len(logits_APK)
     logits, labels = np.concatenate(logits_APK), np.tile(test.labels, n_seeds)
     seen = np.tile(test.seen, n_seeds)
-    of_seeds = [macro_accuracy(each, test.labels) for each in logits_APK]
+    accuracies = [macro_accuracy(each, test.labels) for each in logits_APK]
     return Summary(
         accuracy=bootstrap(logits, labels, np.tile(test.recordings, n_seeds)),
-        seed_deviation=float(np.std(of_seeds, ddof=1)) if n_seeds > 1 else None,
-        seen_accuracy=_accuracy_of(logits, labels, seen),
-        unseen_accuracy=_accuracy_of(logits, labels, ~seen),
+        seed_deviation=float(np.std(accuracies, ddof=1)) if n_seeds > 1 else None,
+        seen_accuracy=_measure_accuracy(logits, labels, seen),
+        unseen_accuracy=_measure_accuracy(logits, labels, ~seen),
         log_loss=log_loss(logits, labels),
     )
 
 
-def _accuracy_of(logits: np.ndarray, labels: np.ndarray, some: np.ndarray) -> float | None:
+def _measure_accuracy(logits: np.ndarray, labels: np.ndarray, some: np.ndarray) -> float | None:
     return macro_accuracy(logits[some], labels[some]) if some.any() else None
 
 
-def compare(
+def compare_systems(
     corpus: Corpus, first: System, second: System, *, unseen_only: bool = False
-) -> Comparison:
-    """Macro-average accuracy of two systems on the same test clips, and of their difference.
+) -> PairedComparison:
+    """Compare the macro-average accuracy of two systems on the same test clips.
 
     Args:
-        corpus: of the clips.
-        first: what the other is compared with.
-        second: of the same split, with as many seeds.
-        unseen_only: on recording devices only that the split's training clips have not.
+        corpus: the corpus of the clips.
+        first: the system with which the other is compared.
+        second: a system of the same split with the same number of seeds.
+        unseen_only: whether to use only clips of recording devices that are not in the split's
+            training clips.
 
     Raises:
-        ValueError: the systems are of different splits or numbers of seeds, or there are less than
+        ValueError: the systems are of different splits or numbers of seeds, or there are fewer than
             two recordings to compare on.
     """
     counts = len(first.logits_ANK), len(second.logits_ANK)
@@ -125,17 +134,17 @@ def compare(
         )
     test = JudgedClips.of(corpus, first.split)
     pair = [[each_NK[test.rows] for each_NK in system.logits_ANK] for system in (first, second)]
-    return compared(test, *pair, unseen_only=unseen_only)
+    return compare_logits(test, *pair, unseen_only=unseen_only)
 
 
-def compared(
+def compare_logits(
     test: JudgedClips,
     first_APK: Sequence[np.ndarray],
     second_APK: Sequence[np.ndarray],
     *,
     unseen_only: bool = False,
-) -> Comparison:
-    """`compare` of logits of the test clips, as many seeds of each system."""
+) -> PairedComparison:
+    """Compare logits of the test clips as `compare_systems` does, with equal numbers of seeds."""
     n_seeds = len(first_APK)
     clips = np.tile(~test.seen if unseen_only else np.ones_like(test.seen), n_seeds)
     return paired_bootstrap(

@@ -1,7 +1,7 @@
 """From soft labels to a small model.
 
-What is named here is imported when it is first asked for: `python -m students.classify`, a module
-of this package, runs where there is no torch. What teaches a student, `distill`, is in the module
+The names below are imported when they are first used: `python -m students.classify`, a module of this
+package, runs on devices without torch. The function that trains a student, `distill`, is in the module
 of that name, which a lazy name cannot share.
 """
 
@@ -10,12 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from students.catalogue import ARCHITECTURES, build
-    from students.challenge import Challenge
     from students.checks import check_teachers
-    from students.losses import Decoupled, Dist
-    from students.mixup import Mixup
-    from students.recipes import RECIPES, Distillation, StudentRecipe, alone
-    from students.soft import Soft, UnfitSoftLabels
+    from students.errors import NoStudent, UnfitSoftLabels
+    from students.recipe import (
+        Challenge,
+        Decoupled,
+        Dist,
+        Distillation,
+        Int8Recipe,
+        Mixup,
+        StudentRecipe,
+    )
+    from students.recipes import RECIPES, drop_teachers
+    from students.soft import TeacherLogits
     from students.views import check_views
 
 __all__ = [
@@ -25,21 +32,24 @@ __all__ = [
     "Decoupled",
     "Dist",
     "Distillation",
+    "Int8Recipe",
     "Mixup",
-    "Soft",
+    "NoStudent",
     "StudentRecipe",
+    "TeacherLogits",
     "UnfitSoftLabels",
-    "alone",
     "build",
     "check_teachers",
     "check_views",
+    "drop_teachers",
 ]
 
-_MODULES = ("catalogue", "challenge", "checks", "losses", "mixup", "recipes", "soft", "views")
+# The last of them needs torch.
+_MODULES = ("errors", "catalogue", "recipe", "recipes", "views", "checks", "soft")
 
 
 def __getattr__(name: str) -> Any:
-    """One of the names above, from the first of these modules that has it."""
+    """Import a name of `__all__` when it is first used."""
     if name in __all__:
         for module in (import_module(f"students.{each}") for each in _MODULES):
             if name in vars(module):

@@ -1,4 +1,4 @@
-"""Unlearning the recording device: gradient reversal and a discriminator (B clips, D features)."""
+"""Removes the recording device from features: gradient reversal and a discriminator (B clips, D features)."""
 
 import math
 from typing import Any
@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 
 class Discriminator(nn.Module):
-    """Tells recording devices apart by a student's features: needed for training only.
+    """Classifies recording devices by a student's features; needed for training only.
 
     Source: Ganin et al. 2016, arXiv:1505.07818, with the layers of the ASCDomain report.
 
     Args:
-        n_devices: Recording devices in the training clips.
-        features: Length D of the student's feature vectors.
-        hidden: Units of the two hidden layers.
+        n_devices: number of recording devices in the training clips.
+        features: length D of the student's feature vectors.
+        hidden: size of the two hidden layers.
     """
 
     def __init__(self, n_devices: int, features: int = 64, hidden: int = 128) -> None:
@@ -31,12 +31,12 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, features_BD: Tensor) -> Tensor:
-        """Logits (B, n_devices)."""
+        """Return logits (B, n_devices)."""
         return self.layers(features_BD)
 
 
 def reverse_gradient(features_BD: Tensor, strength: float) -> Tensor:
-    """The same values; what comes back through them is multiplied by -strength.
+    """Return the same values; their gradient is multiplied by -strength.
 
     Source: Ganin et al. 2016, arXiv:1505.07818.
     """
@@ -44,15 +44,15 @@ def reverse_gradient(features_BD: Tensor, strength: float) -> Tensor:
 
 
 def reversal_strength(progress: float) -> float:
-    """How strongly to reverse: from 0 at the start of training towards 1, as 2 / (1 + e^-10p) - 1.
+    """Strength of the reversal: from 0 at the start of training towards 1, as 2 / (1 + e^-10p) - 1.
 
     Source: Ganin et al. 2016, arXiv:1505.07818, with gamma = 10.
 
     Args:
-        progress: Share of the training steps already taken, 0...1.
+        progress: share of the training steps already taken, 0...1.
 
     Raises:
-        ValueError: Progress outside of 0...1.
+        ValueError: progress outside of 0...1.
     """
     if not 0 <= progress <= 1:
         raise ValueError(f"progress={progress!r}, expected a share of the training, 0...1")

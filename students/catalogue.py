@@ -2,38 +2,50 @@
 
 Every student is a `students.student.Student`: inputs (B, C, F, T) -> scene logits [B, K], with
 `.features(inputs)` -> [B, D], `.classifier(features)` -> [B, K], `.features_and_logits(inputs)` ->
-both of one pass, and `.n_features` = D. A DSMN also has `.heads(features)` -> the logits of scenes
+both in one pass, and `.n_features` = D. A DSMN also has `.heads(features)` -> the logits of scenes
 [B, K] and of groups [B, 3].
+
+A network is imported when it is built: the names, arguments and front-ends need no torch.
 """
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from audio.log_mel import ASCDOMAIN_CNN, BCBL_44K, CP_MOBILE, DSMN, FrontEnd
-from students.cp_mobile import CPMobile
-from students.dsmn import DSMN as DSMNStudent
-from students.isotropic import Isotropic
-from students.recursive import Recursive
-from students.student import Student
+from audio.front_ends import ASCDOMAIN_CNN, BCBL_44K, CP_MOBILE, DSMN_FRONT_END, FrontEnd
+
+if TYPE_CHECKING:
+    from students.student import Student
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Architecture:
+class StudentArchitecture:
     """A published student: how it is made and what it takes."""
 
-    make: Callable[..., Student]
-    """Called with n_classes and the arguments."""
+    network: str
+    """Module and class in students/: isotropic.Isotropic."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     front_end: FrontEnd = ASCDOMAIN_CNN
-    """With which its published figures hold; it takes any that fits."""
+    """The front-end of the published figures; the student takes any that fits."""
+
+    @property
+    def make(self) -> Callable[..., "Student"]:
+        """The class, called with n_classes and the arguments."""
+        module, _, name = self.network.partition(".")
+        return getattr(import_module(f"students.{module}"), name)
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether it has a second head, for groups of scenes."""
+        return self.network == _DSMN
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
-        """Of one clip of one second, (1, C, F, T)."""
-        return (1, *self.front_end.shape(self.front_end.sample_rate))
+        """Shape (1, C, F, T) of the log-mels of a clip of one second."""
+        return (1, *self.front_end.compute_shape(self.front_end.sample_rate))
 
 
 def build(
@@ -42,8 +54,8 @@ def build(
     n_classes: int,
     input_shape: Sequence[int] | None = None,
     **arguments: Any,
-) -> Student:
-    """A fresh student: (B, C, F, T) -> logits [B, K].
+) -> "Student":
+    """Build a student with fresh weights: (B, C, F, T) -> logits [B, K].
 
     Args:
         name: one of ARCHITECTURES.
@@ -53,25 +65,25 @@ def build(
         **arguments: overrides of the architecture's arguments.
 
     Raises:
-        ValueError: no such student, no such argument, a value that it cannot have, or inputs that
-            it cannot take.
+        ValueError: an unknown student or argument, a value that it cannot have, or inputs that it
+            cannot take.
     """
-    settings = all_arguments(name, **arguments)
+    settings = resolve_arguments(name, **arguments)
     student = ARCHITECTURES[name].make(n_classes=n_classes, **settings)
     if input_shape is not None:
         student.check_input(input_shape)
     return student
 
 
-def all_arguments(name: str, **arguments: Any) -> dict[str, Any]:
-    """Every argument that a student is made with, but for the classes.
+def resolve_arguments(name: str, **arguments: Any) -> dict[str, Any]:
+    """Return every argument that a student is made with, defaults included, except n_classes.
 
     Args:
         name: one of ARCHITECTURES.
         **arguments: overrides of the architecture's arguments.
 
     Raises:
-        ValueError: no such student, or no such argument.
+        ValueError: an unknown student or argument.
     """
     if name not in ARCHITECTURES:
         raise ValueError(f"no student {name}; there are: {', '.join(ARCHITECTURES)}")
@@ -86,17 +98,20 @@ def all_arguments(name: str, **arguments: Any) -> dict[str, Any]:
     return {**known, **entry.arguments, **arguments}
 
 
-def _isotropic(**arguments: Any) -> Architecture:
-    return Architecture(make=Isotropic, arguments=arguments)
+_CP_MOBILE, _DSMN = "cp_mobile.CPMobile", "dsmn.DSMN"
 
 
-def _recursive(**arguments: Any) -> Architecture:
-    return Architecture(make=Recursive, arguments=arguments)
+def _isotropic(**arguments: Any) -> StudentArchitecture:
+    return StudentArchitecture(network="isotropic.Isotropic", arguments=arguments)
 
 
-def _bcbl(base_channels: int, front_end: FrontEnd = ASCDOMAIN_CNN) -> Architecture:
-    return Architecture(
-        make=CPMobile,
+def _recursive(**arguments: Any) -> StudentArchitecture:
+    return StudentArchitecture(network="recursive.Recursive", arguments=arguments)
+
+
+def _bcbl(base_channels: int, front_end: FrontEnd = ASCDOMAIN_CNN) -> StudentArchitecture:
+    return StudentArchitecture(
+        network=_CP_MOBILE,
         arguments={
             "base_channels": base_channels,
             "channels_multiplier": 1.8,
@@ -108,18 +123,18 @@ def _bcbl(base_channels: int, front_end: FrontEnd = ASCDOMAIN_CNN) -> Architectu
     )
 
 
-def _dsmn(*blocks: str, channels: tuple[int, ...] = (24, 32, 64, 64, 64)) -> Architecture:
-    return Architecture(
-        make=DSMNStudent,
+def _dsmn(*blocks: str, channels: tuple[int, ...] = (24, 32, 64, 64, 64)) -> StudentArchitecture:
+    return StudentArchitecture(
+        network=_DSMN,
         arguments={"blocks": blocks, "channels": channels, "sixth_block": True},
-        front_end=DSMN,
+        front_end=DSMN_FRONT_END,
     )
 
 
 _V2 = {"filters": 128, "kernel": 4, "patch": 8}
 _V3 = {"filters": 128, "kernel": 3, "patch": 8}
 
-ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
+ARCHITECTURES: Mapping[str, StudentArchitecture] = MappingProxyType(
     {
         "isotropic": _isotropic(),
         "isotropic_v2": _isotropic(depth=4, **_V2),
@@ -135,7 +150,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
         "bcbl24_44k": _bcbl(24, BCBL_44K),
         "bcbl16": _bcbl(16),
         "bcbl8": _bcbl(8),
-        "cp_mobile_2023": Architecture(make=CPMobile, front_end=CP_MOBILE),
+        "cp_mobile_2023": StudentArchitecture(network=_CP_MOBILE, front_end=CP_MOBILE),
         "dsmn_model1": _dsmn("split", "split", "split", "split", "split"),
         "dsmn_model2": _dsmn("plain", "plain", "plain", "plain", "plain"),
         "dsmn_model3": _dsmn("split", "plain", "plain", "plain", "plain"),
@@ -144,5 +159,5 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
         ),
     }
 )
-"""Named as in their files: `recursive` is the grid of 3x3, others are depth x columns; the readme
-of DSMN calls model 3 what its file model2.py holds, and the reverse."""
+"""Named as in their files: `recursive` is the grid of 3x3, others are depth x columns. The readme of
+DSMN calls model 3 what its file model2.py holds, and the reverse."""

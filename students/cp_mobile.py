@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from students.student import Student, check_counts
+from students.student import Student, check_sizes
 
 Stride = tuple[int, int]
-"""Of a block, as (mel bands, frames)."""
+"""Stride of a block: (mel bands, frames)."""
 
 BLOCKS_PER_STAGE = (3, 2, 1)
 NARROWEST = 8
-"""All widths are multiples of it."""
+"""All widths are multiples of this."""
 
 
 class CPMobile(Student):
@@ -26,15 +26,15 @@ class CPMobile(Student):
     norm, narrower, and with other strides (see `students.catalogue`).
 
     Args:
-        n_classes: Logits that come out.
-        base_channels: Width of the first stage, rounded to a multiple of 8 as all widths are.
-        channels_multiplier: By how much each further stage is wider.
-        expansion_rate: Width of a block's inside, in its inputs.
-        strides: Of the six blocks.
-        response_norm: Whether blocks end in global response normalisation.
+        n_classes: number of logits.
+        base_channels: width of the first stage, rounded to a multiple of 8 like all widths.
+        channels_multiplier: ratio of the widths of a stage and the one before.
+        expansion_rate: ratio of a block's inner width and its inputs.
+        strides: strides of the six blocks.
+        response_norm: whether blocks end in global response normalisation.
 
     Raises:
-        ValueError: a size that is not above 0, or strides that are not six pairs from 1 on.
+        ValueError: a size that is not above 0, or strides that are not six pairs of at least 1.
     """
 
     def __init__(
@@ -48,17 +48,17 @@ class CPMobile(Student):
         response_norm: bool = True,
     ) -> None:
         super().__init__()
-        check_counts(n_classes=n_classes, base_channels=base_channels)
+        check_sizes(n_classes=n_classes, base_channels=base_channels)
         _check_rates(channels_multiplier=channels_multiplier, expansion_rate=expansion_rate)
-        base = rounded_width(base_channels)
+        base = round_width(base_channels)
         n_stages = len(BLOCKS_PER_STAGE)
-        widths = [base, *(rounded_width(base * channels_multiplier**i) for i in range(n_stages))]
+        widths = [base, *(round_width(base * channels_multiplier**i) for i in range(n_stages))]
         self.in_c = nn.Sequential(
-            _convolution(1, base // 4, 3, stride=(2, 2)),
-            _convolution(base // 4, base, 3, stride=(2, 2)),
+            _make_convolution(1, base // 4, 3, stride=(2, 2)),
+            _make_convolution(base // 4, base, 3, stride=(2, 2)),
         )
         self.stages = nn.Sequential()
-        numbered = enumerate(_pairs(strides), start=1)
+        numbered = enumerate(_parse_strides(strides), start=1)
         for stage, n_blocks in enumerate(BLOCKS_PER_STAGE):
             blocks = nn.Sequential()
             width = widths[stage]
@@ -76,16 +76,16 @@ class CPMobile(Student):
         _initialise(self)
 
     def features(self, inputs_BCFT: Tensor) -> Tensor:
-        """The pooled output of the last block, (B, D)."""
-        return self._pooled(self._maps(inputs_BCFT))
+        """Return the pooled output of the last block, (B, D)."""
+        return self._pool(self._compute_maps(inputs_BCFT))
 
     def classifier(self, features_BD: Tensor) -> Tensor:
-        """Logits (B, K) of pooled features, as in evaluation, also in training.
+        """Return logits (B, K) of pooled features, computed as in evaluation, also in training.
 
-        The head as published classifies every position and pools then. Both give the same in
-        evaluation, where a 1x1 convolution and its norm commute with a mean. In training the norm
-        must see positions, which `forward` and `features_and_logits` let it: this method uses the
-        statistics that they have gathered and leaves them alone.
+        The published head classifies every position and then pools. In evaluation both are equal,
+        because a 1x1 convolution and its norm commute with a mean. In training the norm needs the
+        positions, as in `forward` and `features_and_logits`: this method only reads the statistics
+        that they collect.
         """
         convolution, norm = self.feed_forward[0], cast(nn.BatchNorm2d, self.feed_forward[1])
         logits_BK = convolution(features_BD[:, :, None, None]).flatten(1)
@@ -94,23 +94,23 @@ class CPMobile(Student):
         )
 
     def features_and_logits(self, inputs_BCFT: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [B, D] and logits [B, K] of one pass, the head as published."""
-        maps = self._maps(inputs_BCFT)
-        return self._pooled(maps), self.feed_forward(maps).flatten(1)
+        """Return features [B, D] and logits [B, K] of one pass, with the published head."""
+        maps = self._compute_maps(inputs_BCFT)
+        return self._pool(maps), self.feed_forward(maps).flatten(1)
 
     def forward(self, inputs_BCFT: Tensor) -> Tensor:
-        """Logits (B, K)."""
-        return self.feed_forward(self._maps(inputs_BCFT)).flatten(1)
+        """Return logits (B, K)."""
+        return self.feed_forward(self._compute_maps(inputs_BCFT)).flatten(1)
 
-    def _maps(self, inputs_BCFT: Tensor) -> Tensor:
+    def _compute_maps(self, inputs_BCFT: Tensor) -> Tensor:
         return self.stages(self.in_c(inputs_BCFT))
 
-    def _pooled(self, maps_BDFT: Tensor) -> Tensor:
+    def _pool(self, maps_BDFT: Tensor) -> Tensor:
         return maps_BDFT.mean(dim=(2, 3))
 
 
 class GlobalResponseNorm(nn.Module):
-    """Channels that respond more than the others are raised, those that respond less lowered.
+    """Raises channels that respond more strongly than the others, and lowers the weaker ones.
 
     Source: Woo et al. 2023, arXiv:2301.00808, with one scale and one offset for all channels, as in
     cpjku_dcase23. With both at 0, where they start, nothing changes.
@@ -122,7 +122,7 @@ class GlobalResponseNorm(nn.Module):
         self.beta = nn.Parameter(torch.zeros(1))
 
     def forward(self, maps_BDFT: Tensor) -> Tensor:
-        """Maps of the same shape."""
+        """Return maps of the same shape."""
         response_BD11 = torch.linalg.vector_norm(maps_BDFT, dim=(2, 3), keepdim=True)
         relative_BD11 = response_BD11 / (response_BD11.mean(dim=1, keepdim=True) + 1e-6)
         return self.gamma * (maps_BDFT * relative_BD11) + self.beta + maps_BDFT
@@ -138,14 +138,14 @@ class _Block(nn.Module):
         response_norm: bool,
     ) -> None:
         super().__init__()
-        inside = rounded_width(in_channels * expansion_rate)
-        self.shortcut = _shortcut(stride) if in_channels == out_channels else None
+        inside = round_width(in_channels * expansion_rate)
+        self.shortcut = _make_shortcut(stride) if in_channels == out_channels else None
         self.after_block_norm = GlobalResponseNorm() if response_norm else nn.Identity()
         self.after_block_activation = nn.ReLU()
         self.block = nn.Sequential(
-            _convolution(in_channels, inside, 1),
-            _convolution(inside, inside, 3, stride=stride, groups=inside),
-            _convolution(inside, out_channels, 1)[:2],
+            _make_convolution(in_channels, inside, 1),
+            _make_convolution(inside, inside, 3, stride=stride, groups=inside),
+            _make_convolution(inside, out_channels, 1)[:2],
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -155,8 +155,8 @@ class _Block(nn.Module):
         return self.after_block_activation(self.after_block_norm(y))
 
 
-def rounded_width(width: float) -> int:
-    """The nearest multiple of 8, or the next if that is more than a tenth below.
+def round_width(width: float) -> int:
+    """Round to the nearest multiple of 8, or to the next one if that is more than a tenth below.
 
     Source: the rule of the MobileNets, as in cpjku_dcase23 and the DCASE 2024 baseline.
     """
@@ -164,11 +164,11 @@ def rounded_width(width: float) -> int:
     return nearest if nearest >= 0.9 * width else nearest + NARROWEST
 
 
-def _shortcut(stride: Stride) -> nn.Module:
+def _make_shortcut(stride: Stride) -> nn.Module:
     return nn.Identity() if stride == (1, 1) else nn.AvgPool2d(3, stride, padding=1)
 
 
-def _convolution(
+def _make_convolution(
     in_channels: int,
     out_channels: int,
     kernel: int,
@@ -176,7 +176,7 @@ def _convolution(
     stride: Stride = (1, 1),
     groups: int = 1,
 ) -> nn.Sequential:
-    """Convolution, norm and ReLU."""
+    """Return a convolution, a norm and a ReLU."""
     return nn.Sequential(
         nn.Conv2d(
             in_channels,
@@ -204,8 +204,8 @@ def _check_rates(**rates: float) -> None:
             raise ValueError(f"{name}={rate!r}, expected a number above 0")
 
 
-def _pairs(strides: Sequence[Sequence[int]]) -> list[Stride]:
-    """One a block; lists, as JSON has them, will do."""
+def _parse_strides(strides: Sequence[Sequence[int]]) -> list[Stride]:
+    """Return the stride of each block; lists, as from JSON, are accepted."""
     n_blocks = sum(BLOCKS_PER_STAGE)
     if len(strides) != n_blocks or any(len(each) != 2 or min(each) < 1 for each in strides):
         raise ValueError(

@@ -1,7 +1,8 @@
-"""A student learns a corpus, from an ensemble's logits or from the labels alone."""
+"""Trains a student on a corpus, from an ensemble's logits or from the labels alone."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,54 +18,31 @@ from students.complexity import (
     Complexity,
     Precision,
     check_budget,
-    measure,
+    measure_complexity,
 )
-from students.objective import Objective
-from students.recipes import StudentRecipe
-from students.soft import Soft
-from students.stored import load
+from students.keys import make_student_key
+from students.objective import DistillationObjective
+from students.recipe import StudentRecipe
+from students.soft import TeacherLogits
+from students.stored import load_student
 from students.student import Student
-from students.two_tasks import group_matrix
 from students.views import check_views
-from training import OnEpoch, Run, learn_and_store, member_key, store_views, view_keys
+from training import OnEpoch, Run, list_view_keys, store_views, train_and_store
 
 
-def student_key(
-    recipe: StudentRecipe,
-    corpus: Corpus,
-    split: int,
-    seed: int,
-    responses: Path | None,
-    ensemble: str | None,
-) -> LogitKey:
-    """Where the logits of such a student are; `ensemble` names its teachers, None is none.
+def measure_recipe(recipe: StudentRecipe, corpus: Corpus) -> Complexity:
+    """Measure what the student of a recipe costs for a clip of a corpus.
 
     Raises:
-        ValueError: the recipe distils and there is no ensemble, or the reverse; or it learns groups
-            of scenes, and the corpus has a scene without a group.
+        ValueError: arguments that the architecture does not have, or an input that it cannot take.
     """
-    if (recipe.distillation is None) != (ensemble is None):
-        raise ValueError(
-            f"student recipe {recipe.name} with distillation {recipe.distillation} and ensemble "
-            f"{ensemble}: a student that distils needs an ensemble, one alone takes none"
-        )
-    if recipe.two_tasks:
-        group_matrix(corpus.scenes)
-    identity = {"recipe": recipe, "ensemble": ensemble}
-    return member_key(recipe.name, corpus, split, seed, responses, identity)
-
-
-def cost(recipe: StudentRecipe, corpus: Corpus) -> Complexity:
-    """What the student of a recipe costs for a clip of a corpus.
-
-    Raises:
-        ValueError: arguments that the architecture does not have, or an input it cannot take.
-    """
-    shape = recipe.front_end.shape(round(corpus.clip_duration_s * recipe.front_end.sample_rate))
+    shape = recipe.front_end.compute_shape(
+        round(corpus.clip_duration_s * recipe.front_end.sample_rate)
+    )
     student = build(
         recipe.model, n_classes=len(corpus.scenes), input_shape=shape, **recipe.arguments
     )
-    return measure(student, (1, *shape))
+    return measure_complexity(student, (1, *shape))
 
 
 def check_recipe(
@@ -75,21 +53,21 @@ def check_recipe(
     max_macs: int = MAX_MACS,
     max_bytes: int = MAX_BYTES,
 ) -> None:
-    """Make sure that what a recipe teaches can be built and keeps the budget, before it learns.
+    """Check that the student of a recipe can be built and is within the budget, before it is trained.
 
     Args:
-        recipe: whose student.
-        corpus: whose clips it takes.
-        precision: of the parameters when the student is used.
-        max_macs: multiply-accumulates of a clip.
-        max_bytes: of the parameters.
+        recipe: the recipe of the student.
+        corpus: the corpus whose clips it takes.
+        precision: precision of the parameters when the student is used.
+        max_macs: largest number of multiply-accumulates for a clip.
+        max_bytes: largest size of the parameters.
 
     Raises:
         OverBudget: it is over the budget; a ValueError.
-        ValueError: arguments that the architecture does not have, or an input it cannot take.
+        ValueError: arguments that the architecture does not have, or an input that it cannot take.
     """
     check_budget(
-        cost(recipe, corpus),
+        measure_recipe(recipe, corpus),
         student=recipe.name,
         precision=precision,
         max_macs=max_macs,
@@ -97,40 +75,40 @@ def check_recipe(
     )
 
 
-def student_run(
+def prepare_run(
     recipe: StudentRecipe,
     corpus: Corpus,
     split: int,
     seed: int,
-    soft: Soft | None,
+    soft: TeacherLogits | None,
     *,
     responses: Path | None,
     device: torch.device,
 ) -> tuple[Run, Student]:
-    """What `training.fit` takes to teach one student one split, and the student in it.
+    """Return the run for `training.fit` that trains one student on one split, and the student.
 
     Args:
-        recipe: what learns, and how.
-        corpus: its `fit` clips are learnt from.
+        recipe: which student, and how it is trained.
+        corpus: the student learns from its `fit` clips.
         split: 5, 10, 25, 50 or 100.
-        seed: of everything random.
-        soft: the logits of an ensemble, or of any member, another student for example; None for a
-            student alone.
+        seed: seed of everything random.
+        soft: the logits of an ensemble, or of any member, for example another student; None for a
+            student without teachers.
         responses: folder of impulse responses for augmentation; None for the synthetic set.
-        device: where to learn.
+        device: where to train.
 
     Raises:
         UnfitSoftLabels: soft labels of other clips, classes or views.
-        ValueError: two tasks, and a scene without a group.
+        ValueError: the recipe has two tasks, and a scene is in no group.
     """
     feed = Feed.open(corpus, recipe.front_end, recipe.augmentation, responses, device)
-    return run_over(feed, recipe, split, seed, soft)
+    return make_run(feed, recipe, split, seed, soft)
 
 
-def run_over(
-    feed: Feed, recipe: StudentRecipe, split: int, seed: int, soft: Soft | None
+def make_run(
+    feed: Feed, recipe: StudentRecipe, split: int, seed: int, soft: TeacherLogits | None
 ) -> tuple[Run, Student]:
-    """`student_run` over a feed that is open already; its arguments and errors."""
+    """Do the same as `prepare_run` with a feed that is open already."""
     torch.manual_seed(seed)
     student = build(
         recipe.model,
@@ -138,12 +116,19 @@ def run_over(
         input_shape=feed.input_shape[1:],
         **recipe.arguments,
     )
-    objective = Objective(recipe, student, feed, split, soft).to(feed.device)
-    # A half more clips a second than with channels first: benchmarks/student_step.py.
+    objective = DistillationObjective(recipe, student, feed, split, soft).to(feed.device)
+    # Half as many clips again per second as with channels first: benchmarks/student_step.py.
     objective.to(memory_format=torch.channels_last)  # pyrefly: ignore[no-matching-overload]
     n_views = recipe.distillation.n_views if recipe.distillation else None
     run = Run(
-        objective, objective.loss, student, feed, split, recipe.training, seed, n_views=n_views
+        objective,
+        objective.compute_loss,
+        student,
+        feed,
+        split,
+        recipe.training,
+        seed,
+        n_views=n_views,
     )
     return run, student
 
@@ -154,58 +139,66 @@ def distill(
     split: int,
     seed: int,
     store: LogitStore,
-    soft: Soft | None,
+    soft: TeacherLogits | None,
     *,
     responses: Path | None,
     device: torch.device,
     n_views: int = 1,
-    on_epoch: OnEpoch = lambda figures: None,
+    on_epoch: OnEpoch = lambda metrics: None,
 ) -> LogitKey:
-    """Teach one student one split and store its logits of all clips, unless they are there.
+    """Train one student on one split and store its logits of all clips, unless they are stored.
 
     Args:
-        recipe: what learns, and how.
-        corpus: its `fit` clips are learnt from.
+        recipe: which student, and how it is trained.
+        corpus: the student learns from its `fit` clips.
         split: 5, 10, 25, 50 or 100.
-        seed: of everything random.
-        store: where checkpoints, weights, record and logits go.
-        soft: as for `student_run`.
+        seed: seed of everything random.
+        store: the store of checkpoints, weights, record and logits.
+        soft: as for `prepare_run`.
         responses: folder of impulse responses; None for the synthetic set.
-        device: where to learn.
-        n_views: logits of so many views are stored, from view 0, the untouched clips: what the next
-            student may learn from.
-        on_epoch: called after each epoch with its figures.
+        device: where to train.
+        n_views: number of views whose logits are stored, for the next student.
+        on_epoch: called after each epoch with its metrics.
 
     Raises:
         UnfitSoftLabels: soft labels of other clips, classes or views.
-        MissingLogits: a member that teaches has no logits of a view.
-        ValueError: as for `student_key`.
+        MissingLogits: a teacher has no logits of a view.
+        ValueError: as for `make_student_key`.
     """
     ensemble = soft.name if soft else None
-    key = student_key(recipe, corpus, split, seed, responses, ensemble)
-    if all(view in store for view in view_keys(key, n_views)):
+    key = make_student_key(recipe, corpus, split, seed, responses, ensemble)
+    if all(view in store for view in list_view_keys(key, n_views)):
         return key
     if soft is not None:
         check_views(recipe, soft.members, store, responses)
-    run, student = student_run(
-        recipe, corpus, split, seed, soft, responses=responses, device=device
-    )
+    feed = Feed.open(corpus, recipe.front_end, recipe.augmentation, responses, device)
+    run, student = make_run(feed, recipe, split, seed, soft)
     if key in store:
-        taught = load(store, key, len(corpus.scenes)).student
-        student.load_state_dict(taught.state_dict())
+        student.load_state_dict(load_student(store, key, len(corpus.scenes)).student.state_dict())
     else:
-        complexity = measure(student, run.feed.input_shape)
-        record = {
-            "recipe": asdict(recipe),
-            "seed": seed,
-            "ensemble": ensemble,
-            "responses": impulse_responses.identity(responses),
-            "macs": complexity.macs,
-            "params": complexity.params,
-        }
-        learn_and_store(run, key, "student", student, record, store, on_epoch)
+        record = _make_record(recipe, seed, ensemble, responses, student, feed)
+        train_and_store(run, key, "student", student, record, store, on_epoch)
     if n_views > 1:
-        heard = stored_views(recipe.front_end.sample_rate)
-        feed = Feed.open(corpus, recipe.front_end, heard, responses, device)
+        augmentation = stored_views(recipe.front_end.sample_rate)
+        feed = Feed.open(corpus, recipe.front_end, augmentation, responses, device)
         store_views(replace(run, feed=feed), key, n_views, store)
     return key
+
+
+def _make_record(
+    recipe: StudentRecipe,
+    seed: int,
+    ensemble: str | None,
+    responses: Path | None,
+    student: Student,
+    feed: Feed,
+) -> dict[str, Any]:
+    complexity = measure_complexity(student, feed.input_shape)
+    return {
+        "recipe": asdict(recipe),
+        "seed": seed,
+        "ensemble": ensemble,
+        "responses": impulse_responses.identify_responses(responses),
+        "macs": complexity.macs,
+        "params": complexity.params,
+    }

@@ -1,7 +1,9 @@
-"""What a student's recipe asks of a machine, measured by a few steps on noise.
+"""Measures what a student's recipe needs of a machine, by a few steps on noise.
 
 Dimensions: V views, N clips, B clips in a batch, K classes.
 """
+
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,27 +12,17 @@ from audio.clips import Corpus
 from audio.feed import Feed
 from audio.lengths import ClipLength
 from students.catalogue import build
-from students.distill import run_over
-from students.objective import Objective
-from students.quantise import calibrate, quantised
-from students.recipes import StudentRecipe
-from students.soft import Soft
-from students.student import Student
-from training import Batch
-from training.dry_step import (
-    SPLIT,
-    DryStep,
-    Footprint,
-    clips_of_step,
-    noise,
-    timed,
-)
-from training.dry_step import footprint as measure
-from training.recipe import make_optimizer
-from training.step import descend
+from students.distill import make_run
+from students.objective import DistillationObjective
+from students.quantise import calibrate, quantise
+from students.recipe import StudentRecipe
+from students.soft import TeacherLogits
+from training import Run
+from training.dry_step import NOISE_SPLIT, make_noise_feed, measure_footprint, measure_step
+from training.needs import DryStep, Footprint
 
 
-def dry_step(
+def measure_student_step(
     recipe: StudentRecipe,
     scenes: tuple[str, ...],
     clip_duration_s: float,
@@ -40,64 +32,57 @@ def dry_step(
 ) -> DryStep:
     """Take a few training steps of a recipe on noise, with soft labels of noise if it distils.
 
-    On a GPU nothing else may run on it, and the batch is the recipe's; on a CPU it is small.
+    On a GPU the batch is the recipe's, and nothing else may run there; on a CPU the batch is small.
 
     Args:
-        recipe: which.
-        scenes: the classes, K of them.
-        clip_duration_s: how long a clip of the corpus is.
-        device: where to.
-        in_int8: as a student that learns on in int8.
+        recipe: the recipe to measure.
+        scenes: the K classes.
+        clip_duration_s: duration of a clip of the corpus.
+        device: where to train.
+        in_int8: whether the student is fine-tuned in int8.
 
     Raises:
-        torch.OutOfMemoryError: one run alone is too large for the GPU.
+        torch.OutOfMemoryError: a single run is too large for the GPU.
     """
-    n_clips = clips_of_step(recipe.training.batch_size, device)
-    feed = noise(
+    feed = make_noise_feed(
         recipe.front_end,
         recipe.augmentation,
         ClipLength(),
+        recipe.training.batch_size,
         scenes,
-        n_clips,
         clip_duration_s,
         device,
     )
-    objective, student = _objective(recipe, feed, in_int8=in_int8)
-    optimizer = make_optimizer(recipe.training, objective, ())
-    randomness = np.random.default_rng(0)
-    rows_B = np.arange(n_clips)
-    labels_B = torch.from_numpy(feed.corpus.labels()[:n_clips]).to(device)
-
-    def train() -> None:
-        inputs_BCFT = feed.training_batch(rows_B, 1, randomness)
-        batch = Batch(inputs_BCFT, labels_B, rows_B, progress=0.0)
-        descend(lambda: objective.loss(batch), optimizer, device)
-
-    return timed(objective, train, lambda: student(feed.view(rows_B, 0)), n_clips, device)
+    return measure_step(_make_run(recipe, feed, in_int8=in_int8))
 
 
-def footprint(recipe: StudentRecipe, n_classes: int, clip_duration_s: float) -> Footprint:
-    """What a run of a recipe takes; see `training.dry_step.footprint`."""
-    shape_CFT = recipe.front_end.shape(round(clip_duration_s * recipe.front_end.sample_rate))
+def estimate_student_footprint(
+    recipe: StudentRecipe, n_classes: int, clip_duration_s: float
+) -> Footprint:
+    """Estimate what a run of a recipe takes; see `training.dry_step.measure_footprint`."""
+    shape_CFT = recipe.front_end.compute_shape(
+        round(clip_duration_s * recipe.front_end.sample_rate)
+    )
     student = build(recipe.model, n_classes=n_classes, input_shape=shape_CFT, **recipe.arguments)
-    return measure(student, shape_CFT, recipe.training.batch_size)
+    return measure_footprint(student, shape_CFT, recipe.training.batch_size)
 
 
-def _objective(recipe: StudentRecipe, feed: Feed, *, in_int8: bool) -> tuple[Objective, Student]:
-    soft = _soft(recipe, feed.corpus)
-    run, student = run_over(feed, recipe, SPLIT, 0, soft)
+def _make_run(recipe: StudentRecipe, feed: Feed, *, in_int8: bool) -> Run:
+    soft = _make_noise_logits(recipe, feed.corpus)
+    run, student = make_run(feed, recipe, NOISE_SPLIT, 0, soft)
     if not in_int8:
-        return run.module, student  # pyrefly: ignore[bad-return] - a run's module is an objective
-    student = quantised(student.eval(), feed.input_shape)
-    calibrate(student, feed.batches(feed.corpus.rows(SPLIT, "fit")))
-    return Objective(recipe, student, feed, SPLIT, soft).to(feed.device), student
+        return run
+    student = quantise(student.eval(), feed.input_shape)
+    calibrate(student, feed.iterate_batches(feed.corpus.rows(NOISE_SPLIT, "fit")))
+    objective = DistillationObjective(recipe, student, feed, NOISE_SPLIT, soft).to(feed.device)
+    return replace(run, module=objective, objective=objective.compute_loss, compute_logits=student)
 
 
-def _soft(recipe: StudentRecipe, corpus: Corpus) -> Soft | None:
-    """Logits of nobody, in the shape that the recipe asks for."""
+def _make_noise_logits(recipe: StudentRecipe, corpus: Corpus) -> TeacherLogits | None:
+    """Return random logits in the shape that the recipe needs."""
     if recipe.distillation is None:
         return None
     n_views = recipe.distillation.n_views
     shape = (len(corpus), len(corpus.scenes))
     shape = shape if n_views is None else (n_views, *shape)
-    return Soft("noise", np.random.default_rng(0).standard_normal(shape, np.float32))
+    return TeacherLogits("noise", np.random.default_rng(0).standard_normal(shape, np.float32))

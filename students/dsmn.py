@@ -1,4 +1,4 @@
-"""Deep space separable distillation networks, with a head for scenes and one for groups of them.
+"""Deep space separable distillation networks, with a head for scenes and one for groups of scenes.
 
 B clips, C channels, F mel bands, T frames, D features, K classes, G groups.
 """
@@ -9,12 +9,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from students.student import Student, check_counts
-from students.two_tasks import GROUPS
+from students.groups import GROUPS
+from students.student import Student, check_sizes
 
 BlockKind = Literal["split", "plain"]
 
-N_BLOCKS = 5
+_N_BLOCKS = 5
 FIRST_CHANNELS = 16
 HIDDEN = 100
 DROPOUT = 0.3
@@ -23,21 +23,21 @@ DROPOUT = 0.3
 class DSMN(Student):
     """Five blocks of separable dilated convolutions whose last four outputs are pooled and joined.
 
-    Source: DSMN_dcase2023. The input is a log-mel and its delta. Model 1 to 4 differ in the kinds
-    and widths of their blocks (see `students.catalogue`). The published networks hold a sixth block
-    that no pass calls; and their model 4 cannot be built: it is repaired here by a joint width that
-    follows from the channels.
+    Source: DSMN_dcase2023. The input is a log-mel and its delta. Models 1 to 4 differ in the
+    kinds and widths of their blocks (see `students.catalogue`). The published networks have a sixth
+    block that no pass calls. The published model 4 cannot be built: here its joint width follows from
+    the channels.
 
     Args:
-        n_classes: Scene logits K; G = 3 logits of groups come from the second head.
-        blocks: The kind of each block: `split` halves the mel axis and looks closely at the low
-            half only, `plain` looks at all of it.
-        channels: What each block gives, even numbers.
-        sixth_block: Also hold the block that is never called, so that published weights load and
-            the parameters are those of the published files.
+        n_classes: number K of scene logits; the second head has G = 3 logits of groups.
+        blocks: the kind of each block: `split` halves the mel axis and has more layers for the low
+            half only, `plain` treats all of it alike.
+        channels: output channels of each block, even numbers.
+        sixth_block: also have the block that is never called, so that published weights load and
+            the number of parameters is the published one.
 
     Raises:
-        ValueError: not five kinds or five even numbers, or a kind that there is not.
+        ValueError: not five kinds or five even numbers, or an unknown kind.
     """
 
     n_channels = 2
@@ -46,13 +46,13 @@ class DSMN(Student):
     def __init__(
         self,
         n_classes: int,
-        blocks: Sequence[BlockKind] = ("split",) * N_BLOCKS,
+        blocks: Sequence[BlockKind] = ("split",) * _N_BLOCKS,
         channels: Sequence[int] = (24, 32, 64, 64, 64),
         *,
         sixth_block: bool = False,
     ) -> None:
         super().__init__()
-        check_counts(n_classes=n_classes)
+        check_sizes(n_classes=n_classes)
         _check_blocks(blocks, channels)
         self.blocks, self.n_classes = tuple(blocks), n_classes
         self.conv = nn.Conv2d(self.n_channels, FIRST_CHANNELS, 1)
@@ -68,7 +68,7 @@ class DSMN(Student):
         self.l2 = nn.Linear(HIDDEN, n_classes + len(GROUPS))
 
     def features(self, inputs_BCFT: Tensor) -> Tensor:
-        """What both heads see, (B, D)."""
+        """Return the input of both heads, (B, D)."""
         x = self.conv(inputs_BCFT.transpose(2, 3))
         pooled = []
         for name in _NAMES:
@@ -77,21 +77,21 @@ class DSMN(Student):
         return self.relu(self.l1(torch.cat(pooled[1:], dim=1)))
 
     def heads(self, features_BD: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of the scenes [B, K] and of their groups [B, G]."""
+        """Return logits of the scenes [B, K] and of their groups [B, G]."""
         scenes_BK, groups_BG = self.l2(self.dropout(features_BD)).split(
             [self.n_classes, len(GROUPS)], dim=1
         )
         return scenes_BK, groups_BG
 
     def classifier(self, features_BD: Tensor) -> Tensor:
-        """Logits of the scenes, (B, K)."""
+        """Return logits of the scenes, (B, K)."""
         return self.heads(features_BD)[0]
 
     def check_size(self, n_bands: int, n_frames: int) -> None:
-        """Every block halves both axes, and a split one needs an even number of bands.
+        """Refuse inputs that are too small: blocks halve both axes, split ones need an even number of bands.
 
         Raises:
-            ValueError: a block would find too little.
+            ValueError: too few bands or frames are left for a block.
         """
         bands, frames = n_bands, n_frames
         for number, kind in enumerate(self.blocks, start=1):
@@ -105,17 +105,17 @@ class DSMN(Student):
             bands, frames = bands // 2, frames // 2
 
 
-_NAMES = tuple(f"conv{number}" for number in range(1, N_BLOCKS + 1))
+_NAMES = tuple(f"conv{number}" for number in range(1, _N_BLOCKS + 1))
 
 
 class _Separable(nn.Module):
-    """A scale or a merging of channel pairs, then along time plus along mel, each by itself."""
+    """Scales or merges channel pairs, then adds a convolution along time and one along mel."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.ch_conv1 = nn.Conv2d(in_channels, out_channels, 1, groups=out_channels, bias=False)
-        self.sp_conv1 = _dilated(out_channels, (3, 1), (2, 0))
-        self.sp_conv2 = _dilated(out_channels, (1, 3), (0, 2))
+        self.sp_conv1 = _make_dilated(out_channels, (3, 1), (2, 0))
+        self.sp_conv2 = _make_dilated(out_channels, (1, 3), (0, 2))
         self.norm = nn.BatchNorm2d(out_channels)
         self.relu = nn.ReLU()
 
@@ -151,32 +151,32 @@ class _Block(nn.Module):
         self.att = _ChannelAttention()
         self.norm = nn.BatchNorm2d(out_channels)
         self.relu = nn.ReLU()
-        # The split has halved the mel axis already.
+        # A split block has halved the mel axis already.
         self.pool = nn.AvgPool2d((2, 1) if self.is_split else 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        joined = self._split(x) if self.is_split else self._whole(x)
+        joined = self._forward_split(x) if self.is_split else self._forward_plain(x)
         return self.pool(self.relu(self.norm(self.conv3(self.att(joined)))))
 
-    def _split(self, x: Tensor) -> Tensor:
+    def _forward_split(self, x: Tensor) -> Tensor:
         low, high = x.chunk(2, dim=3)
         deep = self.dilaconv3(self.dilaconv2(self.dilaconv1(low)))
         return self.conv1(low) + self.conv2(high) + deep
 
-    def _whole(self, x: Tensor) -> Tensor:
+    def _forward_plain(self, x: Tensor) -> Tensor:
         first = self.dilaconv1(x)
         deep = self.dilaconv3(self.dilaconv2(first))
         return torch.cat([self.conv1(x), self.conv2(first), deep], dim=1)
 
 
-def _dilated(channels: int, kernel: tuple[int, int], padding: tuple[int, int]) -> nn.Conv2d:
+def _make_dilated(channels: int, kernel: tuple[int, int], padding: tuple[int, int]) -> nn.Conv2d:
     return nn.Conv2d(
         channels, channels, kernel, padding=padding, dilation=2, groups=channels, bias=False
     )
 
 
 def _check_blocks(blocks: Sequence[BlockKind], channels: Sequence[int]) -> None:
-    if len(blocks) != N_BLOCKS or not set(blocks) <= {"split", "plain"}:
-        raise ValueError(f"blocks={blocks!r}, expected {N_BLOCKS} times split or plain")
-    if len(channels) != N_BLOCKS or any(each < 2 or each % 2 for each in channels):
-        raise ValueError(f"channels={channels!r}, expected {N_BLOCKS} even numbers, at least 2")
+    if len(blocks) != _N_BLOCKS or not set(blocks) <= {"split", "plain"}:
+        raise ValueError(f"blocks={blocks!r}, expected {_N_BLOCKS} times split or plain")
+    if len(channels) != _N_BLOCKS or any(each < 2 or each % 2 for each in channels):
+        raise ValueError(f"channels={channels!r}, expected {_N_BLOCKS} even numbers, at least 2")

@@ -5,28 +5,28 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from audio.augment import freq_mixstyle
-from students.student import Student, check_counts
+from students.student import Student, check_sizes
 
 MIXED_BLOCKS = 2
-"""Of the student with MixStyle, as published: it follows the first two blocks."""
+"""MixStyle follows the first two blocks, as published."""
 
 
 class Isotropic(Student):
-    """Patches of the spectrogram, mixed in place and then between filters, block after block.
+    """Patches of the spectrogram, mixed per channel in place and then between channels, in each block.
 
     Source: Trockman and Kolter 2022, arXiv:2201.09792, with every filter count and size of the
     ASCDomain report: v1 (64, 9, 3, 5), v2 (128, 4, 4, 8) and v3 (128, 6, 3, 8) as (filters, depth,
-    kernel, patch). What does not fill a patch at the upper edges is not seen.
+    kernel, patch). Bands and frames at the upper edges that do not fill a patch are ignored.
 
     Args:
-        n_classes: Logits that come out.
-        filters: Channels from the first layer to the last, the length of `features`.
-        depth: Number of blocks.
-        kernel: Side of the depthwise kernels.
-        patch: Side of the square patches.
-        depthwise_activation: Whether a GELU follows the depthwise convolutions; ASCDomain's `noact`
-            is without.
-        mixstyle_probability: Share of the training batches whose channel statistics are mixed
+        n_classes: number of logits.
+        filters: channels of all layers, and the length of `features`.
+        depth: number of blocks.
+        kernel: side of the depthwise kernels.
+        patch: side of the square patches.
+        depthwise_activation: whether a GELU follows the depthwise convolutions; ASCDomain's `noact`
+            has none.
+        mixstyle_probability: share of the training batches whose channel statistics are mixed
             between clips after each of the first two blocks (ASCDomain's `mix`: 0.4); 0 is off.
 
     Raises:
@@ -47,11 +47,11 @@ class Isotropic(Student):
         mixstyle_probability: float = 0.0,
     ) -> None:
         super().__init__()
-        check_counts(n_classes=n_classes, filters=filters, depth=depth, kernel=kernel, patch=patch)
-        blocks = [_block(filters, kernel, depthwise_activation) for _ in range(depth)]
+        check_sizes(n_classes=n_classes, filters=filters, depth=depth, kernel=kernel, patch=patch)
+        blocks = [_make_block(filters, kernel, depthwise_activation) for _ in range(depth)]
         if mixstyle_probability:
             for block in blocks[:MIXED_BLOCKS]:
-                # At its end, where it changes no key: all variants read each other's weights.
+                # At its end, where it changes no key: all variants can load each other's weights.
                 block.append(MixStyle(mixstyle_probability))
         self.model = nn.Sequential(
             nn.Conv2d(1, filters, patch, stride=patch),
@@ -67,11 +67,11 @@ class Isotropic(Student):
         self.classifier.add_module("fc", nn.Linear(filters, n_classes))
 
     def features(self, inputs_BCFT: Tensor) -> Tensor:
-        """The pooled output of the last block, (B, D)."""
+        """Return the pooled output of the last block, (B, D)."""
         return self.model(inputs_BCFT)
 
     def check_size(self, n_bands: int, n_frames: int) -> None:
-        """At least one patch fits.
+        """Refuse inputs that are smaller than a patch.
 
         Raises:
             ValueError: the patch is larger than the input.
@@ -80,14 +80,14 @@ class Isotropic(Student):
 
 
 class MixStyle(nn.Module):
-    """In training, sometimes: each channel with mean and spread moved towards another clip's.
+    """Moves the mean and spread of each channel towards another clip's, in some training batches.
 
-    Source: Zhou et al. 2021, arXiv:2104.02008, with random partners and one coin a batch. In
+    Source: Zhou et al. 2021, arXiv:2104.02008, with random partners and one draw per batch. In
     evaluation it changes nothing.
 
     Args:
-        probability: Share of the batches that are mixed.
-        alpha: Both parameters of the Beta distribution of the mixing weights.
+        probability: share of the batches that are mixed.
+        alpha: both parameters of the Beta distribution of the mixing weights.
 
     Raises:
         ValueError: a share outside of 0...1.
@@ -101,8 +101,8 @@ class MixStyle(nn.Module):
         self.weights = torch.distributions.Beta(alpha, alpha)
 
     def forward(self, maps_BDFT: Tensor) -> Tensor:
-        """The same clips, (B, D, F, T)."""
-        # Drawn on the host: a GPU would have to be waited for.
+        """Return the clips, mixed or not, (B, D, F, T)."""
+        # Drawn on the host, so that nothing waits for a GPU.
         if not self.training or torch.rand(()).item() >= self.probability:
             return maps_BDFT
         n_clips = len(maps_BDFT)
@@ -110,7 +110,7 @@ class MixStyle(nn.Module):
 
 
 def mix_channels(maps_BDFT: Tensor, permutation_B: Tensor, lambda_B: Tensor) -> Tensor:
-    """`freq_mixstyle` with one mean and spread a channel instead of a band."""
+    """Apply MixStyle with one mean and spread per channel instead of per band."""
     return freq_mixstyle(maps_BDFT.transpose(1, 2), permutation_B, lambda_B).transpose(1, 2)
 
 
@@ -124,10 +124,10 @@ class _Residual(nn.Module):
 
 
 class _EvenConv2d(nn.Conv2d):
-    """A convolution with an even kernel whose output is as large as its input.
+    """A convolution with an even kernel whose output has the size of its input.
 
-    The odd column and row of zeros stand at the upper edges. `padding="same"` does the same, but
-    warns at every first call.
+    The odd column and row of zeros are at the upper edges. `padding="same"` does the same, but warns
+    at every first call.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -135,15 +135,15 @@ class _EvenConv2d(nn.Conv2d):
         return super().forward(functional.pad(input, (low, high, low, high)))
 
 
-def depthwise(filters: int, kernel: int) -> nn.Conv2d:
-    """Each channel convolved with its own square kernel, the size kept."""
+def make_depthwise(filters: int, kernel: int) -> nn.Conv2d:
+    """Return a convolution of each channel with its own square kernel, which keeps the size."""
     if kernel % 2:
         return nn.Conv2d(filters, filters, kernel, padding=kernel // 2, groups=filters)
     return _EvenConv2d(filters, filters, kernel, groups=filters)
 
 
 def check_patch(patch: int, n_bands: int, n_frames: int) -> None:
-    """Refuse a patch that does not fit into the input even once.
+    """Refuse a patch that does not fit into the input.
 
     Raises:
         ValueError: it is larger than the bands or the frames.
@@ -155,12 +155,12 @@ def check_patch(patch: int, n_bands: int, n_frames: int) -> None:
         )
 
 
-def _block(filters: int, kernel: int, depthwise_activation: bool) -> nn.Sequential:
-    # The activation stands before the norm, and the skip spans only the depthwise part.
+def _make_block(filters: int, kernel: int, depthwise_activation: bool) -> nn.Sequential:
+    # The activation is before the norm, and the skip spans only the depthwise part.
     activation = [nn.GELU()] if depthwise_activation else []
     return nn.Sequential(
         _Residual(
-            nn.Sequential(depthwise(filters, kernel), *activation, nn.BatchNorm2d(filters)),
+            nn.Sequential(make_depthwise(filters, kernel), *activation, nn.BatchNorm2d(filters)),
         ),
         nn.Conv2d(filters, filters, 1),
         nn.GELU(),

@@ -1,56 +1,25 @@
-"""What a student minimises (B clips in a batch, N clips of the corpus, K classes).
+"""Losses of students (B clips in a batch, N clips of the corpus, K classes).
 
-Soft labels are probabilities, already at the temperature: `soften` makes them, once for a corpus.
-Losses of a batch are given per clip, [B], where the formula allows it, so that clips can be weighed.
+Soft labels are probabilities at the temperature: `soften` makes them, once for a corpus. A loss is
+given per clip, [B], if its formula allows it, so that clips can be weighted.
 """
-
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-Reduction = Literal["batch_mean", "element_mean"]
+from students.recipe import Decoupled, Dist, check_temperature
+
 _SMALLEST = 1e-30
 """Keeps a quotient of float32 probabilities finite where both are 0."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Decoupled:
-    """Weights of the two parts of decoupled distillation; the defaults are the paper's."""
-
-    true_class_weight: float = 1.0
-    """Of how sure one may be of the true class (alpha)."""
-    other_classes_weight: float = 8.0
-    """Of how the others compare with each other (beta)."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Dist:
-    """Weights of the two parts of distillation by correlation; the defaults are the paper's."""
-
-    between_classes_weight: float = 1.0
-    """Of the order of the classes in each clip (beta)."""
-    within_class_weight: float = 1.0
-    """Of the order of the batch's clips in each class (gamma)."""
-
-
-def check_temperature(temperature: float) -> None:
-    """Make sure that logits can be divided by it.
-
-    Raises:
-        ValueError: it is not above 0.
-    """
-    if not temperature > 0:
-        raise ValueError(f"temperature={temperature!r}, expected a number above 0")
-
-
 def standardize(logits_BK: Tensor) -> Tensor:
-    """Logits with mean 0 and spread 1 in every clip.
+    """Return logits with mean 0 and standard deviation 1 in every clip.
 
-    Then only the order of a teacher's logits is learnt, and not their size, which a small student
-    cannot reach (Sun et al. 2024, arXiv:2403.01427, eq. 9; the spread is that of a population).
+    Then a student learns the relations of a teacher's logits, not their size, which a small student
+    cannot reach (Sun et al. 2024, arXiv:2403.01427, eq. 9, with the standard deviation of a
+    population).
     """
     variance_B1 = logits_BK.var(dim=-1, correction=0, keepdim=True)
     # Inside the root, so that equal logits have a gradient.
@@ -58,12 +27,12 @@ def standardize(logits_BK: Tensor) -> Tensor:
 
 
 def soften(logits_BK: Tensor, temperature: float, *, standardized: bool = False) -> Tensor:
-    """Soft labels: the probabilities at a temperature, any number of axes before the classes.
+    """Return soft labels: probabilities at a temperature, with any axes before the classes.
 
     Args:
-        logits_BK: of a teacher or an ensemble.
+        logits_BK: logits of a teacher or an ensemble.
         temperature: above 0; 1 leaves the logits as they are, more is softer.
-        standardized: whether logits are standardised before.
+        standardized: whether logits are standardised first.
 
     Raises:
         ValueError: a temperature that is not above 0.
@@ -74,10 +43,10 @@ def soften(logits_BK: Tensor, temperature: float, *, standardized: bool = False)
 
 
 def soft_label_loss(student_logits_BK: Tensor, soft_BK: Tensor, temperature: float) -> Tensor:
-    """Divergence of each clip's student from its teacher, times the temperature squared, [B].
+    """Divergence of the student from its teacher, times the temperature squared, for each clip [B].
 
-    T^2 KL(soft labels || softmax(student / T)): the square keeps the gradients' size when the
-    temperature changes (Hinton et al. 2015, arXiv:1503.02531, section 2). 0 for a student that
+    T^2 KL(soft labels || softmax(student / T)): the square keeps the size of the gradients when
+    the temperature changes (Hinton et al. 2015, arXiv:1503.02531, section 2). 0 for a student that
     agrees.
 
     Args:
@@ -101,31 +70,31 @@ def decoupled_loss(
     temperature: float,
     weights: Decoupled,
 ) -> Tensor:
-    """Decoupled distillation of each clip, [B].
+    """Decoupled distillation, for each clip [B].
 
-    T^2 (alpha KL(b || b') + beta KL(q || q')), where b tells the true class from all others and q
-    the others from each other (Zhao et al. 2022, arXiv:2203.08679, eq. 7).
+    T^2 (alpha KL(b || b') + beta KL(q || q')), where b is the true class against all others and q
+    the distribution over the others (Zhao et al. 2022, arXiv:2203.08679, eq. 7).
 
     Args:
         student_logits_BK: with gradient.
         soft_BK: probabilities at the same temperature.
         labels_B: true classes, int64.
         temperature: what the student's logits are divided by.
-        weights: of the two parts.
+        weights: weights of the two parts.
 
     Raises:
-        ValueError: shapes that differ, a temperature that is not above 0, a single class.
+        ValueError: shapes that differ, a temperature that is not above 0, or a single class.
     """
     _check_pair(student_logits_BK, soft_BK)
     check_temperature(temperature)
     student_BK = functional.log_softmax(student_logits_BK / temperature, dim=-1)
-    true_B1, others_BJ = labels_B.unsqueeze(1), _other_classes(labels_B, soft_BK.shape[1])
+    true_B1, others_BJ = labels_B.unsqueeze(1), _list_other_classes(labels_B, soft_BK.shape[1])
     student_true_B1, student_others_BJ = (
         student_BK.gather(1, true_B1),
         student_BK.gather(1, others_BJ),
     )
     soft_true_B1, soft_others_BJ = soft_BK.gather(1, true_B1), soft_BK.gather(1, others_BJ)
-    # Sums of the others, and not 1 - p: what is left of a sure teacher would be rounding.
+    # Sums of the others, not 1 - p: with a confident teacher, 1 - p would be only rounding.
     all_others_B1 = soft_others_BJ.sum(dim=1, keepdim=True)
     student_all_others_B1 = student_others_BJ.logsumexp(dim=1, keepdim=True)
     true_class_B = _divergence(
@@ -144,7 +113,7 @@ def decoupled_loss(
 def dist_loss(
     student_logits_BK: Tensor, soft_BK: Tensor, temperature: float, weights: Dist
 ) -> Tensor:
-    """Distillation by correlation: a scalar, since clips are compared with each other.
+    """Distillation by correlation: a scalar, because clips are compared with each other.
 
     T^2 (beta (1 - r of the classes, mean over clips) + gamma (1 - r of the clips, mean over
     classes)) with Pearson's r of probabilities (Huang et al. 2022, arXiv:2205.10536, eq. 6, 8, 9).
@@ -153,10 +122,10 @@ def dist_loss(
         student_logits_BK: with gradient.
         soft_BK: probabilities at the same temperature.
         temperature: what the student's logits are divided by.
-        weights: of the two parts.
+        weights: weights of the two parts.
 
     Raises:
-        ValueError: shapes that differ, a temperature that is not above 0.
+        ValueError: shapes that differ, or a temperature that is not above 0.
     """
     _check_pair(student_logits_BK, soft_BK)
     student_BK = soften(student_logits_BK, temperature)
@@ -169,30 +138,30 @@ def dist_loss(
 
 
 def confidence(logits_NK: Tensor) -> Tensor:
-    """How sure a teacher is of each clip, 0...1: one minus its entropy over that of a guess.
+    """Confidence of a teacher in each clip, 0...1: 1 minus its entropy over the largest entropy.
 
-    Of the probabilities at temperature 1; any number of axes before the classes (OURS).
+    Computed from probabilities at temperature 1, with any axes before the classes (OURS).
     """
     entropy_N = torch.special.entr(functional.softmax(logits_NK, dim=-1)).sum(dim=-1)
     return (1 - entropy_N / torch.log(torch.tensor(float(logits_NK.shape[-1])))).clamp(0, 1)
 
 
 def _divergence(p_BK: Tensor, log_q_BK: Tensor) -> Tensor:
-    """KL(p || q) of each row; what p rules out counts nothing, whatever q says."""
+    """KL(p || q) of each row; classes with p = 0 add nothing, whatever q is."""
     return (torch.special.xlogy(p_BK, p_BK) - p_BK * log_q_BK).sum(dim=1)
 
 
 def _correlation(a_BK: Tensor, b_BK: Tensor) -> Tensor:
-    """Pearson's r of each row of a with the same row of b; 0 where one of them is constant."""
+    """Pearson's r of each row of a with the same row of b; 0 if one of them is constant."""
     a_BK = a_BK - a_BK.mean(dim=1, keepdim=True)
     b_BK = b_BK - b_BK.mean(dim=1, keepdim=True)
     return functional.cosine_similarity(a_BK, b_BK, dim=1)
 
 
-def _other_classes(labels_B: Tensor, n_classes: int) -> Tensor:
-    """For each clip the classes that are not true, ascending: [B, K - 1]."""
+def _list_other_classes(labels_B: Tensor, n_classes: int) -> Tensor:
+    """Return the classes that are not the true one, ascending, for each clip: [B, K - 1]."""
     if n_classes < 2:
-        raise ValueError(f"{n_classes} class, expected at least 2 to tell apart")
+        raise ValueError(f"{n_classes} class, expected at least 2")
     below_J = torch.arange(n_classes - 1, device=labels_B.device)
     return below_J + (below_J >= labels_B.unsqueeze(1))
 

@@ -1,4 +1,4 @@
-"""What a student minimises, put together from its recipe.
+"""The loss that a student minimises, composed from its recipe.
 
 Dimensions: B clips in a batch, N clips of the corpus, K scenes, D features, C channels, F mel
 bands, T frames.
@@ -13,47 +13,45 @@ from torch.nn import functional
 
 from audio.feed import Feed
 from students.adversary import Discriminator, reversal_strength, reverse_gradient
-from students.challenge import challenged
+from students.challenge import challenge_features
 from students.dsmn import DSMN
-from students.losses import (
-    Decoupled,
-    Dist,
-    decoupled_loss,
-    dist_loss,
-    soft_label_loss,
-    standardize,
-)
-from students.mixup import unmixed
-from students.recipes import Distillation, StudentRecipe
-from students.soft import Soft, SoftLabels
+from students.losses import decoupled_loss, dist_loss, soft_label_loss, standardize
+from students.mixup import draw_mix, leave_unmixed
+from students.recipe import Decoupled, Dist, Distillation, StudentRecipe
+from students.soft import SoftLabels, TeacherLogits
 from students.student import Student
-from students.two_tasks import group_matrix, merged
+from students.two_tasks import make_group_matrix, merge_losses
 from training import Batch
 
-Mixed = Callable[[Tensor], Tensor]
-"""From what belongs to a batch's clips, [B, ...], to the same of the clips as they are mixed."""
+MixClips = Callable[[Tensor], Tensor]
+"""From values of a batch's clips, [B, ...], to the values of the mixed clips."""
 
 
-class Objective(nn.Module):
+class DistillationObjective(nn.Module):
     """A student, its discriminator, and the loss that both minimise.
 
     Args:
-        recipe: says which losses.
-        student: what learns.
-        feed: of the corpus that it learns.
+        recipe: decides which losses.
+        student: the student that is trained.
+        feed: the corpus that it is trained on.
         split: 5, 10, 25, 50 or 100.
-        soft: its teachers' logits; None for a student alone.
+        soft: its teachers' logits; None for a student without teachers.
 
     Raises:
         UnfitSoftLabels: soft labels of other clips, classes or views.
-        ValueError: two tasks, and a scene without a group.
+        ValueError: the recipe has two tasks, and a scene is in no group.
     """
 
     device_N: Tensor
     group_KG: Tensor
 
     def __init__(
-        self, recipe: StudentRecipe, student: Student, feed: Feed, split: int, soft: Soft | None
+        self,
+        recipe: StudentRecipe,
+        student: Student,
+        feed: Feed,
+        split: int,
+        soft: TeacherLogits | None,
     ) -> None:
         super().__init__()
         self.recipe, self.student, self.feed = recipe, student, feed
@@ -63,37 +61,37 @@ class Objective(nn.Module):
         if recipe.distillation is not None and soft is not None:
             self.soft_labels = SoftLabels(soft, corpus, learnt, recipe.distillation)
         if recipe.two_tasks:
-            self.register_buffer("group_KG", group_matrix(corpus.scenes), persistent=False)
+            self.register_buffer("group_KG", make_group_matrix(corpus.scenes), persistent=False)
         if recipe.device_loss_weight > 0:
             recording_devices = corpus.column("recording_device")
             known = np.unique(recording_devices[learnt])
-            # Of the clips learnt from; elsewhere the index has no meaning and is never read.
+            # Only the clips that are learnt from have a meaningful index; the others are never read.
             index_N = np.searchsorted(known, recording_devices).astype(np.int64)
             self.register_buffer("device_N", torch.from_numpy(index_N), persistent=False)
             self.discriminator = Discriminator(len(known), features=student.n_features)
 
-    def loss(self, batch: Batch) -> Tensor:
-        """Labels, soft labels and the recording device that must not be told from the features."""
+    def compute_loss(self, batch: Batch) -> Tensor:
+        """Return the loss: labels, soft labels, and the recording device that features should not show."""
         recipe, rows_B = self.recipe, self.feed.to_device(batch.rows_B)
         inputs_BCFT = batch.inputs_BCFT
-        mixed: Mixed = unmixed
+        mix: MixClips = leave_unmixed
         if recipe.mixup is not None:
-            mixed = recipe.mixup.draw(len(inputs_BCFT), inputs_BCFT.device)
-        features_BD, logits_BK, groups_BG = self._passed(mixed(inputs_BCFT), batch.labels_B)
-        loss = self._scene_loss(logits_BK, batch, rows_B, mixed)
+            mix = draw_mix(recipe.mixup, len(inputs_BCFT), inputs_BCFT.device)
+        features_BD, logits_BK, groups_BG = self._forward(mix(inputs_BCFT), batch.labels_B)
+        loss = self._scene_loss(logits_BK, batch, rows_B, mix)
         if groups_BG is not None:
-            targets_BG = mixed(self.group_KG[batch.labels_B])
+            targets_BG = mix(self.group_KG[batch.labels_B])
             group_loss = functional.cross_entropy(groups_BG, targets_BG)
-            loss = merged(loss, group_loss, list(self.student.parameters()))
+            loss = merge_losses(loss, group_loss, list(self.student.parameters()))
         if recipe.device_loss_weight > 0:
-            device_loss = self._device_loss(features_BD, rows_B, mixed, batch.progress)
+            device_loss = self._device_loss(features_BD, rows_B, mix, batch.progress)
             loss = loss + recipe.device_loss_weight * device_loss
         return loss
 
-    def _passed(
+    def _forward(
         self, inputs_BCFT: Tensor, labels_B: Tensor
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Features, logits of the scenes, and of the groups where the student has two tasks."""
+        """Return features, logits of the scenes, and logits of the groups if there are two tasks."""
         student, challenge = self.student, self.recipe.challenge
         if self.recipe.two_tasks and isinstance(student, DSMN):
             features_BD = student.features(inputs_BCFT)
@@ -103,18 +101,18 @@ class Objective(nn.Module):
             features_BD, logits_BK = student.features_and_logits(inputs_BCFT)
         else:
             features_BD = student.features(inputs_BCFT)
-            seen_BD = challenged(features_BD, student.classifier, labels_B, challenge)
+            seen_BD = challenge_features(features_BD, student.classifier, labels_B, challenge)
             logits_BK = student.classifier(seen_BD)
-        # On a GPU the model computes in bfloat16, which is too coarse for what follows.
+        # On a GPU the model computes in bfloat16, which is too coarse for the losses.
         return features_BD, logits_BK.float(), None
 
-    def _scene_loss(self, logits_BK: Tensor, batch: Batch, rows_B: Tensor, mixed: Mixed) -> Tensor:
-        targets_BK = mixed(_one_hot(batch.labels_B, logits_BK.shape[1]))
+    def _scene_loss(self, logits_BK: Tensor, batch: Batch, rows_B: Tensor, mix: MixClips) -> Tensor:
+        targets_BK = mix(_encode_one_hot(batch.labels_B, logits_BK.shape[1]))
         hard = functional.cross_entropy(logits_BK, targets_BK)
         settings, soft_labels = self.recipe.distillation, self.soft_labels
         if settings is None or soft_labels is None:
             return hard
-        soft = self._soft_loss(logits_BK, batch, rows_B, mixed, settings, soft_labels)
+        soft = self._soft_loss(logits_BK, batch, rows_B, mix, settings, soft_labels)
         return settings.hard_label_weight * hard + (1 - settings.hard_label_weight) * soft
 
     def _soft_loss(
@@ -122,11 +120,11 @@ class Objective(nn.Module):
         logits_BK: Tensor,
         batch: Batch,
         rows_B: Tensor,
-        mixed: Mixed,
+        mix: MixClips,
         settings: Distillation,
         soft_labels: SoftLabels,
     ) -> Tensor:
-        soft_BK = mixed(soft_labels.of(batch.view, rows_B))
+        soft_BK = mix(soft_labels.look_up(batch.view, rows_B))
         if settings.standardized:
             logits_BK = standardize(logits_BK)
         match settings.loss:
@@ -138,17 +136,17 @@ class Objective(nn.Module):
                 )
             case "divergence":
                 loss_B = soft_label_loss(logits_BK, soft_BK, settings.temperature)
-        weight_B = soft_labels.weight(batch.view, rows_B)
-        loss = (loss_B if weight_B is None else mixed(weight_B) * loss_B).mean()
+        weight_B = soft_labels.look_up_weights(batch.view, rows_B)
+        loss = (loss_B if weight_B is None else mix(weight_B) * loss_B).mean()
         return loss / logits_BK.shape[1] if settings.reduction == "element_mean" else loss
 
     def _device_loss(
-        self, features_BD: Tensor, rows_B: Tensor, mixed: Mixed, progress: float
+        self, features_BD: Tensor, rows_B: Tensor, mix: MixClips, progress: float
     ) -> Tensor:
         logits_BR = self.discriminator(reverse_gradient(features_BD, reversal_strength(progress)))
-        targets_BR = mixed(_one_hot(self.device_N[rows_B], logits_BR.shape[1]))
+        targets_BR = mix(_encode_one_hot(self.device_N[rows_B], logits_BR.shape[1]))
         return functional.cross_entropy(logits_BR, targets_BR)
 
 
-def _one_hot(labels_B: Tensor, n_classes: int) -> Tensor:
+def _encode_one_hot(labels_B: Tensor, n_classes: int) -> Tensor:
     return functional.one_hot(labels_B, n_classes).float()

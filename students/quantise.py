@@ -1,11 +1,11 @@
-"""A student in 8-bit integers, simulated in float32; `students.onnx_int8` makes them real.
+"""A student in 8-bit integers, simulated in float32; `students.export.onnx_int8` makes them real.
 
 Dimensions: B clips in a batch, O output channels of a layer.
 
-Convolutions and linear layers, which are all of a student's multiply-accumulates and nearly all of
-its parameters, become integers; what stands between them stays in float32. Weights: per output
-channel, symmetric. Activations: per tensor, affine, 0...255. Both grids are those of
-PyTorch's own quantisation-aware training.
+Convolutions and linear layers, which have all of a student's multiply-accumulates and nearly all of
+its parameters, become integers; everything between them stays in float32. Weights: per output
+channel, symmetric. Activations: per tensor, affine, 0...255. Both grids are those of PyTorch's own
+quantisation-aware training.
 """
 
 import copy
@@ -23,9 +23,7 @@ Model = TypeVar("Model", bound=nn.Module)
 LARGEST_ACTIVATION = 255
 LARGEST_WEIGHT, SMALLEST_WEIGHT = 127, -128
 RANGE_MOMENTUM = 0.01
-"""How far a batch moves the range of an activation while the student learns."""
-CALIBRATION_CLIPS = 512
-"""Set the ranges of the activations, if there are so many."""
+"""How far a batch moves the range of an activation in training."""
 _Layer = nn.Conv1d | nn.Conv2d | nn.Linear
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 _LAYERS = (*_CONVOLUTIONS, nn.Linear)
@@ -35,22 +33,22 @@ _Kinds = type[nn.Module] | tuple[type[nn.Module], ...]
 _SMALLEST_SCALE = torch.finfo(torch.float32).eps
 
 
-def quantised(student: Model, input_shape: Sequence[int]) -> Model:
-    """A copy whose layers compute as integers would, with gradients: any loop can train it.
+def quantise(student: Model, input_shape: Sequence[int]) -> Model:
+    """Return a copy whose layers compute as integers would, with gradients: any loop can train it.
 
-    A batch normalisation that alone follows a convolution is folded into it, and so is a ReLU that
-    alone follows either: both are gone from the copy. All other norms stay: after an activation, a
-    norm could only be folded into the convolution behind it, and where that one pads, or a
-    shortcut takes the norm's result too, the sum would be another one.
+    If a convolution's result goes only to a batch normalisation, this is folded into it, and so is a
+    ReLU that alone follows either; both are removed from the copy. All other norms stay: a norm
+    after an activation could only be folded into the next convolution, and the sum would change if
+    that one pads, or if a shortcut takes the norm's result too.
 
-    In training mode every batch moves the ranges of the activations; they are to be set by
-    `calibrate` first. In evaluation mode they stand still.
+    In training mode every batch moves the ranges of the activations; `calibrate` must set them
+    first. In evaluation mode they are fixed.
 
     Args:
-        student: trained; stays as it is.
-        input_shape: of one clip, (1, C, F, T).
+        student: a trained student; is not changed.
+        input_shape: shape of one clip, (1, C, F, T).
     """
-    plans = _plans(copy.deepcopy(student).cpu().eval(), input_shape)
+    plans = _plan_layers(copy.deepcopy(student).cpu().eval(), input_shape)
     copied = copy.deepcopy(student)
     for path, plan in plans.items():
         layer = cast(_Layer, copied.get_submodule(path))
@@ -64,7 +62,7 @@ def quantised(student: Model, input_shape: Sequence[int]) -> Model:
 
 
 def _fold(layer: _Layer, norm: _Norm) -> None:
-    """Take a norm, as it is in evaluation, into the convolution before it."""
+    """Fold a norm, as it is in evaluation, into the convolution before it."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     layer.weight, layer.bias = fuse_conv_bn_weights(
@@ -80,16 +78,16 @@ def _fold(layer: _Layer, norm: _Norm) -> None:
 
 @torch.no_grad()
 def calibrate(model: nn.Module, inputs: Iterable[Tensor]) -> None:
-    """Set the range of every activation to all that it is on these clips.
+    """Set the range of every activation to the smallest and largest value on these clips.
 
     Args:
-        model: from `quantised`; is left in evaluation mode.
+        model: from `quantise`; is left in evaluation mode.
         inputs: batches [B, C, F, T] of clips of the fold `fit`, on the model's device.
 
     Raises:
-        ValueError: no batch at all.
+        ValueError: there is no batch.
     """
-    ranges = _ranges(model)
+    ranges = _find_ranges(model)
     for each in ranges:
         each.reset()
         each.calibrating = True
@@ -102,27 +100,27 @@ def calibrate(model: nn.Module, inputs: Iterable[Tensor]) -> None:
 
 
 def move_ranges(model: nn.Module, moving: bool) -> None:
-    """Let batches move the ranges of the activations or not, while the rest stays in its mode.
+    """Let batches move the ranges of the activations or not; the other modules stay in their mode.
 
     Args:
-        model: from `quantised`; the next call of its `train` or `eval` decides anew.
-        moving: whether they do.
+        model: from `quantise`; the next call of its `train` or `eval` overrides this.
+        moving: whether batches move the ranges.
     """
-    for each in _ranges(model):
+    for each in _find_ranges(model):
         each.train(moving)
 
 
-def _ranges(model: nn.Module) -> list["ActivationRange"]:
+def _find_ranges(model: nn.Module) -> list["ActivationRange"]:
     return [module for module in model.modules() if isinstance(module, ActivationRange)]
 
 
-def unrounded(model: Model) -> Model:
-    """A copy in evaluation whose layers compute in float32, with norms and ReLUs still taken in.
+def remove_rounding(model: Model) -> Model:
+    """Return a copy in evaluation mode that computes in float32, with norms and ReLUs still folded.
 
-    What is left of the norms is a scale and a shift.
+    The norms that are left become a scale and a shift.
 
     Args:
-        model: from `quantised`, calibrated or not.
+        model: from `quantise`, calibrated or not.
     """
     copied = copy.deepcopy(model).eval()
     for path, module in list(copied.named_modules()):
@@ -134,7 +132,7 @@ def unrounded(model: Model) -> Model:
 
 
 class ActivationRange(nn.Module):
-    """Rounds a tensor to 0...255 steps between the smallest and the largest value seen, and 0.
+    """Rounds a tensor to 0...255 steps in the range of all values seen, which includes 0.
 
     Source: Jacob et al. 2018, arXiv:1712.05877, section 3.1, with the running range of PyTorch's
     MovingAverageMinMaxObserver.
@@ -150,19 +148,19 @@ class ActivationRange(nn.Module):
         self.calibrating = False
 
     def reset(self) -> None:
-        """Forget what was seen."""
+        """Forget all values."""
         self.low.fill_(torch.nan)
         self.high.fill_(torch.nan)
 
-    def grid(self) -> tuple[Tensor, Tensor]:
-        """The step (float32) and the integer (int32) that stands for 0, both scalars."""
+    def compute_grid(self) -> tuple[Tensor, Tensor]:
+        """Return the step (float32) and the integer (int32) that stands for 0, both scalars."""
         low, high = self.low.clamp_max(0), self.high.clamp_min(0)
         scale = ((high - low) / LARGEST_ACTIVATION).clamp_min(_SMALLEST_SCALE)
         zero_point = (-(low / scale).round()).clamp(0, LARGEST_ACTIVATION)
         return scale, zero_point.to(torch.int32)
 
     def forward(self, values: Tensor) -> Tensor:
-        """The tensor rounded to the grid; as it came while calibrating."""
+        """Return the tensor rounded to the grid; unchanged while calibrating."""
         if self.calibrating:
             self._widen(values)
             return values
@@ -170,19 +168,21 @@ class ActivationRange(nn.Module):
             self._follow(values.detach())
         else:
             self.check()
-        return torch.fake_quantize_per_tensor_affine(values, *self.grid(), 0, LARGEST_ACTIVATION)
+        return torch.fake_quantize_per_tensor_affine(
+            values, *self.compute_grid(), 0, LARGEST_ACTIVATION
+        )
 
     def check(self) -> None:
-        """Refuse to round to a range that is not known.
+        """Refuse to round to an unknown range.
 
         Raises:
-            ValueError: nothing was seen yet.
+            ValueError: no value was seen yet.
         """
         if self.low.isnan():
             raise ValueError("no clip has set the range of its activations: calibrate the student")
 
     def _widen(self, values: Tensor) -> None:
-        # fmin and fmax pass over the NaN of a range that has seen nothing.
+        # fmin and fmax ignore the NaN of a range that has seen nothing.
         self.low.copy_(torch.fmin(self.low, values.min()))
         self.high.copy_(torch.fmax(self.high, values.max()))
 
@@ -194,12 +194,12 @@ class ActivationRange(nn.Module):
 
 
 class QuantisedLayer(nn.Module):
-    """A convolution or linear layer that rounds its weights, what it takes and what it gives.
+    """A convolution or linear layer that rounds its weights, inputs and outputs.
 
     Args:
-        layer: becomes a part of this one.
+        layer: the layer, which becomes a part of this one.
         rectified: whether a ReLU belongs to the layer.
-        rounds: whether what it gives is rounded; not needed where one such layer alone takes it.
+        rounds: whether the outputs are rounded; not needed if only one such layer takes them.
     """
 
     def __init__(self, layer: _Layer, *, rectified: bool, rounds: bool) -> None:
@@ -210,35 +210,37 @@ class QuantisedLayer(nn.Module):
         self.rounding = True
 
     def forward(self, values: Tensor) -> Tensor:
-        """What the layer gives, simulated in float32."""
+        """Return the layer's outputs, simulated in float32."""
         if not self.rounding:
             result = self.layer(values)
             return result.relu() if self.rectified else result
-        # The grids are finer than what bfloat16 can tell apart.
+        # The grids are finer than bfloat16.
         with torch.autocast(values.device.type, enabled=False):
-            rounded = {"weight": _rounded(self.layer.weight)}
+            rounded = {"weight": _fake_quantise(self.layer.weight)}
             result = functional_call(self.layer, rounded, (self.input(values.float()),))
             result = result.relu() if self.rectified else result
             return result if self.output is None else self.output(result)
 
 
-def weight_scale(weight: Tensor) -> Tensor:
-    """The step of each output channel's integers, float32 [O]: its largest weight is 127.5 of them."""
+def compute_weight_scale(weight: Tensor) -> Tensor:
+    """Return the step of each output channel, float32 [O]: its largest weight is 127.5 steps."""
     largest_O = weight.detach().flatten(1).abs().amax(dim=1)
     return (largest_O / ((LARGEST_WEIGHT - SMALLEST_WEIGHT) / 2)).clamp_min(_SMALLEST_SCALE)
 
 
-def weight_integers(weight: Tensor) -> Tensor:
-    """A layer's weights as int8: so many steps of each output channel."""
-    scale_O = weight_scale(weight)
-    # Not of the weights themselves: a channel's largest lies between two integers, and must become
-    # the one that it was while it learnt.
-    return (_rounded(weight) / scale_O.view(-1, *[1] * (weight.ndim - 1))).round().to(torch.int8)
+def round_weight(weight: Tensor) -> Tensor:
+    """Return a layer's weights as int8, in steps of each output channel."""
+    scale_O = compute_weight_scale(weight)
+    # Not the weights themselves are rounded: a channel's largest weight is between two integers, and
+    # must become the one that it was in training.
+    return (
+        (_fake_quantise(weight) / scale_O.view(-1, *[1] * (weight.ndim - 1))).round().to(torch.int8)
+    )
 
 
-def _rounded(weight: Tensor) -> Tensor:
-    """A layer's weights on the grid of int8, in float32 and with gradients."""
-    scale_O = weight_scale(weight)
+def _fake_quantise(weight: Tensor) -> Tensor:
+    """Return a layer's weights on the grid of int8, in float32 and with gradients."""
+    scale_O = compute_weight_scale(weight)
     no_shift_O = torch.zeros_like(scale_O, dtype=torch.int32)
     return torch.fake_quantize_per_channel_affine(
         weight, scale_O, no_shift_O, 0, SMALLEST_WEIGHT, LARGEST_WEIGHT
@@ -246,7 +248,7 @@ def _rounded(weight: Tensor) -> Tensor:
 
 
 class _ScaleAndShift(nn.Module):
-    """A batch normalisation in evaluation: two numbers a channel instead of four."""
+    """A batch normalisation in evaluation, with two numbers per channel instead of four."""
 
     def __init__(self, norm: _Norm) -> None:
         super().__init__()
@@ -263,15 +265,15 @@ class _ScaleAndShift(nn.Module):
 
 @dataclass(slots=True)
 class _Plan:
-    """What becomes part of a layer, by its path, and whether what comes out is to be rounded."""
+    """The paths of modules that are folded into a layer, and whether its outputs are rounded."""
 
     rounds: bool
     norm: str | None = None
     relu: str | None = None
 
 
-def _plans(student: nn.Module, input_shape: Sequence[int]) -> dict[str, _Plan]:
-    """A plan for each convolution and linear layer that a pass calls, by its path."""
+def _plan_layers(student: nn.Module, input_shape: Sequence[int]) -> dict[str, _Plan]:
+    """Return a plan for each convolution and linear layer that a pass calls, by its path."""
     passed = torch.export.export(student, (torch.zeros(tuple(input_shape)),))
     calls = _Calls(passed.graph, dict(student.named_modules(remove_duplicate=False)))
     return {
@@ -280,42 +282,42 @@ def _plans(student: nn.Module, input_shape: Sequence[int]) -> dict[str, _Plan]:
 
 
 class _Calls:
-    """The operations of one pass, by the path of the innermost module that they belong to."""
+    """The operations of one pass, by the path of their innermost module."""
 
     def __init__(self, graph: fx.Graph, modules: dict[str, nn.Module]) -> None:
         self.modules = modules
         self.nodes: dict[str, list[fx.Node]] = {}
         for node in graph.nodes:
-            self.nodes.setdefault(_path(node), []).append(node)
+            self.nodes.setdefault(_find_path(node), []).append(node)
 
     def plan(self, path: str) -> _Plan:
-        """What to do with the layer at a path, by who takes its result."""
+        """Plan what to fold into the layer at a path, by the modules that take its result."""
         plan = _Plan(rounds=isinstance(self.modules[path], _CONVOLUTIONS))
         if not self._is_called_once(path):
-            # It has no follower of its own.
+            # Its results go to different modules.
             return plan
         result = self.nodes[path][-1]
-        if plan.rounds and (norm := self._only_taker(result, _NORMS)):
+        if plan.rounds and (norm := self._find_only_taker(result, _NORMS)):
             plan.norm, result = norm, self.nodes[norm][0]
-        if relu := self._only_taker(result, nn.ReLU):
+        if relu := self._find_only_taker(result, nn.ReLU):
             plan.relu, result = relu, self.nodes[relu][0]
-        if self._only_taker(result, _LAYERS):
+        if self._find_only_taker(result, _LAYERS):
             plan.rounds = False
         return plan
 
-    def _only_taker(self, result: fx.Node, kinds: _Kinds) -> str | None:
-        """The path of the module that alone takes a result, if it is of a kind and called once."""
-        takers = {_path(user) for user in result.users}
+    def _find_only_taker(self, result: fx.Node, kinds: _Kinds) -> str | None:
+        """Return the path of the only module that takes a result, if it is of a kind and called once."""
+        takers = {_find_path(user) for user in result.users}
         path = takers.pop() if len(takers) == 1 else ""
         wanted = isinstance(self.modules[path], kinds) and self._is_called_once(path)
         return path if wanted else None
 
     def _is_called_once(self, path: str) -> bool:
-        # A layer may pad by itself before its one product.
+        # A layer may pad before its single product.
         return len([n for n in self.nodes[path] if n.target is not torch.ops.aten.pad.default]) == 1
 
 
-def _path(node: fx.Node) -> str:
-    """The path of the innermost module that a node belongs to; that of inputs and outputs is ""."""
+def _find_path(node: fx.Node) -> str:
+    """Return the path of a node's innermost module; "" for inputs and outputs."""
     around = list(node.meta.get("nn_module_stack", {}).values())
     return around[-1][0] if around else ""

@@ -1,4 +1,4 @@
-"""Exported students on ONNX Runtime: what they say and how long they take; needs no torch.
+"""Runs exported students on ONNX Runtime and measures their latency; needs no torch.
 
 Dimensions: B clips in a batch, S samples of a clip, C channels, F mel bands, T frames, K classes.
 """
@@ -19,57 +19,57 @@ TIMED_RUNS = 100
 
 
 class UnfitModel(ValueError):
-    """A file that is no exported student, or not one that can be used so."""
+    """A file that is not an exported student, or not one that can be used here."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ExportedStudent:
-    """A student in a runtime, on one core, and what its file says of it."""
+    """A student in ONNX Runtime, on one core, with the metadata of its file."""
 
     session: onnxruntime.InferenceSession
     classes: tuple[str, ...]
-    """Of the logits, in order."""
+    """Classes of the logits, in order."""
     sample_rate: int
-    """Of the waveforms, in Hz."""
+    """Sample rate of the waveforms, in Hz."""
     clip_samples: int
-    """Samples of a clip."""
+    """Number of samples of a clip."""
     takes_waveforms: bool
-    """Whether the front-end is inside: else it takes log-mels."""
+    """Whether the front-end is inside; without it, the student takes log-mels."""
 
-    def logits(self, inputs: np.ndarray) -> np.ndarray:
-        """Logits, float32 [B, K], of waveforms [B, S] within -1...1, or of log-mels [B, C, F, T]."""
+    def compute_logits(self, inputs: np.ndarray) -> np.ndarray:
+        """Return logits, float32 [B, K], of waveforms [B, S] within -1...1, or of log-mels [B, C, F, T]."""
         name = self.session.get_inputs()[0].name
         return np.asarray(self.session.run(None, {name: inputs.astype(np.float32, copy=False)})[0])
 
 
-def load(model: Path | bytes) -> ExportedStudent:
-    """An exported student, ready to run in one thread.
+def load_exported(model: Path | bytes) -> ExportedStudent:
+    """Load an exported student, ready to run in one thread.
 
     Args:
-        model: the file, or what is in it.
+        model: the file, or its content.
 
     Raises:
         UnfitModel: not a file that `python -m students.export` wrote.
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     name = str(model) if isinstance(model, Path) else "the model"
     content = model.read_bytes() if isinstance(model, Path) else model
-    session = _session(name, content)
-    told = session.get_modelmeta().custom_metadata_map
-    missing = [each for each in _FACTS if each not in told]
+    session = _open_session(name, content)
+    metadata = session.get_modelmeta().custom_metadata_map
+    missing = [each for each in _FACTS if each not in metadata]
     if missing:
         raise UnfitModel(
             f"{name}: its metadata has no {', '.join(missing)}: export it with "
             "python -m students.export"
         )
-    facts: dict[str, Any] = {each: json.loads(told[each]) for each in _FACTS}
+    facts: dict[str, Any] = {each: json.loads(metadata[each]) for each in _FACTS}
     return ExportedStudent(session, **(facts | {"classes": tuple(facts["classes"])}))
 
 
-def _session(name: str, content: bytes) -> onnxruntime.InferenceSession:
+def _open_session(name: str, content: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    # Of constants that its own optimiser made superfluous it would warn one by one.
+    # It would warn of every constant that its own optimiser has made superfluous.
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -77,16 +77,16 @@ def _session(name: str, content: bytes) -> onnxruntime.InferenceSession:
         raise UnfitModel(f"{name}: ONNX Runtime cannot load it: {error}") from error
 
 
-def latency_s(logits: Callable[[np.ndarray], np.ndarray], one_clip: np.ndarray) -> float:
-    """Seconds for one clip: the median of a hundred runs.
+def measure_latency(compute: Callable[[np.ndarray], np.ndarray], one_clip: np.ndarray) -> float:
+    """Measure the seconds for one clip: the median of a hundred runs.
 
     Args:
-        logits: of an exported student, with its front-end if that is to be counted.
+        compute: from inputs to logits; with its front-end if that is to be counted.
         one_clip: a batch of one.
     """
     took_s = []
     for _ in range(WARM_UP_RUNS + TIMED_RUNS):
         started = time.perf_counter()
-        logits(one_clip)
+        compute(one_clip)
         took_s.append(time.perf_counter() - started)
     return float(np.median(took_s[WARM_UP_RUNS:]))

@@ -1,4 +1,4 @@
-"""What a search may vary in a student's recipe, and the recipe that a point of it stands for."""
+"""The settings of a student's recipe that a search may vary, and the recipe of each point."""
 
 import itertools
 from collections.abc import Mapping
@@ -8,7 +8,8 @@ from typing import Any
 
 from logit_store import fingerprint
 from students.catalogue import ARCHITECTURES
-from students.recipes import RECIPES, StudentRecipe
+from students.recipe import StudentRecipe
+from students.recipes import RECIPES
 from training import WarmupCosine
 from training.schedule import Schedule
 
@@ -22,13 +23,13 @@ class Range:
     """Any number from low to high.
 
     Raises:
-        ValueError: there is none, or a logarithm of it.
+        ValueError: low is not below high, or not above 0 with log=True.
     """
 
     low: float
     high: float
     log: bool = False
-    """Whether factors count alike instead of steps."""
+    """Whether to search on a logarithmic scale."""
 
     def __post_init__(self) -> None:
         if not self.low < self.high or (self.log and self.low <= 0):
@@ -39,11 +40,11 @@ class Range:
 
 
 Dimension = tuple[int, ...] | Range
-"""Some values, or all of a range."""
+"""Single values, or all values of a range."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Space:
+class SearchSpace:
     """Variants of a recipe."""
 
     name: str
@@ -53,7 +54,7 @@ class Space:
 
     @property
     def identity(self) -> str:
-        """Equal for spaces whose points stand for equal recipes."""
+        """A fingerprint that is equal for spaces whose points stand for equal recipes."""
         return fingerprint((self.base, self.dimensions))
 
     @property
@@ -61,23 +62,23 @@ class Space:
         """Whether its points can be listed."""
         return not any(isinstance(each, Range) for each in self.dimensions.values())
 
-    def alone(self) -> "Space":
-        """The same for a student without teachers."""
+    def drop_teachers(self) -> "SearchSpace":
+        """Return the same space for a student without teachers."""
         kept = {k: v for k, v in self.dimensions.items() if not k.startswith("distillation.")}
         return replace(self, base=replace(self.base, distillation=None), dimensions=kept)
 
-    def listed(self) -> list[dict[str, Value]]:
-        """All combinations of the dimensions that are no ranges: the points of a finite space."""
-        some = {k: v for k, v in self.dimensions.items() if not isinstance(v, Range)}
+    def list_points(self) -> list[dict[str, Value]]:
+        """Return all combinations of the dimensions that are not ranges: all points of a finite space."""
+        finite = {k: v for k, v in self.dimensions.items() if not isinstance(v, Range)}
         return [
-            dict(zip(some, values, strict=True)) for values in itertools.product(*some.values())
+            dict(zip(finite, values, strict=True)) for values in itertools.product(*finite.values())
         ]
 
-    def recipe(self, point: Point) -> StudentRecipe:
-        """The recipe of a point, which may leave dimensions as they are in the base.
+    def make_recipe(self, point: Point) -> StudentRecipe:
+        """Return the recipe of a point; dimensions without a value stay as they are in the base.
 
         Raises:
-            ValueError: a dimension that is not of this space, or a value that a recipe cannot have.
+            ValueError: an unknown dimension, or a value that a recipe cannot have.
         """
         unknown = sorted(set(point) - set(self.dimensions))
         if unknown:
@@ -98,67 +99,67 @@ class Space:
         return replace(self.base, name=name, **changes)
 
 
-def find_space(name: str, recipe: str | None = None) -> Space:
-    """A space of SPACES, over another recipe than its own if one is named.
+def find_space(name: str, recipe: str | None = None) -> SearchSpace:
+    """Return a space of SEARCH_SPACES, with another base recipe if one is named.
 
     Raises:
-        ValueError: no such space or recipe, or the recipe has nothing that the space varies.
+        ValueError: an unknown space or recipe, or the space varies arguments of another network.
     """
-    if name not in SPACES:
-        raise ValueError(f"no space {name}; there are: {', '.join(SPACES)}")
+    if name not in SEARCH_SPACES:
+        raise ValueError(f"no space {name}; there are: {', '.join(SEARCH_SPACES)}")
     if recipe is None:
-        return SPACES[name]
+        return SEARCH_SPACES[name]
     if recipe not in RECIPES:
         raise ValueError(f"no student recipe {recipe}; there are: {', '.join(RECIPES)}")
-    space, base = SPACES[name], RECIPES[recipe]
-    architecture, other = (ARCHITECTURES[each.model].make for each in (space.base, base))
-    if architecture is not other and any(
-        each.startswith("arguments.") for each in space.dimensions
-    ):
+    space, base = SEARCH_SPACES[name], RECIPES[recipe]
+    network, other = (ARCHITECTURES[each.model].network for each in (space.base, base))
+    if network != other and any(each.startswith("arguments.") for each in space.dimensions):
         raise ValueError(
-            f"space {name} varies the architecture {space.base.model}, and recipe {recipe} teaches "
+            f"space {name} varies the architecture {space.base.model}, and recipe {recipe} trains "
             f"{base.model}: name another recipe, or take the space recipe"
         )
-    moved = replace(space, base=base)
-    return moved if base.distillation else moved.alone()
+    space = replace(space, base=base)
+    return space if base.distillation else space.drop_teachers()
 
 
-def found_recipe(document: Mapping[str, Any], rank: int = 0) -> StudentRecipe:
-    """What a search found, to be taught in full length.
+def make_found_recipe(document: Mapping[str, Any], rank: int = 0) -> StudentRecipe:
+    """Return the recipe that a search found, in full length.
 
     Args:
-        document: the search's result, as the store has it.
+        document: the search's result, as it is in the store.
         rank: 0 is the best.
 
     Raises:
-        ValueError: it has taught no such point, or its space is no longer what it was.
+        ValueError: the search trained no such point, or its space has changed since.
     """
     made = document["search"]
-    taught = [trial for trial in document["trials"] if trial["state"] in ("done", "stopped")]
-    if rank not in range(len(taught)):
-        raise ValueError(f"rank={rank}: the search has taught {len(taught)} points, 0 is the best")
+    trained = [trial for trial in document["trials"] if trial["state"] in ("done", "stopped")]
+    if rank not in range(len(trained)):
+        raise ValueError(
+            f"rank={rank}: the search has trained {len(trained)} points, 0 is the best"
+        )
     space = find_space(made["space"], made["recipe"])
     if made["taught_by"] is None:
-        space = space.alone()
+        space = space.drop_teachers()
     if space.identity != made["space_identity"]:
         raise ValueError(
-            f"space {space.name} over recipe {space.base.name} is another one now than it was for "
-            "that search: search again"
+            f"space {space.name} over recipe {space.base.name} has changed since that search: "
+            "search again"
         )
-    return space.recipe(taught[rank]["point"])
+    return space.make_recipe(trained[rank]["point"])
 
 
-def shortened(recipe: StudentRecipe, epochs: int) -> StudentRecipe:
-    """The recipe in so many epochs, its schedule squeezed with it.
+def shorten(recipe: StudentRecipe, epochs: int) -> StudentRecipe:
+    """Return the recipe with a number of epochs, its schedule shortened in proportion.
 
-    OURS: in the published search of 10 epochs the warm-up of 150 epochs never ended.
+    OURS: the published search of 10 epochs kept the warm-up of 150 epochs, which never ended.
     """
     training = recipe.training
-    schedule = _squeezed(training.schedule, epochs / training.max_epochs)
+    schedule = _shorten_schedule(training.schedule, epochs / training.max_epochs)
     return replace(recipe, training=replace(training, max_epochs=epochs, schedule=schedule))
 
 
-def _squeezed(schedule: Schedule, share: float) -> Schedule:
+def _shorten_schedule(schedule: Schedule, share: float) -> Schedule:
     if isinstance(schedule, WarmupCosine):
         return replace(schedule, warmup_steps=max(1, round(share * schedule.warmup_steps)))
     return replace(
@@ -169,8 +170,8 @@ def _squeezed(schedule: Schedule, share: float) -> Schedule:
     )
 
 
-def _published_grid() -> StudentRecipe:
-    """Isotropic as ASCDomain's Isotropic_HPO teaches it: alone, without impulse responses."""
+def _make_grid_recipe() -> StudentRecipe:
+    """Return Isotropic as ASCDomain's Isotropic_HPO trains it: no teachers, no impulse responses."""
     base = RECIPES["isotropic_ascdomain"]
     return replace(
         base,
@@ -191,11 +192,11 @@ _RECIPE: Mapping[str, Dimension] = {
     "augmentation.impulse_response_probability": Range(low=0.0, high=0.8),
 }
 
-SPACES: Mapping[str, Space] = MappingProxyType(
+SEARCH_SPACES: Mapping[str, SearchSpace] = MappingProxyType(
     {
         space.name: space
         for space in (
-            Space(
+            SearchSpace(
                 name="isotropic",
                 base=RECIPES["isotropic"],
                 dimensions={
@@ -206,15 +207,15 @@ SPACES: Mapping[str, Space] = MappingProxyType(
                     **_RECIPE,
                 },
             ),
-            Space(
+            SearchSpace(
                 name="baseline",
                 base=RECIPES["bcbl32"],
                 dimensions={"arguments.base_channels": (8, 12, 16, 20, 24, 28, 32), **_RECIPE},
             ),
-            Space(name="recipe", base=RECIPES["isotropic"], dimensions=_RECIPE),
-            Space(
+            SearchSpace(name="recipe", base=RECIPES["isotropic"], dimensions=_RECIPE),
+            SearchSpace(
                 name="grid540",
-                base=_published_grid(),
+                base=_make_grid_recipe(),
                 dimensions={
                     "arguments.filters": (32, 64, 128),
                     "arguments.depth": (4, 6, 8, 9, 10),
@@ -225,4 +226,4 @@ SPACES: Mapping[str, Space] = MappingProxyType(
         )
     }
 )
-"""grid540 is that of ASCDomain's Isotropic_HPO; the others are OURS."""
+"""grid540 is the space of ASCDomain's Isotropic_HPO; the others are OURS."""

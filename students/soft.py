@@ -1,4 +1,4 @@
-"""What a student is taught by, as fast to look up as labels.
+"""The soft labels that a student learns from, as fast to look up as labels.
 
 Dimensions: V views, N clips of the corpus, B clips in a batch, K classes.
 """
@@ -11,34 +11,31 @@ from torch import Tensor, nn
 
 from audio.clips import Corpus
 from logit_store import LogitKey
+from students.errors import UnfitSoftLabels
 from students.losses import confidence, soften
-from students.recipes import Distillation
-
-
-class UnfitSoftLabels(ValueError):
-    """Soft labels that do not belong to the clips, classes or views that a student sees."""
+from students.recipe import Distillation
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Soft:
-    """Logits of teachers, and the name of whose they are: of an ensemble, or of one member."""
+class TeacherLogits:
+    """Logits of an ensemble or of one member, and its name."""
 
     name: str
     logits: np.ndarray
-    """Of all clips in the corpus's order: [N, K] of the untouched ones, or [V, N, K] of views 0 to
-    V - 1."""
+    """Logits of all clips in the corpus's order: [N, K] of the untouched clips, or [V, N, K] of views
+    0 to V - 1."""
     members: tuple[LogitKey, ...] = ()
-    """View 0 of all members that they are made of; only where the student sees stored views."""
+    """View 0 of all members in the ensemble; needed only if the student sees stored views."""
 
 
 class SoftLabels(nn.Module):
-    """Softened once, and from then on gathered by rows on the device.
+    """Soft labels: softened once, then gathered by rows on the device.
 
     Args:
-        soft: whose logits.
-        corpus: whose clips they must be of.
-        learnt: rows of the clips that are learnt from.
-        distillation: how soft, how many views, and whether confidence counts.
+        soft: the teachers' logits.
+        corpus: the corpus whose clips they must belong to.
+        learnt: rows of the clips that the student learns from.
+        distillation: temperature, number of views, and whether confidence counts.
 
     Raises:
         UnfitSoftLabels: other classes, clips or views, or logits that are not finite.
@@ -48,34 +45,34 @@ class SoftLabels(nn.Module):
     weight_VN: Tensor | None
 
     def __init__(
-        self, soft: Soft, corpus: Corpus, learnt: np.ndarray, distillation: Distillation
+        self, soft: TeacherLogits, corpus: Corpus, learnt: np.ndarray, distillation: Distillation
     ) -> None:
         super().__init__()
-        logits_VNK = torch.from_numpy(_checked(soft, corpus, distillation.n_views))
+        logits_VNK = torch.from_numpy(_check_logits(soft, corpus, distillation.n_views))
         soft_VNK = soften(
             logits_VNK, distillation.temperature, standardized=distillation.standardized
         )
-        # Not persistent: a checkpoint need not hold what the store holds.
+        # Not persistent: the store has the logits, so a checkpoint does not need them.
         self.register_buffer("soft_VNK", soft_VNK.contiguous(), persistent=False)
-        weight_VN = _weights(soft.name, logits_VNK, learnt) if distillation.confident else None
+        weight_VN = _weigh_clips(soft.name, logits_VNK, learnt) if distillation.confident else None
         self.register_buffer("weight_VN", weight_VN, persistent=False)
 
-    def of(self, view: int, rows_B: Tensor) -> Tensor:
-        """Soft labels of clips in a view, [B, K]; those of the untouched clips if that is all."""
-        return self.soft_VNK[self._at(view)].index_select(0, rows_B)
+    def look_up(self, view: int, rows_B: Tensor) -> Tensor:
+        """Return soft labels of clips in a view, [B, K]; of the untouched clips if only these exist."""
+        return self.soft_VNK[self._find_index(view)].index_select(0, rows_B)
 
-    def weight(self, view: int, rows_B: Tensor) -> Tensor | None:
-        """How much the soft labels of clips count, [B], 1 on average; None: all alike."""
+    def look_up_weights(self, view: int, rows_B: Tensor) -> Tensor | None:
+        """Return the weights of the clips' soft labels, [B], with mean 1; None: all are equal."""
         if self.weight_VN is None:
             return None
-        return self.weight_VN[self._at(view)].index_select(0, rows_B)
+        return self.weight_VN[self._find_index(view)].index_select(0, rows_B)
 
-    def _at(self, view: int) -> int:
+    def _find_index(self, view: int) -> int:
         return view if len(self.soft_VNK) > 1 else 0
 
 
-def _checked(soft: Soft, corpus: Corpus, n_views: int | None) -> np.ndarray:
-    """The logits as float32 [V, N, K]."""
+def _check_logits(soft: TeacherLogits, corpus: Corpus, n_views: int | None) -> np.ndarray:
+    """Return the logits as float32 [V, N, K], once they fit the corpus."""
     logits_VNK = np.asarray(soft.logits, np.float32)
     if logits_VNK.ndim == 2:
         logits_VNK = logits_VNK[None]
@@ -96,12 +93,12 @@ def _checked(soft: Soft, corpus: Corpus, n_views: int | None) -> np.ndarray:
     return logits_VNK
 
 
-def _weights(name: str, logits_VNK: Tensor, learnt: np.ndarray) -> Tensor:
+def _weigh_clips(name: str, logits_VNK: Tensor, learnt: np.ndarray) -> Tensor:
     confidence_VN = confidence(logits_VNK)
     mean = confidence_VN[:, torch.from_numpy(learnt)].mean()
-    # Less is the rounding of float32 logarithms.
+    # A smaller mean is only the rounding of float32 logarithms.
     if mean < 1e-6:
         raise UnfitSoftLabels(
-            f"soft labels {name} are a guess for every clip: there is no confidence to weigh by"
+            f"soft labels {name} are the same for every class of every clip: there is no confidence to weigh by"
         )
     return confidence_VN / mean

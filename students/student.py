@@ -1,4 +1,4 @@
-"""What every student is (B clips, C channels, F mel bands, T frames, D features, K classes)."""
+"""The base class of all students (B clips, C channels, F mel bands, T frames, D features, K classes)."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -7,37 +7,37 @@ from torch import Tensor, nn
 
 
 class Student(nn.Module):
-    """A small model whose pooled features a loss may look at, change and classify again."""
+    """A small model whose pooled features a loss may read, change and classify again."""
 
     n_channels: int = 1
-    """C of the inputs."""
+    """Channels C of the inputs."""
     n_features: int
     """Length D of the feature vectors."""
 
     if TYPE_CHECKING:
-        # A module in one student, a method in others; at run time it would hide the module.
+        # It is a module in one student and a method in others; at run time this would hide the module.
         @property
         def classifier(self) -> Callable[[Tensor], Tensor]:
-            """From features [B, D], changed or not, to logits of the scenes [B, K]."""
+            """Map features [B, D], changed or not, to logits of the scenes [B, K]."""
 
     def features(self, inputs_BCFT: Tensor) -> Tensor:
-        """One vector a clip, [B, D]."""
+        """Return one vector per clip, [B, D]."""
         raise NotImplementedError
 
     def features_and_logits(self, inputs_BCFT: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [B, D] and logits [B, K] of one pass: what to call where both are needed."""
+        """Return features [B, D] and logits [B, K] of one pass."""
         features_BD = self.features(inputs_BCFT)
         return features_BD, self.classifier(features_BD)
 
     def forward(self, inputs_BCFT: Tensor) -> Tensor:
-        """Logits of the scenes, [B, K]."""
+        """Return logits of the scenes, [B, K]."""
         return self.features_and_logits(inputs_BCFT)[1]
 
     def check_input(self, shape_CFT: Sequence[int]) -> None:
         """Refuse inputs that the student cannot take.
 
         Args:
-            shape_CFT: of a front-end's log-mels, without the batch.
+            shape_CFT: shape of a front-end's log-mels, without the batch.
 
         Raises:
             ValueError: another number of channels, or too few bands or frames.
@@ -51,15 +51,15 @@ class Student(nn.Module):
         self.check_size(n_bands, n_frames)
 
     def check_size(self, n_bands: int, n_frames: int) -> None:
-        """Refuse inputs of too few bands or frames; a student that takes any overrides nothing.
+        """Refuse inputs with too few bands or frames; a student that takes any does not override it.
 
         Raises:
-            ValueError: too few of either.
+            ValueError: too few bands or frames.
         """
 
 
-def check_counts(**counts: int) -> None:
-    """Refuse arguments that count something and are no whole number from 1 on.
+def check_sizes(**counts: int) -> None:
+    """Refuse counts that are not whole numbers of at least 1.
 
     Raises:
         ValueError: names the first such argument.

@@ -1,9 +1,9 @@
-"""Do a student and its teachers mean the same by view v of a clip?
+"""Checks that view v of a clip is the same sound for a student and for its teachers.
 
-What is heard of a view follows from (corpus, row, view) and from what may happen to a clip at all:
-from the longest roll, from how often and by which impulse responses clips are coloured, and from
-random windows. These must agree. Masks lie on a model's own spectrogram, and Freq-MixStyle between
-the clips of a batch: they belong to who learns, and may differ.
+The sound of a view depends on (corpus, row, view) and on the settings that change the waveform: the
+longest roll, the impulse responses and how often they are applied, and random windows. These must
+agree. Masks are drawn on a model's own spectrogram, and Freq-MixStyle mixes clips of a batch: these
+belong to the model that is trained, and may differ.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,9 @@ from typing import Any
 
 from audio import impulse_responses
 from logit_store import LogitKey, LogitStore
-from students.recipes import StudentRecipe
-from students.soft import UnfitSoftLabels
-from training import view_keys
+from students.errors import UnfitSoftLabels
+from students.recipe import StudentRecipe
+from training import list_view_keys
 
 
 def check_views(
@@ -24,68 +24,70 @@ def check_views(
     store: LogitStore,
     responses: Path | None,
 ) -> None:
-    """Make sure that all members have the views that a student sees, and heard what it hears.
+    """Check that all members have the views that a student sees, with the same sound.
 
     Args:
-        recipe: of the student; one that learns from no stored views is always fine.
-        members: view 0 of those who teach it.
-        store: where their logits and records are.
+        recipe: the student's recipe; one without stored views always passes.
+        members: view 0 of its teachers.
+        store: the store with their logits and records.
         responses: the student's folder of impulse responses; None is the synthetic set.
 
     Raises:
         MissingLogits: a member has no logits of a view; names all that are absent.
-        UnfitSoftLabels: no members are named, or one heard something else; says what.
+        UnfitSoftLabels: no members are named, or one was given another sound; says which.
     """
     n_views = recipe.distillation.n_views if recipe.distillation else None
     if n_views is None:
         return
     if not members:
         raise UnfitSoftLabels(
-            f"student recipe {recipe.name} learns from {n_views} stored views, but nobody says "
-            "whose: name the members"
+            f"student recipe {recipe.name} learns from {n_views} stored views, but no members "
+            "are named: name them"
         )
-    own = _heard(
+    own = _describe_sound(
         asdict(recipe.augmentation),
         recipe.front_end.sample_rate,
         crops=False,
-        responses=impulse_responses.identity(responses),
+        responses=impulse_responses.identify_responses(responses),
     )
-    keys = [key for member in members for key in view_keys(member, n_views)]
-    for key, footer in store.footers(keys).items():
+    keys = [key for member in members for key in list_view_keys(member, n_views)]
+    for key, footer in store.read_footers(keys).items():
         if key.view:
-            _check_heard(key, footer.record, recipe.name, own)
+            _check_sound(key, footer.record, recipe.name, own)
 
 
-def _check_heard(
+def _check_sound(
     key: LogitKey, record: Mapping[str, Any], student: str, own: Mapping[str, object]
 ) -> None:
     try:
         recipe = record["recipe"]
-        heard = _heard(
+        sound = _describe_sound(
             record["view_augmentation"],
             recipe["front_end"]["sample_rate"],
-            # A student takes whole clips, and its recipe says nothing of their length.
+            # A student takes whole clips, and its recipe says nothing about their length.
             crops=record["kind"] != "student" and recipe["length"]["how"] == "crop",
             responses=record["responses"],
         )
     except (KeyError, TypeError) as error:
         raise UnfitSoftLabels(
-            f"{key}: its record does not say what was done to the clips ({error!r}), so nobody "
-            f"knows whether student {student} would hear the same: predict these views again"
+            f"{key}: its record does not say how the clips were changed ({error!r}), so it is "
+            f"unknown whether student {student} would hear the same: predict these views again"
         ) from error
-    differing = [name for name in own if heard[name] != own[name]]
+    differing = [name for name in own if sound[name] != own[name]]
     if differing:
-        told = "; ".join(f"{name} {heard[name]}, the student {own[name]}" for name in differing)
+        difference = "; ".join(
+            f"{name} {sound[name]}, the student {own[name]}" for name in differing
+        )
         raise UnfitSoftLabels(
-            f"{key} heard other clips than student {student} would: {told}; use members, or a "
+            f"{key} heard another sound than student {student} would: {difference}; use members, or a "
             "student, that hear the same, or distil without views"
         )
 
 
-def _heard(
+def _describe_sound(
     augmentation: Mapping[str, Any], sample_rate: int, *, crops: bool, responses: str
 ) -> dict[str, object]:
-    """All that what is heard of a view follows from, beside corpus, row and view."""
+    """Return all settings that the sound of a view depends on, besides corpus, row and view."""
     probability = augmentation["impulse_response_probability"]
     return {
         "rolls by at most s": augmentation["max_roll_samples"] / sample_rate,

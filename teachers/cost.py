@@ -1,4 +1,4 @@
-"""What a teacher takes for one clip: multiply-accumulates and parameters."""
+"""What a teacher computes for one clip: multiply-accumulates and parameters."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -11,23 +11,23 @@ from torch.overrides import TorchFunctionMode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Cost:
-    """Of one pass and of keeping the model."""
+class TeacherCost:
+    """The work of one forward pass, and the size of the model."""
 
     macs: int
     """Multiply-accumulates of all matrix products and convolutions, wherever they are called."""
     params: int
 
 
-def measure(model: nn.Module, input_shape: Sequence[int]) -> Cost:
+def measure_cost(model: nn.Module, input_shape: Sequence[int]) -> TeacherCost:
     """Run the model once on zeros, in evaluation mode, and count.
 
-    Unlike `students.complexity`, which follows the challenge's rule: that counts what modules do,
-    and a transformer's linear layers once a clip instead of once a token.
+    `students.complexity` follows the challenge's rule instead: it counts what modules do, and a
+    transformer's linear layers once a clip, not once a token.
 
     Args:
-        model: left as it was found, in training mode or not; runs where its parameters are.
-        input_shape: with the batch, which should be 1.
+        model: runs on its parameters' device; its mode (training or evaluation) stays.
+        input_shape: including the batch dimension, which should be 1.
     """
     was_training = model.training
     device = next(model.parameters()).device
@@ -35,13 +35,13 @@ def measure(model: nn.Module, input_shape: Sequence[int]) -> Cost:
     with torch.no_grad(), tally:
         model.eval()(torch.zeros(*input_shape, device=device))
     model.train(was_training)
-    return Cost(macs=tally.macs, params=sum(each.numel() for each in model.parameters()))
+    return TeacherCost(macs=tally.macs, params=sum(each.numel() for each in model.parameters()))
 
 
 class _Tally(TorchFunctionMode):
-    """Counts what is called while it is on.
+    """Counts the products of the functions that are called while it is active.
 
-    torch's own FlopCounterMode gives the same numbers, and imports the compiler: seconds.
+    torch's own FlopCounterMode gives the same numbers, but imports the compiler, which takes seconds.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class _Tally(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Call it, and count what it took."""
+        """Call the function and count its products."""
         result = func(*args, **(kwargs or {}))
         products = _PRODUCTS.get(getattr(func, "__name__", ""))
         if products is not None:
@@ -63,26 +63,26 @@ class _Tally(TorchFunctionMode):
         return result
 
 
-def _of_filters(_: Tensor, weight: Tensor) -> int:
+def _count_filter_products(_: Tensor, weight: Tensor) -> int:
     return math.prod(weight.shape[1:])
 
 
-def _of_rows(left: Tensor, _: Tensor) -> int:
+def _count_row_products(left: Tensor, _: Tensor) -> int:
     return left.shape[-1]
 
 
-def _of_attention(query: Tensor, key: Tensor) -> int:
-    # Both products, of queries with keys and of these weights with the values.
+def _count_attention_products(query: Tensor, key: Tensor) -> int:
+    # Two products: of queries with keys, and of the attention weights with the values.
     return 2 * key.shape[-2]
 
 
 _PRODUCTS: dict[str, Callable[[Tensor, Tensor], int]] = {
-    "conv1d": _of_filters,
-    "conv2d": _of_filters,
-    "linear": _of_rows,
-    "matmul": _of_rows,
-    "__matmul__": _of_rows,
-    "bmm": _of_rows,
-    "scaled_dot_product_attention": _of_attention,
+    "conv1d": _count_filter_products,
+    "conv2d": _count_filter_products,
+    "linear": _count_row_products,
+    "matmul": _count_row_products,
+    "__matmul__": _count_row_products,
+    "bmm": _count_row_products,
+    "scaled_dot_product_attention": _count_attention_products,
 }
-"""How many products go into one value of the result."""
+"""The number of products in one value of a function's result."""

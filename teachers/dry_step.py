@@ -1,65 +1,52 @@
-"""What a teacher's recipe asks of a machine, measured by a few steps on noise (B clips)."""
+"""What a teacher's recipe asks of a machine, measured by a few steps on noise."""
 
-import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from teachers.catalogue import build
+from teachers.finetune import make_teacher_run
 from teachers.recipes import TeacherRecipe
-from training.dry_step import DryStep, Footprint, clips_of_step, noise, timed
-from training.dry_step import footprint as measure
-from training.recipe import make_optimizer
-from training.step import descend
+from teachers.run import TeacherRun
+from training.dry_step import NOISE_SPLIT, make_noise_feed, measure_footprint, measure_step
+from training.needs import DryStep, Footprint
 
 
-def dry_step(
+def measure_teacher_step(
     recipe: TeacherRecipe, scenes: tuple[str, ...], clip_duration_s: float, device: torch.device
 ) -> DryStep:
-    """Take a few training steps of a recipe on noise.
-
-    On a GPU nothing else may run on it, and the batch is the recipe's; on a CPU it is small.
+    """Take a few training steps of a recipe on noise; see `training.dry_step.measure_step`.
 
     Args:
-        recipe: which.
-        scenes: the classes, K of them.
+        recipe: of the teacher.
+        scenes: the classes.
         clip_duration_s: how long a clip of the corpus is.
-        device: where to.
+        device: where to train.
 
     Raises:
         torch.OutOfMemoryError: one run alone is too large for the GPU.
     """
-    n_clips = clips_of_step(recipe.training.batch_size, device)
-    feed = noise(
+    feed = make_noise_feed(
         recipe.front_end,
         recipe.augmentation,
         recipe.length,
+        recipe.training.batch_size,
         scenes,
-        n_clips,
         clip_duration_s,
         device,
     )
-    model = _model(recipe, len(scenes)).to(device)
-    optimizer = make_optimizer(recipe.training, model, ())
-    randomness = np.random.default_rng(0)
-    rows_B = np.arange(n_clips)
-    labels_B = torch.arange(n_clips, device=device) % len(scenes)
-
-    def train() -> None:
-        inputs_BCFT = feed.training_batch(rows_B, 1, randomness)
-        descend(
-            lambda: functional.cross_entropy(model(inputs_BCFT)[0], labels_B), optimizer, device
-        )
-
-    return timed(model, train, lambda: model(feed.view(rows_B, 0)), n_clips, device)
+    model = _build_random(recipe, len(scenes)).to(device)
+    return measure_step(make_teacher_run(TeacherRun(recipe=recipe, split=NOISE_SPLIT), model, feed))
 
 
-def footprint(recipe: TeacherRecipe, n_classes: int, clip_duration_s: float) -> Footprint:
-    """What a run of a recipe takes; see `training.dry_step.footprint`."""
-    n_samples = recipe.length.samples(clip_duration_s, recipe.front_end.sample_rate)
-    shape_CFT = recipe.front_end.shape(n_samples)
-    return measure(_model(recipe, n_classes), shape_CFT, recipe.training.batch_size)
+def measure_teacher_footprint(
+    recipe: TeacherRecipe, n_classes: int, clip_duration_s: float
+) -> Footprint:
+    """Return what a run of a recipe takes; see `training.dry_step.measure_footprint`."""
+    n_samples = recipe.length.count_samples(clip_duration_s, recipe.front_end.sample_rate)
+    shape_CFT = recipe.front_end.compute_shape(n_samples)
+    model = _build_random(recipe, n_classes)
+    return measure_footprint(model, shape_CFT, recipe.training.batch_size)
 
 
-def _model(recipe: TeacherRecipe, n_classes: int) -> nn.Module:
+def _build_random(recipe: TeacherRecipe, n_classes: int) -> nn.Module:
     return build(recipe.model, n_classes=n_classes, weights="none", **recipe.arguments)

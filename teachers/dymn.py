@@ -1,4 +1,4 @@
-"""Dynamic MobileNet teachers: each clip has kernels and activations of its own.
+"""Dynamic MobileNet teachers: each clip has its own kernels and activations.
 
 B clips in a batch, K classes, D embedding, H context channels, C channels, F mel bands, T frames.
 """
@@ -13,19 +13,19 @@ from teachers.mobilenet import (
     LAST_EXPANSION,
     BlockShape,
     InvertedResidual,
-    batch_norm,
-    block_shapes,
     check_size,
-    conv_norm,
     init_parameters,
-    mlp_head,
+    make_batch_norm,
+    make_block_shapes,
+    make_conv_norm,
+    make_mlp_head,
     round_channels,
 )
 
 N_KERNELS = 4
 
 DynamicBlocks = Literal["all", "replace_se"]
-"""Which blocks depend on their input: all, or those that weigh their channels in a MobileNet."""
+"""Which blocks depend on their input: all, or only those that weigh their channels in a MobileNet."""
 
 
 class DyMN(nn.Module):
@@ -34,7 +34,7 @@ class DyMN(nn.Module):
     The state_dict has the keys of the published checkpoints (Schmid et al. 2024,
     arXiv:2310.15648). It does not hold `temperature`, which softens the choice among a dynamic
     convolution's kernels: the AudioSet checkpoints end their training at 1.0 and are fine-tuned
-    there, so nothing but 1.0 gives their logits.
+    there, so only 1.0 gives their logits.
 
     Raises:
         ValueError: If there is no class, width or temperature is not above 0, or the choice of
@@ -55,33 +55,33 @@ class DyMN(nn.Module):
             raise ValueError(f"dynamic_blocks is {dynamic_blocks!r}, expected one of {choices}")
         if not temperature > 0:
             raise ValueError(f"temperature is {temperature}, expected above 0 (fine-tuning: 1.0)")
-        shapes = block_shapes(width)
+        shapes = make_block_shapes(width)
         last_channels = LAST_EXPANSION * shapes[-1].channels_out
-        # The order of the published keys: layers before the first convolution.
+        # In the published keys, these layers come before the first convolution.
         self.layers = nn.Sequential(
             *(
-                DynamicBlock(shape, context_channels(shape.expanded, width), temperature)
+                DynamicBlock(shape, count_context_channels(shape.expanded, width), temperature)
                 if dynamic_blocks == "all" or shape.squeeze
                 else InvertedResidual(shape)
                 for shape in shapes
             )
         )
-        self.in_c = conv_norm(1, shapes[0].channels_in, nn.Hardswish(), kernel=3, stride=2)
-        self.out_c = conv_norm(shapes[-1].channels_out, last_channels, nn.Hardswish())
-        self.classifier = mlp_head(last_channels, n_classes, width)
+        self.in_c = make_conv_norm(1, shapes[0].channels_in, nn.Hardswish(), kernel=3, stride=2)
+        self.out_c = make_conv_norm(shapes[-1].channels_out, last_channels, nn.Hardswish())
+        self.classifier = make_mlp_head(last_channels, n_classes, width)
         init_parameters(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, K) and embedding (B, D) of log-mels (B, 1, F, T)."""
+        """Return logits (B, K) and embedding (B, D) of log-mels (B, 1, F, T)."""
         embedding_BD = self.out_c(self.layers(self.in_c(x))).mean((2, 3))
         return self.classifier(embedding_BD), embedding_BD
 
 
 class Context(NamedTuple):
-    """What a block's input says about how the block should treat it."""
+    """What a block derives from its input in order to process it."""
 
     summary_BH: Tensor
-    """The input in H numbers; kernels and activation follow from it."""
+    """The input in H numbers, which give the kernels and the activation."""
     frequency_BCF1: Tensor
     """Coordinate attention before its sigmoid, one value a channel and band of the output."""
     time_BC1T: Tensor
@@ -96,21 +96,21 @@ class DynamicBlock(nn.Module):
         narrow, wide = shape.channels_in, shape.expanded
         if shape.has_expansion:
             self.exp_conv = DynamicConv(narrow, wide, n_context, temperature)
-            self.exp_norm = batch_norm(wide)
-            self.exp_act = shape.activation()
+            self.exp_norm = make_batch_norm(wide)
+            self.exp_act = shape.make_activation()
         self.depth_conv = DynamicConv(
             wide, wide, n_context, temperature, shape.kernel, shape.stride, groups=wide
         )
-        self.depth_norm = batch_norm(wide)
+        self.depth_norm = make_batch_norm(wide)
         self.depth_act = DynamicReLU(wide, n_context)
         self.proj_conv = DynamicConv(wide, shape.channels_out, n_context, temperature)
-        self.proj_norm = batch_norm(shape.channels_out)
+        self.proj_norm = make_batch_norm(shape.channels_out)
         self.context_gen = ContextGenerator(narrow, n_context, wide, shape.stride)
         self.has_expansion = shape.has_expansion
         self.has_residual = shape.has_residual
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels_in, F, T) -> (B, channels_out, F', T'), halved where the stride is 2."""
+        """Map (B, channels_in, F, T) to (B, channels_out, F', T'), halved where the stride is 2."""
         context = self.context_gen(x)
         summary_BH = context.summary_BH
         wide = x
@@ -123,22 +123,22 @@ class DynamicBlock(nn.Module):
 
 
 class ContextGenerator(nn.Module):
-    """Summarise a block's input by its means over time and over frequency.
+    """The context of a block, from its input's means over time and over frequency.
 
-    Source: coordinate attention (Hou et al. 2021, arXiv:2103.02907), of which the shared first
-    layer here also feeds the dynamic convolutions and activations.
+    Source: coordinate attention (Hou et al. 2021, arXiv:2103.02907); here its shared first layer
+    also feeds the dynamic convolutions and activations.
     """
 
     def __init__(self, channels: int, n_context: int, expanded: int, stride: int) -> None:
         super().__init__()
         self.joint_conv = nn.Conv2d(channels, n_context, 1, bias=False)
-        self.joint_norm = batch_norm(n_context)
+        self.joint_norm = make_batch_norm(n_context)
         self.conv_f = nn.Conv2d(n_context, expanded, 1)
         self.conv_t = nn.Conv2d(n_context, expanded, 1)
         self.stride = stride
 
     def forward(self, x: Tensor) -> Context:
-        """(B, channels_in, F, T) -> the context, for the size of the block's output."""
+        """Return the context of (B, channels_in, F, T), in the size of the block's output."""
         n_bands, n_frames = x.shape[2:]
         # One sequence of F + T steps: both axes share a layer and its normalisation.
         sequence = torch.cat((x.mean(3), x.mean(2)), dim=2).unsqueeze(3)
@@ -153,7 +153,7 @@ class ContextGenerator(nn.Module):
 
 
 class DynamicConv(nn.Module):
-    """A convolution without bias whose kernel is a mixture, made for each clip, of four kernels.
+    """A convolution without bias that mixes its kernel from four kernels for each clip.
 
     Source: dynamic convolution (Chen et al. 2020, arXiv:1912.03458).
     """
@@ -172,11 +172,11 @@ class DynamicConv(nn.Module):
         self.kernel_shape = (channels_out, channels_in // groups, kernel, kernel)
         self.stride, self.groups, self.temperature = stride, groups, temperature
         self.is_pointwise = (kernel, stride, groups) == (1, 1, 1)
-        self.weight = nn.Parameter(_kaiming_kernels(self.kernel_shape))
+        self.weight = nn.Parameter(_init_kernels(self.kernel_shape))
         self.residuals = nn.Sequential(nn.Linear(n_context, N_KERNELS))
 
     def forward(self, x: Tensor, summary_BH: Tensor) -> Tensor:
-        """(B, channels_in, F, T) and the context (B, H) -> (B, channels_out, F', T')."""
+        """Map (B, channels_in, F, T) and the context (B, H) to (B, channels_out, F', T')."""
         shares = (self.residuals(summary_BH) / self.temperature).softmax(1)
         kernels = shares @ self.weight.view(N_KERNELS, -1)
         if self.is_pointwise:
@@ -198,13 +198,13 @@ class DynamicConv(nn.Module):
 
 
 def _mix_channels(x: Tensor, matrices: Tensor) -> Tensor:
-    """A 1x1 convolution with one matrix a clip: 7 % less time a training step than grouped."""
+    """Apply a 1x1 convolution per clip; a training step takes 7 % less time than if it were grouped."""
     n_clips, channels_out, _ = matrices.shape
     return torch.bmm(matrices, x.flatten(2)).view(n_clips, channels_out, *x.shape[2:])
 
 
 class DynamicReLU(nn.Module):
-    """The larger of two lines, each clip and channel with slopes and offsets of its own.
+    """The maximum of two lines, whose slopes and offsets differ by clip and channel.
 
     Source: dynamic ReLU, version B (Chen et al. 2020, arXiv:2003.10082). The constants are buffers
     because the published checkpoints hold them.
@@ -220,23 +220,23 @@ class DynamicReLU(nn.Module):
         self.coef_net = nn.Sequential(nn.Linear(n_context, 4 * channels))
 
     def forward(self, x: Tensor, summary_BH: Tensor) -> Tensor:
-        """(B, C, F, T) and the context (B, H) -> (B, C, F, T)."""
+        """Map (B, C, F, T) and the context (B, H) to (B, C, F, T)."""
         theta = 2 * self.coef_net(summary_BH).sigmoid() - 1
         coefficients = theta.view(*x.shape[:2], 1, 1, 4) * self.lambdas + self.init_v
         slope_1, slope_2, offset_1, offset_2 = coefficients.unbind(-1)
         line_1, line_2 = x * slope_1 + offset_1, x * slope_2 + offset_2
-        # The maximum, which would keep both lines for the backward pass: an eighth of all.
+        # torch.maximum would keep both lines for the backward pass, an eighth of all memory.
         return torch.where(line_1 > line_2, line_1, line_2)
 
 
-def context_channels(expanded: int, width: float) -> int:
-    """H of a block: a quarter of its expanded channels, within limits that grow with the width."""
+def count_context_channels(expanded: int, width: float) -> int:
+    """Return H of a block: a quarter of its expanded channels, in limits that grow with the width."""
     quarter = round_channels(expanded // 4)
     return min(max(quarter, round_channels(32 * width)), round_channels(128 * width))
 
 
-def _kaiming_kernels(kernel_shape: tuple[int, int, int, int]) -> Tensor:
-    """Four kernels as one parameter (1, 1, 4, elements), each started like a static one."""
+def _init_kernels(kernel_shape: tuple[int, int, int, int]) -> Tensor:
+    """Return four kernels as one parameter (1, 1, 4, elements), each initialised like a static one."""
     kernels = torch.empty(N_KERNELS, *kernel_shape)
     for kernel in kernels:
         nn.init.kaiming_normal_(kernel, mode="fan_out")

@@ -12,12 +12,12 @@ LAST_EXPANSION = 6
 
 Head = Literal["mlp", "fully_convolutional"]
 Strides = tuple[int, int, int, int]
-"""Of the four blocks that halve both axes in the published networks, in their order."""
+"""The strides of the four blocks that halve both axes in the published networks, in their order."""
 STRIDES: Strides = (2, 2, 2, 2)
 
 
 class BlockShape(NamedTuple):
-    """One inverted residual block: how many channels pass it and what it does to them."""
+    """The channels and layers of one inverted residual block."""
 
     channels_in: int
     expanded: int
@@ -37,8 +37,8 @@ class BlockShape(NamedTuple):
         """Whether a 1x1 convolution widens the input before the depthwise one."""
         return self.expanded != self.channels_in
 
-    def activation(self) -> nn.Module:
-        """The activation of this block, freshly made."""
+    def make_activation(self) -> nn.Module:
+        """Return a new activation layer for this block."""
         return nn.Hardswish() if self.hardswish else nn.ReLU()
 
 
@@ -72,8 +72,8 @@ class MobileNet(nn.Module):
     stride of 1 instead of 2 leaves that map larger.
 
     Raises:
-        ValueError: If there is no class, the width is not above 0, or strides or head are others
-            than the published ones.
+        ValueError: If there is no class, the width is not above 0, a stride is not 1 or 2, or the head
+            is not a published one.
     """
 
     def __init__(
@@ -86,23 +86,23 @@ class MobileNet(nn.Module):
         super().__init__()
         check_size(n_classes, width)
         _check_head(head)
-        shapes = block_shapes(width, strides)
+        shapes = make_block_shapes(width, strides)
         last_channels = LAST_EXPANSION * shapes[-1].channels_out
         self.features = nn.Sequential(
-            conv_norm(1, shapes[0].channels_in, nn.Hardswish(), kernel=3, stride=2),
+            make_conv_norm(1, shapes[0].channels_in, nn.Hardswish(), kernel=3, stride=2),
             *(InvertedResidual(shape) for shape in shapes),
-            conv_norm(shapes[-1].channels_out, last_channels, nn.Hardswish()),
+            make_conv_norm(shapes[-1].channels_out, last_channels, nn.Hardswish()),
         )
         self.classifies_places = head == "fully_convolutional"
         self.classifier = (
-            convolutional_head(last_channels, n_classes)
+            make_convolutional_head(last_channels, n_classes)
             if self.classifies_places
-            else mlp_head(last_channels, n_classes, width)
+            else make_mlp_head(last_channels, n_classes, width)
         )
         init_parameters(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, K) and embedding (B, D) of log-mels (B, 1, F, T)."""
+        """Return logits (B, K) and embedding (B, D) of log-mels (B, 1, F, T)."""
         map_BDFT = self.features(x)
         embedding_BD = map_BDFT.mean((2, 3))
         if self.classifies_places:
@@ -111,34 +111,36 @@ class MobileNet(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """Expand, filter each channel, weigh the channels, project; plus the input where it fits."""
+    """Expands, filters each channel, weighs the channels, projects; adds the input where it fits."""
 
     def __init__(self, shape: BlockShape) -> None:
         super().__init__()
         wide = shape.expanded
         steps: list[nn.Module] = []
         if shape.has_expansion:
-            steps.append(conv_norm(shape.channels_in, wide, shape.activation()))
+            steps.append(make_conv_norm(shape.channels_in, wide, shape.make_activation()))
         steps.append(
-            conv_norm(wide, wide, shape.activation(), shape.kernel, shape.stride, groups=wide)
+            make_conv_norm(
+                wide, wide, shape.make_activation(), shape.kernel, shape.stride, groups=wide
+            )
         )
         if shape.squeeze:
             # The published keys number the gates of a block, and a block has just one.
             gates = nn.Sequential(SqueezeExcite(wide))
             steps.append(nn.Sequential(OrderedDict[str, nn.Module](conc_se_layers=gates)))
-        steps.append(conv_norm(wide, shape.channels_out))
+        steps.append(make_conv_norm(wide, shape.channels_out))
         self.block = nn.Sequential(*steps)
         self.has_residual = shape.has_residual
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels_in, F, T) -> (B, channels_out, F', T'), halved where the stride is 2."""
+        """Map (B, channels_in, F, T) to (B, channels_out, F', T'), halved where the stride is 2."""
         return x + self.block(x) if self.has_residual else self.block(x)
 
 
 class SqueezeExcite(nn.Module):
-    """Multiply each channel by a number in 0...1 that depends on the means of all channels.
+    """Multiplies each channel by a number in 0...1 that depends on the means of all channels.
 
-    The gate is a sigmoid, not MobileNetV3's hard sigmoid: so the checkpoints were trained.
+    The gate is a sigmoid, not MobileNetV3's hard sigmoid: the checkpoints were trained with it.
     """
 
     def __init__(self, channels: int) -> None:
@@ -148,30 +150,30 @@ class SqueezeExcite(nn.Module):
         self.fc2 = nn.Linear(squeezed, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, F, T) -> the same shape."""
+        """Weigh the channels of (B, channels, F, T)."""
         gate = self.fc2(self.fc1(x.mean((2, 3))).relu()).sigmoid()
         return x * gate[:, :, None, None]
 
 
 def round_channels(channels: float) -> int:
-    """The multiple of 8 near `channels`: at least 8, and never more than 10 % below."""
+    """Return the multiple of 8 near `channels`: at least 8, and never more than 10 % below."""
     rounded = max(8, 8 * math.floor((channels + 4) / 8))
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
-def block_shapes(width: float, strides: Strides = STRIDES) -> tuple[BlockShape, ...]:
-    """The 15 blocks of MobileNetV3-Large with all channels scaled by `width`.
+def make_block_shapes(width: float, strides: Strides = STRIDES) -> tuple[BlockShape, ...]:
+    """Return the 15 blocks of MobileNetV3-Large with all channels scaled by `width`.
 
     Raises:
         ValueError: If `strides` are not four of 1 or 2.
     """
     if len(strides) != 4 or not set(strides) <= {1, 2}:
         raise ValueError(f"strides are {strides}, expected four of 1 or 2 (published: {STRIDES})")
-    of_halving = iter(strides)
+    halving_strides = iter(strides)
     shapes = []
     channels_in = round_channels(STEM_CHANNELS * width)
     for kernel, usual_stride, hardswish, squeeze, expanded, channels_out in _LARGE:
-        stride = next(of_halving) if usual_stride == 2 else 1
+        stride = next(halving_strides) if usual_stride == 2 else 1
         shape = BlockShape(
             channels_in=channels_in,
             expanded=round_channels(expanded * width),
@@ -186,12 +188,12 @@ def block_shapes(width: float, strides: Strides = STRIDES) -> tuple[BlockShape, 
     return tuple(shapes)
 
 
-def batch_norm(channels: int) -> nn.BatchNorm2d:
-    """Batch normalisation with the constants of the published checkpoints."""
+def make_batch_norm(channels: int) -> nn.BatchNorm2d:
+    """Return a batch normalisation with the constants of the published checkpoints."""
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
 
 
-def conv_norm(
+def make_conv_norm(
     channels_in: int,
     channels_out: int,
     activation: nn.Module | None = None,
@@ -199,19 +201,19 @@ def conv_norm(
     stride: int = 1,
     groups: int = 1,
 ) -> nn.Sequential:
-    """Convolution without bias, batch normalisation and, where given, an activation."""
+    """Return a convolution without bias, a batch normalisation and, if given, the activation."""
     padding = (kernel - 1) // 2
     conv = nn.Conv2d(channels_in, channels_out, kernel, stride, padding, groups=groups, bias=False)
-    norm = batch_norm(channels_out)
+    norm = make_batch_norm(channels_out)
     return (
         nn.Sequential(conv, norm) if activation is None else nn.Sequential(conv, norm, activation)
     )
 
 
-def mlp_head(channels: int, n_classes: int, width: float) -> nn.Sequential:
-    """From an embedding (B, channels) to logits (B, n_classes), by one hidden layer.
+def make_mlp_head(channels: int, n_classes: int, width: float) -> nn.Sequential:
+    """Return a head from an embedding (B, channels) to logits (B, n_classes), with a hidden layer.
 
-    The layers are named 2 to 5, as in the published keys: there 0 and 1 pool and flatten.
+    The layers are named 2 to 5 as in the published keys, where 0 and 1 pool and flatten.
     """
     hidden = round_channels(HEAD_CHANNELS * width)
     layers: dict[str, nn.Module] = {
@@ -223,15 +225,15 @@ def mlp_head(channels: int, n_classes: int, width: float) -> nn.Sequential:
     return nn.Sequential(OrderedDict(layers))
 
 
-def convolutional_head(channels: int, n_classes: int) -> nn.Sequential:
-    """From a map (B, channels, F, T) to logits (B, n_classes, F, T) of each of its places."""
+def make_convolutional_head(channels: int, n_classes: int) -> nn.Sequential:
+    """Return a head from a map (B, channels, F, T) to logits (B, n_classes, F, T) of its places."""
     # Unlike everywhere else in the network, upstream left this normalisation at torch's constants.
     conv = nn.Conv2d(channels, n_classes, 1, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(n_classes))
 
 
 def init_parameters(model: nn.Module) -> None:
-    """Start `model` as before any training: Kaiming convolutions, small linear layers, in place."""
+    """Initialise `model` in place: convolutions by Kaiming, linear layers with small numbers."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out")
@@ -242,7 +244,7 @@ def init_parameters(model: nn.Module) -> None:
 
 
 def check_size(n_classes: int, width: float) -> None:
-    """Refuse what cannot be built.
+    """Check the arguments that all MobileNets share.
 
     Raises:
         ValueError: If there is no class, or the width is not above 0.

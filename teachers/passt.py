@@ -15,37 +15,37 @@ PATCH = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Draw:
-    """What one forward pass takes of the patch grid: in evaluation all of it, from offset 0.
+class PatchDraw:
+    """The part of the patch grid that a forward pass uses: in evaluation all of it, from offset 0.
 
     Indices are ascending and lie on the CPU; None keeps everything.
     """
 
     time_offset: int = 0
-    """Which of the time positions the first column gets."""
+    """The time position of the first column."""
     columns: Tensor | None = None
-    """Columns kept, of W."""
+    """Columns kept, out of W."""
     rows: Tensor | None = None
-    """Rows kept, of H."""
+    """Rows kept, out of H."""
     patches: Tensor | None = None
-    """Patches kept, of what rows and columns left, counted along time first."""
+    """Patches kept, out of those in the kept rows and columns, counted along time first."""
 
 
 class PaSST(HearPaSST):
     """PaSST for log-mels (B, 1, 128, T) -> logits (B, K), embedding (B, D).
 
     Network and state_dict keys are those of the published checkpoints (Koutini et al. 2022,
-    arXiv:2110.05069), with patches of 16 x 16 every `stride` bands and frames and one position a
-    row and a column. The columns are those of `frames`, the length that it was pretrained for. The
-    embedding is the mean of the two class tokens. `head_dist` is in the checkpoints but not in the
-    output: it never gets a gradient.
+    arXiv:2110.05069). Patches of 16 x 16 begin every `stride` bands and frames. Each row and each
+    column has a position; there are columns for `frames`, the length that it was pretrained for.
+    The embedding is the mean of the two class tokens. `head_dist` is in the checkpoints but not in
+    the output: it never gets a gradient.
 
-    In training each batch begins at a random one of the time positions, and loses some patches,
-    the same ones for all its clips: `frequency_patchout` rows, `time_patchout` columns, then
+    In training each batch begins at a random time position, and loses some patches, the same ones
+    for all its clips: `frequency_patchout` rows, `time_patchout` columns, then
     `unstructured_patchout` of the rest. All draws come from torch's global CPU generator.
 
     Raises:
-        ValueError: If a size does not fit the others, or nothing would be left of the patches.
+        ValueError: If a size does not fit the others, or no patch would be left.
     """
 
     def __init__(
@@ -85,29 +85,31 @@ class PaSST(HearPaSST):
         self.max_frames = PATCH + stride * columns - 1
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, K) and embedding (B, D) of log-mels (B, 1, 128, T).
+        """Return logits (B, K) and embedding (B, D) of log-mels (B, 1, 128, T).
 
         Raises:
-            ValueError: If the shape is another one, T is not within 16...`max_frames`, or patchout
-                would leave nothing of so short a clip.
+            ValueError: If the shape is a different one, T is not within 16...`max_frames`, or
+                patchout would leave nothing of such a short clip.
         """
         tokens = self.forward_features(x)
         embedding_BD = (tokens[0] + tokens[1]) / 2
         return self.head(embedding_BD), embedding_BD
 
     def forward_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The two class tokens (B, D) after the last normalisation; `Raises` as in `forward`."""
+        """Return the two class tokens (B, D) after the last normalisation; `Raises` as in `forward`."""
         self._check_input(x)
-        # Only the projection of `patch_embed`: its forward warns of every clip not 10 s long.
+        # Only the projection of `patch_embed`: its forward warns if a clip is not 10 s long.
         patches_BDHW = self.patch_embed.proj(x)
         n_columns = patches_BDHW.shape[3]
-        draw = self.draw(n_columns) if self.training else Draw()
-        tokens_BND = torch.cat((self._class_tokens(len(x)), self._kept(patches_BDHW, draw)), dim=1)
+        draw = self.draw_patches(n_columns) if self.training else PatchDraw()
+        tokens_BND = torch.cat(
+            (self._make_class_tokens(len(x)), self._embed_kept(patches_BDHW, draw)), dim=1
+        )
         tokens_BND = self.norm(self.blocks(tokens_BND))
         return tokens_BND[:, 0], tokens_BND[:, 1]
 
-    def draw(self, n_columns: int) -> Draw:
-        """What a training batch keeps of a grid of all rows and `n_columns` columns.
+    def draw_patches(self, n_columns: int) -> PatchDraw:
+        """Draw what a training batch keeps of a grid of all rows and `n_columns` columns.
 
         Raises:
             ValueError: If patchout would leave nothing.
@@ -117,15 +119,15 @@ class PaSST(HearPaSST):
         _check_dropped("unstructured_patchout", self.u_patchout, left, "patches")
         # The installed package always starts at position 0; the published training drew the start.
         time_offset = torch.randint(self.max_columns - n_columns + 1, (), device="cpu").item()
-        return Draw(
+        return PatchDraw(
             time_offset=int(time_offset),
-            columns=_keep(n_columns, self.s_patchout_t),
-            rows=_keep(self.n_rows, self.s_patchout_f),
-            patches=_keep(left, self.u_patchout),
+            columns=_draw_kept(n_columns, self.s_patchout_t),
+            rows=_draw_kept(self.n_rows, self.s_patchout_f),
+            patches=_draw_kept(left, self.u_patchout),
         )
 
-    def _kept(self, patches_BDHW: Tensor, draw: Draw) -> Tensor:
-        """The tokens (B, N, D) of those patches that `draw` keeps, each with its position."""
+    def _embed_kept(self, patches_BDHW: Tensor, draw: PatchDraw) -> Tensor:
+        """Return the tokens (B, N, D) of the patches that `draw` keeps, each with its position."""
         end = draw.time_offset + patches_BDHW.shape[3]
         grid = patches_BDHW + self.time_new_pos_embed[..., draw.time_offset : end]
         grid = grid + self.freq_new_pos_embed
@@ -133,7 +135,7 @@ class PaSST(HearPaSST):
         grid = _select(grid, 2, draw.rows)
         return _select(grid.flatten(2).transpose(1, 2), 1, draw.patches)
 
-    def _class_tokens(self, n_clips: int) -> Tensor:
+    def _make_class_tokens(self, n_clips: int) -> Tensor:
         tokens_12D = torch.cat((self.cls_token, self.get_parameter("dist_token")), dim=1)
         return (tokens_12D + self.new_pos_embed).expand(n_clips, -1, -1)
 
@@ -152,8 +154,8 @@ class PaSST(HearPaSST):
             )
 
 
-def _keep(size: int, n_dropped: int) -> Tensor | None:
-    """Which of `size` places stay when `n_dropped` random ones go, ascending."""
+def _draw_kept(size: int, n_dropped: int) -> Tensor | None:
+    """Draw which of `size` places stay if `n_dropped` are dropped, ascending; None keeps all."""
     if n_dropped == 0:
         return None
     return torch.randperm(size, device="cpu")[: size - n_dropped].sort().values
@@ -173,12 +175,12 @@ def _check_size(n_classes: int, embed_dim: int, depth: int, heads: int) -> None:
         if value < 1:
             raise ValueError(f"{name} is {value}, expected at least 1")
     if embed_dim % heads:
-        raise ValueError(f"embed_dim {embed_dim} is no multiple of the {heads} heads")
+        raise ValueError(f"embed_dim {embed_dim} is not a multiple of the {heads} heads")
 
 
 def _check_grid(stride: int, frames: int) -> None:
-    # Positions are counted by whole strides in the checkpoints, patches by where a patch fits; the
-    # rows have to agree, while columns may end before their positions do.
+    # The checkpoints count positions in whole strides, and patches where a whole patch fits. The
+    # numbers must agree for rows; there may be fewer columns than positions.
     if stride < 1 or N_MELS // stride != (N_MELS - PATCH) // stride + 1:
         raise ValueError(
             f"stride is {stride}, expected one at which {N_MELS} bands hold as many patches as "

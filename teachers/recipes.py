@@ -1,14 +1,14 @@
 """The teacher recipes by name.
 
 The 22 published ones are those of ASCDomain (hubtru/ASCDomain 91996e4). All numbers are the
-defaults of its four training scripts, but for what a name's ending stands for:
+defaults of its four training scripts, except for what the ending of a name stands for:
 
     *_lr, *_lr2            other learning rates
     *_early, *_early2      early stopping, with the weights of the best epoch
     *_lr_ws                another learning rate and another warm-up
 
-The publication does not say with which arguments any one of these was started. What they are here
-is a choice of ours, marked OURS below; so are the learning curves that nobody has published.
+The publication does not say with which arguments each of these was started. Those given here are
+our choice and marked OURS below.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,17 +17,16 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
+from audio.front_ends import ASCDOMAIN_CNN, ASCDOMAIN_PASST, FrontEnd
 from audio.lengths import ClipLength
-from audio.log_mel import ASCDOMAIN_CNN, ASCDOMAIN_PASST, FrontEnd
 from audio.views import ASCDOMAIN, Augmentation
+from teachers.catalogue import TIMM
 from training import RampHoldLinear, TrainingRecipe, WarmupCosine
-
-TIMM = "timm:"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TeacherRecipe:
-    """All that decides what a teacher becomes, but for corpus, split, seed and protocol."""
+    """Everything that decides what a teacher becomes, except corpus, split, seed and protocol."""
 
     name: str
     model: str
@@ -39,12 +38,12 @@ class TeacherRecipe:
     random weights."""
     front_end: FrontEnd
     length: ClipLength = field(default_factory=ClipLength)
-    """How clips become as long as the model takes them."""
+    """How clips are brought to a length that the model takes."""
     augmentation: Augmentation
     training: TrainingRecipe
     first_stage: "TeacherRecipe | None" = None
-    """What it learns before, on another corpus; its weights are then what this recipe starts from,
-    all but the heads. None is nothing."""
+    """A recipe that is trained first, on another corpus; this one then starts from its weights,
+    except for the heads. None starts from `weights`."""
 
 
 MN_TRAINING = TrainingRecipe(max_epochs=150, batch_size=256, peak_learning_rate=2e-4)
@@ -53,7 +52,7 @@ DYMN_WIDTHS = ("dymn04", "dymn10")
 
 
 def mn(width: str) -> TeacherRecipe:
-    """MobileNet from AudioSet, all 150 epochs (teachers.md: probably the first configuration)."""
+    """MobileNet from AudioSet, all 150 epochs (probably the first configuration)."""
     return TeacherRecipe(
         name=f"{width}_as_dir_fms",
         model=f"{width}_as",
@@ -71,12 +70,12 @@ def mn_variants(width: str) -> tuple[TeacherRecipe, ...]:
     return (
         base,
         # OURS: higher rates; the one published loss of an _lr2 run looks overfitted.
-        _variant(base, "_lr", training=replace(base.training, peak_learning_rate=5e-4)),
-        _variant(base, "_lr2", training=replace(base.training, peak_learning_rate=1e-3)),
+        _make_variant(base, "_lr", training=replace(base.training, peak_learning_rate=5e-4)),
+        _make_variant(base, "_lr2", training=replace(base.training, peak_learning_rate=1e-3)),
         # Patience 5: the script's default.
-        _variant(base, "_early", training=early),
+        _make_variant(base, "_early", training=early),
         # OURS: the augmentation that a comment in the script announces as the next to be tried.
-        _variant(
+        _make_variant(
             base,
             "_early2",
             training=early,
@@ -93,7 +92,7 @@ def mn_variants(width: str) -> tuple[TeacherRecipe, ...]:
 def dymn_variants(width: str) -> tuple[TeacherRecipe, ...]:
     """Dynamic MobileNet from AudioSet: patience 10, and the best epoch's weights.
 
-    The published logits are those of the last epoch, ten after the best: see `as_published`.
+    The published logits are those of the last epoch, ten after the best: see `keep_as_published`.
     """
     base = replace(
         mn("mn10"),
@@ -102,7 +101,9 @@ def dymn_variants(width: str) -> tuple[TeacherRecipe, ...]:
         training=replace(MN_TRAINING, patience=10, keep="best"),
     )
     # OURS.
-    return base, _variant(base, "_lr", training=replace(base.training, peak_learning_rate=5e-4))
+    return base, _make_variant(
+        base, "_lr", training=replace(base.training, peak_learning_rate=5e-4)
+    )
 
 
 def passt_variants() -> tuple[TeacherRecipe, ...]:
@@ -119,7 +120,7 @@ def passt_variants() -> tuple[TeacherRecipe, ...]:
     slower = replace(
         base.training, peak_learning_rate=1e-5, schedule=WarmupCosine(warmup_steps=500)
     )
-    return base, _variant(base, "_lr_ws", training=slower)
+    return base, _make_variant(base, "_lr_ws", training=slower)
 
 
 def cpr_128_dir_fms() -> TeacherRecipe:
@@ -143,10 +144,10 @@ def cpr_128_dir_fms() -> TeacherRecipe:
 def transfer_variants() -> tuple[TeacherRecipe, ...]:
     """PaSST by incremental transfer (SIT), and what it was compared with.
 
-    `passt_standard` learns the corpus straight from AudioSet, `passt_sequential` another one
-    (CochlScene) before, `passt_sit` too, but slowly: only the fresh heads learn fast. Numbers:
-    SIT's scripts, as in facts on students, section 7; where it names ranges, the README's best.
-    The mel bank and the logarithm are OURS, those of ASCDomain's PaSST, from whose script SIT's is.
+    `passt_standard` starts from AudioSet. `passt_sequential` learns another corpus (CochlScene)
+    first; so does `passt_sit`, but slowly: only the fresh heads learn fast. The numbers are those
+    of SIT's scripts, or the README's best where it gives ranges. The mel bank and the logarithm are
+    OURS: those of ASCDomain's PaSST, from whose script SIT's is derived.
     """
     base = passt_variants()[0]
     # At this rate the transform is too short for the lowest band.
@@ -190,12 +191,21 @@ def transfer_variants() -> tuple[TeacherRecipe, ...]:
 
 DEMO_FRONT_END = replace(ASCDOMAIN_CNN, mel_bands=128, hop_samples=1000)
 """A quarter of the published front-end's bands x frames, so a quarter of a CNN's work."""
+DEMO_TRAINING = TrainingRecipe(
+    max_epochs=40,
+    batch_size=16,
+    peak_learning_rate=3e-3,
+    schedule=WarmupCosine(warmup_steps=30),
+    clips_per_epoch=256,
+    norm_momentum=0.1,
+    keep="best",
+)
 
 
 def demo_mn() -> TeacherRecipe:
     """A narrow MobileNet on a coarse spectrogram, from scratch."""
     base = replace(mn("mn10"), name="demo_mn", arguments={"width": 0.3})
-    return _demo(base, DEMO_FRONT_END, peak_learning_rate=3e-3)
+    return _make_demo(base, DEMO_FRONT_END)
 
 
 def demo_dymn() -> TeacherRecipe:
@@ -206,20 +216,22 @@ def demo_dymn() -> TeacherRecipe:
     """
     arguments = {"width": 0.2, "temperature": 30.0}
     base = replace(dymn_variants("dymn10")[0], name="demo_dymn", arguments=arguments)
-    return _demo(base, DEMO_FRONT_END, peak_learning_rate=2e-3, norm_momentum=0.03)
+    return _make_demo(base, DEMO_FRONT_END, peak_learning_rate=2e-3, norm_momentum=0.03)
 
 
 def demo_passt() -> TeacherRecipe:
     """A PaSST of a quarter of the width and a third of the depth, from scratch."""
     arguments = {"embed_dim": 192, "depth": 4, "heads": 3}
     base = replace(passt_variants()[0], name="demo_passt", arguments=arguments)
-    return _demo(base, base.front_end, max_epochs=24, clips_per_epoch=128, peak_learning_rate=5e-4)
+    return _make_demo(
+        base, base.front_end, max_epochs=24, clips_per_epoch=128, peak_learning_rate=5e-4
+    )
 
 
 def demo_cpr() -> TeacherRecipe:
     """The full CP-ResNet on a coarse spectrogram."""
     base = replace(cpr_128_dir_fms(), name="demo_cpr")
-    return _demo(base, DEMO_FRONT_END, peak_learning_rate=3e-3)
+    return _make_demo(base, DEMO_FRONT_END)
 
 
 def small_cpr() -> TeacherRecipe:
@@ -229,8 +241,8 @@ def small_cpr() -> TeacherRecipe:
     return replace(base, name="small_cpr", training=training)
 
 
-def timm_backbone(model: str) -> TeacherRecipe:
-    """Any timm model from its own weights, taught as a MobileNet is (OURS).
+def timm_recipe(model: str) -> TeacherRecipe:
+    """Any timm model from its own weights, trained as a MobileNet is (OURS).
 
     Args:
         model: `timm:` and the model's name there.
@@ -245,24 +257,24 @@ def timm_backbone(model: str) -> TeacherRecipe:
     )
 
 
-def as_published(recipe: TeacherRecipe) -> TeacherRecipe:
-    """The recipe with the published choice of weights: DyMN's were those of the last epoch."""
+def keep_as_published(recipe: TeacherRecipe) -> TeacherRecipe:
+    """Return the recipe with the published choice of weights: for DyMN, those of the last epoch."""
     if not recipe.model.startswith("dymn"):
         return recipe
     return replace(recipe, training=replace(recipe.training, keep="last"))
 
 
-def find(patterns: Sequence[str]) -> list[TeacherRecipe]:
-    """The recipes that these names, globs, `all` (the 22 published) or `timm:...` mean.
+def find_teacher_recipes(patterns: Sequence[str]) -> list[TeacherRecipe]:
+    """Return the recipes that names, globs, `all` (the 22 published) or `timm:...` stand for.
 
-    Each once, in the order in which it is first named.
+    Each comes once, in the order in which it is first named.
 
     Raises:
-        ValueError: one means no recipe; says the nearest.
+        ValueError: one stands for no recipe; names the nearest.
     """
     found: dict[str, TeacherRecipe] = {}
     for pattern in patterns:
-        recipes = _matching(pattern)
+        recipes = _find_matching(pattern)
         if not recipes:
             near = get_close_matches(pattern, RECIPES, n=3, cutoff=0.4)
             hint = f"nearest: {', '.join(near)}" if near else f"there are: {', '.join(RECIPES)}"
@@ -271,57 +283,38 @@ def find(patterns: Sequence[str]) -> list[TeacherRecipe]:
     return list(found.values())
 
 
-def _matching(pattern: str) -> list[TeacherRecipe]:
+def _find_matching(pattern: str) -> list[TeacherRecipe]:
     if pattern == "all":
-        return [RECIPES[name] for name in PUBLISHED]
+        return [RECIPES[name] for name in PUBLISHED_TEACHERS]
     if pattern.startswith(TIMM):
-        return [timm_backbone(pattern)]
+        return [timm_recipe(pattern)]
     return [recipe for name, recipe in RECIPES.items() if fnmatchcase(name, pattern)]
 
 
-def _variant(base: TeacherRecipe, ending: str, **changes: Any) -> TeacherRecipe:
+def _make_variant(base: TeacherRecipe, ending: str, **changes: Any) -> TeacherRecipe:
     return replace(base, name=base.name + ending, **changes)
 
 
-def _demo(
-    base: TeacherRecipe,
-    front_end: FrontEnd,
-    *,
-    peak_learning_rate: float,
-    max_epochs: int = 40,
-    clips_per_epoch: int = 256,
-    norm_momentum: float = 0.1,
-) -> TeacherRecipe:
-    """`base` for a few hundred clips and two cores: a minute on any corpus and split."""
+def _make_demo(base: TeacherRecipe, front_end: FrontEnd, **training: Any) -> TeacherRecipe:
+    """Return `base` for a few hundred clips and two cores: a minute on any corpus and split."""
     return replace(
-        base,
-        weights="none",
-        front_end=front_end,
-        training=TrainingRecipe(
-            max_epochs=max_epochs,
-            batch_size=16,
-            peak_learning_rate=peak_learning_rate,
-            schedule=WarmupCosine(warmup_steps=30),
-            clips_per_epoch=clips_per_epoch,
-            norm_momentum=norm_momentum,
-            keep="best",
-        ),
+        base, weights="none", front_end=front_end, training=replace(DEMO_TRAINING, **training)
     )
 
 
-def _named(*recipes: TeacherRecipe) -> dict[str, TeacherRecipe]:
+def _index_by_name(*recipes: TeacherRecipe) -> dict[str, TeacherRecipe]:
     return {recipe.name: recipe for recipe in recipes}
 
 
-_PUBLISHED = _named(
+_PUBLISHED = _index_by_name(
     *(recipe for width in MN_WIDTHS for recipe in mn_variants(width)),
     *(recipe for width in DYMN_WIDTHS for recipe in dymn_variants(width)),
     *passt_variants(),
     cpr_128_dir_fms(),
 )
-_DEMO = _named(demo_mn(), demo_dymn(), demo_passt(), demo_cpr())
-PUBLISHED = tuple(_PUBLISHED)
-"""The 22."""
-DEMO = tuple(_DEMO)
-"""One of each family, for a few hundred clips and two cores."""
-RECIPES = _PUBLISHED | _named(*transfer_variants()) | _DEMO | _named(small_cpr())
+_DEMO = _index_by_name(demo_mn(), demo_dymn(), demo_passt(), demo_cpr())
+PUBLISHED_TEACHERS = tuple(_PUBLISHED)
+"""The names of the 22."""
+DEMO_TEACHERS = tuple(_DEMO)
+"""The names of one recipe of each family, for a few hundred clips and two cores."""
+RECIPES = _PUBLISHED | _index_by_name(*transfer_variants()) | _DEMO | _index_by_name(small_cpr())

@@ -13,13 +13,13 @@ import torch
 from timm.models import PretrainedCfg, adapt_input_conv
 from torch import Tensor, nn
 
-from teachers.fetch import MissingWeights
+from teachers.errors import MissingWeights
 
 SHORTEST_FRAMES = 32
 """Most of these networks halve their input five times."""
 
 
-def timm_backbone(
+def make_timm_backbone(
     n_classes: int,
     name: str,
     *,
@@ -28,42 +28,44 @@ def timm_backbone(
 ) -> nn.Module:
     """A timm model for log-mels: (B, 1, F, T) -> logits (B, K), embedding (B, D).
 
-    It is timm's own module with timm's own keys; the embedding is what its last layer classifies.
-    Colour images become spectrograms by summing the first convolution over its three colours.
+    It is timm's own module with timm's own keys; the embedding is the input of its last layer. To
+    take spectrograms, the first convolution is summed over its three colours.
 
     Args:
         n_classes: K.
         name: timm's name, with or without the tag of the weights (`convnext_nano.in12k`).
-        pretrained: start from timm's weights, but for the last layer.
-        input_shape: (F, T), for networks that take inputs of one size alone; None lets those that
+        pretrained: start from timm's weights, except for the last layer.
+        input_shape: (F, T) for networks that take inputs of only one size; with None, those that
             can (vision transformers) take any.
 
     Raises:
-        ValueError: no such model, one that does not tell its embedding from its logits, or one
-            that takes only inputs of one size and was not told which, or cannot take that one.
+        ValueError: no such model, one that does not separate its embedding from its logits, or
+            one that takes inputs of only one size, which is not given or not `input_shape`.
         MissingWeights: timm's weights are not on this machine and could not be fetched.
     """
     if n_classes < 1:
         raise ValueError(f"n_classes is {n_classes}, expected at least 1")
-    config = pretrained_config(name)
+    config = find_pretrained_config(name)
     create = functools.partial(
-        _create, name, config, in_chans=1, num_classes=n_classes, pretrained=pretrained
+        _create_model, name, config, in_chans=1, num_classes=n_classes, pretrained=pretrained
     )
-    net = _of_one_size(name, create, input_shape) if config.fixed_input_size else create()
+    net = _create_fixed_size(name, create, input_shape) if config.fixed_input_size else create()
     if input_shape is not None and not config.fixed_input_size:
         raise ValueError(f"timm:{name} takes inputs of any size: leave input_shape out")
     if "pre_logits" not in inspect.signature(net.forward_head).parameters:
-        raise ValueError(f"timm:{name} does not tell its embedding from its logits: take another")
-    # On the instance: a module around it would put a prefix before all of the published keys.
+        raise ValueError(
+            f"timm:{name} does not separate its embedding from its logits: use another"
+        )
+    # On the instance: a module around it would put a prefix before all published keys.
     net.forward = functools.partial(_forward, net)
     return net
 
 
-def pretrained_config(name: str) -> PretrainedCfg:
-    """What timm says of a model: licence, head, first convolution, where its weights lie.
+def find_pretrained_config(name: str) -> PretrainedCfg:
+    """Return what timm knows of a model: licence, head, first convolution, address of its weights.
 
     Raises:
-        ValueError: timm has no such model, or no such weights of it; names the nearest.
+        ValueError: timm has no such model, or no such weights for it; names the nearest.
     """
     base, _, tag = name.partition(".")
     if not timm.is_model(base):
@@ -72,41 +74,41 @@ def pretrained_config(name: str) -> PretrainedCfg:
     known = timm.list_pretrained(f"{base}.*")
     if tag and name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0)
-        named = f"the nearest are {', '.join(near)}" if near else "timm has none of it"
-        raise ValueError(f"no timm weights {name}; {named}")
+        hint = f"the nearest are {', '.join(near)}" if near else "timm has none for it"
+        raise ValueError(f"no timm weights {name}; {hint}")
     config = timm.get_pretrained_cfg(name)
     if config is None:
-        raise ValueError(f"timm says nothing of {name}: take another model")
+        raise ValueError(f"timm knows nothing about {name}: use another model")
     return config
 
 
-def head_layers(name: str) -> tuple[str, ...]:
-    """Layers whose size depends on the classes.
+def list_head_layers(name: str) -> tuple[str, ...]:
+    """Return the layers whose size depends on the classes.
 
     Raises:
         ValueError: timm has no such model.
     """
-    layers: Any = pretrained_config(name).classifier
+    layers: Any = find_pretrained_config(name).classifier
     return (layers,) if isinstance(layers, str) else tuple(layers or ())
 
 
 def fetch_pretrained(name: str) -> None:
-    """Make sure that timm's weights are on this machine.
+    """Fetch timm's weights to this machine, unless they are here.
 
     Raises:
-        ValueError: timm has no such model, or no weights of it.
+        ValueError: timm has no such model, or no weights for it.
         MissingWeights: they could not be fetched.
     """
-    _create(name, pretrained_config(name), pretrained=True)
+    _create_model(name, find_pretrained_config(name), pretrained=True)
 
 
 def translate(net: Any, stored: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Weights that timm published, with the keys, positions and input channel of `net`."""
+    """Return weights that timm published with the keys, positions and input channel of `net`."""
     translated = dict(stored)
-    # By this name timm's own loader finds what a model's older or otherwise sized files need.
+    # timm's own loader calls this function, which converts a model's older or differently sized files.
     own_filter = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
     if own_filter is not None:
-        # On another model's file it fails anyhow; then the caller tells which keys do not fit.
+        # It fails on another model's file; the caller then reports which keys do not fit.
         with contextlib.suppress(Exception):
             translated = dict(own_filter(dict(stored), net))
     own, layers = net.state_dict(), net.pretrained_cfg.get("first_conv") or ()
@@ -118,16 +120,16 @@ def translate(net: Any, stored: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 
 
 def _forward(net: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (B, K) and embedding (B, D) of log-mels (B, 1, F, T)."""
+    """Return logits (B, K) and embedding (B, D) of log-mels (B, 1, F, T)."""
     features = net.forward_features(x)
     return net.forward_head(features), net.forward_head(features, pre_logits=True).flatten(1)
 
 
-def _create(name: str, config: PretrainedCfg, *, pretrained: bool, **arguments: Any) -> Any:
+def _create_model(name: str, config: PretrainedCfg, *, pretrained: bool, **arguments: Any) -> Any:
     if not pretrained:
         return timm.create_model(name, **arguments)
     if not config.has_weights:
-        raise ValueError(f"timm has no weights of {name}: start from random ones, --weights none")
+        raise ValueError(f"timm has no weights for {name}: start from random ones, --weights none")
     try:
         return timm.create_model(name, pretrained=True, **arguments)
     except OSError as error:
@@ -143,8 +145,10 @@ def _create(name: str, config: PretrainedCfg, *, pretrained: bool, **arguments: 
         ) from error
 
 
-def _of_one_size(name: str, create: Callable[..., Any], input_shape: tuple[int, int] | None) -> Any:
-    """A network that was made for images of one size, for another or for any."""
+def _create_fixed_size(
+    name: str, create: Callable[..., Any], input_shape: tuple[int, int] | None
+) -> Any:
+    """Create a network that was made for images of one size, but for another size or for any."""
     sizes: dict[str, Any] = {"img_size": input_shape}
     if input_shape is None:
         sizes = {"dynamic_img_size": True, "dynamic_img_pad": True}
@@ -155,12 +159,11 @@ def _of_one_size(name: str, create: Callable[..., Any], input_shape: tuple[int, 
             raise
         if input_shape is None:
             raise ValueError(
-                f"timm:{name} takes inputs of one size alone: say which, input_shape=(bands, "
-                "frames)"
+                f"timm:{name} takes inputs of only one size: give it as input_shape=(bands, frames)"
             ) from error
         raise ValueError(
-            f"timm:{name} takes images of its own size alone, and no spectrograms of "
-            f"{input_shape}: take another model"
+            f"timm:{name} takes only images of its own size, not spectrograms of "
+            f"{input_shape}: use another model"
         ) from error
     if input_shape is not None:
         _try_out(name, net, input_shape)
@@ -168,13 +171,13 @@ def _of_one_size(name: str, create: Callable[..., Any], input_shape: tuple[int, 
 
 
 def _try_out(name: str, net: nn.Module, input_shape: tuple[int, int]) -> None:
-    """Refuse at once what would fail at the first clip."""
+    """Check now what would otherwise fail at the first clip."""
     device = next(net.parameters()).device
     was_training = net.training
     try:
         with torch.no_grad():
             net.eval()(torch.zeros(1, 1, *input_shape, device=device))
-    # Each family has its own way of not taking a size: assertions, shapes that do not fit.
+    # Families reject a size in different ways: by assertions, or by shapes that do not fit.
     except (RuntimeError, ValueError, AssertionError) as error:
-        raise ValueError(f"timm:{name} takes no inputs of {input_shape}: {error}") from error
+        raise ValueError(f"timm:{name} does not take inputs of {input_shape}: {error}") from error
     net.train(was_training)

@@ -1,4 +1,4 @@
-"""Weights into a model, key by key; heads for other classes start anew."""
+"""Loads weights into a model, key by key; a head for other classes starts from random weights."""
 
 import functools
 import logging
@@ -11,24 +11,15 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from teachers.fetch import WeightsError
+from teachers.errors import UnfitWeights
 
 logger = logging.getLogger(__name__)
 
 Weights = Mapping[str, Tensor]
 Translate = Callable[[nn.Module, Weights], Weights]
-"""Brings the keys and shapes of a foreign state dict to those of the model."""
+"""Converts the keys and shapes of a foreign state dict to those of the model."""
 
 MAX_LISTED = 20
-
-
-class UnfitWeights(WeightsError, ValueError):
-    """A file is no state dict, or its keys or shapes are not those of the architecture."""
-
-    def __init__(self, file: str, problem: str, way_out: str) -> None:
-        self.parts = (file, problem, way_out)
-        self.file, self.problem, self.way_out = self.parts
-        super().__init__(f"{file} {problem}\n{way_out}")
 
 
 def load_weights(
@@ -42,12 +33,12 @@ def load_weights(
     """Fill `model` from a state dict, key by key, in place.
 
     Args:
-        model: gets the weights; where the head is replaced, it keeps its own.
+        model: receives the weights; a fresh head keeps those that it has.
         file: a state dict, as .safetensors or by torch.save; code in it is never run.
-        head: layers whose size depends on the classes: replaced if made for another number of
-            classes, or left out of the file, and said so.
-        fresh_head: replace them even if they fit.
-        translate: applied to what the file holds.
+        head: layers whose size depends on the classes; they stay fresh, with a warning, if the file
+            has them for another number of classes or not at all.
+        fresh_head: they stay fresh even if they fit.
+        translate: applied to the contents of the file.
 
     Raises:
         UnfitWeights: not a state dict, or other keys are missing, unknown or of another shape.
@@ -59,10 +50,10 @@ def load_weights(
     fresh = {
         key
         for layer in head
-        for key in _keys_of(layer, own)
+        for key in _list_keys(layer, own)
         if fresh_head or _is_for_other_classes(layer, own, stored)
     }
-    wrong = _misfits(own, stored, fresh)
+    wrong = _find_misfits(own, stored, fresh)
     if wrong:
         listed = "\n  ".join(wrong[:MAX_LISTED])
         more = f"\n  and {len(wrong) - MAX_LISTED} more" if len(wrong) > MAX_LISTED else ""
@@ -72,12 +63,12 @@ def load_weights(
             "Give weights of this architecture with these arguments, or --weights none",
         )
     if fresh:
-        _say_fresh(str(file), ", ".join(key for key in own if key in fresh))
+        _warn_of_fresh_head(str(file), ", ".join(key for key in own if key in fresh))
     model.load_state_dict({key: own[key] if key in fresh else stored[key] for key in own})
 
 
 def read_weights(file: Path) -> Weights:
-    """The tensors of a file by key, on the CPU.
+    """Return the tensors of a file by key, on the CPU.
 
     Raises:
         UnfitWeights: it holds something else, or code.
@@ -90,47 +81,49 @@ def read_weights(file: Path) -> Weights:
             stored = torch.load(file, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    # Bytes that are no state dict make the readers fail in more ways than can be listed.
+    # On bytes that are not a state dict the readers fail in more ways than can be listed.
     except Exception as error:
-        raise _unreadable(file, _why_unreadable(file, error)) from error
+        raise _make_unreadable_error(file, _find_problem(file, error)) from error
     if not isinstance(stored, Mapping):
-        raise _unreadable(file, f"holds a {type(stored).__name__}, not tensors by name")
+        raise _make_unreadable_error(file, f"holds a {type(stored).__name__}, not tensors by name")
     odd = [str(key) for key, value in stored.items() if not isinstance(value, Tensor)]
     if odd:
-        raise _unreadable(file, f"holds other things than tensors: {', '.join(odd[:MAX_LISTED])}")
+        raise _make_unreadable_error(
+            file, f"holds other things than tensors: {', '.join(odd[:MAX_LISTED])}"
+        )
     return stored
 
 
-def _unreadable(file: Path, problem: str) -> UnfitWeights:
+def _make_unreadable_error(file: Path, problem: str) -> UnfitWeights:
     return UnfitWeights(
         str(file),
-        f"is no state dict: it {problem}",
-        "If it was downloaded, delete it, and it is fetched again; else give a file of "
+        f"is not a state dict: it {problem}",
+        "If it was downloaded, delete it to fetch it again; otherwise give a file of "
         "`torch.save(model.state_dict(), ...)` or .safetensors",
     )
 
 
-def _why_unreadable(file: Path, error: Exception) -> str:
+def _find_problem(file: Path, error: Exception) -> str:
     with file.open("rb") as opened:
         begins = opened.read(512).lstrip()
     if not begins:
         return "is empty"
     if begins.startswith(b"<"):
         return "is a web page"
-    # What torch says itself ends in advice to run the code of the file.
+    # torch's own message ends with the advice to run the code in the file.
     calls = re.search(r"GLOBAL ([\w.]+)", str(error))
     if calls:
         return f"would call {calls[1]}, and code in weights is never run"
-    return f"cannot be read ({type(error).__name__}), so it is cut off or of another kind"
+    return f"cannot be read ({type(error).__name__}), so it is truncated or of another kind"
 
 
-def _keys_of(layer: str, tensors: Mapping[str, Any]) -> list[str]:
+def _list_keys(layer: str, tensors: Mapping[str, Any]) -> list[str]:
     return [key for key in tensors if key.startswith(f"{layer}.")]
 
 
 def _is_for_other_classes(layer: str, own: Weights, stored: Weights) -> bool:
-    """Whether a layer is absent, or whole and of another size in its first dimension alone."""
-    keys = _keys_of(layer, own)
+    """Return whether a layer is absent, or complete and of another size in its first dimension only."""
+    keys = _list_keys(layer, own)
     if not any(key in stored for key in keys):
         return True
     if not all(key in stored for key in keys):
@@ -141,8 +134,8 @@ def _is_for_other_classes(layer: str, own: Weights, stored: Weights) -> bool:
     )
 
 
-def _misfits(own: Weights, stored: Weights, fresh: set[str]) -> list[str]:
-    # Shapes first: of the same network in another width, they tell the most.
+def _find_misfits(own: Weights, stored: Weights, fresh: set[str]) -> list[str]:
+    # Shapes first: they say the most if it is the same network in another width.
     wrong = [
         f"{key}: shape {tuple(stored[key].shape)}, expected {tuple(own[key].shape)}"
         for key in own
@@ -153,6 +146,6 @@ def _misfits(own: Weights, stored: Weights, fresh: set[str]) -> list[str]:
 
 
 @functools.cache
-def _say_fresh(file: str, keys: str) -> None:
-    """Once per process: a head that starts anew is expected, and yet should not go unnoticed."""
+def _warn_of_fresh_head(file: str, keys: str) -> None:
+    """Warn once per process: a fresh head is expected, but should not go unnoticed."""
     logger.warning("a fresh head: weights=%s replaced=%s", file, keys)

@@ -1,15 +1,23 @@
-"""How commands talk to people: help that fits 80 columns, and bars that are off when piped."""
+"""How commands talk to people: options with help in 80 columns, tables and progress bars."""
 
-from terminal.bars import progress_bar
-from terminal.options import COLUMNS, EXAMPLE, Option, described, examples, one_line, parsed
+from terminal.console import progress_bar
+from terminal.options import (
+    COLUMNS,
+    EXAMPLE_HEADING,
+    Option,
+    describe_options,
+    find_examples,
+    parse_options,
+    report_errors_in_one_line,
+)
 
 __all__ = [
     "COLUMNS",
-    "EXAMPLE",
+    "EXAMPLE_HEADING",
     "Option",
-    "described",
-    "examples",
-    "one_line",
-    "parsed",
+    "describe_options",
+    "find_examples",
+    "parse_options",
     "progress_bar",
+    "report_errors_in_one_line",
 ]

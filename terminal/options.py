@@ -1,6 +1,6 @@
-"""A command's options: a dataclass whose fields have their meaning in a docstring below them.
+"""The options of a command: a dataclass whose fields are explained by a docstring below them.
 
-tyro makes the command line of it; `described` tells the same to whoever writes a reference.
+tyro builds the command line from it; `describe_options` returns the same for the reference.
 """
 
 import ast
@@ -22,54 +22,55 @@ from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 import tyro
 
 COLUMNS = 80
-EXAMPLE = "Example:"
-"""Heads the part of a command's docstring that can be typed as it stands."""
+"""Width of help."""
+EXAMPLE_HEADING = "Example:"
+"""Heading, in a command's docstring, of the commands that can be typed as they are."""
 _CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
 _FRAMES = re.compile(r"[\u2500-\u257f]|\x1b\[[0-9;]*m|-{4,}|^[|+]|[|+]$", re.MULTILINE)
-"""Of boxes, in all encodings, and colours."""
+"""Characters of boxes in all encodings, and colours."""
 
-Kind = TypeVar("Kind")
+_Options = TypeVar("_Options")
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option of a command, for people."""
+    """One option of a command, described for people."""
 
     name: str
-    """As it is typed: --store, or MEMBER where only its place tells."""
+    """What is typed: --store, or MEMBER for a positional argument."""
     values: str
-    """What may follow it: INT, {counts,convex}, STR ... where there may be several; else empty."""
+    """The values that may follow: INT, {counts,convex}, or STR ... for several; else empty."""
     default: str | None
-    """As it would be typed; empty if there is none, None where it must be given."""
+    """The default as it would be typed; empty if there is none, None if the option is required."""
     meaning: str
 
 
-def parsed(
-    kind: type[Kind], program: str, about: str, arguments: Sequence[str] | None = None
-) -> Kind:
-    """The options that were typed.
+def parse_options(
+    kind: type[_Options], program: str, about: str, arguments: Sequence[str] | None = None
+) -> _Options:
+    """Parse the command line into options.
 
-    What cannot be read ends the process with code 2: with a drawing for people, and in a pipe with
-    the one line that a log has room for.
+    An error ends the process with code 2: it is shown in a box on a terminal, and in one line in a
+    pipe, as a log needs it.
 
     Args:
-        kind: a dataclass of options.
-        program: as it is typed, `python jobs/teachers.py`.
-        about: what the command does, and an example: a docstring.
-        arguments: those of this process if None.
+        kind: A dataclass of options.
+        program: The program as it is typed, `python jobs/teachers.py`.
+        about: What the command does, with an example: a docstring.
+        arguments: The arguments; those of this process if None.
     """
-    for field, meaning in _meanings(kind):
-        # tyro would take the docstring, with the line breaks of the source.
+    for field, meaning in _read_docstrings(kind):
+        # Otherwise tyro would use the docstring with the line breaks of the source.
         field.metadata = MappingProxyType({**field.metadata, "help": meaning})
-    with one_line(program):
+    with report_errors_in_one_line(program):
         return tyro.cli(
-            kind, prog=program, description=_head(about), args=arguments, config=_CONFIG
+            kind, prog=program, description=_format_head(about), args=arguments, config=_CONFIG
         )
 
 
 @contextmanager
-def one_line(program: str) -> Iterator[None]:
-    """Say in a pipe in one line what tyro draws a box of many lines around."""
+def report_errors_in_one_line(program: str) -> Iterator[None]:
+    """In a pipe, print an error of tyro in one line instead of a box of many lines."""
     if sys.stderr.isatty():
         yield
         return
@@ -83,60 +84,67 @@ def one_line(program: str) -> Iterator[None]:
             sys.stderr.write(f"{program}: {' '.join(words)}\n")
 
 
-def _head(about: str) -> str:
-    """What stands above the options, in so many columns as everything."""
+def _format_head(about: str) -> str:
+    """Return the text above the options, in COLUMNS columns."""
     parts = inspect.cleandoc(about).split("\n\n")
     # tyro joins a line that begins with a letter to the one before it.
     filled = [
-        part if part.startswith(EXAMPLE) else textwrap.fill(part, COLUMNS, subsequent_indent="  ")
+        part
+        if part.startswith(EXAMPLE_HEADING)
+        else textwrap.fill(part, COLUMNS, subsequent_indent="  ")
         for part in parts
     ]
     return "\n\n".join(filled)
 
 
-def examples(about: str) -> list[str]:
-    """The commands below `Example:` in a docstring, each on one line."""
-    _, _, below = inspect.cleandoc(about).partition(f"{EXAMPLE}\n")
+def find_examples(about: str) -> list[str]:
+    """Return the commands below `Example:` in a docstring, each on one line."""
+    _, _, below = inspect.cleandoc(about).partition(f"{EXAMPLE_HEADING}\n")
     joined = inspect.cleandoc(below).replace("\\\n", " ")
     return [" ".join(line.split()) for line in joined.splitlines()]
 
 
-def described(kind: type) -> list[Option]:
-    """The options of a dataclass, those without which it does not go first.
+def describe_options(kind: type) -> list[Option]:
+    """Return the options of a dataclass, required ones first.
 
     Raises:
-        ValueError: one has no docstring.
+        ValueError: A field has no docstring.
     """
     hints = get_type_hints(kind, include_extras=True)
-    found = [_option(field, hints[field.name], meaning) for field, meaning in _meanings(kind)]
-    return sorted(found, key=lambda option: option.default is not None)
+    options = [
+        _describe_option(field, hints[field.name], meaning)
+        for field, meaning in _read_docstrings(kind)
+    ]
+    return sorted(options, key=lambda option: option.default is not None)
 
 
-def _option(field: Field[Any], hint: Any, meaning: str) -> Option:
-    default = _default(field)
+def _describe_option(field: Field[Any], hint: Any, meaning: str) -> Option:
+    default = _format_default(field)
     name = field.name.replace("_", "-")
     if tyro.conf.Positional in getattr(hint, "__metadata__", ()):
         return Option(name.upper(), "", default, meaning)
-    # A flag is typed to change what it is without.
+    # A flag is typed to change its default.
     typed = f"--no-{name}" if field.default is True else f"--{name}"
-    return Option(typed, _values(hint), default, meaning)
+    return Option(typed, _format_values(hint), default, meaning)
 
 
-def _values(hint: Any) -> str:
+def _format_values(hint: Any) -> str:
     inside = get_args(hint)
     match get_origin(hint):
         case typing.Annotated:
-            return _values(inside[0])
+            return _format_values(inside[0])
         case typing.Literal:
             return f"{{{','.join(map(str, inside))}}}"
         case typing.Union | types.UnionType:
-            return " or ".join(_values(each) for each in inside if each is not types.NoneType)
+            return " or ".join(
+                _format_values(each) for each in inside if each is not types.NoneType
+            )
         case _ if inside:
-            return f"{_values(inside[0])} ..."
+            return f"{_format_values(inside[0])} ..."
     return "" if hint is bool else hint.__name__.upper()
 
 
-def _default(field: Field[Any]) -> str | None:
+def _format_default(field: Field[Any]) -> str | None:
     value = field.default if field.default_factory is MISSING else field.default_factory()
     if value is MISSING:
         return None
@@ -145,21 +153,21 @@ def _default(field: Field[Any]) -> str | None:
     return shlex.join(map(str, value if isinstance(value, tuple) else (value,)))
 
 
-def _meanings(kind: type) -> list[tuple[Field[Any], str]]:
-    """Each field of a dataclass with the docstring below it, on one line.
+def _read_docstrings(kind: type) -> list[tuple[Field[Any], str]]:
+    """Return each field of a dataclass with the docstring below it, on one line.
 
     Raises:
-        ValueError: a field has none.
+        ValueError: A field has no docstring.
     """
-    found: dict[str, str] = {}
+    meanings: dict[str, str] = {}
     for each in reversed(kind.__mro__[:-1]):
         (definition,) = ast.parse(textwrap.dedent(inspect.getsource(each))).body
         for field, text in itertools.pairwise(cast(ast.ClassDef, definition).body):
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
                 match text:
-                    case ast.Expr(ast.Constant(str(told))):
-                        found[field.target.id] = " ".join(told.split())
-    lacking = [field.name for field in fields(kind) if field.name not in found]
+                    case ast.Expr(ast.Constant(str(docstring))):
+                        meanings[field.target.id] = " ".join(docstring.split())
+    lacking = [field.name for field in fields(kind) if field.name not in meanings]
     if lacking:
         raise ValueError(f"{kind.__qualname__}: no docstring below {', '.join(lacking)}")
-    return [(field, found[field.name]) for field in fields(kind)]
+    return [(field, meanings[field.name]) for field in fields(kind)]

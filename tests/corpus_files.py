@@ -10,7 +10,7 @@ DEVICES = ("a", "b", "s1")
 
 
 def write_corpus(root: Path, *, sample_rate: int = 16_000, recordings: int = 6) -> Path:
-    """Write three scenes; of each the last recording is the test fold, with device s4 added."""
+    """Write three scenes; the last recording of each is the test fold, with device s4 added."""
     rows, train, test = [], [], []
     (root / "audio").mkdir(parents=True)
     for scene, pitch_hz in SCENES.items():

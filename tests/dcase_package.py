@@ -7,7 +7,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import yaml
 
 from audio.clips import SPLITS
-from report.dcase.challenge import OUTPUT_COLUMNS, RECORDING_DEVICES, SCENES
+from report.dcase.challenge import CHALLENGE_SCENES, OUTPUT_COLUMNS, RECORDING_DEVICES
 
 LABEL = "Doe_UNI_task1_1"
 N_CLIPS = 4
@@ -53,11 +53,11 @@ TEXTS = {
 
 
 def meta():
-    """A whole description, as a document."""
+    """Return a complete description as a document."""
     scores = {"accuracy": 50.0, "logloss": None}
     result = {
         "overall": scores,
-        "class_wise": dict.fromkeys(SCENES, scores),
+        "class_wise": dict.fromkeys(CHALLENGE_SCENES, scores),
         "device_wise": dict.fromkeys(RECORDING_DEVICES, scores),
     }
     # Through text, so that no part is shared with another one.
@@ -84,26 +84,26 @@ def meta():
 
 
 def output():
-    """A file of predictions."""
+    """Return a file of predictions."""
     probabilities = ["0.91", *["0.01"] * 9]
     rows = [[f"{n}.wav", "airport", *probabilities] for n in range(N_CLIPS)]
     return "".join("\t".join(row) + "\n" for row in [OUTPUT_COLUMNS, *rows])
 
 
 def files():
-    """The files of a package by name, as texts."""
+    """Return the files of a package by name, as texts."""
     folder = f"task1/{LABEL}/{LABEL}"
     outputs = {f"{folder}.output.split_{split}.csv": output() for split in SPLITS}
     return {**outputs, f"{folder}.meta.yaml": as_yaml(meta())}
 
 
 def as_yaml(document):
-    """A document as YAML, written by libyaml: the writer in Python takes a tenth of a second."""
+    """Return a document as YAML, by libyaml: the writer in Python takes a tenth of a second."""
     return yaml.dump(document, Dumper=yaml.CSafeDumper)
 
 
 def zipped(parts):
-    """Files by name as one ZIP."""
+    """Return files by name as one ZIP."""
     buffer = io.BytesIO()
     with ZipFile(buffer, "w", ZIP_DEFLATED) as archive:
         for name, content in parts.items():

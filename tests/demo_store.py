@@ -1,19 +1,22 @@
-"""A store as `make demo` leaves it, on a few of its clips and without the minutes: teachers that are
-drawn at random, and a small student that took two steps, and two in int8 (N clips, K classes)."""
+"""A store like that of `make demo`, made in seconds from a few of its clips (N clips, K classes).
+
+The teachers' logits are random; a small student has taken two steps, and two more in int8."""
 
 from dataclasses import replace
 
 import numpy as np
 import torch
+from job_logs import NoWork
 
 from audio.clips import Corpus
 from audio.corpora import demo
-from jobs.fanout import Task
-from jobs.job_log import JobLog
+from jobs.schedule.job_log import JobLog
+from jobs.schedule.task import Task
 from logit_store import LogitKey, LogitStore
-from students import RECIPES, Soft
+from students import RECIPES, TeacherLogits
 from students.distill import distill
-from students.int8 import Int8Recipe, learn_in_int8
+from students.int8 import train_in_int8
+from students.recipe import Int8Recipe
 
 TEACHERS = {
     "demo_mn": "mobilenet",
@@ -21,12 +24,14 @@ TEACHERS = {
     "demo_passt": "passt",
     "demo_cpr": "cp_resnet",
 }
+SPLITS = (25, 100)
+"""Splits whose logits the store holds."""
 PER_FOLD = {"fit": 3, "select": 2, "test": 2}
-"""Clips of each scene, of split 25; they are in split 100 too."""
+"""Clips of each scene in split 25, which are in split 100 too."""
 
 
 def few_clips() -> Corpus:
-    """Of the demo corpus, some clips of each scene and fold."""
+    """Return the demo corpus with a few clips of each scene and fold."""
     corpus = demo.read()
     scenes, folds = corpus.column("scene"), np.array(corpus.table["fold_25"].to_pylist())
     rows = [
@@ -39,26 +44,26 @@ def few_clips() -> Corpus:
 
 
 def write_demo_store(address: str) -> LogitStore:
-    """Teachers, and of split 100 a student and what it became in int8.
+    """Write teachers of splits 25 and 100, and a student of split 100 as it is and in int8.
 
     Decoded audio goes to $TUTTI_CACHE.
     """
     store, corpus = LogitStore(address), few_clips()
     write_teachers(store, corpus)
     with JobLog(store) as log:
-        taught = Task("demo_mn split 25 seed 0", print, {}, tuple(store.keys(split=25)[:1]))
+        taught = Task("demo_mn split 25 seed 0", NoWork(), tuple(store.keys(split=25)[:1]))
         log.plan([taught], [False])
-        log.ended(taught)
+        log.note_end(taught)
     _teach_student(store, corpus)
     return store
 
 
 def write_teachers(store: LogitStore, corpus: Corpus) -> None:
-    """The clips, and the logits of four teachers of splits 25 and 100."""
+    """Write the clips, and the logits of four teachers of splits 25 and 100."""
     store.write_clips("demo", corpus.clips_table())
     rng = np.random.default_rng(0)
     certain_NK = 2.0 * np.eye(len(corpus.scenes))[corpus.labels()]
-    for split in (25, 100):
+    for split in SPLITS:
         for name, family in TEACHERS.items():
             record = {"kind": "teacher", "family": family, "protocol": "honest", "seed": 0}
             logits_NK = certain_NK + rng.normal(size=certain_NK.shape)
@@ -75,7 +80,7 @@ def _teach_student(store: LogitStore, corpus: Corpus) -> None:
     )
     teacher = LogitKey("demo", 100, f"demo_cpr-{100:012x}")
     (logits_NK,) = store.read([teacher])
-    soft, cpu = Soft(teacher.member, logits_NK), torch.device("cpu")
+    soft, cpu = TeacherLogits(teacher.member, logits_NK), torch.device("cpu")
     taught = distill(recipe, corpus, 100, 0, store, soft, responses=None, device=cpu)
     settings = Int8Recipe(epochs=1, max_steps=2)
-    learn_in_int8(taught, settings, corpus, store, soft, responses=None, device=cpu)
+    train_in_int8(taught, settings, corpus, store, soft, responses=None, device=cpu)

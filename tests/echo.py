@@ -1,4 +1,4 @@
-"""As much of a corpus, a feed and a student as an objective asks for.
+"""The parts of a corpus, a feed and a student that an objective uses.
 
 N clips of the corpus, B clips in a batch, K classes, C channels, F mel bands, T frames.
 """
@@ -10,10 +10,10 @@ import torch
 from tiny import AUGMENTATION, FRONT_END, RECIPE
 from torch import Tensor, nn
 
-from students import Distillation, Soft, StudentRecipe
-from students.objective import Objective
+from students import Distillation, StudentRecipe, TeacherLogits
+from students.groups import GROUP_OF_SCENE
+from students.objective import DistillationObjective
 from students.student import Student
-from students.two_tasks import GROUP_OF_SCENE
 from training import Batch
 
 N, K = 12, 10
@@ -30,7 +30,7 @@ RECIPE_OF_ECHO = StudentRecipe(
 
 
 class Echo(Student):
-    """Its inputs are its features, and these its logits."""
+    """A student whose inputs are its features and its logits."""
 
     n_features = K
 
@@ -39,12 +39,12 @@ class Echo(Student):
         self.classifier = nn.Identity()
 
     def features(self, inputs_BCFT: Tensor) -> Tensor:
-        """The inputs, [B, K]."""
+        """Return the inputs, [B, K]."""
         return inputs_BCFT.flatten(1)
 
 
 class Corpus:
-    """Twelve clips, the first half of device a."""
+    """A corpus of twelve clips; device a recorded the first half."""
 
     name, scenes = "tau", SCENES
 
@@ -52,26 +52,26 @@ class Corpus:
         return N
 
     def rows(self, split: int, *folds: str) -> np.ndarray:
-        """All of them."""
+        """Return the rows of all clips."""
         return np.arange(N)
 
     def column(self, name: str) -> np.ndarray:
-        """The recording devices."""
+        """Return the recording devices."""
         return np.where(np.arange(N) < N // 2, "a", "b")
 
 
 class Feed:
-    """Of that corpus, on the CPU."""
+    """A feed of that corpus on the CPU."""
 
     corpus = Corpus()
 
     def to_device(self, values: np.ndarray) -> Tensor:
-        """The same values."""
+        """Return the same values as a tensor."""
         return torch.from_numpy(values)
 
 
 def normal(seed: int, *shape: int) -> Tensor:
-    """Numbers that are the same in every test."""
+    """Return normal numbers that are the same in every test."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -83,16 +83,16 @@ def objective_of(
     recipe: StudentRecipe = RECIPE_OF_ECHO,
     logits: Tensor = TEACHER_NK,
     student: Student | None = None,
-) -> Objective:
-    """What such a student minimises, taught by these logits if the recipe distils."""
-    soft = None if recipe.distillation is None else Soft("oracle", logits.numpy())
-    return Objective(recipe, student or Echo(), Feed(), 100, soft)
+) -> DistillationObjective:
+    """Return the student's objective, taught by these logits if the recipe distils."""
+    soft = None if recipe.distillation is None else TeacherLogits("oracle", logits.numpy())
+    return DistillationObjective(recipe, student or Echo(), Feed(), 100, soft)
 
 
 def batch_of(
     rows: Sequence[int], seed: int = 7, view: int = 0, inputs: Tensor | None = None
 ) -> Batch:
-    """Clips of the corpus in a quarter of a run, with inputs of nothing in particular."""
+    """Return a batch of clips a quarter into a run, with random inputs."""
     rows_B = np.asarray(rows)
     inputs = normal(seed, len(rows_B), 1, 1, K) if inputs is None else inputs
     return Batch(inputs, LABELS_N[rows_B], rows_B, 0.25, view)

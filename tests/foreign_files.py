@@ -1,4 +1,4 @@
-"""A corpus without audio in a store, and files of logits for it in others' forms.
+"""A corpus without audio in a store, and files of its logits in other projects' formats.
 
 N clips, K classes.
 """
@@ -27,7 +27,7 @@ class Case:
 
 
 def make_case(folder: Path) -> Case:
-    """Three scenes, 57 clips, none of them as a file."""
+    """Return a case of three scenes and 57 clips, without their audio files."""
     root = write_corpus(folder / "tau", sample_rate=100)
     shutil.rmtree(root / "audio")
     corpus = tau.read(root)
@@ -36,7 +36,7 @@ def make_case(folder: Path) -> Case:
     noise_NK = np.random.default_rng(5).normal(0, 1, (len(corpus), len(corpus.scenes)))
     logits_NK = noise_NK + 6 * np.eye(len(corpus.scenes))[corpus.labels()]
     names = tuple(corpus.table["file"].to_pylist())
-    # Others' files hold float32; the store keeps half of the bits.
+    # Other projects' files hold float32; the store holds float16.
     return Case(store, root, names, corpus.scenes, logits_NK.astype(np.float16).astype(np.float32))
 
 

@@ -1,8 +1,8 @@
-"""Of Ray, for all clusters that tests start."""
+"""Ray's settings for all clusters that tests start."""
 
 ENVIRONMENT = {
-    # Other tests run beside those with a cluster: behind all of them Ray's workers would wait.
+    # With Ray's default niceness its workers would wait for the tests that run at the same time.
     "RAY_worker_niceness": "0",
-    # A worker that no task ever asks for takes seconds of the others' time to start.
+    # Starting a worker that no task uses takes seconds from the others.
     "RAY_prestart_worker_first_driver": "0",
 }

@@ -1,4 +1,4 @@
-"""A store as commands leave it, with made-up logits: no run has to learn for it."""
+"""A store like one that commands have written, with made-up logits, so that nothing has to be trained."""
 
 import functools
 import json
@@ -11,8 +11,8 @@ from tiny import tiny_corpus
 
 from audio.clips import Corpus
 from logit_store import LogitKey, LogitStore
-from report.results import Judged
-from students import RECIPES, alone
+from report.results import JudgedSystem
+from students import RECIPES, drop_teachers
 
 N_EPOCHS = 5
 PROVENANCE = {
@@ -29,7 +29,7 @@ OPTIMISM = {
 
 
 class ReportStore:
-    """Puts members and ensembles into a new store of the corpus of tones."""
+    """A new store of the corpus of tones, and methods that add members and ensembles."""
 
     def __init__(self, folder: Path) -> None:
         self.corpus: Corpus = tiny_corpus(folder)
@@ -47,7 +47,9 @@ class ReportStore:
         split: int = 100,
         **more: Any,
     ) -> LogitKey:
-        """Store logits that know the labels so well, and the record of a run; `number` is unique."""
+        """Store logits that know the labels as well as `skill` says, and the record of a run.
+
+        `number` makes the member's name unique."""
         key = LogitKey(self.corpus.name, split, f"{name}-{number:012x}")
         noise_NK = np.random.default_rng(number).standard_normal((len(self.corpus), 3))
         right_NK = np.eye(3)[self.corpus.labels()]
@@ -70,31 +72,33 @@ class ReportStore:
             }
             for epoch in range(1, N_EPOCHS + 1)
         ]
-        told = json.dumps(record | {"history": history}).encode()
-        self.store.write_object(f"{kind}s/v1/{key.member}/record.json", told)
+        content = json.dumps(record | {"history": history}).encode()
+        self.store.objects.write(f"{kind}s/v1/{key.member}/record.json", content)
         self.store.write(key, noise_NK + skill * right_NK, record)
         return key
 
     def student(
         self, number: int, skill: float, *, taught_by: str | None, seed: int, split: int = 100
     ) -> LogitKey:
-        """Store a student of the demo, taught by an ensemble or a member, or alone."""
+        """Store a student of the demo, taught by an ensemble or a member, or trained alone."""
         recipe = RECIPES["demo_isotropic"]
-        told = asdict(recipe if taught_by else alone(recipe))
-        more = {"recipe": told, "ensemble": taught_by, "macs": 1_000_000, "params": 10_000}
+        settings = asdict(recipe if taught_by else drop_teachers(recipe))
+        more = {"recipe": settings, "ensemble": taught_by, "macs": 1_000_000, "params": 10_000}
         return self.member(
-            told["name"], number, skill, kind="student", seed=seed, split=split, **more
+            settings["name"], number, skill, kind="student", seed=seed, split=split, **more
         )
 
     def ensemble(
         self, name: str, keys: list[LogitKey], *, split: int = 100, fold: str = "select"
     ) -> str:
-        """Store a mean of members as if it had been selected, the first the heaviest; NAME@HASH."""
+        """Store a mean of members as a selection would, and return NAME@HASH.
+
+        The first member has the largest weight."""
         weights = [
             float(2 * (len(keys) - n) / len(keys) / (len(keys) + 1)) for n in range(len(keys))
         ]
         members = [
-            {"member": key.member, "hash": self.store.footer(key).logits_hash}
+            {"member": key.member, "hash": self.store.read_footer(key).logits_hash}
             | {"weight": weight, "temperature": 1.0}
             for key, weight in zip(keys, weights, strict=True)
         ]
@@ -110,11 +114,13 @@ class ReportStore:
             "temperature": 1.0,
             "optimism": OPTIMISM,
         }
-        return self.store.write_ensemble(self.corpus.name, split, name, document)
+        return self.store.ensembles.write(self.corpus.name, split, name, document)
 
 
 def report_store(folder: Path) -> ReportStore:
-    """Four teachers, an ensemble of two, students of it and alone with two seeds; on two splits."""
+    """Return a store with four teachers, an ensemble of two, and students, on two splits.
+
+    Students are taught by the ensemble or alone, with two seeds each."""
     made = ReportStore(folder)
     for split in (25, 100):
         keys = [
@@ -129,7 +135,7 @@ def report_store(folder: Path) -> ReportStore:
 
 
 @functools.cache
-def slow_logits(made: ReportStore, system: Judged) -> list[np.ndarray]:
+def slow_logits(made: ReportStore, system: JudgedSystem) -> list[np.ndarray]:
     """A system's logits of its test clips, a seed after the other, in the plainest way."""
     rows = made.corpus.rows(system.split, "test")
     if not system.reference:

@@ -19,15 +19,15 @@ import pytest
 from botocore.exceptions import BotoCoreError
 from s3fs import S3FileSystem
 
-from cluster.ports import free_ports
+from cluster.ports import find_free_ports
 
 BUCKET = "tutti"
 READY_WITHIN_S = 120
 SLOW_S = 0.9
-"""How long a slow answer takes; a reader that shall notice must wait for less."""
+"""Duration of a slow answer; a reader that is to notice it needs a shorter timeout."""
 
 Fault = Literal["500", "503", "slow", "cut", "lost"]
-"""`cut` breaks an answer off in the middle; `lost` does what was asked and says nothing."""
+"""`cut` breaks the answer off in the middle; `lost` carries the request out and never answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +39,13 @@ class S3Server:
     secret: str = "a-secret-of-nobody"
 
     def variables(self) -> dict[str, str]:
-        """What leads to the server."""
+        """Return the environment variables that lead to the server."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": self.key,
             "AWS_SECRET_ACCESS_KEY": self.secret,
             "AWS_DEFAULT_REGION": "us-east-1",
-            # Where no key is given, none is looked for in the network.
+            # Without this, boto looks for keys in the network where none are given.
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
@@ -57,9 +57,11 @@ class S3Server:
 
 @contextmanager
 def weed(folder: Path) -> Iterator[S3Server]:
-    """SeaweedFS with all its parts in a process, which takes no other key than its own."""
+    """Run SeaweedFS with all its parts in one process; it accepts its own key only."""
     names = ("master", "volume", "filer", "s3")
-    ports = dict(zip([*names, *(f"{name}.grpc" for name in names)], free_ports(8), strict=True))
+    ports = dict(
+        zip([*names, *(f"{name}.grpc" for name in names)], find_free_ports(8), strict=True)
+    )
     server = S3Server(f"http://127.0.0.1:{ports['s3']}")
     (folder / "data").mkdir()
     (folder / "s3.json").write_text(json.dumps(_identities(server)))
@@ -84,8 +86,8 @@ def weed(folder: Path) -> Iterator[S3Server]:
 
 @contextmanager
 def moto() -> Iterator[S3Server]:
-    """A server in threads of this process; it takes any key and forgets everything at its end."""
-    # A second to import, which most tests of a store have no use for.
+    """Run a server in threads of this process; it accepts any key and forgets everything at the end."""
+    # The import takes a second, and most tests of a store do not need it.
     from moto.server import ThreadedMotoServer
 
     threaded = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -99,7 +101,7 @@ def moto() -> Iterator[S3Server]:
 
 
 class Proxy:
-    """Stands before a server, writes down what is asked, and does harm when told to."""
+    """A proxy before a server that records requests and injects faults."""
 
     def __init__(self, target: S3Server, endpoint: str) -> None:
         self.server = S3Server(endpoint, target.key, target.secret)
@@ -108,7 +110,7 @@ class Proxy:
         """What happens to every third request from now on."""
         self.every = 3
         self.pause_s = 0.0
-        """Before each answer."""
+        """Pause before each answer."""
         self.asked: list[str] = []
         """Methods, in the order in which requests came."""
         self.sent_bytes = 0
@@ -118,7 +120,7 @@ class Proxy:
 
     @contextmanager
     def request(self, method: str) -> Iterator[Fault | None]:
-        """Count a request; gives what shall happen to it."""
+        """Count a request; yield the fault that is to happen to it, if any."""
         with self._lock:
             self.asked.append(method)
             self._now += 1
@@ -131,7 +133,7 @@ class Proxy:
                 self._now -= 1
 
     def forget(self) -> None:
-        """Begin to count anew."""
+        """Reset the counts."""
         self.asked, self.sent_bytes, self.most_at_once = [], 0, 0
 
 
@@ -165,13 +167,13 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in answer.getheaders():
             if name.lower() not in ("content-length", "transfer-encoding", "connection"):
                 self.send_header(name, value)
-        # What a HEAD is told is the length of the object.
+        # The answer to a HEAD has the length of the object.
         length = answer.getheader("Content-Length") or str(len(content))
         self.send_header("Content-Length", length)
         self.end_headers()
         sent = content[: len(content) // 2] if fault == "cut" else content
         self.proxy.sent_bytes += len(sent)
-        # A client that gave up waiting has gone.
+        # The client may have given up waiting.
         with contextlib.suppress(ConnectionError):
             self.wfile.write(sent)
 
@@ -183,7 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def proxy(target: S3Server) -> Iterator[Proxy]:
-    """A proxy before a server."""
+    """Run a proxy before a server."""
     handler = type("Handler", (_Handler,), {})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http_server:
         http_server.daemon_threads = True
@@ -205,7 +207,7 @@ def _identities(server: S3Server) -> dict[str, object]:
 
 
 def as_owner(server: S3Server) -> S3FileSystem:
-    """What lies on the server now, for who may do everything."""
+    """Return the server's files as they are now, with all permissions."""
     return S3FileSystem(
         key=server.key,
         secret=server.secret,
@@ -217,7 +219,7 @@ def as_owner(server: S3Server) -> S3FileSystem:
 
 
 def _wait_for(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Until the server takes an object, which is some seconds after it lists its buckets."""
+    """Wait until the server accepts an object, which is some seconds after it lists its buckets."""
     files, give_up_at = as_owner(server), time.monotonic() + READY_WITHIN_S
     while process.poll() is None and time.monotonic() < give_up_at:
         try:

@@ -1,4 +1,4 @@
-"""Selection as one would write it first: every candidate from scratch, in float64.
+"""A plain version of selection: every candidate is computed from scratch, in float64.
 
 M members, N clips, K classes.
 """
@@ -21,7 +21,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 def slow_loss(
     logits_MNK: np.ndarray, labels_N: np.ndarray, space: str = "logits", metric: str = "log_loss"
 ) -> float:
-    """Of the mean of all these members."""
+    """Return the loss of the mean of all these members."""
     logits, rows = logits_MNK.astype(np.float64), np.arange(len(labels_N))
     mean_NK = (logits if space == "logits" else softmax(logits)).mean(axis=0)
     if metric == "macro_accuracy":
@@ -47,7 +47,7 @@ def slow_select(
     required: Sequence[int] = (),
     forbidden: Sequence[int] = (),
 ) -> tuple[tuple[int, ...], list[float]]:
-    """Members and losses along the best path."""
+    """Return the members and the losses along the best path."""
 
     def loss_of(members: Sequence[int]) -> float:
         return slow_loss(logits_MNK[list(members)], labels_N, space, metric)
@@ -81,7 +81,7 @@ def same_or_lower(loss: float, other: float) -> bool:
 def problem(
     n_members: int, n: int, n_classes: int = 10, seed: int = 0, scale: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Members of different quality that share some of their mistakes."""
+    """Return members of different quality that share some of their mistakes, and the labels."""
     rng = np.random.default_rng(seed)
     labels_N = rng.integers(0, n_classes, n)
     shared_NK = rng.normal(0, 1.5, (n, n_classes))

@@ -12,7 +12,7 @@ GOLDEN = Path(__file__).parent / "golden" / "students"
 
 
 def load(name):
-    """A golden file of the students, `models/isotropic` for example."""
+    """Read a golden file of the students, for example `models/isotropic`."""
     return json.loads((GOLDEN / f"{name}.json").read_text())
 
 
@@ -36,7 +36,7 @@ def fill_by_position(model, golden, rule="pos"):
 
 
 def golden_input(kind, shape):
-    """The `normal` or the `sine` input of a shape."""
+    """Return the `normal` or the `sine` input of a shape."""
     if kind == "normal":
         values = np.random.default_rng(0).standard_normal(shape)
     else:
@@ -62,7 +62,7 @@ def assert_equals_golden(model: nn.Module, golden, rule, call=None):
 
 
 def _fill(tensor, row, rule):
-    """By the rule "key" or "pos", which says what the random values are seeded by."""
+    """Fill a tensor; the rule, "key" or "pos", says what seeds the random values."""
     assert list(tensor.shape) == row["shape"], row["key"]
     if row["kind"] == "counter":
         tensor.zero_()

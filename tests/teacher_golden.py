@@ -18,7 +18,7 @@ def load_golden(name: str) -> dict[str, Any]:
 
 
 def filled_tensor(entry: Mapping[str, Any]) -> Tensor:
-    """The tensor of one key: constant, or normal numbers seeded by the key itself."""
+    """Return the tensor of one key: constant, or normal numbers seeded by the key itself."""
     shape = tuple(entry["shape"])
     dtype = np.dtype(entry["dtype"].removeprefix("torch.")).newbyteorder("<")
     if "const" in entry:
@@ -40,7 +40,7 @@ def fill_by_key(model: nn.Module, keys: Iterable[Mapping[str, Any]]) -> None:
 
 
 def golden_input(golden: Mapping[str, Any]) -> Tensor:
-    """The golden's input, float32 (B, 1, F, T): noise on one of two slow patterns."""
+    """Return the golden's input, float32 (B, 1, F, T): noise on one of two slow patterns."""
     n_clips, _, n_bands, n_frames = shape = tuple(golden["input"]["shape"])
     u = np.linspace(-1, 1, n_bands)[:, None]
     v = np.linspace(-1, 1, n_frames)[None, :]

@@ -11,7 +11,7 @@ from audio import waveforms
 from audio.clips import Corpus
 from audio.corpora import tau
 from audio.feed import Feed
-from audio.log_mel import FrontEnd
+from audio.front_ends import FrontEnd
 from audio.views import Augmentation
 from training import TrainingRecipe, WarmupCosine
 
@@ -44,18 +44,18 @@ class TinyModel(nn.Module):
         self.linear = nn.Linear(2 * n_bands, n_classes)
 
     def forward(self, inputs_BCFT: Tensor) -> Tensor:
-        """Logits [B, K]."""
+        """Return logits [B, K]."""
         pooled = torch.cat([inputs_BCFT.mean(3), inputs_BCFT.std(3)], dim=2).flatten(1)
         return self.linear(self.dropout(self.norm(pooled)))
 
 
 def tiny_corpus(folder: Path) -> Corpus:
-    """Three scenes of tones, 57 clips."""
+    """Return a corpus of 57 clips of tones, three scenes."""
     return tau.read(write_corpus(folder / "tau"))
 
 
 def tiny_feed(corpus: Corpus, cache: Path, augmentation: Augmentation = AUGMENTATION) -> Feed:
-    """The corpus through a small front-end, with two impulse responses."""
-    decoded = waveforms.decode(corpus, RATE, cache=cache)
+    """Return a feed of the corpus with a small front-end and two impulse responses."""
+    decoded = waveforms.decode_corpus(corpus, RATE, cache=cache)
     responses_RL = np.array([[0.5, 0.5, 0.0], [1.0, -0.9, 0.2]], dtype=np.float32)
     return Feed(corpus, decoded, FRONT_END, augmentation, responses_RL, torch.device("cpu"))

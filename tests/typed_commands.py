@@ -1,4 +1,4 @@
-"""Command lines as documents tell people to type them: found, read as a shell would, checked."""
+"""Finds the command lines in documents, splits them as a shell would, and checks them."""
 
 import importlib
 import inspect
@@ -9,12 +9,8 @@ import textwrap
 from pathlib import Path
 
 import click
-import tyro
+from command_lines import read
 from ray.scripts.scripts import cli as ray_command
-
-from cluster import simulated
-from report.dcase.__main__ import Check
-from students import export
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
@@ -23,35 +19,35 @@ PAGES = (
 )
 
 SCRIPTS = ("docs/own-data.md",)
-"""Pages that also make files: what stands between their commands is for bash, and run whole."""
+"""Pages that also make files: bash runs what stands between their commands as a whole."""
 
 _SETTING = re.compile(r"[A-Za-z_]\w*=")
 
 
 class UnknownCommand(Exception):
-    """A document names a command that nobody here knows how to check."""
+    """A document names a command that this module cannot check."""
 
 
 def fenced(text: str, language: str) -> list[str]:
-    """What stands in a page's blocks of a language, also in those that a list indents."""
+    """Return the text of a page's blocks of a language, also of those indented by a list."""
     pattern = rf"^( *)```{language}\n(.*?)^ *```"
     found = re.findall(pattern, text, re.DOTALL | re.MULTILINE)
     return [textwrap.dedent(block) for _, block in found]
 
 
 def blocks(page: str) -> list[list[list[str]]]:
-    """The ```sh blocks of a page: each a list of commands, each command a list of words.
+    """Return the ```sh blocks of a page: each a list of commands, each command a list of words.
 
-    What a block sets (NAME=value) is filled in for $NAME in it, and in those that follow.
+    A variable that a block sets (NAME=value) replaces $NAME in it and in later blocks.
     """
     variables: dict[str, str] = {}
     found = fenced((ROOT / page).read_text(), "sh")
-    read = _script if page in SCRIPTS else _commands
-    return [read(block, variables) for block in found]
+    split = _script if page in SCRIPTS else _commands
+    return [split(block, variables) for block in found]
 
 
 def _script(block: str, variables: dict[str, str]) -> list[list[str]]:
-    """The commands of a block, and `bash -euc TEXT` for what stands between them."""
+    """Return the commands of a block, with `bash -euc TEXT` for the text between them."""
     parts = re.split(
         r"^((?:source |python -m |python jobs/|[A-Z]+=).*\n)",
         block.replace("\\\n", " "),
@@ -72,7 +68,7 @@ def _commands(block: str, variables: dict[str, str]) -> list[list[str]]:
         begun += line
         try:
             words = shlex.split(_filled_in(begun, variables), comments=True)
-        except ValueError:  # a quotation that goes on in the next line
+        except ValueError:  # a quotation that continues on the next line
             continue
         begun = ""
         if len(words) == 1 and _SETTING.match(words[0]):
@@ -90,11 +86,11 @@ def _filled_in(line: str, variables: dict[str, str]) -> str:
 
 
 def check(words: list[str]) -> None:
-    """Make sure that there is such a command, and that it takes such options.
+    """Make sure that a command exists and accepts these options.
 
     Raises:
-        UnknownCommand: nobody knows.
-        AssertionError, SystemExit, click.UsageError: it is not there, or takes other options.
+        UnknownCommand: this module cannot check it.
+        AssertionError, SystemExit, click.UsageError: it does not exist, or has other options.
     """
     match words:
         case ["source", ".venv/bin/activate"] | ["chmod", "600", "~/.ray/auth_token"]:
@@ -107,47 +103,40 @@ def check(words: list[str]) -> None:
             subprocess.run(["bash", "-nc", text], check=True)
         case ["ray", *arguments]:
             _check_ray(arguments)
-        case ["python", "-m", module, *arguments]:
-            _check_module(module, arguments)
-        case ["python", script, *arguments]:
+        case ["python", "-m", *_]:
+            _read(words)
+        case ["python", script, *_]:
             assert (ROOT / script).is_file(), f"there is no {script}"
-            tyro.cli(options_of(script), args=arguments)
+            _read(words)
         case _:
             raise UnknownCommand(shlex.join(words))
 
 
 def options_of(script: str) -> type:
-    """What a job's command line is read into."""
+    """Return the class that a job's command line is read into."""
     module = importlib.import_module(script.removesuffix(".py").replace("/", "."))
     return inspect.get_annotations(module.main)["options"]
 
 
-def _check_module(module: str, arguments: list[str]) -> None:
-    match module:
-        case "students.export":
-            tyro.cli(export.Options, args=arguments)
-        case "logit_store" | "students.complexity" | "students.classify":
-            pass  # these are run, wherever they stand
-        case "report.dcase":
-            tyro.extras.subcommand_cli_from_dict({"check": Check}, args=arguments)
-        case "cluster.simulated":
-            tyro.cli(simulated.Options, args=arguments)
-        case _:
-            raise UnknownCommand(f"python -m {module}")
+def _read(words: list[str]) -> None:
+    try:
+        read(shlex.join(words))
+    except ValueError as error:
+        raise UnknownCommand(str(error)) from error
 
 
 def _check_ray(words: list[str]) -> None:
-    """What Ray's command line is to take, and where it is to run a job, what that is."""
+    """Check a command line of Ray's, and that of the job that it runs."""
     parse_ray(words)
     if "--" in words:
         check(words[words.index("--") + 1 :])
 
 
 def parse_ray(words: list[str]) -> None:
-    """Parse as Ray's command line does, down to the command that would run.
+    """Parse words as Ray's command line does, down to the command that would run.
 
     Raises:
-        click.UsageError: it takes other options.
+        click.UsageError: the command has other options.
     """
     command, name = ray_command, "ray"
     while isinstance(command, click.Group):

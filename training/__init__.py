@@ -1,16 +1,26 @@
-"""What learning has in common: the loop, its schedule, its checkpoints, what it leaves behind."""
+"""What all training has in common: the loop, its schedule, its checkpoints, and what it stores.
 
-from training.averaging import Ema, Soup
-from training.loop import Batch, Figures, OnEpoch, Run, fit, predict
-from training.member import learn_and_store, member_key, store_views, view_keys, weights_object
-from training.provenance import code_commit
-from training.recipe import Protocol, TrainingRecipe
-from training.schedule import RampHoldLinear, WarmupCosine
+A name is imported when it is first used: recipes and keys are read where there is no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from training.epoch_metrics import EpochMetrics, OnEpoch
+    from training.keys import list_view_keys, locate_weights, make_member_key
+    from training.loop import fit
+    from training.member import store_views, train_and_store
+    from training.prediction import predict
+    from training.provenance import find_commit
+    from training.recipe import Ema, Protocol, Soup, TrainingRecipe
+    from training.run import Batch, Run
+    from training.schedule import RampHoldLinear, WarmupCosine
 
 __all__ = [
     "Batch",
     "Ema",
-    "Figures",
+    "EpochMetrics",
     "OnEpoch",
     "Protocol",
     "RampHoldLinear",
@@ -18,12 +28,33 @@ __all__ = [
     "Soup",
     "TrainingRecipe",
     "WarmupCosine",
-    "code_commit",
+    "find_commit",
     "fit",
-    "learn_and_store",
-    "member_key",
+    "list_view_keys",
+    "locate_weights",
+    "make_member_key",
     "predict",
     "store_views",
-    "view_keys",
-    "weights_object",
+    "train_and_store",
 ]
+# Those without torch first: a name is looked for in this order.
+_MODULES = (
+    "recipe",
+    "schedule",
+    "epoch_metrics",
+    "provenance",
+    "keys",
+    "run",
+    "prediction",
+    "loop",
+    "member",
+)
+
+
+def __getattr__(name: str) -> Any:
+    """Return one of the names above, from the first of these modules that has it."""
+    if name in __all__:
+        for module in (import_module(f"training.{each}") for each in _MODULES):
+            if name in vars(module):
+                return vars(module)[name]
+    raise AttributeError(f"module 'training' has no attribute {name!r}")

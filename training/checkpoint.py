@@ -1,4 +1,4 @@
-"""All that is needed to go on in the middle of a run, as one object in the store."""
+"""All that is needed to continue in the middle of a run, as one object in the store."""
 
 import io
 import time
@@ -12,8 +12,8 @@ from torch import nn
 from logit_store import LogitStore
 
 SHARE_OF_TIME = 0.05
-"""Of a run that checkpoints may take: a GB to slow storage is written less often than a MB to a
-disk, and a kill costs little in both cases."""
+"""The share of a run that checkpoints may take: a GB to slow storage is written less often than a
+MB to a disk, and a kill costs little in both cases."""
 
 
 @dataclass(slots=True)
@@ -22,27 +22,28 @@ class Progress:
 
     epochs_done: int = 0
     steps_done: int = 0
-    """Of the epoch that is being learnt."""
+    """Steps of the present epoch."""
     loss_sum: float = 0.0
-    """Of the clips of these steps."""
+    """Sum of the losses of the clips of these steps."""
     epoch_took_s: float = 0.0
-    """What these steps took, in seconds."""
+    """Seconds that these steps took."""
     epochs_shown: int = 0
-    """Epochs whose figures are in TensorBoard files."""
+    """Epochs whose metrics are in TensorBoard files."""
     best_epoch: int = 0
     best_loss: float = float("inf")
     best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
     average: dict[str, torch.Tensor] = field(default_factory=dict)
-    """Of the parameters, where the recipe keeps an average."""
+    """Average of the parameters, if the recipe keeps one."""
     history: list[dict[str, float]] = field(default_factory=list)
+    """`EpochMetrics.to_dict()` of each epoch."""
 
 
 class Checkpoint:
-    """A run's checkpoint: in the store, so that another node can go on with it.
+    """A run's checkpoint, in the store, so that another node can continue from it.
 
     Args:
-        store: where it lies.
-        name: the object.
+        store: holds it.
+        name: of the object.
         on_save: called with the progress just before it is saved.
     """
 
@@ -56,14 +57,14 @@ class Checkpoint:
         self._next = time.monotonic()
 
     def is_due(self) -> bool:
-        """Whether enough time went by since the last one."""
+        """Return whether enough time has passed since the last one."""
         return time.monotonic() >= self._next
 
     def save(self, progress: Progress, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Replace what was saved by the present state.
+        """Replace the saved state by the present one.
 
         Raises:
-            OSError: it cannot be written, as on a full disk; what was saved is still there.
+            OSError: it cannot be written, as on a full disk; the state before is still there.
         """
         started = time.monotonic()
         self.on_save(progress)
@@ -71,31 +72,31 @@ class Checkpoint:
         state |= {"module": module.state_dict(), "optimizer": optimizer.state_dict()}
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        self.store.write_object(self.name, buffer.getbuffer())
+        self.store.objects.write(self.name, buffer.getbuffer())
         ended = time.monotonic()
         self._next = ended + (ended - started) / SHARE_OF_TIME
 
     def resume(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-        """Load what was saved into module and optimizer; a fresh Progress if nothing was."""
-        state = self._saved()
+        """Load the saved state into module and optimizer; return a new Progress if there is none."""
+        state = self._read()
         if state is None:
             return Progress()
         module.load_state_dict(state.pop("module"))
         optimizer.load_state_dict(state.pop("optimizer"))
         return Progress(**state)
 
-    def history(self) -> list[dict[str, float]]:
-        """Figures of the epochs that the saved run has behind it; none if nothing was saved."""
-        state = self._saved()
+    def read_history(self) -> list[dict[str, float]]:
+        """Return the metrics of the epochs before the saved state; none if there is no such state."""
+        state = self._read()
         return [] if state is None else state["history"]
 
     def discard(self) -> None:
-        """Forget it, once the result is stored."""
-        if self.store.has_object(self.name):
-            self.store.delete_object(self.name)
+        """Delete it, once the result is stored."""
+        if self.name in self.store.objects:
+            self.store.objects.delete(self.name)
 
-    def _saved(self) -> dict[str, Any] | None:
-        if not self.store.has_object(self.name):
+    def _read(self) -> dict[str, Any] | None:
+        if self.name not in self.store.objects:
             return None
-        content = io.BytesIO(self.store.read_object(self.name))
+        content = io.BytesIO(self.store.objects.read(self.name))
         return torch.load(content, map_location="cpu", weights_only=True)

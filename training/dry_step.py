@@ -7,7 +7,6 @@ import math
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +15,16 @@ import torch
 from torch import nn
 
 from audio import impulse_responses
-from audio.clips import Corpus, plain_table
+from audio.clips import Corpus, build_clips_table
 from audio.feed import RESIDENT_SHARE, Feed
+from audio.front_ends import FrontEnd
 from audio.lengths import ClipLength
-from audio.log_mel import FrontEnd
 from audio.views import Augmentation
 from audio.waveforms import Waveforms
+from training.loop import descend
+from training.needs import DryStep, Footprint
+from training.optimizer import make_optimizer
+from training.run import Batch, Run
 
 TIMED_STEPS = 2
 SMALL_BATCH = 8
@@ -29,98 +32,87 @@ SMALL_BATCH = 8
 FEW_CLIPS = (2, 4)
 """Two batches whose difference is what a clip takes."""
 MEMORY_MARGIN = 1.1
-"""Of the measured peak: other batches meet other kernels, and the allocator leaves gaps."""
-SPLIT = 100
-"""All clips of noise are in its fold fit."""
+"""Added to the measured peak: other batches use other kernels, and the allocator leaves gaps."""
+NOISE_SPLIT = 100
+"""The split of noise in whose fold fit all clips are."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DryStep:
-    """What was measured."""
+def measure_step(run: Run) -> DryStep:
+    """Take a few training steps, and predict a few times.
 
-    train_clip_s: float
-    """Seconds a clip, for everything that a training step does."""
-    predict_clip_s: float
-    """Seconds a clip, for its logits."""
-    gpu_share: float | None
-    """Share of the GPU's memory that a run needs, its margin included; None on a CPU."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Footprint:
-    """What a run takes in bytes."""
-
-    weights_bytes: int
-    """Of the parameters."""
-    training_bytes: int
-    """Of the host's memory, if it learns on the CPU; its margin included."""
-
-
-def clips_of_step(batch_size: int, device: torch.device) -> int:
-    """Clips of a dry step: a whole batch on a GPU, fewer on a CPU."""
-    return min(batch_size, SMALL_BATCH) if device.type == "cpu" else batch_size
-
-
-def timed(
-    module: nn.Module,
-    train: Callable[[], object],
-    predict: Callable[[], object],
-    n_clips: int,
-    device: torch.device,
-) -> DryStep:
-    """Take a few steps. On a GPU nothing else may run on it.
+    On a GPU nothing else may run on it, and the batch is the recipe's; on a CPU it is small.
 
     Args:
-        module: all that learns.
-        train: one training step of so many clips.
-        predict: their logits.
-        n_clips: how many.
-        device: where.
+        run: with a feed of `make_noise_feed`.
+
+    Raises:
+        torch.OutOfMemoryError: the run alone is too large for the GPU.
     """
-    module.train()
-    train_s = _seconds(train, device)
-    module.eval()
+    feed, device = run.feed, run.feed.device
+    n_clips = _count_clips(run.recipe.batch_size, device)
+    optimizer = make_optimizer(run.recipe, run.module, run.head)
+    randomness = np.random.default_rng(0)
+    rows_B = np.arange(n_clips)
+    labels_B = torch.from_numpy(feed.corpus.labels()[:n_clips]).to(device)
+
+    def train() -> None:
+        inputs_BCFT = feed.make_training_batch(rows_B, 1, randomness)
+        batch = Batch(inputs_BCFT, labels_B, rows_B, progress=0.0)
+        descend(lambda: run.objective(batch), optimizer, device)
+
+    run.module.train()
+    train_s = _measure_seconds(train, device)
+    run.module.eval()
     with torch.no_grad():
-        predict_s = _seconds(predict, device)
-    share = _used_share(device) if device.type == "cuda" else None
+        predict_s = _measure_seconds(lambda: run.compute_logits(feed.make_view(rows_B, 0)), device)
+    share = _measure_used_share(device) if device.type == "cuda" else None
     return DryStep(
         train_clip_s=train_s / n_clips, predict_clip_s=predict_s / n_clips, gpu_share=share
     )
 
 
-def footprint(model: nn.Module, shape_CFT: tuple[int, ...], batch_size: int) -> Footprint:
-    """What a model takes, learning on the CPU in batches of this size.
+def measure_footprint(model: nn.Module, shape_CFT: tuple[int, ...], batch_size: int) -> Footprint:
+    """Return the memory that a model takes when it trains on the CPU in batches of this size.
 
     Weights, gradients and two moments, what the backward pass of a batch needs of the forward one,
     and a process with all libraries in it: measured on few clips, in proportion to them.
     """
     process_bytes = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     model.train()
-    few, more = (_saved_bytes(model, torch.zeros(n, *shape_CFT)) for n in FEW_CLIPS)
-    a_clip = (more - few) / (FEW_CLIPS[1] - FEW_CLIPS[0])
+    few, more = (_count_saved_bytes(model, torch.zeros(n, *shape_CFT)) for n in FEW_CLIPS)
+    clip_bytes = (more - few) / (FEW_CLIPS[1] - FEW_CLIPS[0])
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    needed = 4 * weights + a_clip * batch_size + process_bytes
+    needed = 4 * weights + clip_bytes * batch_size + process_bytes
     return Footprint(weights_bytes=weights, training_bytes=math.ceil(MEMORY_MARGIN * needed))
 
 
-def noise(
+def make_noise_feed(
     front_end: FrontEnd,
     augmentation: Augmentation,
     length: ClipLength,
+    batch_size: int,
     scenes: tuple[str, ...],
-    n_clips: int,
     clip_duration_s: float,
     device: torch.device,
 ) -> Feed:
-    """A feed of clips of noise, all of the reference device: the one whose clips change most.
+    """Return a feed of noise, all from the reference device: its clips are changed the most.
 
-    Every scene has a clip, so there are more clips than asked for if there are more scenes.
+    Every scene has a clip, so there are more clips than a step takes if there are more scenes.
+
+    Args:
+        front_end: of the recipe.
+        augmentation: of the recipe.
+        length: of the recipe.
+        batch_size: of the recipe; a step on a CPU takes fewer clips.
+        scenes: the classes.
+        clip_duration_s: how long a clip of the corpus is.
+        device: where the steps run.
     """
-    n_clips, rate = max(n_clips, len(scenes)), front_end.sample_rate
+    n_clips, rate = max(_count_clips(batch_size, device), len(scenes)), front_end.sample_rate
     noise_NS = np.random.default_rng(0).normal(0, 1000, (n_clips, round(clip_duration_s * rate)))
     ids = [str(row) for row in range(n_clips)]
     labels = [scenes[row % len(scenes)] for row in range(n_clips)]
-    table = plain_table(ids, ids, labels, ids, {SPLIT: ["fit"] * n_clips})
+    table = build_clips_table(ids, ids, labels, ids, {NOISE_SPLIT: ["fit"] * n_clips})
     place = table.column_names.index("recording_device")
     table = table.set_column(place, "recording_device", pa.repeat("a", n_clips))
     corpus = Corpus(name="noise", root=Path(), table=table, clip_duration_s=clip_duration_s)
@@ -129,19 +121,23 @@ def noise(
         Waveforms(noise_NS.astype(np.int16), rate),
         front_end,
         augmentation,
-        impulse_responses.synthetic(rate),
+        impulse_responses.synthesise_responses(rate),
         device,
         length,
     )
 
 
-def _saved_bytes(model: nn.Module, inputs_BCFT: torch.Tensor) -> int:
-    """What one forward pass keeps for the backward pass, each piece of memory once."""
+def _count_clips(batch_size: int, device: torch.device) -> int:
+    return min(batch_size, SMALL_BATCH) if device.type == "cpu" else batch_size
+
+
+def _count_saved_bytes(model: nn.Module, inputs_BCFT: torch.Tensor) -> int:
+    """Count what one forward pass keeps for the backward pass, each piece of memory once."""
     kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: torch.Tensor) -> None:
-        # Nothing goes back to the graph: an operation that keeps its own result would hold itself
-        # and the whole model for ever.
+        # The graph gets nothing back: an operation that keeps its own result would hold itself and
+        # the whole model for ever.
         storage = tensor.untyped_storage()
         kept[storage.data_ptr()] = storage
 
@@ -151,8 +147,8 @@ def _saved_bytes(model: nn.Module, inputs_BCFT: torch.Tensor) -> int:
     return sum(storage.nbytes() for storage in kept.values())
 
 
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Median time of one go; the first one, which warms up, does not count."""
+def _measure_seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Return the median time of the work, without the first time, which warms up."""
     times_s = []
     for _ in range(1 + TIMED_STEPS):
         started = time.monotonic()
@@ -163,9 +159,9 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
     return float(np.median(times_s[1:]))
 
 
-def _used_share(device: torch.device) -> float:
-    """Share of a GPU that this process takes, its context included, in hundredths."""
+def _measure_used_share(device: torch.device) -> float:
+    """Return the share of a GPU that this process takes with its context, in hundredths."""
     free, total = torch.cuda.mem_get_info(device)
-    # The recordings may live beside what a run needs, see audio.feed.
+    # The recordings may lie in GPU memory beside what a run needs, see audio.feed.
     needed = MEMORY_MARGIN * (total - free) / (1 - RESIDENT_SHARE)
     return min(1.0, math.ceil(100 * needed / total) / 100)

@@ -1,6 +1,6 @@
-"""One run on several workers: who does what, and what they tell each other.
+"""One run on several workers: which part each takes, and what they exchange.
 
-B clips of a batch, C channels, N of anything. Without a process group there is one worker, who
+B clips of a batch, C channels, N of anything. Without a process group there is one worker, which
 does everything.
 """
 
@@ -16,36 +16,43 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 @dataclass(frozen=True, slots=True)
-class Workers:
+class WorkerGroup:
     """The workers of a run, and which of them this process is."""
 
     rank: int
     size: int
 
+    @classmethod
+    def current(cls) -> "WorkerGroup":
+        """The workers of the present process group."""
+        if dist.is_available() and dist.is_initialized():
+            return cls(dist.get_rank(), dist.get_world_size())
+        return cls(0, 1)
+
     @property
     def leads(self) -> bool:
-        """Whether this one writes and speaks for all."""
+        """Whether this worker writes and prints for all."""
         return self.rank == 0
 
     def share(self, n: int) -> slice:
-        """Which of n things are this worker's; shares differ by one at most."""
+        """Return which of n things this worker takes; shares differ by one at most."""
         return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
     def count(self, n: int) -> int:
-        """How many of n things are this worker's."""
+        """Return how many of n things this worker takes."""
         part = self.share(n)
         return part.stop - part.start
 
     def weight(self, n: int) -> float:
-        """What this worker's mean over its share of n counts in the mean of all workers' means."""
+        """Return the weight of this worker's mean over its share of n in the mean of all means."""
         return self.count(n) * self.size / n
 
     def gather(self, own: Tensor, n: int) -> Tensor:
-        """What all workers have of n things, in order, when each brings its share."""
+        """Return all n things, in order, if each worker brings its share."""
         if self.size == 1:
             return own
-        counts = [Workers(rank, self.size).count(n) for rank in range(self.size)]
-        # Collectives want equal sizes; shares differ by one at most.
+        counts = [WorkerGroup(rank, self.size).count(n) for rank in range(self.size)]
+        # Collectives need equal sizes; shares differ by one at most.
         padded = own.new_zeros(max(counts), *own.shape[1:])
         padded[: len(own)] = own
         parts = [torch.empty_like(padded) for _ in counts]
@@ -53,7 +60,7 @@ class Workers:
         return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
     def mean(self, own: Tensor) -> Tensor:
-        """The mean over all workers."""
+        """Return the mean over all workers."""
         if self.size == 1:
             return own
         total = own.clone()
@@ -61,27 +68,22 @@ class Workers:
         return total / self.size
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait until all workers are here."""
         if self.size > 1:
             dist.barrier()
 
 
-def workers() -> Workers:
-    """Those of the present process group."""
-    if dist.is_available() and dist.is_initialized():
-        return Workers(dist.get_rank(), dist.get_world_size())
-    return Workers(0, 1)
-
-
-def together(module: nn.Module, objective: Callable[[Any], Tensor]) -> Callable[[Any], Tensor]:
-    """The objective, whose gradients are from now on those of all workers' clips.
+def share_gradients(
+    module: nn.Module, objective: Callable[[Any], Tensor]
+) -> Callable[[Any], Tensor]:
+    """Return the objective with gradients that are averaged over all workers' clips.
 
     Several workers with equal module and optimiser then take the step that one worker would take
-    with the whole batch: the gradients are averaged (Li et al. 2020, arXiv:2006.15704).
+    with the whole batch (Li et al. 2020, arXiv:2006.15704).
     """
-    if workers().size == 1:
+    if WorkerGroup.current().size == 1:
         return objective
-    # The static graph leaves parameters alone that never get a gradient, such as PaSST's head_dist.
+    # A static graph ignores parameters that never get a gradient, such as PaSST's head_dist.
     # Statistics need no broadcast: shared normalisations count the same clips everywhere.
     return DistributedDataParallel(
         _Loss(module, objective), static_graph=True, broadcast_buffers=False
@@ -89,7 +91,7 @@ def together(module: nn.Module, objective: Callable[[Any], Tensor]) -> Callable[
 
 
 class _Loss(nn.Module):
-    """What a distributed wrapper wants: a module that owns the parameters and gives the loss."""
+    """What the distributed wrapper needs: a module that owns the parameters and gives the loss."""
 
     def __init__(self, module: nn.Module, objective: Callable[[Any], Tensor]) -> None:
         super().__init__()
@@ -100,8 +102,8 @@ class _Loss(nn.Module):
 
 
 def share_norms(module: nn.Module) -> None:
-    """Let all batch normalisations of `module` see the clips of all workers, in place."""
-    if workers().size == 1:
+    """Make all batch normalisations of `module` see the clips of all workers, in place."""
+    if WorkerGroup.current().size == 1:
         return
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
@@ -112,13 +114,13 @@ def share_norms(module: nn.Module) -> None:
 class SharedBatchNorm(_BatchNorm):
     """Batch normalisation over the clips of all workers, on any device.
 
-    (torch.nn.SyncBatchNorm is for GPUs alone.) Parameters, buffers and keys are those of the
-    normalisation that it stands for.
+    (torch.nn.SyncBatchNorm works on GPUs only.) Parameters, buffers and keys are those of the
+    normalisation that it replaces.
     """
 
     @classmethod
     def of(cls, norm: _BatchNorm) -> "SharedBatchNorm":
-        """One that goes on with the parameters and statistics of `norm`."""
+        """A shared normalisation that continues with the parameters and statistics of `norm`."""
         shared = cls(norm.num_features, norm.eps, norm.momentum)
         shared.weight, shared.bias = norm.weight, norm.bias
         shared.running_mean, shared.running_var = norm.running_mean, norm.running_var
@@ -130,7 +132,7 @@ class SharedBatchNorm(_BatchNorm):
             raise ValueError(f"input of shape {tuple(input.shape)}, expected (B, C, ...)")
 
     def forward(self, input: Tensor) -> Tensor:
-        """(B, C, ...) -> the same shape."""
+        """Normalise (B, C, ...) to the same shape."""
         if not self.training:
             return super().forward(input)
         axes = [0, *range(2, input.ndim)]
@@ -142,12 +144,12 @@ class SharedBatchNorm(_BatchNorm):
         shape = (1, -1, *(1 for _ in axes[1:]))
         centred = x - mean_C.view(shape)
         variance_C = _SumOverWorkers.apply(centred.square().sum(axes)) / count
-        self._remember(mean_C.detach(), variance_C.detach() * count / (count - 1))
+        self._update_statistics(mean_C.detach(), variance_C.detach() * count / (count - 1))
         scale_C = self.weight * (variance_C + self.eps).rsqrt()
         return (centred * scale_C.view(shape) + self.bias.view(shape)).to(input.dtype)
 
     @torch.no_grad()
-    def _remember(self, mean_C: Tensor, variance_C: Tensor) -> None:
+    def _update_statistics(self, mean_C: Tensor, variance_C: Tensor) -> None:
         if self.running_mean is None or self.running_var is None:
             return
         momentum = 0.1 if self.momentum is None else self.momentum
@@ -158,7 +160,7 @@ class SharedBatchNorm(_BatchNorm):
 
 
 class _SumOverWorkers(torch.autograd.Function):
-    """Sum over all workers; backwards the sum of what all workers' losses say."""
+    """The sum over all workers; its gradient is the sum of all workers' gradients."""
 
     @staticmethod
     def forward(ctx: Any, own: Tensor) -> Tensor:

@@ -1,46 +1,56 @@
 """What a result was made with: commit, versions, machine."""
 
-import importlib.metadata
 import os
 import platform
 import socket
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 PROJECT = Path(__file__).resolve().parent.parent
 COMMIT_VARIABLE = "TUTTI_COMMIT"
-"""Tells the commit where the code runs from an upload without its git history."""
+"""Holds the commit if the code runs from an upload without its git history."""
 LIBRARIES = ("torch", "torchaudio", "numpy", "ray", "hear21passt", "pyarrow")
 
 
-def code_commit() -> str | None:
-    """Commit of the running code, with "+changes" if the tree has others; None if unknown."""
-    told = os.environ.get(COMMIT_VARIABLE)
-    if told or not (PROJECT / ".git").exists():
-        return told
+def find_commit() -> str | None:
+    """Return the commit of the running code, with "+changes" if the tree has uncommitted ones.
+
+    It is None if the commit is unknown.
+    """
+    commit = os.environ.get(COMMIT_VARIABLE)
+    if commit or not (PROJECT / ".git").exists():
+        return commit
     try:
-        commit = _git("rev-parse", "HEAD")
-        # Text is no code: a benchmark that wrote its results has not changed what it measured.
-        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)*.md")
+        commit = _run_git("rev-parse", "HEAD")
+        # Markdown is not code: a benchmark that wrote its results has not changed what it measured.
+        changes = _run_git(
+            "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)*.md"
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return commit + ("+changes" if changed else "")
+    return commit + ("+changes" if changes else "")
 
 
-def provenance(device: torch.device) -> dict[str, object]:
-    """Commit, library versions and machine, for a record."""
+def describe_provenance(device: "torch.device") -> dict[str, object]:
+    """Return commit, library versions and machine, for a record."""
+    # It takes longer to import than the rest of this module.
+    import importlib.metadata
+
     return {
-        "commit": code_commit(),
+        "commit": find_commit(),
         "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
-        "machine": machine(device),
+        "machine": describe_machine(device),
     }
 
 
-def machine(device: torch.device) -> dict[str, Any]:
-    """This machine, with what of it computes."""
+def describe_machine(device: "torch.device") -> dict[str, Any]:
+    """Return this machine, with the part of it that computes."""
+    import torch
+
     return {
         "host": socket.gethostname(),
         "processor": platform.machine(),
@@ -50,6 +60,6 @@ def machine(device: torch.device) -> dict[str, Any]:
     }
 
 
-def _git(*arguments: str) -> str:
+def _run_git(*arguments: str) -> str:
     command = ["git", "-C", str(PROJECT), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

@@ -1,6 +1,6 @@
-"""Finished runs of a store, with their learning curves, where other programs show them.
+"""Finished runs of a store, sent to other programs that show their learning curves.
 
-Each function may be asked twice for the same run: what is there already is not written again.
+Each function may be called twice for the same run: what is there already is not written again.
 """
 
 import json
@@ -12,103 +12,105 @@ from typing import Any
 
 from logit_store import LogitKey, LogitStore
 from logit_store.folder import Folder
-from training.member import record_object
+from training.errors import TrackingError
+from training.keys import locate_record
 from training.mlflow_server import (
     METRICS_PER_REQUEST,
-    TrackingError,
     begin_run,
-    client_at,
     find_run,
+    open_client,
     write_parameters,
 )
-from training.watch import curves, event_file
+from training.watch import encode_events, select_curves
 
 WHOLE = "tutti-whole"
-"""Empty file in an offline run of Weights & Biases that was written to its end."""
+"""Name of an empty file that marks a complete offline run of Weights & Biases."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FinishedRun:
-    """A member that learnt here, and how that went."""
+    """A member that was trained here, and how its training went."""
 
     key: LogitKey
     record: Mapping[str, Any]
-    """What made it: recipe, seed, commit, machine..."""
+    """What it was made with: recipe, seed, commit, machine..."""
     history: Sequence[Mapping[str, float]]
-    """Figures of each epoch, in their order; "epoch" counts from 1."""
-    worth: Mapping[str, float]
-    """Of the weights that remained: log loss and accuracy on `select`."""
+    """Metrics of each epoch, in order; "epoch" counts from 1."""
+    scores: Mapping[str, float]
+    """Log loss and accuracy on `select` of the weights that were kept."""
 
 
-def finished_run(store: LogitStore, run: Mapping[str, Any]) -> FinishedRun | None:
-    """A run with its learning curve; None if it has none, as logits that were imported.
+def read_finished_run(store: LogitStore, run: Mapping[str, Any]) -> FinishedRun | None:
+    """Return a run with its learning curve; None if it has none, such as imported logits.
 
     Args:
-        store: has it.
+        store: holds it.
         run: its row in `store.runs()`.
     """
     if run["kind"] not in ("teacher", "student"):
         return None
-    name = record_object(run["kind"], run["member"])
-    if not store.has_object(name):
+    name = locate_record(run["kind"], run["member"])
+    if name not in store.objects:
         return None
-    record = json.loads(store.read_object(name))
+    record = json.loads(store.objects.read(name))
     history = record.pop("history", [])
     if not history:
         return None
-    figures = ("log_loss_select", "accuracy_select")
-    worth = {name: run[name] for name in figures if run[name] is not None}
-    return FinishedRun(LogitKey(run["corpus"], run["split"], run["member"]), record, history, worth)
+    names = ("log_loss_select", "accuracy_select")
+    scores = {name: run[name] for name in names if run[name] is not None}
+    return FinishedRun(
+        LogitKey(run["corpus"], run["split"], run["member"]), record, history, scores
+    )
 
 
-def to_tensorboard(folder: Path, run: FinishedRun) -> bool:
-    """Write a run's curves as an event file below a folder; whether there was none yet.
+def write_to_tensorboard(folder: Path, run: FinishedRun) -> bool:
+    """Write a run's curves as an event file below a folder; return whether there was none yet.
 
     Args:
         folder: for all runs; `tensorboard --logdir` takes it.
-        run: which; its file lies in CORPUS/SPLIT/MEMBER.
+        run: its file goes into CORPUS/SPLIT/MEMBER.
     """
     files = Folder(folder.expanduser())
     key = run.key
     name = f"{key.corpus}/{key.split}/{key.member}/events.out.tfevents.000001.tutti"
     if files.has(name):
         return False
-    files.put(name, event_file(run.history))
+    files.put(name, encode_events(run.history))
     return True
 
 
-def to_mlflow(address: str, run: FinishedRun) -> bool:
-    """Give a run to MLflow, in the experiment that has the corpus's name; whether it had it not yet.
+def send_to_mlflow(address: str, run: FinishedRun) -> bool:
+    """Send a run to the MLflow experiment with the corpus's name; return whether it was new.
 
-    A run that it followed while it learnt is the same one: it gets the epochs that it lacks.
+    A run that MLflow has followed during training is the same one: it gets the missing epochs.
 
     Args:
         address: of a server, or `sqlite:///FILE`.
-        run: which.
+        run: what to send.
 
     Raises:
-        TrackingError: no MLflow is installed, or it cannot be reached there.
+        TrackingError: MLflow is not installed, or cannot be reached there.
     """
-    with client_at(address, "leave out --mlflow") as client:
-        there = find_run(client, run.key.corpus, run.key.member)
-        if there is not None and there.info.status == "FINISHED":
+    with open_client(address, "leave out --mlflow") as client:
+        existing = find_run(client, run.key.corpus, run.key.member)
+        if existing is not None and existing.info.status == "FINISHED":
             return False
         run_id = begin_run(client, run.key.corpus, run.key.member)
         write_parameters(client, run_id, run.record)
         _send_curves(client, run_id, run)
-        client.set_terminated(run_id, "FINISHED", end_time=_ended_ms(run.history[-1]))
+        client.set_terminated(run_id, "FINISHED", end_time=_find_end_ms(run.history[-1]))
     return True
 
 
-def to_wandb(project: str, run: FinishedRun) -> bool:
-    """Give a run to Weights & Biases, under its member's name as id; whether it had it not yet.
+def send_to_wandb(project: str, run: FinishedRun) -> bool:
+    """Send a run to Weights & Biases, with its member's name as id; return whether it was new.
 
-    Offline (`WANDB_MODE=offline`) it goes into a folder of its own below `WANDB_DIR`, which
+    Offline (`WANDB_MODE=offline`) it is written to its own folder below `WANDB_DIR`, which
     `wandb sync` sends later.
 
     Args:
-        project: made if there is none of that name.
-        run: which.
+        project: created if there is none of that name.
+        run: what to send.
 
     Raises:
         TrackingError: it is not installed, nobody is logged in, or it cannot be reached.
@@ -117,17 +119,17 @@ def to_wandb(project: str, run: FinishedRun) -> bool:
         import wandb
     except ImportError as error:
         raise TrackingError(
-            f"no figures can be given to Weights & Biases: it is not here ({error}); pip install "
+            f"no metrics can be sent to Weights & Biases: it is not installed ({error}); pip install "
             "wandb, or leave out --wandb"
         ) from error
     offline = wandb.setup().settings.mode == "offline"
-    if offline and _is_whole_offline(run.key.member):
+    if offline and _is_complete_offline(run.key.member):
         return False
     try:
         return _write_to_wandb(wandb, project, run, offline=offline)
     except wandb.Error as error:
         raise TrackingError(
-            f"no figures can be given to Weights & Biases ({error}): run `wandb login`, set "
+            f"no metrics can be sent to Weights & Biases ({error}): run `wandb login`, set "
             "WANDB_MODE=offline, or leave out --wandb"
         ) from error
 
@@ -135,27 +137,27 @@ def to_wandb(project: str, run: FinishedRun) -> bool:
 def _send_curves(client: Any, run_id: str, run: FinishedRun) -> None:
     from mlflow.entities import Metric
 
-    names = curves(run.history[0])
+    names = select_curves(run.history[0])
     known = {
         (name, point.step) for name in names for point in client.get_metric_history(run_id, name)
     }
     points = [
-        Metric(name, value, _ended_ms(figures), int(figures["epoch"]))
-        for figures in run.history
-        for name, value in curves(figures).items()
-        if (name, int(figures["epoch"])) not in known
+        Metric(name, value, _find_end_ms(metrics), int(metrics["epoch"]))
+        for metrics in run.history
+        for name, value in select_curves(metrics).items()
+        if (name, int(metrics["epoch"])) not in known
     ]
     last = run.history[-1]
     points += [
-        Metric(name, value, _ended_ms(last), int(last["epoch"]))
-        for name, value in run.worth.items()
+        Metric(name, value, _find_end_ms(last), int(last["epoch"]))
+        for name, value in run.scores.items()
     ]
     for first in range(0, len(points), METRICS_PER_REQUEST):
         client.log_batch(run_id, metrics=points[first : first + METRICS_PER_REQUEST])
 
 
-def _ended_ms(figures: Mapping[str, float]) -> int:
-    return round(1000 * figures.get("ended", 0.0))
+def _find_end_ms(metrics: Mapping[str, float]) -> int:
+    return round(1000 * metrics.get("ended", 0.0))
 
 
 def _write_to_wandb(wandb: Any, project: str, run: FinishedRun, *, offline: bool) -> bool:
@@ -175,22 +177,22 @@ def _write_to_wandb(wandb: Any, project: str, run: FinishedRun, *, offline: bool
         group=f"{run.key.corpus} {run.key.split}",
         job_type=str(run.record.get("kind")),
         config=dict(run.record),
-        # Offline nobody can be asked what there is.
+        # Offline there is no server to ask for existing runs.
         resume=None if offline else "allow",
         settings=settings,
-    ) as written:
-        is_new = written.step == 0
-        for figures in run.history:
-            if figures["epoch"] >= written.step:
-                written.log(curves(figures), step=int(figures["epoch"]))
-        written.summary.update(dict(run.worth))
-        folder = Path(written.dir).parent
+    ) as wandb_run:
+        is_new = wandb_run.step == 0
+        for metrics in run.history:
+            if metrics["epoch"] >= wandb_run.step:
+                wandb_run.log(select_curves(metrics), step=int(metrics["epoch"]))
+        wandb_run.summary.update(dict(run.scores))
+        folder = Path(wandb_run.dir).parent
     if offline:
         (folder / WHOLE).touch()
     return is_new
 
 
-def _is_whole_offline(member: str) -> bool:
-    """Whether an earlier call has written that run to its end."""
+def _is_complete_offline(member: str) -> bool:
+    """Return whether an earlier call has written this run completely."""
     folder = Path(os.environ.get("WANDB_DIR", "."), "wandb")
     return any(folder.glob(f"offline-run-*-{member}/{WHOLE}"))

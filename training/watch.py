@@ -1,4 +1,4 @@
-"""A run's figures while it learns, where others look at them: TensorBoard, MLflow."""
+"""A run's metrics while it trains, where other programs show them: TensorBoard, MLflow."""
 
 import io
 import logging
@@ -12,29 +12,29 @@ from training.mlflow_server import (
     METRICS_PER_REQUEST,
     begin_run,
     check_run_name,
-    client_at,
+    open_client,
     write_parameters,
 )
 
 logger = logging.getLogger(__name__)
 
 NO_CURVES = ("epoch", "ended")
-"""Figures that say when an epoch was, and not how it went."""
+"""Metrics that say when an epoch was, not how it went."""
 RETRY_AFTER_S = 300.0
-"""A tracking server that did not answer is left alone for so long."""
+"""Time until a tracking server that did not answer is tried again."""
 
 
-def event_file(history: Sequence[Mapping[str, float]]) -> bytes:
-    """A TensorBoard event file: a scalar per figure, at the step that its epoch is.
+def encode_events(history: Sequence[Mapping[str, float]]) -> bytes:
+    """Return a TensorBoard event file with a scalar for each metric, at the step of its epoch.
 
-    Equal figures are equal bytes. TensorBoard joins the files of a folder in the order of their
-    names, so a run may leave one for every few epochs, and go on with the next after it was killed.
+    Equal metrics give equal bytes. TensorBoard joins the files of a folder in the order of their
+    names, so a run may write a file every few epochs, and continue with the next after a kill.
 
     Args:
-        history: figures of some epochs, in their order, one at least; "epoch" counts from 1, and
-            "ended", if there is one, is when the epoch was over, in unix seconds.
+        history: metrics of one or more epochs, in order; "epoch" counts from 1, and "ended", if it
+            is there, is when the epoch was over, in unix seconds.
     """
-    # Slow to import, and only who learns writes figures. Protobuf makes its classes when it is
+    # Slow to import, and only training writes metrics. Protobuf makes its classes when it is
     # imported: no type checker sees them.
     from tensorboard.compat.proto.event_pb2 import (
         Event,  # pyrefly: ignore[missing-module-attribute]
@@ -48,11 +48,11 @@ def event_file(history: Sequence[Mapping[str, float]]) -> bytes:
     records = RecordWriter(file)
     started_s = history[0].get("ended", 0.0)
     records.write(Event(wall_time=started_s, file_version="brain.Event:2").SerializeToString())
-    for figures in history:
-        values = [Summary.Value(tag=n, simple_value=v) for n, v in curves(figures).items()]
+    for metrics in history:
+        values = [Summary.Value(tag=n, simple_value=v) for n, v in select_curves(metrics).items()]
         event = Event(
-            wall_time=figures.get("ended", 0.0),
-            step=int(figures["epoch"]),
+            wall_time=metrics.get("ended", 0.0),
+            step=int(metrics["epoch"]),
             summary=Summary(value=values),
         )
         records.write(event.SerializeToString())
@@ -60,32 +60,32 @@ def event_file(history: Sequence[Mapping[str, float]]) -> bytes:
 
 
 @contextmanager
-def mlflow_run(
+def track_in_mlflow(
     experiment: str, name: str, parameters: Mapping[str, object]
 ) -> Generator[Callable[[dict[str, float]], None]]:
-    """What gives an epoch's figures to MLflow, where MLFLOW_TRACKING_URI says where that is.
+    """Yield a function that sends an epoch's metrics to the MLflow at MLFLOW_TRACKING_URI.
 
-    The run ends as FINISHED, or as FAILED where the block raises. One that has the name already is
-    gone on with, since it was interrupted. Where the variable is not set, nothing is done.
+    The run ends as FINISHED, or as FAILED if the block raises. If a run of that name exists, it was
+    interrupted and is continued. If the variable is not set, the function does nothing.
 
-    A server that stops answering does not stop the training: that is said once, and the figures
+    A server that stops answering does not stop the training: that is logged once, and the metrics
     wait until it answers again.
 
     Args:
-        experiment: groups runs; made if there is none of that name.
+        experiment: groups runs; created if there is none of that name.
         name: of the run, without quotation marks.
-        parameters: what it learns with; dataclasses and mappings become `outer.inner`.
+        parameters: of the run; dataclasses and mappings become `outer.inner`.
 
     Raises:
-        TrackingError: no MLflow is installed, or there is none at that address.
+        TrackingError: MLflow is not installed, or there is none at that address.
         ValueError: the name holds a quotation mark.
     """
     address = os.environ.get("MLFLOW_TRACKING_URI")
     if not address:
-        yield lambda figures: None
+        yield lambda metrics: None
         return
     check_run_name(name)
-    with client_at(address, "unset the variable (MLFLOW_TRACKING_URI)") as client:
+    with open_client(address, "unset the variable (MLFLOW_TRACKING_URI)") as client:
         run_id = begin_run(client, experiment, name)
         write_parameters(client, run_id, parameters)
     run = _TrackedRun(client, run_id, address)
@@ -97,13 +97,13 @@ def mlflow_run(
     run.end("FINISHED")
 
 
-def curves(figures: Mapping[str, float]) -> dict[str, float]:
-    """What of an epoch's figures is drawn over the epochs."""
-    return {name: value for name, value in figures.items() if name not in NO_CURVES}
+def select_curves(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return those of an epoch's metrics that are drawn over the epochs."""
+    return {name: value for name, value in metrics.items() if name not in NO_CURVES}
 
 
 class _TrackedRun:
-    """One run of an MLflow client; figures that could not be sent wait for the next time."""
+    """One run of an MLflow client; metrics that could not be sent wait for the next time."""
 
     def __init__(self, client: Any, run_id: str, address: str) -> None:
         self._client, self._run_id, self._address = client, run_id, address
@@ -111,22 +111,24 @@ class _TrackedRun:
         self._failed_at: float | None = None
         self._has_warned = False
 
-    def note(self, figures: dict[str, float]) -> None:
-        """Send an epoch's figures, and those that wait."""
-        at_ms = round(1000 * figures.get("ended", time.time()))
-        step = int(figures["epoch"])
-        self._waiting += [(name, value, at_ms, step) for name, value in curves(figures).items()]
+    def note(self, metrics: dict[str, float]) -> None:
+        """Send an epoch's metrics, and those that wait."""
+        at_ms = round(1000 * metrics.get("ended", time.time()))
+        step = int(metrics["epoch"])
+        self._waiting += [
+            (name, value, at_ms, step) for name, value in select_curves(metrics).items()
+        ]
         if self._failed_at is None or time.monotonic() - self._failed_at > RETRY_AFTER_S:
             self._try(self._send)
 
     def end(self, status: str) -> None:
-        """Send what waits, and say how the run ended."""
+        """Send the metrics that wait, and how the run ended."""
         self._try(self._send)
         if self._failed_at is None:
             self._try(lambda: self._client.set_terminated(self._run_id, status))
         if self._failed_at is not None:
             logger.warning(
-                "MLflow at %s does not know that run %s is %s; figures that it did not get: %d",
+                "MLflow at %s does not know that run %s is %s; metrics that it did not receive: %d",
                 self._address,
                 self._run_id,
                 status,
@@ -144,12 +146,12 @@ class _TrackedRun:
     def _try(self, action: Callable[[], None]) -> None:
         try:
             action()
-        except Exception as error:  # noqa: BLE001 - no figure is worth the training
+        except Exception as error:  # noqa: BLE001 - no metric is worth the training
             self._failed_at = time.monotonic()
             if not self._has_warned:
                 self._has_warned = True
                 logger.warning(
-                    "MLflow at %s takes no figures of run %s for now, training goes on: %s",
+                    "MLflow at %s does not accept metrics of run %s, training goes on without it: %s",
                     self._address,
                     self._run_id,
                     error,

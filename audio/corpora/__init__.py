@@ -1,11 +1,12 @@
-"""The corpora by name; one file each."""
+"""The corpora by name; each is one module."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from audio.clips import Corpus, CorpusError
+from audio.clips import Corpus
 from audio.corpora import cochlscene, demo, folder, tau
+from audio.errors import CorpusError
 
 CorpusName = Literal["demo", "tau", "cochlscene", "folder"]
 
@@ -17,10 +18,10 @@ _READERS: dict[CorpusName, Callable[[Path], Corpus]] = {
 
 
 def read(name: CorpusName, root: Path | None) -> Corpus:
-    """The corpus of that name in `root` (the demo corpus brings its own).
+    """Return the corpus with this name in `root`; the demo corpus has a root of its own.
 
     Raises:
-        CorpusError: no root was given, or what lies there is not such a corpus.
+        CorpusError: No root is given, or there is no such corpus in it.
     """
     if name == "demo":
         return demo.read(root or demo.DEMO_ROOT)

@@ -1,10 +1,10 @@
-"""From files that last differently to clips that last alike.
+"""Cut files of different durations into clips of the same duration.
 
 Dimensions: N files, M clips that are cut from them.
 
-A clip lasts as long as the median file, and at most 10 s, which is what all the published teachers
-take. A longer file becomes several clips, evenly from its beginning to its end; a shorter one is
-repeated. Files that all last alike, within 1 %, are clips as they are: docs/decisions/0014.
+A clip lasts as long as the median file, but at most 10 s, which all published teachers accept. A
+longer file becomes several clips, spread evenly from its beginning to its end; a shorter file is
+repeated. If all durations are equal within 1 %, each file is a clip: docs/decisions/0014.
 """
 
 import numpy as np
@@ -12,16 +12,16 @@ import numpy as np
 from audio.lengths import TOLERANCE
 
 LONGEST_S = 10.0
-"""Of clips that all the published teachers take."""
+"""Longest clip that all published teachers accept."""
 SHORTEST_S = 0.001
-"""A file that is shorter says nothing of how long the others are."""
+"""Shorter files are ignored when the clip duration is chosen."""
 
 
-def clip_duration_s(durations_s: np.ndarray) -> float:
-    """How long the clips of files of these durations are, to the millisecond.
+def choose_clip_duration_s(durations_s: np.ndarray) -> float:
+    """Return the duration of clips for files of these durations, to the millisecond.
 
     Args:
-        durations_s: of each file, none below SHORTEST_S, [N].
+        durations_s: Duration of each file, at least SHORTEST_S, [N].
     """
     first_s = round(float(durations_s[0]), 3)
     if _differs(durations_s, first_s).any():
@@ -29,16 +29,16 @@ def clip_duration_s(durations_s: np.ndarray) -> float:
     return first_s
 
 
-def cut(durations_s: np.ndarray, clip_s: float) -> tuple[np.ndarray, np.ndarray]:
-    """Which clips files become.
+def cut_files(durations_s: np.ndarray, clip_s: float) -> tuple[np.ndarray, np.ndarray]:
+    """Cut files into clips.
 
     Args:
-        durations_s: of each file, [N]; 0 for one that cannot be read, which is one clip.
-        clip_s: how long a clip is.
+        durations_s: Duration of each file, [N]; 0 for an unreadable file, which becomes one clip.
+        clip_s: Duration of a clip.
 
     Returns:
-        The file of each clip, int64 [M], ascending; and where in it the clip begins in seconds, to
-        the millisecond, float64 [M], NaN for a file that is a clip as it is.
+        The file of each clip, int64 [M], ascending; and where in it the clip begins, in seconds to
+        the millisecond, float64 [M], NaN if the file is the clip.
     """
     is_cut_N = _differs(durations_s, clip_s) & (durations_s > 0)
     n_clips_N = np.where(is_cut_N, np.maximum(1, np.rint(durations_s / clip_s)), 1).astype(np.int64)

@@ -1,4 +1,4 @@
-"""The recordings that the project ships: 480 seconds of 8 scenes on 9 recording devices."""
+"""The demo corpus of the project: 480 seconds of 8 scenes on 9 recording devices."""
 
 from pathlib import Path
 
@@ -9,5 +9,5 @@ DEMO_ROOT = Path(__file__).parent / "demo"
 
 
 def read(root: Path = DEMO_ROOT) -> Corpus:
-    """The demo corpus; its sources and licence are in demo/ATTRIBUTION.md."""
+    """Return the demo corpus; its sources and licence are in demo/ATTRIBUTION.md."""
     return tau.read(root, name="demo")

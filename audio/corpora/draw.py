@@ -1,9 +1,9 @@
-"""Which recordings are learnt from, and which are tested on, where nobody says.
+"""Draw test clips and splits for a corpus that does not define them.
 
 Dimensions: N clips (or files) of a corpus.
 
-A recording goes as a whole, wherever else it is heard. Who is taken is decided by hashes of the
-names: the same on every machine, and hardly changed by new recordings.
+All clips of a recording are drawn together, even if they have different classes. Hashes of the names
+decide: the result is the same on every machine and changes little when recordings are added.
 """
 
 import hashlib
@@ -13,66 +13,66 @@ import numpy as np
 from audio.clips import SPLITS, assign_folds
 
 TEST_SHARE = 0.2
-"""Share of each class's recordings that is tested on."""
+"""Share of each class's recordings that become test recordings."""
 MIN_RECORDINGS = 2
-"""Of each class in a split below 100: one to learn from, one for `select`."""
+"""Fewest recordings of a class in a split below 100: one for `fit`, one for `select`."""
 
 
-def test_clips(recordings: np.ndarray, scenes: np.ndarray) -> np.ndarray:
-    """Which clips are tested on, bool [N]: a recording of each class at least, where it has two.
+def draw_test_clips(recordings: np.ndarray, scenes: np.ndarray) -> np.ndarray:
+    """Return which clips are test clips, bool [N]: at least one recording of each class with two.
 
     Args:
-        recordings: what each clip was cut from, [N].
-        scenes: its class, [N].
+        recordings: Recording of each clip, [N].
+        scenes: Class of each clip, [N].
     """
     everything = np.ones(len(scenes), dtype=bool)
-    place, total = _places(recordings, scenes, everything, purpose="test")
+    place, total = _rank_recordings(recordings, scenes, everything, purpose="test")
     count = np.where(total > 1, np.maximum(1, np.round(TEST_SHARE * total)), 0)
     return np.isin(recordings, recordings[place < count])
 
 
-def folds(
+def draw_folds(
     recordings: np.ndarray, scenes: np.ndarray, in_test: np.ndarray
 ) -> dict[int, list[str | None]]:
-    """Fold of every clip in each split that there is.
+    """Return the fold of every clip in each split that is possible.
 
     Args:
-        recordings: what each clip was cut from, [N].
-        scenes: its class, [N].
-        in_test: whether it is tested on, bool [N].
+        recordings: Recording of each clip, [N].
+        scenes: Class of each clip, [N].
+        in_test: Whether each clip is a test clip, bool [N].
     """
     return {
         split: assign_folds(scenes, recordings, in_split, in_test)
-        for split, in_split in _splits(recordings, scenes, ~in_test, MIN_RECORDINGS).items()
+        for split, in_split in _draw_splits(recordings, scenes, ~in_test, MIN_RECORDINGS).items()
     }
 
 
-def folds_within(
-    recordings: np.ndarray, scenes: np.ndarray, told: np.ndarray
+def draw_folds_within(
+    recordings: np.ndarray, scenes: np.ndarray, given: np.ndarray
 ) -> dict[int, list[str | None]]:
-    """The same where the folds of split 100 are settled: smaller ones take a share of each fold.
+    """Return the folds of all splits if those of split 100 are given: shares of each of its folds.
 
     Args:
-        recordings: what each clip was cut from, [N].
-        scenes: its class, [N].
-        told: its fold, [N].
+        recordings: Recording of each clip, [N].
+        scenes: Class of each clip, [N].
+        given: Fold of each clip in split 100, [N].
     """
-    fit, select = (_splits(recordings, scenes, told == fold, 1) for fold in ("fit", "select"))
+    fit, select = (_draw_splits(recordings, scenes, given == fold, 1) for fold in ("fit", "select"))
     drawn = {}
     for split in SPLITS:
         if split in fit and split in select:
-            folds = told.astype(object)
-            folds[~(fit[split] | select[split] | (told == "test"))] = None
+            folds = given.astype(object)
+            folds[~(fit[split] | select[split] | (given == "test"))] = None
             drawn[split] = folds.tolist()
     return drawn
 
 
-def _splits(
+def _draw_splits(
     recordings: np.ndarray, scenes: np.ndarray, among: np.ndarray, least: int
 ) -> dict[int, np.ndarray]:
-    """Which of some clips are in each split, bool [N]; splits below 100 hold `least` a class."""
-    # Not the order in which `select` is cut: else the small splits would all be its recordings.
-    place, total = _places(recordings, scenes, among, purpose="split")
+    """Return which of some clips are in each split that has `least` recordings of each class."""
+    # Another order than that of `select`: else the small splits would consist of its recordings.
+    place, total = _rank_recordings(recordings, scenes, among, purpose="split")
     counts = {split: np.round(total * split / 100) for split in SPLITS}
     return {
         split: among & np.isin(recordings, recordings[among & (place < count)])
@@ -81,16 +81,16 @@ def _splits(
     }
 
 
-def _places(
+def _rank_recordings(
     recordings: np.ndarray, scenes: np.ndarray, among: np.ndarray, *, purpose: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Each clip's recording's place in its class by the hash of its name, and how many there are.
+    """Order the recordings of each class by hash; return each clip's position and class total.
 
     Args:
-        recordings: what is hashed, [N].
-        scenes: class of each clip, [N].
-        among: which clips are placed, bool [N].
-        purpose: orders with different purposes have nothing in common.
+        recordings: Recording of each clip, whose name is hashed, [N].
+        scenes: Class of each clip, [N].
+        among: Which clips take part, bool [N].
+        purpose: Part of the hash: orders with different purposes are independent.
     """
     place, total = np.zeros(len(scenes), dtype=np.int64), np.zeros(len(scenes), dtype=np.int64)
     for scene in np.unique(scenes):

@@ -1,18 +1,18 @@
-"""Recordings of one's own: a folder of audio files per class, or a table of files.
+"""A corpus of the user's own recordings: a folder of audio files per class, or a table of files.
 
     ROOT/<class>/<any name>.wav                   or .flac, .ogg, .mp3: what libsndfile reads
-    ROOT/{train,test}/<class>/<any name>.wav      the same, where it is settled what is tested on
-    ROOT/clips.csv                                path, label; recording, device, split, city
-                                                  if known. ROOT may be such a file itself
+    ROOT/{train,test}/<class>/<any name>.wav      the same, with the test clips given
+    ROOT/clips.csv                                path, label; if known, recording, device, split
+                                                  and city. ROOT may also be such a file
 
-Without a table, a file is a recording of its own, and hidden files are skipped. In the table `path`
-is relative to its folder, and `split` says train or test, or else fit, select or test. `clip_id` is
-the path below ROOT without the ending, since classes often number their files alike. Files that
-last differently become clips that last alike: `cuts.py`.
+Without a table, each file is a recording, and hidden files are skipped. In the table, `path` is
+relative to its folder, and `split` holds either train and test, or fit, select and test. `clip_id`
+is the path below ROOT without the suffix, because the files of different classes often have the
+same names. Files of different durations are cut into clips of the same duration: `cuts.py`.
 
-Where nobody says what is tested on, a fifth of each class's recordings is. Split 100 is all the
-rest, and splits 50, 25, 10 and 5 are so many percent of each class's recordings, each inside the
-next larger one; a split that would leave a class fewer than two recordings has no clips.
+If no test clips are given, they are a fifth of each class's recordings. Split 100 is the rest, and
+splits 50, 25, 10 and 5 are these percentages of each class's recordings, each split within the next
+larger one. A split that would leave a class fewer than two recordings has no clips.
 """
 
 import logging
@@ -23,10 +23,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from audio import headers
-from audio.clips import UNKNOWN, Corpus, CorpusError, plain_table
+from audio.clips import UNKNOWN, Corpus, build_clips_table
 from audio.corpora import cuts, draw
-from audio.corpora.listing import Listing, read_csv, stems
+from audio.corpora.listing import Listing, read_listing, strip_suffixes
+from audio.errors import CorpusError
+from audio.headers import read_headers
 
 logger = logging.getLogger(__name__)
 
@@ -38,70 +39,70 @@ TABLE = "clips.csv"
 
 
 def read(root: Path) -> Corpus:
-    """The corpus in `root`, in the order of its files' paths.
+    """Return the corpus in `root`, in the order of its files' paths.
 
     Args:
-        root: the folder, or a table in it.
+        root: The folder, or a table in it.
 
     Raises:
-        CorpusError: it holds no such corpus, or none of the files can be read.
+        CorpusError: There is no such corpus, or none of the files can be read.
     """
-    listing = _listing(root)
-    clip_ids = stems(listing.files)
+    listing = _list_recordings(root)
+    clip_ids = strip_suffixes(listing.files)
     _refuse_twins(listing.root, listing.files, clip_ids)
     if len(set(listing.scenes)) == 1:
         raise CorpusError(
             f"{root}: {listing.scenes[0]} is its only class, expected two or more; "
             "is it one folder too high or too low?"
         )
-    folds = _folds(root, listing)
-    table = plain_table(listing.files, clip_ids, listing.scenes, listing.recordings, folds)
+    folds = _draw_folds(root, listing)
+    table = build_clips_table(listing.files, clip_ids, listing.scenes, listing.recordings, folds)
     for name, values in (
         ("city", listing.cities),
         ("recording_device", listing.recording_devices),
     ):
         place = table.column_names.index(name)
         table = table.set_column(place, name, pa.array(values, pa.string()))
-    durations_s = headers.read(listing.root, listing.files).durations_s
-    # Files that cannot be read are left for the decoder, which names them all.
+    durations_s = read_headers(listing.root, listing.files).durations_s
+    # The decoder reports files that cannot be read.
     readable_s = durations_s[durations_s >= cuts.SHORTEST_S]
     if len(readable_s) == 0:
         raise CorpusError(
             f"{listing.root / listing.files[0]}: cannot be read as audio, nor can any other of "
-            f"the {len(listing.files)} files; mend or fetch them again"
+            f"the {len(listing.files)} files; repair or download them again"
         )
-    clip_s = cuts.clip_duration_s(readable_s)
+    clip_s = cuts.choose_clip_duration_s(readable_s)
     return Corpus(
         name="folder",
         root=listing.root,
-        table=_cut(table, durations_s, clip_s),
+        table=_cut_table(table, durations_s, clip_s),
         clip_duration_s=clip_s,
         reference_device=None,
     )
 
 
-def _listing(root: Path) -> Listing:
+def _list_recordings(root: Path) -> Listing:
     if root.suffix.lower() == ".csv" and not root.is_dir():
-        return read_csv(root)
+        return read_listing(root)
     if (root / TABLE).is_file():
-        return read_csv(root / TABLE)
-    return _class_folders(root)
+        return read_listing(root / TABLE)
+    return _list_class_folders(root)
 
 
-def _class_folders(root: Path) -> Listing:
-    parts = ("test", "train") if _tells_test(root) else ("",)
-    found = [file for part in parts for file in class_files(root / part, SUFFIXES)]
-    files = [file.relative_to(root) for file in found]
+def _list_class_folders(root: Path) -> Listing:
+    parts = ("test", "train") if _has_test_folder(root) else ("",)
+    paths = [file for part in parts for file in list_class_files(root / part, SUFFIXES)]
+    files = [path.relative_to(root) for path in paths]
     names = [file.as_posix() for file in files]
     unknown = [UNKNOWN] * len(files)
-    told = [file.parts[0] for file in files] if len(parts) == 2 else None
+    given_folds = [file.parts[0] for file in files] if len(parts) == 2 else None
     scenes = [file.parent.name for file in files]
-    return Listing(root, names, scenes, stems(names), unknown, unknown, told)
+    return Listing(root, names, scenes, strip_suffixes(names), unknown, unknown, given_folds)
 
 
-def _cut(table: pa.Table, durations_s: np.ndarray, clip_s: float) -> pa.Table:
-    """From a row a file to a row a clip."""
-    files_M, starts_M = cuts.cut(durations_s, clip_s)
+def _cut_table(table: pa.Table, durations_s: np.ndarray, clip_s: float) -> pa.Table:
+    """Turn a table with one row per file into one with one row per clip."""
+    files_M, starts_M = cuts.cut_files(durations_s, clip_s)
     if np.isnan(starts_M).all():
         return table
     of_file_N = np.bincount(files_M)
@@ -117,42 +118,42 @@ def _cut(table: pa.Table, durations_s: np.ndarray, clip_s: float) -> pa.Table:
     return clips.append_column("start_s", pa.array(starts_M, from_pandas=True))
 
 
-def _folds(root: Path, listing: Listing) -> dict[int, list[str | None]]:
-    """Fold of every file in each split that there is."""
+def _draw_folds(root: Path, listing: Listing) -> dict[int, list[str | None]]:
+    """Return the fold of every file in each split that is possible."""
     recordings, scenes = np.array(listing.recordings), np.array(listing.scenes)
-    if listing.told is None:
-        in_test = draw.test_clips(recordings, scenes)
-        _refuse_untaught(root, scenes, in_test)
-        return draw.folds(recordings, scenes, in_test)
-    told = np.array(listing.told)
-    _refuse_lone_classes(root, scenes, told)
-    if "fit" in told:
-        return draw.folds_within(recordings, scenes, told)
-    return draw.folds(recordings, scenes, told == "test")
+    if listing.given_folds is None:
+        in_test = draw.draw_test_clips(recordings, scenes)
+        _refuse_untrained_classes(root, scenes, in_test)
+        return draw.draw_folds(recordings, scenes, in_test)
+    given_folds = np.array(listing.given_folds)
+    _refuse_lone_classes(root, scenes, given_folds)
+    if "fit" in given_folds:
+        return draw.draw_folds_within(recordings, scenes, given_folds)
+    return draw.draw_folds(recordings, scenes, given_folds == "test")
 
 
-def class_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """The audio files of a folder of class folders, by class and name; hidden ones are skipped.
+def list_class_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """List the audio files below a folder by class and name, without hidden files.
 
     Args:
-        folder: holds a folder per class.
-        suffixes: endings of audio files, in lower case; other files are said and not used.
+        folder: A folder that contains one folder per class.
+        suffixes: Suffixes of audio files, in lower case; other files are skipped with a warning.
 
     Raises:
-        CorpusError: no such folder, no class in it, or a class folder that holds no audio.
+        CorpusError: There is no such folder, no class in it, or no audio in a class.
     """
     if not folder.is_dir():
         raise CorpusError(f"{folder}: no such folder; expected one that holds a folder per class")
-    classes, beside = _visible(folder)
-    stray = [file for file in beside if file.suffix.lower() in suffixes]
+    classes, files = _list_visible(folder)
+    stray = [file for file in files if file.suffix.lower() in suffixes]
     if stray or not classes:
-        found = f"{stray[0].name} lies beside the class folders" if stray else "no class folder"
+        found = f"{stray[0].name} lies next to the class folders" if stray else "no class folder"
         raise CorpusError(f"{folder}: {found}; expected {folder}/<class>/<file>.wav")
-    return [file for each in classes for file in _audio_files(each, suffixes)]
+    return [file for each in classes for file in _list_audio(each, suffixes)]
 
 
-def _audio_files(class_folder: Path, suffixes: Collection[str]) -> list[Path]:
-    folders, files = _visible(class_folder)
+def _list_audio(class_folder: Path, suffixes: Collection[str]) -> list[Path]:
+    folders, files = _list_visible(class_folder)
     if folders:
         raise CorpusError(
             f"{folders[0]}: a folder within a class; put its files into {class_folder} itself"
@@ -165,14 +166,14 @@ def _audio_files(class_folder: Path, suffixes: Collection[str]) -> list[Path]:
         )
     others = sorted(set(files) - set(audio))
     if others:
-        logger.warning("%s: no audio, not used (%d such files)", others[0], len(others))
+        logger.warning("%s: no audio file, skipped (%d such files)", others[0], len(others))
     return audio
 
 
-def _visible(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Folders and files in a folder, by name, but for hidden ones."""
+def _list_visible(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the folders and the files in a folder by name, without hidden ones."""
     folders, files = [], []
-    # Not Path.iterdir: with 76,000 files, a look at each would take seconds on a network disk.
+    # Not Path.iterdir: asking whether each of 76,000 files is a folder takes seconds over a network.
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             if not entry.name.startswith("."):
@@ -180,11 +181,13 @@ def _visible(folder: Path) -> tuple[list[Path], list[Path]]:
     return folders, files
 
 
-def _tells_test(root: Path) -> bool:
-    """Whether `train` and `test` lie between the root and the classes."""
-    folders = {each.name: each for each in _visible(root)[0]} if root.is_dir() else {}
-    # A folder of that name that holds files is a class: trains can be heard.
-    parts = [name for name in ("test", "train") if name in folders and _visible(folders[name])[0]]
+def _has_test_folder(root: Path) -> bool:
+    """Return whether `train` and `test` lie between the root and the classes."""
+    folders = {each.name: each for each in _list_visible(root)[0]} if root.is_dir() else {}
+    # A folder `train` that contains files is a class: the sound of trains.
+    parts = [
+        name for name in ("test", "train") if name in folders and _list_visible(folders[name])[0]
+    ]
     if parts and sorted(folders) != ["test", "train"]:
         raise CorpusError(
             f"{root}: holds {', '.join(sorted(folders))} and {parts[0]} holds folders; expected "
@@ -199,27 +202,27 @@ def _refuse_twins(root: Path, files: list[str], clip_ids: list[str]) -> None:
         twin = first.setdefault(clip_id, file)
         if twin != file:
             raise CorpusError(
-                f"{root}: {twin} and {file} differ in their ending alone; rename or remove one"
+                f"{root}: {twin} and {file} differ only in their suffix; rename or remove one"
             )
 
 
-def _refuse_lone_classes(root: Path, scenes: np.ndarray, told: np.ndarray) -> None:
-    learnt = "fit" if "fit" in told else "train"
-    lone = sorted(set(scenes[told == "test"]) ^ set(scenes[told == learnt]))
+def _refuse_lone_classes(root: Path, scenes: np.ndarray, given_folds: np.ndarray) -> None:
+    training = "fit" if "fit" in given_folds else "train"
+    lone = sorted(set(scenes[given_folds == "test"]) ^ set(scenes[given_folds == training]))
     if lone:
-        in_test = lone[0] in scenes[told == "test"]
-        lacks, has = (learnt, "test") if in_test else ("test", learnt)
+        in_test = lone[0] in scenes[given_folds == "test"]
+        lacks, has = (training, "test") if in_test else ("test", training)
         raise CorpusError(
             f"{root}: class {lone[0]} is in {has}, but not in {lacks} ({len(lone)} such classes); "
             "every class must be in both"
         )
 
 
-def _refuse_untaught(root: Path, scenes: np.ndarray, in_test: np.ndarray) -> None:
-    """A recording that is tested on for one class is so for all that are heard in it."""
-    untaught = sorted(set(scenes) - set(scenes[~in_test]))
-    if untaught:
+def _refuse_untrained_classes(root: Path, scenes: np.ndarray, in_test: np.ndarray) -> None:
+    """Refuse a class without training clips: all classes in a test recording are test clips."""
+    lacking = sorted(set(scenes) - set(scenes[~in_test]))
+    if lacking:
         raise CorpusError(
-            f"{root}: class {untaught[0]} is heard only in recordings that other classes are "
-            f"tested on ({len(untaught)} such classes); say train and test in a column split"
+            f"{root}: class {lacking[0]} occurs only in recordings that were drawn as test "
+            f"recordings ({len(lacking)} such classes); add a column split with train and test"
         )

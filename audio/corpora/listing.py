@@ -1,4 +1,4 @@
-"""Recordings of one's own before they are clips: files, and what is told of them."""
+"""List the user's own recordings: files with the labels, recordings and folds given for them."""
 
 import os
 import posixpath
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from audio.clips import UNKNOWN, CorpusError
-from audio.corpora.tables import line_of, read_table, refuse_repeated
+from audio.clips import UNKNOWN
+from audio.corpora.tables import find_line, read_table, refuse_repeated
+from audio.errors import CorpusError
 
 REQUIRED = ("path", "label")
 OPTIONAL = ("recording", "device", "split", "city")
@@ -18,123 +19,129 @@ WAYS_TO_SPLIT = (("train", "test"), ("fit", "select", "test"))
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Files in the order of their paths, and what is told of each: lists [N]."""
+    """Files in the order of their paths, with what is known of each: lists [N]."""
 
     root: Path
     files: list[str]
     """Relative to the root."""
     scenes: list[str]
     recordings: list[str]
-    """What each file belongs to; by itself, it is its own path without the ending."""
+    """The recording that each file belongs to; if not given, its own path without the suffix."""
     recording_devices: list[str]
     cities: list[str]
-    told: list[str] | None
-    """`train` or `test` of each file, or its fold; None where nothing is told."""
+    given_folds: list[str] | None
+    """`train` or `test` for each file, or its fold; None if not given."""
 
 
-def stems(files: Sequence[str]) -> list[str]:
-    """The paths without their endings."""
+def strip_suffixes(files: Sequence[str]) -> list[str]:
+    """Return the paths without their suffixes."""
     return [posixpath.splitext(file)[0] for file in files]
 
 
-def read_csv(file: Path) -> Listing:
-    """What a table of recordings tells; in the order of the paths, whatever that of its lines is.
+def read_listing(file: Path) -> Listing:
+    """Read a table of recordings and sort it by path.
 
     Raises:
-        CorpusError: a value cannot be; names file, line, value and what is expected.
+        CorpusError: A value is wrong; names the file, line and value, and what is expected.
     """
     table = read_table(file, REQUIRED, OPTIONAL, delimiters=",;\t")
     if len(table) == 0:
         raise CorpusError(f"{file}: no line but the header, expected one for each recording")
-    files = _paths(file, table["path"].to_pylist())
-    told = _told(file, table["split"].to_pylist()) if "split" in table.column_names else None
-    recordings = _filled(table, "recording", stems(files))
-    if told is not None:
-        _refuse_parted(file, recordings, told)
+    files = _check_paths(file, table["path"].to_pylist())
+    given_folds = (
+        _check_split(file, table["split"].to_pylist()) if "split" in table.column_names else None
+    )
+    recordings = _fill_column(table, "recording", strip_suffixes(files))
+    if given_folds is not None:
+        _refuse_divided_recordings(file, recordings, given_folds)
     unknown = [UNKNOWN] * len(files)
     columns = [
         files,
         table["label"].to_pylist(),
         recordings,
-        _filled(table, "device", unknown),
-        _filled(table, "city", unknown),
+        _fill_column(table, "device", unknown),
+        _fill_column(table, "city", unknown),
     ]
     order = sorted(range(len(files)), key=files.__getitem__)
     ordered = ([column[row] for row in order] for column in columns)
-    return Listing(file.parent, *ordered, told=told and [told[row] for row in order])
+    return Listing(
+        file.parent, *ordered, given_folds=given_folds and [given_folds[row] for row in order]
+    )
 
 
-def _filled(table: pa.Table, name: str, otherwise: Sequence[str]) -> list[str]:
-    """A column's values; where it or a value is missing, another."""
+def _fill_column(table: pa.Table, name: str, otherwise: Sequence[str]) -> list[str]:
+    """Return a column's values, replaced by others where the column or a value is missing."""
     if name not in table.column_names:
         return list(otherwise)
     values = table[name].to_pylist()
     return [value or other for value, other in zip(values, otherwise, strict=True)]
 
 
-def _paths(file: Path, told: list[str]) -> list[str]:
-    """The paths as they are below the table's folder."""
-    paths = [posixpath.normpath(path) for path in told]
+def _check_paths(file: Path, written: list[str]) -> list[str]:
+    """Return the normalised paths, which must be files below the table's folder."""
+    paths = [posixpath.normpath(path) for path in written]
     for row, path in enumerate(paths):
         if path.startswith(("/", "../")) or path in (".", ".."):
             raise CorpusError(
-                f"{file}, line {line_of(file, row)}: path {told[row]}, expected one below "
+                f"{file}, line {find_line(file, row)}: path {written[row]}, expected one below "
                 f"{file.parent}, without that folder: class/name.wav"
             )
     refuse_repeated(file, pa.array(paths, pa.string()))
-    # One listing a folder: asking for each file would take minutes over a network.
+    # One listing per folder: asking for each file would take minutes over a network.
     folders = {posixpath.dirname(path) for path in paths}
-    there = {path for folder in folders for path in _files_in(file.parent, folder)}
-    absent = [row for row, path in enumerate(paths) if path not in there]
+    present = {path for folder in folders for path in _list_files(file.parent, folder)}
+    absent = [row for row, path in enumerate(paths) if path not in present]
     if absent:
         raise CorpusError(
-            f"{file}, line {line_of(file, absent[0])}: path {told[absent[0]]}, but there is no "
+            f"{file}, line {find_line(file, absent[0])}: path {written[absent[0]]}, but there is no "
             f"such file in {file.parent} ({len(absent)} such lines)"
         )
     return paths
 
 
-def _files_in(root: Path, folder: str) -> list[str]:
+def _list_files(root: Path, folder: str) -> list[str]:
     if not (root / folder).is_dir():
         return []
     with os.scandir(root / folder) as entries:
         return [posixpath.join(folder, entry.name) for entry in entries if not entry.is_dir()]
 
 
-def _told(file: Path, words: list[str]) -> list[str]:
-    """What the column split says, in lower case."""
-    told = [word.lower() for word in words]
+def _check_split(file: Path, words: list[str]) -> list[str]:
+    """Return the column split in lower case, after checking its words."""
+    given_folds = [word.lower() for word in words]
     ways = " or ".join("/".join(way) for way in WAYS_TO_SPLIT)
-    for row, word in enumerate(told):
+    for row, word in enumerate(given_folds):
         if not any(word in way for way in WAYS_TO_SPLIT):
             raise CorpusError(
-                f"{file}, line {line_of(file, row)}: split {words[row]!r}, expected {ways}"
+                f"{file}, line {find_line(file, row)}: split {words[row]!r}, expected {ways}"
             )
-    used = set(told)
+    used = set(given_folds)
     way = next((way for way in WAYS_TO_SPLIT if used <= {*way}), None)
     if way is None:
-        row = next(row for row, word in enumerate(told) if word not in WAYS_TO_SPLIT[1])
+        row = next(row for row, word in enumerate(given_folds) if word not in WAYS_TO_SPLIT[1])
         raise CorpusError(
-            f"{file}, line {line_of(file, row)}: split {words[row]!r}, but others are "
+            f"{file}, line {find_line(file, row)}: split {words[row]!r}, but others are "
             f"{'/'.join(sorted(used & {'fit', 'select'}))}; expected {ways} throughout"
         )
     missing = [word for word in way if word not in used]
     if missing:
         raise CorpusError(
-            f"{file}: no line has split {missing[0]}, expected {ways}; without the column split a "
-            "fifth of the recordings is tested on"
+            f"{file}: no line has split {missing[0]}, expected {ways}; without the column split, "
+            "a fifth of the recordings become test recordings"
         )
-    return told
+    return given_folds
 
 
-def _refuse_parted(file: Path, recordings: Sequence[str], told: Sequence[str]) -> None:
-    """No recording may be in two folds: its clips are nearly the same clip."""
+def _refuse_divided_recordings(
+    file: Path, recordings: Sequence[str], given_folds: Sequence[str]
+) -> None:
+    """Refuse a recording in two folds, because its clips are nearly the same clip."""
     first: dict[str, int] = {}
     for row, recording in enumerate(recordings):
         other = first.setdefault(recording, row)
-        if told[other] != told[row]:
+        if given_folds[other] != given_folds[row]:
             raise CorpusError(
-                f"{file}, line {line_of(file, row)}: recording {recording} is in {told[row]}, but "
-                f"line {line_of(file, other)} has it in {told[other]}; expected one of them for "
-                "all of a recording"
+                f"{file}, line {find_line(file, row)}: recording {recording} is in "
+                f"{given_folds[row]}, but line {find_line(file, other)} has it in "
+                f"{given_folds[other]}; expected the same for all files of a recording"
             )

@@ -1,11 +1,11 @@
-"""TAU Urban Acoustic Scenes 2022 Mobile, and whatever else comes in its layout.
+"""TAU Urban Acoustic Scenes 2022 Mobile, and other corpora in its layout.
 
     ROOT/audio/<scene>-<city>-<location>-<segment>-<cut>-<recording device>.wav
     ROOT/meta.csv                    filename  scene_label  identifier  source_label    (tabs)
     ROOT/split_setup/split{5,10,25,50,100}.csv, test.csv        filename  scene_label   (tabs)
 
-`split_setup` may also lie beside ROOT; without one the official lists, which come with the
-project, are used. Source: Zenodo 6337421; lists of the DCASE 2024 task 1 baseline.
+`split_setup` may also lie next to ROOT. Without it, the official lists are used, which are part of
+the project. Source: Zenodo 6337421; lists of the DCASE 2024 task 1 baseline.
 """
 
 from pathlib import Path
@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from audio.clips import SPLITS, Corpus, CorpusError, assign_folds
+from audio.clips import SPLITS, Corpus, assign_folds
 from audio.corpora.tables import read_table, refuse_repeated
+from audio.errors import CorpusError
 
 META_COLUMNS = ("filename", "scene_label", "identifier", "source_label")
 LIST_COLUMNS = ("filename", "scene_label")
@@ -23,18 +24,18 @@ OFFICIAL_LISTS = Path(__file__).parent / "tau_splits"
 
 
 def read(root: Path, name: str = "tau") -> Corpus:
-    """The corpus in `root`, in the order of its meta.csv.
+    """Return the corpus in `root`, in the order of its meta.csv.
 
     Raises:
-        CorpusError: a file is missing or malformed, or the lists and meta.csv disagree.
+        CorpusError: A file is missing or malformed, or the lists and meta.csv disagree.
     """
     meta_file = root / "meta.csv"
     meta = read_table(meta_file, META_COLUMNS)
     refuse_repeated(meta_file, meta["filename"])
-    lists = _lists_folder(root)
-    members = {split: _read_list(lists, f"split{split}", meta_file, meta) for split in SPLITS}
+    lists = _find_lists_folder(root)
+    in_splits = {split: _read_list(lists, f"split{split}", meta_file, meta) for split in SPLITS}
     in_test = _read_list(lists, "test", meta_file, meta)
-    if in_test is None or all(member is None for member in members.values()):
+    if in_test is None or all(in_split is None for in_split in in_splits.values()):
         raise CorpusError(
             f"{lists}: needs test.csv and at least one of split5.csv ... split100.csv"
         )
@@ -50,7 +51,7 @@ def read(root: Path, name: str = "tau") -> Corpus:
     }
     refuse_repeated(meta_file, columns["clip_id"])
     scenes, recordings = meta["scene_label"].to_numpy(), meta["identifier"].to_numpy()
-    for split, in_split in members.items():
+    for split, in_split in in_splits.items():
         columns[f"fold_{split}"] = pa.nulls(len(files), pa.string())
         if in_split is not None:
             _refuse_leaks(lists / f"split{split}.csv", files, recordings, in_split, in_test)
@@ -59,7 +60,7 @@ def read(root: Path, name: str = "tau") -> Corpus:
     return Corpus(name=name, root=root, table=pa.table(columns))
 
 
-def _lists_folder(root: Path) -> Path:
+def _find_lists_folder(root: Path) -> Path:
     for folder in (root / "split_setup", root.parent / "split_setup"):
         if folder.is_dir():
             return folder
@@ -67,9 +68,9 @@ def _lists_folder(root: Path) -> Path:
 
 
 def _read_list(folder: Path, name: str, meta_file: Path, meta: pa.Table) -> np.ndarray | None:
-    """Which rows of meta.csv a split list names, bool [N]; None if there is no such list."""
+    """Return which rows of meta.csv a split list names, bool [N]; None if there is no such list."""
     if folder == OFFICIAL_LISTS and name == "split100":
-        file, listed = _official_split100()
+        file, listed = _build_official_split100()
     else:
         file = folder / f"{name}.csv{'.gz' if folder == OFFICIAL_LISTS else ''}"
         if not file.is_file():
@@ -92,13 +93,13 @@ def _read_list(folder: Path, name: str, meta_file: Path, meta: pa.Table) -> np.n
             f"{listed['filename'][line]}, but {meta_file} says "
             f"{meta['scene_label'][rows[line].as_py()]}"
         )
-    members = np.zeros(len(meta), dtype=bool)
-    members[rows.to_numpy()] = True
-    return members
+    in_list = np.zeros(len(meta), dtype=bool)
+    in_list[rows.to_numpy()] = True
+    return in_list
 
 
-def _official_split100() -> tuple[Path, pa.Table]:
-    """Split 100: the training list of TAU 2020 Mobile, each 10 s recording cut into ten clips."""
+def _build_official_split100() -> tuple[Path, pa.Table]:
+    """Build split 100 from the training list of TAU 2020 Mobile: ten clips per 10 s recording."""
     file = OFFICIAL_LISTS / "m20_train.csv.gz"
     recordings = read_table(file, LIST_COLUMNS)
     names, scenes = [], []
@@ -114,11 +115,13 @@ def _official_split100() -> tuple[Path, pa.Table]:
 def _refuse_leaks(
     file: Path, files: list[str], recordings: np.ndarray, in_split: np.ndarray, in_test: np.ndarray
 ) -> None:
-    """No recording may be learnt from and tested on: its clips are nearly the same clip."""
-    leaking = np.flatnonzero(in_split & np.isin(recordings, np.unique(recordings[in_test])))
+    """Refuse a recording in training and test, because its clips are nearly the same clip."""
+    test = set(recordings[in_test])
+    is_test = np.fromiter((recording in test for recording in recordings), bool, len(recordings))
+    leaking = np.flatnonzero(in_split & is_test)
     if len(leaking):
         row = int(leaking[0])
         raise CorpusError(
             f"{file}: {files[row]} belongs to recording {recordings[row]}, which is in test.csv "
-            f"as well ({len(leaking)} such clips); train and test may share no recording"
+            f"as well ({len(leaking)} such clips); train and test may not share a recording"
         )

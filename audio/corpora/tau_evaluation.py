@@ -1,9 +1,9 @@
-"""The evaluation set of DCASE 2024 task 1: clips without labels, which a submission predicts.
+"""The evaluation set of DCASE 2024 task 1: unlabelled clips that a submission classifies.
 
     ROOT/audio/<n>.wav                            n = 0 ... 135729
     ROOT/evaluation_setup/fold1_test.csv          filename: audio/<n>.wav, in any order
 
-An earlier text of the challenge calls the list meta.csv, and so it may be.
+An earlier description of the challenge calls the list meta.csv, which is accepted too.
 """
 
 import re
@@ -11,53 +11,54 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from audio.clips import UNKNOWN, Corpus, CorpusError, plain_table
+from audio.clips import UNKNOWN, Corpus, build_clips_table
+from audio.errors import CorpusError
 
 FOLDER = "TAU-urban-acoustic-scenes-2024-mobile-evaluation"
-"""As published, beside the folder of the development set."""
+"""Folder name as published, next to that of the development set."""
 N_CLIPS = 135_730
 LISTS = ("evaluation_setup/fold1_test.csv", "meta.csv")
-HEADER = "filename"
+_HEADER = "filename"
 
 _FILE = re.compile(r"audio/(0|[1-9][0-9]*)\.wav")
 
 
 def read(root: Path, n_clips: int = N_CLIPS) -> Corpus:
-    """The clips in `root` in the order of their numbers, in no fold, of scene `UNKNOWN`.
+    """Return the clips in `root` in the order of their numbers, in no fold, with scene `UNKNOWN`.
 
     Args:
         root: Folder of the evaluation set.
-        n_clips: How many clips it has; another number than the challenge's for trying things out.
+        n_clips: Number of clips; other numbers than the challenge's are for tests.
 
     Raises:
-        CorpusError: A file is missing or malformed, or the list is not that of 0 ... n_clips - 1.
+        CorpusError: A file is missing or malformed, or the list does not hold 0 ... n_clips - 1.
     """
-    numbers = _listed(_list_of(root), n_clips)
+    numbers = _read_numbers(_find_list(root), n_clips)
     files = [f"audio/{number}.wav" for number in sorted(numbers)]
     _refuse_absent(root, files)
     ids = [Path(file).stem for file in files]
-    table = plain_table(files, ids, [UNKNOWN] * len(ids), ids, {})
+    table = build_clips_table(files, ids, [UNKNOWN] * len(ids), ids, {})
     return Corpus(name="tau_evaluation", root=root, table=table)
 
 
-def _list_of(root: Path) -> Path:
+def _find_list(root: Path) -> Path:
     for name in LISTS:
         if (root / name).is_file():
             return root / name
     raise CorpusError(
-        f"{root}: neither {' nor '.join(LISTS)} is there; expected the evaluation set as it is "
+        f"{root}: neither {' nor '.join(LISTS)} is there; expected the evaluation set as "
         f"published in {FOLDER}, with audio/0.wav and so on"
     )
 
 
-def _listed(file: Path, n_clips: int) -> set[int]:
-    """The numbers that a list names: 0 ... n_clips - 1, each once."""
+def _read_numbers(file: Path, n_clips: int) -> set[int]:
+    """Return the numbers in a list, which must be 0 ... n_clips - 1, each once."""
     try:
         header, *lines = file.read_text(encoding="utf-8").splitlines() or [""]
     except UnicodeDecodeError as error:
         raise CorpusError(f"{file}: not a text in UTF-8: {error}") from error
-    if header != HEADER:
-        _refuse(file, 1, ", ".join(header.split("\t")), f"the one column {HEADER}")
+    if header != _HEADER:
+        _refuse(file, 1, ", ".join(header.split("\t")), f"the one column {_HEADER}")
     line_of: dict[int, int] = {}
     for line, text in enumerate(lines, start=2):
         found = _FILE.fullmatch(text)
@@ -65,11 +66,11 @@ def _listed(file: Path, n_clips: int) -> set[int]:
             _refuse(file, line, text, f"audio/<n>.wav with n = 0 ... {n_clips - 1}")
         first = line_of.setdefault(int(found[1]), line)
         if first != line:
-            raise CorpusError(f"{file}, line {line}: {text} stands in line {first} already")
+            raise CorpusError(f"{file}, line {line}: {text} is in line {first} already")
     absent = sorted(set(range(n_clips)) - set(line_of))
     if absent:
         raise CorpusError(
-            f"{file}: lists {len(line_of):,} clips, expected {n_clips:,}; the first that it lacks "
+            f"{file}: lists {len(line_of):,} clips, expected {n_clips:,}; the first missing one "
             f"is audio/{absent[0]}.wav"
         )
     return set(line_of)
@@ -86,5 +87,5 @@ def _refuse_absent(root: Path, files: Sequence[str]) -> None:
     if absent:
         raise CorpusError(
             f"{root}: {len(absent):,} of {len(files):,} clips are missing, the first is "
-            f"{absent[0]}; a submission predicts all of them, so fetch these again"
+            f"{absent[0]}; a submission classifies all of them, so download these again"
         )

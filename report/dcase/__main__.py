@@ -1,4 +1,4 @@
-"""Whether the challenge will take a package: python -m report.dcase check FILE.zip."""
+"""Whether the challenge will accept a package: `python -m report.dcase check FILE.zip`."""
 
 import sys
 from collections.abc import Sequence
@@ -8,30 +8,30 @@ from pathlib import Path
 import tyro
 
 from audio.corpora.tau_evaluation import N_CLIPS
-from report.dcase.validate import check
+from report.dcase.validate import check_package
 
 PROGRAM = "python -m report.dcase"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
-    """Test every rule of DCASE 2024 task 1 on a package; the exit code is 1 if one is broken.
+    """Check all rules of DCASE 2024 task 1 on a package; the exit code is 1 if one is broken.
 
     Example:
         python -m report.dcase check submission.zip
     """
 
     file: tyro.conf.Positional[Path]
-    """The ZIP."""
+    """The ZIP file."""
     evaluation_clips: int = N_CLIPS
-    """Clips that are to be predicted; another number than the challenge's for trying things out."""
+    """The number of clips to be predicted; use another than the challenge's to try things out."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print each broken rule on a line of its own; how many there are is the last one."""
+    """Print each broken rule on a line, and their number on the last line."""
     command = tyro.extras.subcommand_cli_from_dict({"check": Check}, prog=PROGRAM, args=arguments)
     try:
-        problems = check(command.file, command.evaluation_clips)
+        problems = check_package(command.file, command.evaluation_clips)
     except OSError as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
         return 1

@@ -1,11 +1,11 @@
-"""What DCASE 2024 task 1 fixes: its scenes, its limits, its names of files.
+"""The constants of DCASE 2024 task 1: scenes, limits and file names.
 
 Source: dcase.community, challenge 2024, task 1, and its published submission validator.
 """
 
 import re
 
-SCENES = (
+CHALLENGE_SCENES = (
     "airport",
     "bus",
     "metro",
@@ -18,8 +18,8 @@ SCENES = (
     "tram",
 )
 RECORDING_DEVICES = ("a", "b", "c", "s1", "s2", "s3", "s4", "s5", "s6")
-"""Of the development set's test fold."""
-OUTPUT_COLUMNS = ("filename", "scene_label", *SCENES)
+"""Recording devices of the test fold of the development set."""
+OUTPUT_COLUMNS = ("filename", "scene_label", *CHALLENGE_SCENES)
 MAX_ABBREVIATION = 10
 LABEL_FORM = "<Lastname>_<INSTITUTE>_task1_<1...4>"
 
@@ -27,20 +27,20 @@ _LABEL = re.compile(r"[^_/]+_[^_/]+_task1_[1-4]")
 
 
 def is_label(text: str) -> bool:
-    """Whether it can name a system: exactly four parts, the last of them 1 ... 4."""
+    """Return whether a text can be a system's label: exactly four parts, the last one 1 ... 4."""
     return _LABEL.fullmatch(text) is not None
 
 
-def output_name(label: str, split: int) -> str:
-    """Where in the package a split's predictions are."""
+def name_output(label: str, split: int) -> str:
+    """Return the path in the package of a split's predictions."""
     return f"task1/{label}/{label}.output.split_{split}.csv"
 
 
-def meta_name(label: str) -> str:
-    """Where in the package a system's description is."""
+def name_meta(label: str) -> str:
+    """Return the path in the package of a system's description."""
     return f"task1/{label}/{label}.meta.yaml"
 
 
-def technical_report_name(label: str) -> str:
-    """Where in the package the report on all systems of these authors is."""
+def name_technical_report(label: str) -> str:
+    """Return the path in the package of the report on all systems of these authors."""
     return f"task1/{label.rpartition('_')[0]}.technical_report.pdf"

@@ -1,4 +1,4 @@
-"""A system's description: what people write, and what is measured, in one YAML."""
+"""A system's description: what people write and what is measured, in one YAML file."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -10,14 +10,14 @@ from students.complexity import Complexity
 
 
 class SubmissionError(ValueError):
-    """Something that a submission is made of does not fit; the message says what, and what would."""
+    """A part of a submission is not as expected; the message says which, and what was expected."""
 
 
 def read_texts(file: Path) -> Mapping[str, Any]:
-    """What people write: authors, names, how the system works.
+    """Read what people write: authors, names, how the system works.
 
     Raises:
-        SubmissionError: No YAML, or none of a mapping.
+        SubmissionError: The file is not YAML, or not a mapping.
         OSError: The file cannot be read.
     """
     try:
@@ -29,7 +29,7 @@ def read_texts(file: Path) -> Mapping[str, Any]:
     return texts
 
 
-def filled(
+def write_meta(
     texts: Mapping[str, Any],
     *,
     label: str,
@@ -37,20 +37,20 @@ def filled(
     complexity: Sequence[tuple[Complexity, int]],
     results: Mapping[int, Mapping[str, Any]],
 ) -> bytes:
-    """The whole description, with all that is measured: YAML in UTF-8.
+    """Write the whole description with all that is measured, as YAML in UTF-8.
 
-    Of models that differ between the splits the largest of each figure counts: each of them has to
+    If the models of the splits differ, the largest of each figure counts, because each model has to
     stay within the limits.
 
     Args:
         texts: What people wrote.
-        label: Of the system.
-        sample_rates: Of what the models take, in Hz.
-        complexity: Of each split's model, and the bytes of its parameters.
-        results: Of each split on the development set.
+        label: The label of the system.
+        sample_rates: The sample rates of the models' inputs, in Hz.
+        complexity: The complexity of each split's model and the bytes of its parameters.
+        results: The scores of each split on the development set.
 
     Raises:
-        SubmissionError: The texts say what is measured.
+        SubmissionError: The texts contain what is measured.
     """
     measured = {
         "submission": {"label": label},
@@ -70,11 +70,11 @@ def filled(
             "development_dataset": {f"split_{split}": dict(each) for split, each in results.items()}
         },
     }
-    whole = _joined(measured, texts, "")
+    whole = _join(measured, texts, "")
     return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True).encode()
 
 
-def _joined(measured: Mapping[str, Any], texts: Mapping[str, Any], place: str) -> dict[str, Any]:
+def _join(measured: Mapping[str, Any], texts: Mapping[str, Any], place: str) -> dict[str, Any]:
     joined = dict(measured)
     for key, text in texts.items():
         below = f"{place}.{key}" if place else key
@@ -82,7 +82,7 @@ def _joined(measured: Mapping[str, Any], texts: Mapping[str, Any], place: str) -
         if ours is None:
             joined[key] = text
         elif isinstance(ours, Mapping) and isinstance(text, Mapping):
-            joined[key] = _joined(ours, text, below)
+            joined[key] = _join(ours, text, below)
         else:
             expected = "keys below it" if isinstance(ours, Mapping) else "nothing: it is measured"
             raise SubmissionError(f"{below}: {text!r}, expected {expected}")

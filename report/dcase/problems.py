@@ -5,17 +5,17 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Problem:
-    """A rule that a file breaks; where several of its rows do, the first of them."""
+class BrokenRule:
+    """A rule that a file breaks; if several rows break it, the first of them."""
 
     file: str
     place: str = ""
-    """`line 7` of a table, `submission.label` of a YAML file; empty is the whole file."""
+    """`line 7` of a table, `submission.label` of a YAML file; empty for the whole file."""
     value: str
-    """What was found there."""
+    """The value in that place."""
     expected: str
     count: int = 1
-    """Rows that break the rule."""
+    """The number of rows that break the rule."""
 
     def __str__(self) -> str:
         where = f"{self.file}, {self.place}" if self.place else self.file
@@ -23,17 +23,17 @@ class Problem:
         return f"{where}: {self.value}, expected {self.expected}{more}"
 
 
-def first_of(file: str, rows: Iterable[tuple[int, str]], expected: str) -> Iterator[Problem]:
-    """One problem for all rows that break one rule, or none.
+def report_first(file: str, rows: Iterable[tuple[int, str]], expected: str) -> Iterator[BrokenRule]:
+    """Report one broken rule for all rows that break it, or none.
 
     Args:
-        file: Where they stand.
+        file: The file of the rows.
         rows: Line number and offending value of each, in order.
-        expected: What the rule is.
+        expected: What the rule expects.
     """
-    found = list(rows)
-    if found:
-        line, value = found[0]
-        yield Problem(
-            file=file, place=f"line {line}", value=value, expected=expected, count=len(found)
+    offending = list(rows)
+    if offending:
+        line, value = offending[0]
+        yield BrokenRule(
+            file=file, place=f"line {line}", value=value, expected=expected, count=len(offending)
         )

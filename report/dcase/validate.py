@@ -1,4 +1,4 @@
-"""The rules for a whole package: one ZIP with the systems of some authors."""
+"""The rules for a whole package: one ZIP file with the systems of some authors."""
 
 import io
 import zlib
@@ -8,64 +8,67 @@ from zipfile import BadZipFile, ZipFile
 
 from audio.clips import SPLITS
 from audio.corpora.tau_evaluation import N_CLIPS
-from report.dcase.challenge import LABEL_FORM, is_label, meta_name, output_name
-from report.dcase.problems import Problem
+from report.dcase.challenge import LABEL_FORM, is_label, name_meta, name_output
+from report.dcase.problems import BrokenRule
 from report.dcase.validate_meta import check_meta
 from report.dcase.validate_output import check_output
 
 
-def check(package: Path | bytes, n_clips: int = N_CLIPS) -> list[Problem]:
-    """Every rule of the challenge that a package breaks; an empty list if none.
+def check_package(package: Path | bytes, n_clips: int = N_CLIPS) -> list[BrokenRule]:
+    """Find every rule of the challenge that a package breaks.
 
-    Of rows that break the same rule the first is told, and how many there are.
+    If several rows break the same rule, the first one is reported, with their number.
 
     Args:
-        package: The ZIP, as a file or as its bytes.
-        n_clips: Clips of the evaluation set; another number than the challenge's for trying out.
+        package: The ZIP file, or its bytes.
+        n_clips: The number of clips in the evaluation set; use another than the challenge's to try
+            things out.
 
     Raises:
-        OSError: There is no such file, or it cannot be read.
+        OSError: The file does not exist or cannot be read.
     """
     name = package.name if isinstance(package, Path) else "package"
     content = package.read_bytes() if isinstance(package, Path) else package
     try:
         with ZipFile(io.BytesIO(content)) as archive:
             return list(_check_archive(name, archive, n_clips))
-    # What a damaged or a locked ZIP raises depends on which of its bytes are read first.
+    # What a damaged or an encrypted ZIP file raises depends on which of its bytes are read first.
     except (BadZipFile, zlib.error, RuntimeError) as error:
-        return [Problem(file=name, value=str(error), expected="a ZIP file that is whole")]
+        return [BrokenRule(file=name, value=str(error), expected="a complete ZIP file")]
 
 
-def _check_archive(name: str, archive: ZipFile, n_clips: int) -> Iterator[Problem]:
+def _check_archive(name: str, archive: ZipFile, n_clips: int) -> Iterator[BrokenRule]:
     paths = [PurePosixPath(each) for each in archive.namelist()]
     folders = {path.parts[1] for path in paths if len(path.parts) > 2 and path.parts[0] == "task1"}
     if not folders:
-        found = ", ".join(map(str, paths[:3])) or "nothing"
-        yield Problem(file=name, value=f"holds {found}", expected=f"folders task1/{LABEL_FORM}/")
+        present = ", ".join(map(str, paths[:3])) or "nothing"
+        yield BrokenRule(
+            file=name, value=f"contains {present}", expected=f"folders task1/{LABEL_FORM}/"
+        )
     for label in sorted(folders):
         yield from _check_system(label, archive, n_clips)
 
 
-def _check_system(label: str, archive: ZipFile, n_clips: int) -> Iterator[Problem]:
+def _check_system(label: str, archive: ZipFile, n_clips: int) -> Iterator[BrokenRule]:
     if not is_label(label):
-        yield Problem(file=f"task1/{label}", value=f"label {label!r}", expected=LABEL_FORM)
+        yield BrokenRule(file=f"task1/{label}", value=f"label {label!r}", expected=LABEL_FORM)
     present = set(archive.namelist())
     for split in SPLITS:
-        output = output_name(label, split)
+        output = name_output(label, split)
         if output in present:
             yield from check_output(output, archive.read(output), n_clips)
         else:
-            yield _absent(output, label, present)
-    meta = meta_name(label)
+            yield _report_missing(output, label, present)
+    meta = name_meta(label)
     if meta in present:
         yield from check_meta(meta, archive.read(meta), label)
     else:
-        yield _absent(meta, label, present)
+        yield _report_missing(meta, label, present)
 
 
-def _absent(file: str, label: str, present: set[str]) -> Problem:
+def _report_missing(file: str, label: str, present: set[str]) -> BrokenRule:
     folder = f"task1/{label}/"
-    there = sorted(each.removeprefix(folder) for each in present if each.startswith(folder))
-    return Problem(
-        file=file, value="missing", expected=f"it beside {', '.join(filter(None, there))}"
+    others = sorted(each.removeprefix(folder) for each in present if each.startswith(folder))
+    return BrokenRule(
+        file=file, value="missing", expected=f"it beside {', '.join(filter(None, others))}"
     )

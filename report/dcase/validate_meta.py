@@ -1,196 +1,204 @@
-"""The rules for a system's description, as one tree of what must stand where."""
+"""The rules for a system's description, as a pydantic model of its keys and values.
 
-import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+The description of each field is what messages say is expected there.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    create_model,
+)
 
 from audio.clips import SPLITS
-from report.dcase.challenge import (
-    MAX_ABBREVIATION,
-    RECORDING_DEVICES,
-    SCENES,
-)
-from report.dcase.problems import Problem
+from report.dcase.challenge import CHALLENGE_SCENES, MAX_ABBREVIATION, RECORDING_DEVICES
+from report.dcase.problems import BrokenRule
 from students.complexity import MAX_BYTES, MAX_MACS
 
-
-@dataclass(frozen=True, slots=True)
-class _Value:
-    """A place where one value stands."""
-
-    expected: str
-    fits: Callable[[Any], bool]
+_CORRESPONDING = "a list of authors, exactly one of them with `corresponding: true`"
+_MAX_SHOWN = 80
+"""Longer values are cut in messages."""
 
 
-@dataclass(frozen=True, slots=True)
-class _List:
-    """A place where a list stands, all of whose entries are alike."""
-
-    entry: "_Rule"
-    expected: str
-    fits: Callable[[list[Any]], bool]
+def _check_affiliation(value: Any) -> Any:
+    is_text = isinstance(value, str) and value.strip()
+    if not is_text and not (isinstance(value, dict) and value):
+        raise ValueError
+    return value
 
 
-_Rule = _Value | _List | Mapping[str, "_Rule"]
+_FilledText = Annotated[str, StringConstraints(pattern=r"\S")]
+_Text = Annotated[_FilledText, Field(description="a text that is not empty")]
+_Anything = Annotated[Any, Field(description="a value, or null")]
+_Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-def check_meta(file: str, content: bytes, label: str) -> Iterator[Problem]:
-    """Every rule that a description breaks.
+class _Part(BaseModel):
+    """A mapping with at least these keys; it may have others."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class _Author(_Part):
+    lastname: _Text
+    firstname: _Text
+    email: _Text
+    affiliation: Annotated[
+        Any,
+        AfterValidator(_check_affiliation),
+        Field(description="a text, or the parts of an address"),
+    ]
+
+
+class _Submission(_Part):
+    label: str
+    name: _Text
+    abbreviation: _FilledText = Field(
+        max_length=MAX_ABBREVIATION,
+        description=f"a text of at most {MAX_ABBREVIATION} characters",
+    )
+    authors: list[_Author] = Field(description=_CORRESPONDING)
+
+
+class _Description(_Part):
+    input_sampling_rate: _Anything
+    acoustic_features: _Anything
+    data_augmentation: _Anything
+    machine_learning_method: _Anything
+    external_data_usage: _Anything
+    complexity_management: _Anything
+    pipeline: _Anything
+    framework: _Anything
+    split_adaptations: _Anything
+    system_adaptations: _Anything
+
+
+class _Complexity(_Part):
+    total_model_size: int = Field(
+        gt=0, le=MAX_BYTES, description=f"a number of bytes, 1 ... {MAX_BYTES:,}"
+    )
+    total_parameters: int = Field(gt=0, description="a number of parameters, at least 1")
+    macs: int = Field(
+        gt=0, le=MAX_MACS, description=f"a number of multiply-accumulates, 1 ... {MAX_MACS:,}"
+    )
+
+
+class _ExternalDataset(_Part):
+    name: _Text
+    url: _Text
+    total_audio_length: _Number = Field(description="a number of minutes")
+
+
+class _System(_Part):
+    description: _Description
+    complexity: _Complexity
+    external_datasets: list[_ExternalDataset] = Field(
+        description="a list, empty where there is none"
+    )
+    source_code: _Anything
+
+
+class _Scores(_Part):
+    accuracy: _Number = Field(le=100, description="a percentage, 0 ... 100")
+    logloss: _Number | None = Field(description="a number of at least 0, or null")
+
+
+def _make_part(base: type[_Part] = _Part, /, **parts: Any) -> type[_Part]:
+    """Return a model with one field for each of these names."""
+    fields: Any = {name: (part, ...) for name, part in parts.items()}
+    return create_model("_MadePart", __base__=base, **fields)
+
+
+_SPLIT_RESULTS = _make_part(
+    overall=_Scores,
+    class_wise=_make_part(**dict.fromkeys(CHALLENGE_SCENES, _Scores)),
+    device_wise=_make_part(**dict.fromkeys(RECORDING_DEVICES, _Scores)),
+)
+_RESULTS = _make_part(
+    development_dataset=_make_part(**{f"split_{split}": _SPLIT_RESULTS for split in SPLITS})
+)
+
+
+def check_meta(file: str, content: bytes, label: str) -> Iterator[BrokenRule]:
+    """Find every rule that a description breaks.
 
     Args:
         file: Its name, for the messages.
-        content: What is in it.
-        label: Of the system that it must be about.
+        content: The text of the file.
+        label: The label of the system that it must describe.
     """
     try:
         document = yaml.safe_load(content)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        yield Problem(file=file, value=" ".join(str(error).split()), expected="YAML")
+        yield BrokenRule(file=file, value=" ".join(str(error).split()), expected="YAML")
         return
-    for place, value, expected in _broken(_rules(label), document, ""):
-        yield Problem(file=file, place=place, value=value, expected=expected)
+    broken = [*_check_values(file, document, label), *_check_corresponding(file, document)]
+    # In the order of the file, where the submission is first.
+    yield from sorted(broken, key=lambda rule: not rule.place.startswith("submission"))
 
 
-def _broken(rule: _Rule, value: Any, place: str) -> Iterator[tuple[str, str, str]]:
-    """Place, value and what was expected, wherever the value does not fit its rule."""
-    match rule:
-        case _Value():
-            if not rule.fits(value):
-                yield place, _shown(value), rule.expected
-        case _List():
-            if not isinstance(value, list) or not rule.fits(value):
-                yield place, _shown(value), rule.expected
-            for index, entry in enumerate(value if isinstance(value, list) else ()):
-                yield from _broken(rule.entry, entry, f"{place}[{index}]")
-        case _:
-            if not isinstance(value, dict):
-                yield place, _shown(value), f"the keys {', '.join(rule)}"
-                return
-            for key, inner in rule.items():
-                below = f"{place}.{key}" if place else key
-                if key in value:
-                    yield from _broken(inner, value[key], below)
-                else:
-                    yield below, "missing", _asked(inner)
+def _check_values(file: str, document: Any, label: str) -> Iterator[BrokenRule]:
+    model = _make_model(label)
+    try:
+        model.model_validate(document)
+    except ValidationError as error:
+        for each in error.errors():
+            path = each["loc"]
+            value = "missing" if each["type"] == "missing" else _shorten(each["input"])
+            expected = _find_expected(model, path)
+            yield BrokenRule(file=file, place=_format_path(path), value=value, expected=expected)
 
 
-def _asked(rule: _Rule) -> str:
-    return rule.expected if isinstance(rule, _Value | _List) else f"the keys {', '.join(rule)}"
+def _make_model(label: str) -> type[_Part]:
+    """Return the model of a whole description of the system with this label."""
+    is_label = Annotated[
+        Literal[label],  # pyrefly: ignore[invalid-literal, not-a-type]
+        Field(description=f"{label!r}, as its files are called"),
+    ]
+    submission = _make_part(_Submission, label=is_label)
+    return _make_part(submission=submission, system=_System, results=_RESULTS)
 
 
-def _shown(value: Any) -> str:
+def _check_corresponding(file: str, document: Any) -> Iterator[BrokenRule]:
+    submission = document.get("submission") if isinstance(document, dict) else None
+    authors = submission.get("authors") if isinstance(submission, dict) else None
+    if isinstance(authors, list):
+        flags = [each.get("corresponding") for each in authors if isinstance(each, dict)]
+        if sum(flag is True for flag in flags) != 1:
+            yield BrokenRule(
+                file=file,
+                place="submission.authors",
+                value=_shorten(authors),
+                expected=_CORRESPONDING,
+            )
+
+
+def _format_path(path: tuple[str | int, ...]) -> str:
+    """Write a path of keys and indices as in `submission.authors[1].email`."""
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return "".join(steps).removeprefix(".")
+
+
+def _find_expected(model: type[BaseModel], path: tuple[str | int, ...]) -> str:
+    """Return what a model expects at the end of a path."""
+    part: Any = model
+    description = None
+    for step in path:
+        if isinstance(step, int):
+            part, description = get_args(part)[0], None
+        else:
+            field = part.model_fields[step]
+            part, description = field.annotation, field.description
+    return description or f"the keys {', '.join(part.model_fields)}"
+
+
+def _shorten(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_count(value: Any, most: float = math.inf) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most
-
-
-def _has_one_corresponding(authors: list[Any]) -> bool:
-    told = [each.get("corresponding") for each in authors if isinstance(each, dict)]
-    return sum(flag is True for flag in told) == 1
-
-
-_TEXT = _Value("a text that is not empty", _is_text)
-_ANYTHING = _Value("a value, or null", lambda value: True)
-_SCORES: _Rule = {
-    "accuracy": _Value(
-        "a percentage, 0 ... 100", lambda value: _is_number(value) and 0 <= value <= 100
-    ),
-    "logloss": _Value(
-        "a number of at least 0, or null",
-        lambda value: value is None or (_is_number(value) and value >= 0),
-    ),
-}
-_AUTHOR: _Rule = {
-    "lastname": _TEXT,
-    "firstname": _TEXT,
-    "email": _TEXT,
-    "affiliation": _Value(
-        "a text, or the parts of an address",
-        lambda value: _is_text(value) or (isinstance(value, dict) and bool(value)),
-    ),
-}
-_SUBMISSION: dict[str, _Rule] = {
-    "name": _TEXT,
-    "abbreviation": _Value(
-        f"a text of at most {MAX_ABBREVIATION} characters",
-        lambda value: _is_text(value) and len(value) <= MAX_ABBREVIATION,
-    ),
-    "authors": _List(
-        _AUTHOR,
-        "a list of authors, one of them and no more with `corresponding: true`",
-        _has_one_corresponding,
-    ),
-}
-_SYSTEM: _Rule = {
-    "description": dict.fromkeys(
-        (
-            "input_sampling_rate",
-            "acoustic_features",
-            "data_augmentation",
-            "machine_learning_method",
-            "external_data_usage",
-            "complexity_management",
-            "pipeline",
-            "framework",
-            "split_adaptations",
-            "system_adaptations",
-        ),
-        _ANYTHING,
-    ),
-    "complexity": {
-        "total_model_size": _Value(
-            f"a number of bytes, 1 ... {MAX_BYTES:,}", lambda value: _is_count(value, MAX_BYTES)
-        ),
-        "total_parameters": _Value("a number of parameters, at least 1", _is_count),
-        "macs": _Value(
-            f"a number of multiply-accumulates, 1 ... {MAX_MACS:,}",
-            lambda value: _is_count(value, MAX_MACS),
-        ),
-    },
-    "external_datasets": _List(
-        {
-            "name": _TEXT,
-            "url": _TEXT,
-            "total_audio_length": _Value(
-                "a number of minutes", lambda value: _is_number(value) and value >= 0
-            ),
-        },
-        "a list, empty where there is none",
-        lambda datasets: True,
-    ),
-    "source_code": _ANYTHING,
-}
-_RESULTS: _Rule = {
-    "development_dataset": {
-        f"split_{split}": {
-            "overall": _SCORES,
-            "class_wise": dict.fromkeys(SCENES, _SCORES),
-            "device_wise": dict.fromkeys(RECORDING_DEVICES, _SCORES),
-        }
-        for split in SPLITS
-    }
-}
-
-
-def _rules(label: str) -> _Rule:
-    """All that must be in the description of that system; more may be."""
-    named = _Value(f"{label!r}, as its files are called", lambda value: value == label)
-    return {
-        "submission": {"label": named, **_SUBMISSION},
-        "system": _SYSTEM,
-        "results": _RESULTS,
-    }
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."

@@ -5,56 +5,60 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from report.dcase.challenge import OUTPUT_COLUMNS, SCENES
-from report.dcase.problems import Problem, first_of
+from report.dcase.challenge import CHALLENGE_SCENES, OUTPUT_COLUMNS
+from report.dcase.problems import BrokenRule, report_first
 
 _CLIP = re.compile(r"(?:.*/)?([0-9]+)\.wav")
 
-Row = tuple[int, dict[str, str]]
+NumberedRow = tuple[int, dict[str, str]]
 """A line number and the fields of the line by column."""
 
 
-def check_output(file: str, content: bytes, n_clips: int) -> Iterator[Problem]:
-    """Every rule that a file of predictions breaks.
+def check_output(file: str, content: bytes, n_clips: int) -> Iterator[BrokenRule]:
+    """Find every rule that a file of predictions breaks.
 
     Args:
         file: Its name, for the messages.
-        content: What is in it.
-        n_clips: Clips of the evaluation set: 0.wav ... of which each has one row.
+        content: The bytes of the file.
+        n_clips: The number of clips in the evaluation set, each of which has one row: 0.wav ...
     """
     try:
-        header, *lines = _lines(content)
+        header, *lines = _split_lines(content)
     except UnicodeDecodeError as error:
-        yield Problem(file=file, value=str(error), expected="a text in UTF-8")
+        yield BrokenRule(file=file, value=str(error), expected="a text in UTF-8")
         return
     columns = header.split("\t")
     if Counter(columns) != Counter(OUTPUT_COLUMNS):
-        yield _wrong_header(file, columns)
+        yield _report_header(file, columns)
         return
     split = [(number, text.split("\t")) for number, text in enumerate(lines, start=2)]
     misshapen = [(n, f"{len(each)} fields") for n, each in split if len(each) != len(columns)]
-    yield from first_of(file, misshapen, f"{len(columns)}, with tabs between them")
+    yield from report_first(file, misshapen, f"{len(columns)}, with tabs between them")
     rows = [
         (number, dict(zip(columns, each, strict=True)))
         for number, each in split
         if len(each) == len(columns)
     ]
     if len(lines) != n_clips:
-        yield Problem(file=file, value=f"{len(lines):,} rows", expected=f"{n_clips:,}, one a clip")
+        yield BrokenRule(
+            file=file, value=f"{len(lines):,} rows", expected=f"{n_clips:,}, one for each clip"
+        )
     yield from _check_clips(file, rows, n_clips)
-    unknown = [(n, repr(r["scene_label"])) for n, r in rows if r["scene_label"] not in SCENES]
-    yield from first_of(file, unknown, f"a scene_label among {', '.join(SCENES)}")
-    yield from first_of(file, _not_finite(rows), "a finite number")
+    unknown = [
+        (n, repr(r["scene_label"])) for n, r in rows if r["scene_label"] not in CHALLENGE_SCENES
+    ]
+    yield from report_first(file, unknown, f"a scene_label among {', '.join(CHALLENGE_SCENES)}")
+    yield from report_first(file, _find_not_finite(rows), "a finite number")
 
 
-def _lines(content: bytes) -> list[str]:
-    # Not str.splitlines, which also ends lines where a form feed or the like stands in a field.
+def _split_lines(content: bytes) -> list[str]:
+    # Not str.splitlines, which would also end a line at a form feed or the like inside a field.
     lines = content.decode().replace("\r\n", "\n").split("\n")
     return lines[:-1] if len(lines) > 1 and not lines[-1] else lines
 
 
-def _wrong_header(file: str, columns: Sequence[str]) -> Problem:
-    return Problem(
+def _report_header(file: str, columns: Sequence[str]) -> BrokenRule:
+    return BrokenRule(
         file=file,
         place="line 1",
         value=f"columns {', '.join(columns)}",
@@ -62,26 +66,26 @@ def _wrong_header(file: str, columns: Sequence[str]) -> Problem:
     )
 
 
-def _check_clips(file: str, rows: Sequence[Row], n_clips: int) -> Iterator[Problem]:
-    strangers: list[tuple[int, str]] = []
+def _check_clips(file: str, rows: Sequence[NumberedRow], n_clips: int) -> Iterator[BrokenRule]:
+    unknown: list[tuple[int, str]] = []
     repeated: list[tuple[int, str]] = []
     line_of: dict[int, int] = {}
     for line, row in rows:
         name = row["filename"]
         found = _CLIP.fullmatch(name)
         if not found or int(found[1]) >= n_clips:
-            strangers.append((line, repr(name)))
+            unknown.append((line, repr(name)))
             continue
         first = line_of.setdefault(int(found[1]), line)
         if first != line:
             repeated.append((line, f"{name!r} as in line {first}"))
-    yield from first_of(file, strangers, f"<n>.wav with n = 0 ... {n_clips - 1}")
-    yield from first_of(file, repeated, "each clip once")
+    yield from report_first(file, unknown, f"<n>.wav with n = 0 ... {n_clips - 1}")
+    yield from report_first(file, repeated, "each clip once")
 
 
-def _not_finite(rows: Sequence[Row]) -> Iterator[tuple[int, str]]:
+def _find_not_finite(rows: Sequence[NumberedRow]) -> Iterator[tuple[int, str]]:
     for line, row in rows:
-        wrong = next((scene for scene in SCENES if not _is_finite(row[scene])), None)
+        wrong = next((scene for scene in CHALLENGE_SCENES if not _is_finite(row[scene])), None)
         if wrong is not None:
             yield line, f"{wrong} is {row[wrong]!r}"
 

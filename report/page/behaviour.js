@@ -1,12 +1,12 @@
 "use strict";
 
-// ---------- theme: the system's, until somebody chooses ----------
+// ---------- theme: the system's, until the reader chooses ----------
 
 const root = document.documentElement;
 const themeButton = document.getElementById("theme");
 const systemIsDark = matchMedia("(prefers-color-scheme: dark)");
 const remembered = (() => {
-  // Some browsers forbid pages from disk to remember anything.
+  // Some browsers do not let pages from disk store anything.
   try { return localStorage.getItem("tutti-theme"); } catch { return null; }
 })();
 
@@ -30,7 +30,7 @@ showTheme();
 
 const csvOf = (name) => document.getElementById(`csv-${name}`).content.textContent;
 
-// Text is in quotes and nothing else is; so an empty text and a missing value stay apart.
+// Only text is quoted, which distinguishes an empty text from a missing value.
 function valueOf(field) {
   if (field.startsWith('"')) return field.slice(1, -1).replaceAll('""', '"');
   if (field === "") return null;
@@ -38,14 +38,14 @@ function valueOf(field) {
   return Number(field);
 }
 
-function parsed(csv) {
+function parseCsv(csv) {
   const lines = [[]];
   for (const [, field, end] of csv.matchAll(/("(?:[^"]|"")*"|[^,\n]*)(,|\n|$)/g)) {
     lines.at(-1).push(field);
     if (end === "\n") lines.push([]);
     if (end === "") break;
   }
-  // The last line ends as all others do.
+  // The last line ends with a line break, too.
   const [header, ...rows] = lines.slice(0, -1);
   const columns = header.map(valueOf);
   return {
@@ -63,7 +63,7 @@ for (const link of document.querySelectorAll("a[data-csv]")) {
   });
 }
 
-const shown = (value) => {
+const format = (value) => {
   if (value === null) return "–";
   if (typeof value !== "number" || Number.isInteger(value)) return String(value);
   return String(Number(value.toPrecision(5)));
@@ -80,7 +80,7 @@ function cell(kind, text, isNumber) {
 }
 
 function showNumbers(details) {
-  const { columns, rows } = parsed(csvOf(details.dataset.numbers));
+  const { columns, rows } = parseCsv(csvOf(details.dataset.numbers));
   const isNumber = (name) => rows.some((row) => typeof row[name] === "number");
   const table = document.createElement("table");
   const caption = table.createCaption();
@@ -91,7 +91,7 @@ function showNumbers(details) {
   head.append(...columns.map((name) => cell("th", name.replaceAll("_", " "), isNumber(name))));
   const body = table.createTBody();
   for (const row of rows.slice(0, MOST_ROWS)) {
-    body.insertRow().append(...columns.map((name) => cell("td", shown(row[name]), isNumber(name))));
+    body.insertRow().append(...columns.map((name) => cell("td", format(row[name]), isNumber(name))));
   }
   details.querySelector(".scroll").replaceChildren(table);
 }
@@ -107,7 +107,7 @@ const sortValue = (row, column) => {
   return dataset.sort ?? textContent.trim();
 };
 
-function compared(first, second) {
+function compare(first, second) {
   const numbers = [Number(first), Number(second)];
   return numbers.some(Number.isNaN) ? first.localeCompare(second) : numbers[0] - numbers[1];
 }
@@ -115,7 +115,7 @@ function compared(first, second) {
 function sortBy(table, header) {
   const isNumber = header.classList.contains("number");
   const was = header.getAttribute("aria-sort");
-  // The largest number is asked for first, and the first name.
+  // Readers want the largest number first, and the first name first.
   const first = isNumber ? "descending" : "ascending";
   const other = isNumber ? "ascending" : "descending";
   const order = was === first ? other : first;
@@ -125,9 +125,9 @@ function sortBy(table, header) {
   const sign = order === "ascending" ? 1 : -1;
   const rows = [...table.tBodies[0].rows].sort((a, b) => {
     const [x, y] = [sortValue(a, column), sortValue(b, column)];
-    // What is not known comes last, whatever the order.
+    // Unknown values come last in both orders.
     if (x === "" || y === "") return (x === "") - (y === "");
-    return sign * compared(x, y);
+    return sign * compare(x, y);
   });
   table.tBodies[0].append(...rows);
 }
@@ -138,7 +138,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   }
 }
 
-function filtered(form) {
+function makeFilter(form) {
   const words = form.elements.words.value.toLowerCase().split(/\s+/).filter(Boolean);
   const kinds = [...form.querySelectorAll("[name=kind]")];
   const chosen = kinds.filter((box) => box.checked).map((box) => box.value);
@@ -152,7 +152,7 @@ function filtered(form) {
 for (const form of document.querySelectorAll("form.filters")) {
   const rows = [...document.getElementById(form.dataset.table).tBodies[0].rows];
   const apply = () => {
-    const wanted = filtered(form);
+    const wanted = makeFilter(form);
     let count = 0;
     for (const row of rows) {
       row.hidden = !wanted(row);
@@ -189,11 +189,11 @@ for (const section of document.querySelectorAll("main > section")) watcher.obser
 
 // ---------- charts ----------
 
-// As names of the page's colours they follow the theme, and print, without being drawn again.
+// Variables of the page's colours follow the theme and print without drawing charts again.
 const CONFIG = {
   background: null,
   font: getComputedStyle(document.body).fontFamily,
-  // The figure has a name and a text of its own; thousands of marks read aloud would hide them.
+  // The figure has a label; reading thousands of marks aloud would hide it.
   aria: false,
   view: { stroke: null },
   text: { color: "currentColor", fontSize: 12 },
@@ -214,7 +214,7 @@ async function draw(chart) {
   const name = chart.dataset.chart;
   const spec = JSON.parse(document.getElementById(`spec-${name}`).content.textContent);
   for (const dataset of JSON.parse(chart.dataset.own)) {
-    spec.datasets = { ...spec.datasets, [dataset]: parsed(csvOf(name)).rows };
+    spec.datasets = { ...spec.datasets, [dataset]: parseCsv(csvOf(name)).rows };
   }
   await vegaEmbed(chart, spec, {
     actions: false,

@@ -1,4 +1,9 @@
-"""What a student costs, and what it may cost."""
+"""What a student costs, and what it may cost.
+
+`measure_complexity`, which needs torch, is imported when it is first used.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from students.complexity.budget import (
     MAX_BYTES,
@@ -6,9 +11,12 @@ from students.complexity.budget import (
     OverBudget,
     check_budget,
     check_file_bytes,
-    widest_precision,
+    find_widest_precision,
 )
-from students.complexity.count import BYTES, Complexity, Precision, measure
+from students.complexity.cost import BYTES, Complexity, Precision
+
+if TYPE_CHECKING:
+    from students.complexity.count import measure_complexity
 
 __all__ = [
     "BYTES",
@@ -19,6 +27,15 @@ __all__ = [
     "Precision",
     "check_budget",
     "check_file_bytes",
-    "measure",
-    "widest_precision",
+    "find_widest_precision",
+    "measure_complexity",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch when it is first used."""
+    if name != "measure_complexity":
+        raise AttributeError(f"module 'students.complexity' has no attribute {name!r}")
+    from students.complexity.count import measure_complexity
+
+    return measure_complexity

@@ -1,27 +1,31 @@
-"""What students cost, on the command line: python -m students.complexity table2 | NAME..."""
+"""What students cost, on the command line: python -m students.complexity table2 | NAME...
+
+Counting needs torch, `--help` does not.
+"""
 
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
 from students.catalogue import ARCHITECTURES
-from students.complexity.count import Precision
-from students.complexity.figures import Figures, figures
-from students.complexity.table2 import slips, table2
-from terminal import parsed
+from students.complexity.cost import Precision
+from terminal import parse_options
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from students.complexity.student import StudentComplexity
 
 PROGRAM = "python -m students.complexity"
 TABLE2 = "table2"
-HEADER = ("student", "params", "MACs", "of 30 M", "type", "bytes", "of 128 kB", "peak bytes")
+_HEADER = ("student", "params", "MACs", "of 30 M", "type", "bytes", "of 128 kB", "peak bytes")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Options:
+class ComplexityOptions:
     """Print what students cost: parameters, MACs, bytes, shares of the DCASE limits.
 
     Peak bytes are those of activations, layer by layer, at the same precision.
@@ -31,53 +35,72 @@ class Options:
     """
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Students of the catalogue; none is all of them. table2 is Table 2 of the ASCDomain report and
-    what is printed wrong there."""
+    """Students of the catalogue; all of them if none is named. table2 is Table 2 of the ASCDomain
+    report, with its misprints."""
     precision: Precision | None = None
-    """Of parameters and activations; the widest at which a student fits, if not given."""
+    """Precision of parameters and activations; the widest at which a student fits, if not given."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it; the exit code is 1 for a student that there is not."""
-    options = parsed(Options, PROGRAM, Options.__doc__ or "", arguments)
-    is_table2 = options.names == (TABLE2,)
+    """Run the command; the exit code is 1 for an unknown student."""
+    options = parse_options(ComplexityOptions, PROGRAM, ComplexityOptions.__doc__ or "", arguments)
     try:
-        rows = table2() if is_table2 else _rows(options.names, options.precision)
+        rows, notes = _measure(options)
     except ValueError as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
         return 1
-    _write(rows, slips(rows) if is_table2 else [])
+    _write(rows, notes)
     return 0
 
 
-def _rows(names: Sequence[str], precision: Precision | None) -> list[Figures]:
-    return [figures(name, precision=precision) for name in names or ARCHITECTURES]
+def _measure(options: ComplexityOptions) -> tuple[list["StudentComplexity"], list[str]]:
+    """Return a row for each student, and notes below them."""
+    from students.complexity.student import measure_student
+    from students.complexity.table2 import find_misprints, measure_table2
+
+    if options.names == (TABLE2,):
+        rows = measure_table2()
+        return rows, find_misprints(rows)
+    names = options.names or ARCHITECTURES
+    return [measure_student(name, precision=options.precision) for name in names], []
 
 
-def _write(rows: Sequence[Figures], notes: Sequence[str]) -> None:
+def _write(rows: Sequence["StudentComplexity"], notes: Sequence[str]) -> None:
     if not sys.stdout.isatty():
-        lines = [(*HEADER, "arguments"), *((*_cells(row), _spelt(row.arguments)) for row in rows)]
+        lines = [
+            (*_HEADER, "arguments"),
+            *((*_format_cells(row), _format_arguments(row.arguments)) for row in rows),
+        ]
         sys.stdout.write("".join("\t".join(line) + "\n" for line in lines))
         sys.stdout.write("".join(f"# {note}\n" for note in notes))
         return
+    from rich.console import Console
+
     console = Console(highlight=False, markup=False)
-    console.print(picture(rows))
-    for line in ("", *(f"{row.student}: {_spelt(row.arguments)}" for row in rows), "", *notes):
+    console.print(draw_table(rows))
+    for line in (
+        "",
+        *(f"{row.student}: {_format_arguments(row.arguments)}" for row in rows),
+        "",
+        *notes,
+    ):
         console.print(line)
     console.print("next: python jobs/students.py --recipes isotropic --no-teacher --dry-run")
 
 
-def picture(rows: Sequence[Figures]) -> Table:
-    """The figures of students for people."""
-    made = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for index, title in enumerate(HEADER):
-        made.add_column(title, justify="left" if index == 0 else "right", no_wrap=True)
+def draw_table(rows: Sequence["StudentComplexity"]) -> "Table":
+    """Return the figures of students as a table for people."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for index, title in enumerate(_HEADER):
+        table.add_column(title, justify="left" if index == 0 else "right", no_wrap=True)
     for row in rows:
-        made.add_row(*_cells(row))
-    return made
+        table.add_row(*_format_cells(row))
+    return table
 
 
-def _cells(row: Figures) -> tuple[str, ...]:
+def _format_cells(row: "StudentComplexity") -> tuple[str, ...]:
     cost = row.complexity
     return (
         row.student,
@@ -91,7 +114,7 @@ def _cells(row: Figures) -> tuple[str, ...]:
     )
 
 
-def _spelt(arguments: Mapping[str, Any]) -> str:
+def _format_arguments(arguments: Mapping[str, Any]) -> str:
     return " ".join(f"{name}={value}" for name, value in arguments.items())
 
 

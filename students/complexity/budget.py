@@ -1,15 +1,15 @@
 """What a student may cost: the limits of DCASE task 1, or others."""
 
-from students.complexity.count import BYTES, Complexity, Precision
+from students.complexity.cost import BYTES, Complexity, Precision
 
 MAX_MACS = 30_000_000
-"""Of DCASE task 1 since 2022, for a clip of one second."""
+"""Limit of DCASE task 1 since 2022, for a clip of one second."""
 MAX_BYTES = 128_000
-"""Of DCASE task 1 since 2022, for all parameters: 128 kB are 128,000 bytes."""
+"""Limit of DCASE task 1 since 2022, for all parameters: 128 kB are 128,000 bytes."""
 
 
 class OverBudget(ValueError):
-    """A student costs more than it may; knows which, by what figure, and the limit."""
+    """A student costs more than it may; has the student, the figure and its limit."""
 
     def __init__(self, student: str, what: str, figure: int, limit: int, remedy: str) -> None:
         self.student, self.what, self.figure, self.limit = student, what, figure, limit
@@ -26,17 +26,17 @@ def check_budget(
     max_macs: int = MAX_MACS,
     max_bytes: int = MAX_BYTES,
 ) -> None:
-    """Refuse a student that costs more than it may: before a run.
+    """Refuse a student that costs more than it may, before a run.
 
     Args:
-        complexity: as measured.
+        complexity: its measured complexity.
         student: its name.
-        precision: of its parameters when it is used.
-        max_macs: multiply-accumulates of one clip.
-        max_bytes: of all parameters.
+        precision: precision of its parameters when it is used.
+        max_macs: largest number of multiply-accumulates for one clip.
+        max_bytes: largest size of all parameters.
 
     Raises:
-        OverBudget: names the student, the first figure that is over, and its limit.
+        OverBudget: names the student, the first figure over its limit, and the limit.
     """
     if complexity.macs > max_macs:
         raise OverBudget(
@@ -55,12 +55,12 @@ def check_budget(
 
 
 def check_file_bytes(n_bytes: int, *, student: str, max_bytes: int = MAX_BYTES) -> None:
-    """Refuse a student whose exported parameters take more than they may: after an export.
+    """Refuse a student whose exported parameters are too large, after an export.
 
     Args:
-        n_bytes: of the parameters in the file, or of the whole file to be strict.
+        n_bytes: size of the parameters in the file, or of the whole file to be strict.
         student: its name.
-        max_bytes: how many there may be.
+        max_bytes: largest size.
 
     Raises:
         OverBudget: names the student, its bytes and the limit.
@@ -68,8 +68,8 @@ def check_file_bytes(n_bytes: int, *, student: str, max_bytes: int = MAX_BYTES) 
     _check_bytes(student, "bytes in its exported file", n_bytes, max_bytes)
 
 
-def widest_precision(complexity: Complexity, max_bytes: int = MAX_BYTES) -> Precision:
-    """The precision with most bits at which all parameters fit; the narrowest where none does."""
+def find_widest_precision(complexity: Complexity, max_bytes: int = MAX_BYTES) -> Precision:
+    """Return the widest precision at which all parameters fit; the narrowest if none does."""
     fitting = [each for each in BYTES if complexity.parameter_bytes(each) <= max_bytes]
     return fitting[-1] if fitting else next(iter(BYTES))
 

@@ -1,57 +1,32 @@
-"""Counting one pass of a model: multiply-accumulates, parameters, peak activation memory."""
+"""Counts one pass of a model: multiply-accumulates, parameters, peak activation memory."""
 
 import math
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-Precision = Literal["int8", "fp16", "fp32"]
-
-BYTES: dict[Precision, int] = {"int8": 1, "fp16": 2, "fp32": 4}
-"""Of one value, the smallest first."""
+from students.complexity.cost import Complexity
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Complexity:
-    """Cost of one forward pass and of keeping the model."""
-
-    macs: int
-    """Multiply-accumulates as NeSsi counts them (DCASE task 1 allows 30,000,000 for one clip)."""
-    params: int
-    """All parameters, also of modules that the pass never calls; of pruned ones what is left."""
-    peak_activations: int
-    """Most values of layer inputs and outputs that are alive at once, what skips hold included."""
-
-    def parameter_bytes(self, precision: Precision = "fp32") -> int:
-        """Bytes of all parameters at a precision (DCASE task 1 allows 128,000)."""
-        return self.params * BYTES[precision]
-
-    def peak_activation_bytes(self, precision: Precision = "fp32") -> int:
-        """Bytes that activations take at most, layer by layer, at a precision."""
-        return self.peak_activations * BYTES[precision]
-
-
-def measure(model: nn.Module, input_shape: Sequence[int]) -> Complexity:
+def measure_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexity:
     """Run the model once on zeros, in evaluation mode, and count.
 
     The rule is NeSsi's (github.com/AlbertoAncilotto/NeSsi): only executed modules without children
-    count, once a call. Convolutions: weights and biases times every output position. All others:
+    count, once per call. Convolutions: weights and biases times every output position. All others:
     `weight` and `bias` once per batch row, whatever the time axis; recurrent weights once per batch
     row and step. Additions, activations, pooling and functional calls are free.
 
     Peak activations are those of a run that keeps nothing longer than it is needed: after each
-    executed module without children, its inputs and outputs and all that earlier ones made and a
-    later one still reads are counted, tensors that share memory once. What is made and used up
-    outside of such modules (the sum of a skip) is not seen.
+    executed module without children, its inputs, its outputs and all earlier outputs that a later
+    module still reads are counted; tensors that share memory count once. Tensors that are made and
+    consumed outside of such modules (the sum of a skip) are not seen.
 
     Args:
-        model: Left as it was found; runs on the device of its first parameter.
-        input_shape: With the batch, which should be 1: MACs and memory grow with it.
+        model: is not changed; runs on the device of its first parameter.
+        input_shape: includes the batch, which should be 1: MACs and memory grow with it.
     """
     tally = _Tally()
     with torch.no_grad(), _evaluation_mode(model), _observed(model, tally):
@@ -61,7 +36,7 @@ def measure(model: nn.Module, input_shape: Sequence[int]) -> Complexity:
 
 
 class _Tally:
-    """What the hooks have seen so far."""
+    """What the forward hooks have seen so far."""
 
     def __init__(self) -> None:
         self.macs = 0
@@ -78,7 +53,7 @@ class _Tally:
     def _note_memory(self) -> None:
         alive = [(ref, tensor) for ref in self._seen if (tensor := ref()) is not None]
         self._seen = [ref for ref, _ in alive]
-        # By storage: a view of a tensor takes no memory of its own.
+        # Keyed by storage: a view of a tensor takes no memory of its own.
         storages = {
             tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
             // tensor.itemsize
@@ -101,7 +76,7 @@ def _macs(module: nn.Module, output_shape: torch.Size) -> int:
 
 
 def _count(module: nn.Module, name: str) -> tuple[str, int]:
-    """A parameter's name and size; of a pruned one the name before and the weights left."""
+    """Return a parameter's name and size; for a pruned one its original name and the weights left."""
     original = name.removesuffix("_orig")
     mask = getattr(module, f"{original}_mask", None)
     if original != name and isinstance(mask, Tensor):
@@ -110,7 +85,7 @@ def _count(module: nn.Module, name: str) -> tuple[str, int]:
 
 
 def _parameters(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
-    """Each parameter once, with the module that owns it."""
+    """Yield each parameter once, as the module that owns it and its name."""
     for path, _ in model.named_parameters():
         owner, _, name = path.rpartition(".")
         yield model.get_submodule(owner), name

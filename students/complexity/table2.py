@@ -1,12 +1,12 @@
-"""Table 2 of the ASCDomain report, measured again, and what is printed wrong there.
+"""Table 2 of the ASCDomain report, measured again, and its misprints.
 
-What the report prints is quoted; what is right comes from the models.
+The printed values are quoted from the report; the right ones are measured on the models.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 
 from students.complexity.budget import MAX_MACS
-from students.complexity.figures import Figures, figures
+from students.complexity.student import StudentComplexity, measure_student
 
 BASELINE = "Baseline24"
 ROWS = {
@@ -22,22 +22,22 @@ ROWS = {
 """The table's students in its order, by their names in the catalogue."""
 
 
-def table2() -> list[Figures]:
-    """Its rows."""
-    return [figures(name, title=title) for title, name in ROWS.items()]
+def measure_table2() -> list[StudentComplexity]:
+    """Measure the rows of the table."""
+    return [measure_student(name, title=title) for title, name in ROWS.items()]
 
 
-def slips(rows: Sequence[Figures]) -> list[str]:
-    """What the report prints, and what is right.
+def find_misprints(rows: Sequence[StudentComplexity]) -> list[str]:
+    """Return a line for each misprint, with the right value.
 
     Args:
-        rows: those of `table2`.
+        rows: the rows of `measure_table2`.
     """
     by_title = {row.student: row for row in rows}
-    return [*_slips_of_costs(by_title), *_slips_of_text(rows)]
+    return [*_find_misprints_of_costs(by_title), *_find_misprints_of_text(rows)]
 
 
-def _slips_of_costs(rows: Mapping[str, Figures]) -> Iterator[str]:
+def _find_misprints_of_costs(rows: Mapping[str, StudentComplexity]) -> Iterator[str]:
     baseline, v2, v3 = (rows[title] for title in (BASELINE, "Isotropic v2", "Isotropic v3"))
     yield (
         f"{BASELINE}, shares of the limits: printed 72.06 % of the bytes and 97.57 % of the MACs; "
@@ -48,7 +48,7 @@ def _slips_of_costs(rows: Mapping[str, Figures]) -> Iterator[str]:
         f"Isotropic v2 and v3, depth: printed 4x4 and 6x4; right {v2.arguments['depth']} and "
         f"{v3.arguments['depth']}"
     )
-    as_printed = figures("isotropic_v3", kernel=4).complexity
+    as_printed = measure_student("isotropic_v3", kernel=4).complexity
     verdict = "over" if as_printed.macs > MAX_MACS else "within"
     yield (
         f"v3, kernel: printed 4; right {v3.arguments['kernel']} (4 would give "
@@ -56,7 +56,7 @@ def _slips_of_costs(rows: Mapping[str, Figures]) -> Iterator[str]:
     )
 
 
-def _slips_of_text(rows: Sequence[Figures]) -> Iterator[str]:
+def _find_misprints_of_text(rows: Sequence[StudentComplexity]) -> Iterator[str]:
     narrow = ", ".join(row.student for row in rows if row.precision == "int8")
     yield f"{narrow}: printed 8 bit; the accuracies beside it were measured in fp16"
     yield f"{BASELINE}, accuracy at 50 %: printed 53.29; 53.19 in the baseline's own readme"

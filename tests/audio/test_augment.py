@@ -33,7 +33,7 @@ def test_roll_moves_each_clip_by_its_own_shift(waveforms_BS):
     assert torch.equal(roll(waveforms_BS, shifts_B), torch.stack(expected))
 
 
-def test_whole_numbers_are_rolled_like_any_others(waveforms_BS):
+def test_integers_are_rolled_like_floats(waveforms_BS):
     samples_BS = (waveforms_BS * 32768).to(torch.int16)
     shifts_B = torch.tensor([1, -1, 500, 0, 999])
     assert torch.equal(roll(samples_BS, shifts_B).float(), roll(samples_BS.float(), shifts_B))
@@ -49,19 +49,19 @@ def test_a_crop_is_a_slice_of_each_clip(waveforms_BS):
 
 
 @pytest.mark.parametrize("start", [-1, 701])
-def test_a_window_that_leaves_its_clip_is_refused(waveforms_BS, start):
+def test_a_window_beyond_the_clip_is_refused(waveforms_BS, start):
     with pytest.raises(ValueError, match=r"starts lie within .*, expected 0\.\.\.700"):
         crop(waveforms_BS, torch.tensor([0, 1, start, 2, 3]), 300)
 
 
-def test_rolling_back_gives_the_clips_again(waveforms_BS, generator):
+def test_rolling_back_restores_the_clips(waveforms_BS, generator):
     shifts_B = torch.randint(-5_000, 5_000, (5,), generator=generator)
     assert torch.equal(roll(roll(waveforms_BS, shifts_B), -shifts_B), waveforms_BS)
 
 
 # Odd and even lengths, a response longer than the clip, one sample.
 @pytest.mark.parametrize("length", [1, 2, 77, 1_000, 1_500])
-def test_convolution_is_numpys_cut_to_the_clip(waveforms_BS, generator, length):
+def test_convolution_is_that_of_numpy_cropped_to_the_clip(waveforms_BS, generator, length):
     responses_RL = torch.randn(3, length, generator=generator)
     choice_B = torch.tensor([2, 0, 1, 0, 2])
     expected_BS = [
@@ -69,11 +69,11 @@ def test_convolution_is_numpys_cut_to_the_clip(waveforms_BS, generator, length):
         for clip_S, which in zip(waveforms_BS, choice_B.tolist(), strict=True)
     ]
     output_BS = Convolution(responses_RL, 1_000)(waveforms_BS, choice_B)
-    # Float32 transforms of sums of up to 1000 products of size 0.1.
+    # Rounding of float32 transforms, for sums of up to 1000 products of size 0.1.
     np.testing.assert_allclose(output_BS.numpy(), np.stack(expected_BS), rtol=0, atol=2e-5)
 
 
-def test_clips_without_a_response_stay_as_they_are_to_the_last_bit(waveforms_BS, generator):
+def test_clips_without_a_response_do_not_change_in_any_bit(waveforms_BS, generator):
     responses_RL = torch.randn(2, 50, generator=generator)
     choice_B = torch.tensor([-1, 1, -1, 0, -1])
     output_BS = Convolution(responses_RL, 1_000)(waveforms_BS, choice_B)
@@ -81,14 +81,14 @@ def test_clips_without_a_response_stay_as_they_are_to_the_last_bit(waveforms_BS,
     assert not torch.isclose(output_BS[[1, 3]], waveforms_BS[[1, 3]]).any(dim=1).all()
 
 
-def test_a_batch_in_which_no_clip_gets_a_response_stays_as_it_is(waveforms_BS):
+def test_a_batch_without_any_response_does_not_change(waveforms_BS):
     nothing_B = torch.full((5,), -1)
     for responses_RL in (torch.ones(2, 50), torch.ones(0, 50)):
         output_BS = Convolution(responses_RL, 1_000)(waveforms_BS, nothing_B)
         assert torch.equal(output_BS, waveforms_BS)
 
 
-def test_a_kept_convolution_is_that_of_a_single_batch(waveforms_BS, generator):
+def test_a_convolution_gives_the_same_for_each_batch(waveforms_BS, generator):
     responses_RL = torch.randn(3, 77, generator=generator)
     convolution = Convolution(responses_RL, 1_000)
     for choice_B in (torch.tensor([2, -1, 0, 1, 1]), torch.tensor([0, 0, -1, -1, 2])):
@@ -107,14 +107,14 @@ def test_a_delayed_impulse_delays_the_clip(waveforms_BS):
 
 
 @pytest.mark.parametrize("which", [-2, 2])
-def test_a_choice_that_is_no_response_is_refused(waveforms_BS, which):
+def test_the_index_of_no_response_is_refused(waveforms_BS, which):
     choice_B = torch.tensor([0, 1, which, 0, 1])
     with pytest.raises(ValueError, match=r"choices lie within .*, expected -1\.\.\.1"):
         Convolution(torch.ones(2, 50), 1_000)(waveforms_BS, choice_B)
 
 
 @pytest.mark.parametrize(("mask", "axis"), [(mask_bands, 0), (mask_frames, 1)])
-def test_masks_set_the_named_range_of_each_clip_to_zero(power_BFT, mask, axis):
+def test_masks_set_the_given_range_of_each_clip_to_zero(power_BFT, mask, axis):
     starts_B, widths_B = torch.tensor([0, 3, 5, 0]), torch.tensor([2, 4, 0, 99])
     expected = power_BFT.clone()
     for clip_FT, start, width in zip(expected, starts_B.tolist(), widths_B.tolist(), strict=True):
@@ -139,21 +139,21 @@ def test_freq_mixstyle_equals_the_published_one():
 @pytest.mark.parametrize(
     ("permutation", "lambdas"), [([3, 2, 1, 0], [1.0] * 4), ([0, 1, 2, 3], [0.0, 0.3, 0.6, 1.0])]
 )
-def test_freq_mixstyle_with_oneself_changes_nothing(generator, permutation, lambdas):
+def test_freq_mixstyle_of_a_clip_with_itself_changes_nothing(generator, permutation, lambdas):
     x = torch.randn(4, 1, 6, 50, generator=generator)
     output = freq_mixstyle(x, torch.tensor(permutation), torch.tensor(lambdas))
-    # Divided and multiplied by the same number.
+    # Values are divided and multiplied by the same number.
     torch.testing.assert_close(output, x, rtol=0, atol=1e-5)
 
 
-def test_freq_mixstyle_without_an_own_share_takes_the_others_statistics(generator):
+def test_freq_mixstyle_with_lambda_0_takes_the_statistics_of_the_other_clip(generator):
     scales = torch.tensor([1.0, 2.0, 4.0, 8.0]).view(4, 1, 1, 1)
     x = scales * torch.randn(4, 2, 6, 50, generator=generator) + scales
     permutation = torch.tensor([1, 2, 3, 0])
     output = freq_mixstyle(x, permutation, torch.zeros(4))
     variance, mean = torch.var_mean(output, dim=(1, 3))
     other_variance, other_mean = torch.var_mean(x[permutation], dim=(1, 3))
-    # eps beside variances from about 1 on.
+    # eps is added to variances of about 1 or more.
     torch.testing.assert_close(mean, other_mean, rtol=0, atol=1e-4)
     torch.testing.assert_close(variance, other_variance, rtol=1e-4, atol=0)
 
@@ -168,7 +168,7 @@ def test_freq_mixstyle_treats_statistics_as_constants(generator):
     torch.testing.assert_close(x.grad, expected.expand_as(x))
 
 
-def test_a_batch_split_over_workers_mixes_like_a_whole_one(generator):
+def test_a_batch_split_over_workers_is_mixed_like_a_whole_one(generator):
     x = torch.randn(7, 1, 6, 50, generator=generator)
     permutation_B, lambda_B = torch.tensor([3, 0, 6, 5, 1, 2, 4]), torch.rand(7)
     shares = (slice(0, 3), slice(3, 7))
@@ -185,7 +185,7 @@ def test_a_batch_split_over_workers_mixes_like_a_whole_one(generator):
         freq_mixstyle(x[share], permutation_B, lambda_B, share=share, gather=lambda _: together)
         for share in shares
     ]
-    # The sum over a band may add in another order for another number of clips.
+    # The sum over a band may be in another order for another number of clips.
     whole = freq_mixstyle(x, permutation_B, lambda_B)
     torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=1e-6)
 
@@ -196,7 +196,7 @@ def test_statistics_gathered_from_too_few_clips_are_refused(generator):
         freq_mixstyle(x, torch.arange(4), lambda_B, share=slice(2))
 
 
-def test_bands_of_a_single_value_are_refused():
+def test_bands_with_a_single_value_are_refused():
     with pytest.raises(ValueError, match="1 value in each band, expected at least 2"):
         freq_mixstyle(torch.zeros(4, 1, 6, 1), torch.arange(4), torch.rand(4))
 
@@ -225,7 +225,7 @@ def test_changes_are_the_same_on_a_gpu(waveforms_BS, power_BFT, generator):
     responses_RL = torch.randn(2, 50, generator=generator)
     draws_B = torch.tensor([-1, 1, -1, 0, 0])
     four_B = torch.tensor([1, 2, 3, 0])
-    # Two float32 transforms.
+    # Rounding of two float32 transforms.
     torch.testing.assert_close(
         Convolution(responses_RL.cuda(), 1_000)(waveforms_BS.cuda(), draws_B).cpu(),
         Convolution(responses_RL, 1_000)(waveforms_BS, draws_B),

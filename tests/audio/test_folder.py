@@ -6,8 +6,9 @@ import pytest
 import soundfile
 
 from audio import waveforms
-from audio.clips import SPLITS, CorpusError
+from audio.clips import SPLITS
 from audio.corpora import folder, read
+from audio.errors import CorpusError
 from logit_store import LogitStore
 
 RATE = 8_000
@@ -26,7 +27,7 @@ def write(file, duration_s=0.25):
 
 
 def fill(root, sizes, suffix=".wav"):
-    """So many empty files for each class: names are all that is read of most."""
+    """Make files for each class, all but the first empty: mostly their names are read."""
     for scene, size in sizes.items():
         first = write(root / scene / f"000{suffix}")
         for number in range(1, size):
@@ -53,14 +54,14 @@ def test_the_class_is_the_folder_and_the_order_is_that_of_the_names(root):
     assert corpus.column("scene").tolist() == [file.split("/")[0] for file in files]
 
 
-def test_a_fifth_of_each_class_is_tested_on(root):
+def test_a_fifth_of_each_class_is_test(root):
     corpus = read("folder", root)
     test = corpus.column("scene")[corpus.rows(100, "test")].tolist()
     assert (test.count("cat"), test.count("dog")) == (20, 12)
     assert all(names(corpus, split, "test") == names(corpus, 100, "test") for split in SPLITS[1:])
 
 
-def test_splits_hold_their_share_of_each_class_and_lie_in_one_another(root):
+def test_splits_hold_their_share_of_each_class_and_are_nested(root):
     corpus = read("folder", root)
     inside = set()
     for split, cats, dogs in ((5, 4, 2), (10, 8, 5), (25, 20, 12), (50, 40, 24), (100, 80, 48)):
@@ -74,29 +75,29 @@ def test_splits_hold_their_share_of_each_class_and_lie_in_one_another(root):
     assert len(inside) == 128
 
 
-def test_a_small_split_is_not_all_select_in_a_large_one(root):
+def test_a_small_split_is_not_all_select_in_a_larger_one(root):
     corpus = read("folder", root)
-    learnt = names(corpus, 10, "fit", "select")
-    # 13 of 128 clips; 15 % of them are expected among the large split's select.
-    assert len(learnt & names(corpus, 100, "select")) <= len(learnt) / 2
+    small = names(corpus, 10, "fit", "select")
+    # 13 of 128 clips; 15 % of them are expected in `select` of the large split.
+    assert len(small & names(corpus, 100, "select")) <= len(small) / 2
 
 
-def test_a_split_that_leaves_a_class_one_recording_is_not_there(tmp_path):
+def test_a_split_with_one_recording_of_a_class_has_no_clips(tmp_path):
     corpus = read("folder", fill(tmp_path, {"cat": 100, "dog": 20}))
-    # 16 dogs are learnt from: 5 % of them are 0.8 and 10 % are 1.6, which is two.
+    # 16 dogs are training clips: 5 % of them are 0.8 and 10 % are 1.6, rounded to 2.
     with pytest.raises(CorpusError, match=r"split 5; .* such clips: 10, 25, 50, 100$"):
         corpus.rows(5, "fit")
     assert len(corpus.rows(10, "fit", "select")) == 10
 
 
-def test_folds_hardly_change_with_a_new_file(root):
+def test_a_new_file_changes_few_folds(root):
     before = names(read("folder", root), 100, "test")
     (root / "cat" / "new.wav").touch()
     after = names(read("folder", root), 100, "test")
-    assert len(before ^ after) <= 2  # one more may come in, and put one other out
+    assert len(before ^ after) <= 2  # one more may be drawn, and displace another
 
 
-def test_folders_may_settle_what_is_tested_on(tmp_path):
+def test_folders_may_define_the_test_clips(tmp_path):
     fill(tmp_path / "train", {"cat": 10, "dog": 10})
     fill(tmp_path / "test", {"cat": 3, "dog": 4})
     corpus = read("folder", tmp_path)
@@ -112,26 +113,26 @@ def test_a_class_may_be_called_train(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".flac", ".ogg", ".mp3", ".WAV"])
-def test_whatever_libsndfile_reads_is_decoded(tmp_path, suffix):
+def test_all_formats_of_libsndfile_are_decoded(tmp_path, suffix):
     for name in ("cat/1", "cat/2", "dog/1", "dog/2"):
         write(tmp_path / f"{name}{suffix}")
     corpus = read("folder", tmp_path)
-    decoded = waveforms.decode(corpus, 16_000, cache=tmp_path / "cache", threads=1)
+    decoded = waveforms.decode_corpus(corpus, 16_000, cache=tmp_path / "cache", threads=1)
     assert corpus.clip_duration_s == pytest.approx(0.25, rel=0.01)
     assert decoded.samples_NS.shape == (4, round(16_000 * corpus.clip_duration_s))
-    assert (np.abs(decoded.samples_NS).max(axis=1) > 1000).all()  # noise of 0.1 comes as noise
+    assert (np.abs(decoded.samples_NS).max(axis=1) > 1000).all()  # noise of 0.1 is decoded as noise
 
 
-def test_files_that_last_alike_have_the_identity_that_they_always_had(tmp_path):
-    # Stores name their members by it. As version 0.1.0 computed it.
+def test_the_identity_of_a_corpus_of_equal_durations_never_changes(tmp_path):
+    # As computed by version 0.1.0; stores name their members by it.
     for part, scene, size in (("train", "cat", 10), ("train", "dog", 10), ("test", "cat", 3)):
         fill(tmp_path / part, {scene: size})
     fill(tmp_path / "test", {"dog": 4})
     known = "12829a6b0f578895488abd9af2fbe8ff9c6786e506273958a9951311e1c4c026"
-    assert read("folder", tmp_path).identity() == known
+    assert read("folder", tmp_path).compute_identity() == known
 
 
-def test_a_broken_first_file_is_left_for_the_decoder_to_name(root):
+def test_a_broken_first_file_is_left_to_the_decoder(root):
     (root / "cat" / "000.wav").write_bytes(b"not audio")
     assert read("folder", root).clip_duration_s == 0.25
 
@@ -140,18 +141,18 @@ def test_the_clips_fit_into_a_store(root, tmp_path):
     corpus = read("folder", root)
     store = LogitStore(tmp_path / "store")
     store.write_clips(corpus.name, corpus.clips_table())
-    assert store.clips("folder")["city"].unique().to_pylist() == ["unknown"]
+    assert store.read_clips("folder")["city"].unique().to_pylist() == ["unknown"]
 
 
-def test_hidden_files_and_other_files_are_not_used(root, caplog):
-    expected = read("folder", root).identity()
+def test_hidden_and_other_files_are_skipped(root, caplog):
+    expected = read("folder", root).compute_identity()
     (root / "cat" / ".000.wav").touch()
     (root / ".cache").mkdir()
     (root / "README.md").write_text("mine")
     (root / "dog" / "notes.txt").write_text("loud")
     with caplog.at_level(logging.WARNING):
-        assert read("folder", root).identity() == expected
-    assert "notes.txt: no audio, not used (1 such files)" in caplog.text
+        assert read("folder", root).compute_identity() == expected
+    assert "notes.txt: no audio file, skipped (1 such files)" in caplog.text
 
 
 def missing(root):
@@ -193,7 +194,7 @@ def twins(root):
     (root / "cat" / "000.flac").touch()
 
 
-def half_told(root):
+def half_divided(root):
     (root / "test").mkdir()
     (root / "cat").rename(root / "test" / "cat")
 
@@ -214,14 +215,14 @@ def lone_class(root):
         (silent_class, r"bird: no audio in this class"),
         (one_class, "dog is its only class, expected two or more"),
         (nested, "lion: a folder within a class; put its files into .*cat itself"),
-        (beside, r"x\.wav lies beside the class folders"),
+        (beside, r"x\.wav lies next to the class folders"),
         (unreadable, r"cat/000\.wav: cannot be read as audio, nor can any other of the 160"),
-        (twins, r"cat/000\.flac and cat/000\.wav differ in their ending alone"),
-        (half_told, "own: holds dog, test and test holds folders; expected train and test"),
+        (twins, r"cat/000\.flac and cat/000\.wav differ only in their suffix"),
+        (half_divided, "own: holds dog, test and test holds folders; expected train and test"),
         (lone_class, r"class dog is in train, but not in test \(1 such"),
     ],
 )
-def test_what_is_no_such_corpus_is_one_clear_error(root, spoil, reason):
+def test_a_wrong_folder_is_refused_with_the_reason(root, spoil, reason):
     spoil(root)
     with pytest.raises(CorpusError, match=reason):
         folder.read(root)

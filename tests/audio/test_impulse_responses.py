@@ -29,12 +29,12 @@ def magnitude_db(response, sample_rate, hertz):
     return 20 * np.log10(power)
 
 
-def test_responses_come_in_the_order_of_their_names_with_zeros_behind(tmp_path):
+def test_responses_are_in_the_order_of_their_names_and_padded_with_zeros(tmp_path):
     write(tmp_path / "b.WAV", [0.5, 0.25])
     write(tmp_path / "c.flac", [0.75, 0.0, 0.5], subtype="PCM_24")
     write(tmp_path / "a.wav", [1.0])
     (tmp_path / "README.md").write_text("not a recording")
-    responses_RL = impulse_responses.load(tmp_path, 32_000)
+    responses_RL = impulse_responses.load_responses(tmp_path, 32_000)
     assert responses_RL.dtype == np.float32
     expected = [[1.0, 0.0, 0.0], [0.5, 0.25, 0.0], [0.75, 0.0, 0.5]]
     np.testing.assert_array_equal(responses_RL, expected)
@@ -44,8 +44,8 @@ def test_responses_come_in_the_order_of_their_names_with_zeros_behind(tmp_path):
 def test_each_response_is_resampled_from_its_own_rate(tmp_path, own_rate):
     write(tmp_path / "own.wav", low_tone(own_rate), own_rate)
     write(tmp_path / "wanted.wav", low_tone(32_000), 32_000)
-    resampled, wanted = impulse_responses.load(tmp_path, 32_000)
-    # The filter's ripple, at the edges of a tone of 100 ms.
+    resampled, wanted = impulse_responses.load_responses(tmp_path, 32_000)
+    # Ripple of the filter at the edges of a tone of 100 ms.
     np.testing.assert_allclose(resampled, wanted, rtol=0, atol=1e-3)
 
 
@@ -53,10 +53,10 @@ def test_each_response_is_resampled_from_its_own_rate(tmp_path, own_rate):
     not MICIRP.is_dir(),
     reason="the MicIRP recordings are not beside the project: name their folder in TUTTI_MICIRP",
 )
-def test_microphones_of_micirp_sound_as_published():
+def test_responses_of_micirp_are_as_published():
     golden = json.loads(GOLDEN.read_text())
     files = sorted(file.name for file in MICIRP.glob("*.wav"))
-    responses_RL = torch.from_numpy(impulse_responses.load(MICIRP, 32_000))
+    responses_RL = torch.from_numpy(impulse_responses.load_responses(MICIRP, 32_000))
     assert len(responses_RL) == len(files) == 66
     noise = (0.1 * np.random.default_rng(7).standard_normal((1, 32_000))).astype(np.float32)
     for case in golden["cases"]:
@@ -70,14 +70,14 @@ def test_microphones_of_micirp_sound_as_published():
         assert np.sqrt((output_S**2).mean()) == pytest.approx(expected["rms"], abs=2e-5)
 
 
-def test_no_folder_is_an_error_with_its_name(tmp_path):
+def test_a_missing_folder_is_refused_by_name(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
-        impulse_responses.load(tmp_path / "nowhere", 32_000)
+        impulse_responses.load_responses(tmp_path / "nowhere", 32_000)
 
 
-def test_an_empty_folder_is_an_error_with_its_name(tmp_path):
+def test_an_empty_folder_is_refused_by_name(tmp_path):
     with pytest.raises(FileNotFoundError, match=f"{tmp_path.name}: no impulse responses"):
-        impulse_responses.load(tmp_path, 32_000)
+        impulse_responses.load_responses(tmp_path, 32_000)
 
 
 @pytest.mark.parametrize(
@@ -90,31 +90,32 @@ def test_an_empty_folder_is_an_error_with_its_name(tmp_path):
         ([], "0 samples and no sound"),
     ],
 )
-def test_a_file_that_is_no_impulse_response_is_an_error_with_its_name(tmp_path, samples, message):
+def test_a_file_without_an_impulse_response_is_refused_by_name(tmp_path, samples, message):
     write(tmp_path / "a.wav", [1.0])
     write(tmp_path / "odd one.wav", samples)
     with pytest.raises(ValueError, match=f"odd one.wav: .*{message}"):
-        impulse_responses.load(tmp_path, 32_000)
+        impulse_responses.load_responses(tmp_path, 32_000)
 
 
-def test_a_file_that_cannot_be_read_is_an_error_with_its_name(tmp_path):
+def test_an_unreadable_file_is_refused_by_name(tmp_path):
     (tmp_path / "broken.wav").write_bytes(b"RIFF, it says")
     with pytest.raises(ValueError, match=r"broken.wav: cannot be read as audio"):
-        impulse_responses.load(tmp_path, 32_000)
+        impulse_responses.load_responses(tmp_path, 32_000)
 
 
 def test_the_synthetic_set_never_changes():
-    responses_RL = impulse_responses.synthetic(32_000)
+    responses_RL = impulse_responses.synthesise_responses(32_000)
     assert responses_RL.dtype == np.float32
     assert responses_RL.shape == (64, 1_600)
-    # In units of 2^-20: the values are rounded to them, so machines cannot differ.
+    # In units of 2^-20: values are rounded to them, so machines cannot differ.
     some = responses_RL[[0, 0, 2, 63], [0, 1, 4, 100]] * 2**20
     assert some.tolist() == [410_794, 745_416, 32_800, 10_297]
 
 
 def test_a_larger_synthetic_set_begins_with_the_smaller_one():
     np.testing.assert_array_equal(
-        impulse_responses.synthetic(16_000, 3), impulse_responses.synthetic(16_000, 9)[:3]
+        impulse_responses.synthesise_responses(16_000, 3),
+        impulse_responses.synthesise_responses(16_000, 9)[:3],
     )
 
 
@@ -127,26 +128,27 @@ def test_synthetic_responses_keep_the_level_of_pink_noise(sample_rate):
     phase = np.exp(2j * np.pi * generator.random(len(hertz)))
     pink = np.fft.irfft(np.where(heard, phase / np.sqrt(np.maximum(hertz, 1)), 0), n_samples)
     pink = torch.from_numpy(pink[None] / pink.std())
-    responses_RL = torch.from_numpy(impulse_responses.synthetic(sample_rate, 8))
+    responses_RL = torch.from_numpy(impulse_responses.synthesise_responses(sample_rate, 8))
     recorded = convolve(pink.expand(8, -1).contiguous(), responses_RL, torch.arange(8))
-    # The convolution's start-up and one draw of phases: a few hundredths of a decibel.
+    # The start of the convolution and one draw of phases: a few hundredths of a decibel.
     np.testing.assert_allclose(20 * np.log10(recorded.std(dim=1).numpy()), 0, rtol=0, atol=0.1)
 
 
 def test_a_synthetic_microphone_is_the_same_at_another_sample_rate():
     hertz = np.array([100, 300, 1_000, 2_000])
     for low, high in zip(
-        impulse_responses.synthetic(32_000, 16),
-        impulse_responses.synthetic(48_000, 16),
+        impulse_responses.synthesise_responses(32_000, 16),
+        impulse_responses.synthesise_responses(48_000, 16),
         strict=True,
     ):
         difference = magnitude_db(low, 32_000, hertz) - magnitude_db(high, 48_000, hertz)
-        # What the bilinear transform bends far below half the rate, and the level's upper end.
+        # Distortion by the bilinear transform far below half the rate, and by the upper limit of
+        # the level.
         assert np.abs(difference).max() < 1.0
 
 
-def test_synthetic_microphones_differ_as_small_microphones_do():
-    responses_RL = impulse_responses.synthetic(32_000)
+def test_synthetic_microphones_differ_like_small_microphones():
+    responses_RL = impulse_responses.synthesise_responses(32_000)
     bass = [magnitude_db(r, 32_000, 30) - magnitude_db(r, 32_000, 1_000) for r in responses_RL]
     colour = np.stack([magnitude_db(r, 32_000, [300, 1_000, 3_000]) for r in responses_RL])
     assert np.median(bass) < -10
@@ -158,6 +160,6 @@ def test_synthetic_microphones_differ_as_small_microphones_do():
     ("arguments", "message"),
     [((4_000,), "sample_rate=4000, expected at least 8000"), ((32_000, 0), "count=0")],
 )
-def test_a_synthetic_set_that_cannot_be_is_refused(arguments, message):
+def test_impossible_synthetic_sets_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        impulse_responses.synthetic(*arguments)
+        impulse_responses.synthesise_responses(*arguments)

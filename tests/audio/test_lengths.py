@@ -3,24 +3,25 @@ import pickle
 
 import pytest
 
-from audio.lengths import ClipLength, UnfitLength
+from audio.errors import UnfitLength
+from audio.lengths import ClipLength
 
 
-def test_clips_stay_as_they_are_unless_told_otherwise():
-    assert ClipLength().samples(1.0, 32_000) == 32_000
+def test_clips_keep_their_length_by_default():
+    assert ClipLength().count_samples(1.0, 32_000) == 32_000
 
 
 @pytest.mark.parametrize(
     ("how", "asked_s", "samples"),
     [("repeat", 10.0, 320_000), ("pad", 1.5, 48_000), ("crop", 0.25, 8_000)],
 )
-def test_the_asked_duration_is_counted_in_samples(how, asked_s, samples):
-    assert ClipLength(how=how, duration_s=asked_s).samples(1.0, 32_000) == samples
+def test_a_duration_is_converted_to_samples(how, asked_s, samples):
+    assert ClipLength(how=how, duration_s=asked_s).count_samples(1.0, 32_000) == samples
 
 
 @pytest.mark.parametrize("how", ["repeat", "pad", "crop"])
-def test_the_clips_own_duration_suits_every_way(how):
-    assert ClipLength(how=how, duration_s=1.0).samples(1.0, 44_100) == 44_100
+def test_every_way_accepts_the_clips_own_duration(how):
+    assert ClipLength(how=how, duration_s=1.0).count_samples(1.0, 44_100) == 44_100
 
 
 @pytest.mark.parametrize(
@@ -31,16 +32,16 @@ def test_the_clips_own_duration_suits_every_way(how):
         ("pad", 0.5, "at least 1 s, use crop"),
     ],
 )
-def test_a_length_that_clips_cannot_have_is_refused_with_both_durations(how, asked_s, way_out):
+def test_an_impossible_length_is_refused_with_both_durations(how, asked_s, way_out):
     with pytest.raises(UnfitLength, match=way_out) as caught:
-        ClipLength(how=how, duration_s=asked_s).samples(1.0, 32_000)
+        ClipLength(how=how, duration_s=asked_s).count_samples(1.0, 32_000)
     assert f"clips of 1 s cannot become {asked_s:g} s by {how}" in str(caught.value)
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
 @pytest.mark.parametrize("how", ["repeat", "pad", "crop"])
 @pytest.mark.parametrize("duration_s", [None, 0.0, -1.0, math.nan, math.inf])
-def test_other_lengths_than_native_need_a_duration(how, duration_s):
+def test_ways_other_than_native_need_a_duration(how, duration_s):
     with pytest.raises(ValueError, match=f"duration_s={duration_s!r} with how='{how}'"):
         ClipLength(how=how, duration_s=duration_s)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio.clips import CorpusError
 from audio.corpora import read
+from audio.errors import CorpusError
 
 RATE = 8_000
 
@@ -17,7 +17,7 @@ def own_cache(tmp_path_factory, monkeypatch):
 
 @pytest.fixture
 def root(tmp_path):
-    """Eight files in folders that say nothing: 0.wav ... 3.wav in x and in y."""
+    """Eight files in folders without meaning: 0.wav ... 3.wav in x and in y."""
     for folder in ("x", "y"):
         (tmp_path / folder).mkdir()
         for number in range(4):
@@ -31,7 +31,7 @@ def write_csv(root, header, lines, name="clips.csv"):
 
 
 def eight(*columns):
-    """A line for each file: its label, and whatever else is said of it."""
+    """Return a line for each file: its label and the other columns."""
     files = [f"{folder}/{number}.wav" for folder in "xy" for number in range(4)]
     labels = ["cat", "dog"] * 4
     return [",".join(row) for row in zip(files, labels, *columns, strict=True)]
@@ -43,7 +43,7 @@ def folds_of(corpus, column, split=100):
     return dict(pairs)
 
 
-def test_the_table_tells_labels_recordings_devices_and_cities(root):
+def test_the_table_gives_labels_recordings_devices_and_cities(root):
     lines = eight(list("rrsstuvw"), ["phone", "", *["mic"] * 6], ["bern"] * 8)
     write_csv(root, "path,label,recording,device,city", lines)
     corpus = read("folder", root)
@@ -55,18 +55,18 @@ def test_the_table_tells_labels_recordings_devices_and_cities(root):
     assert set(corpus.column("city")) == {"bern"}
 
 
-def test_without_other_columns_a_file_is_a_recording_of_its_own(root):
+def test_without_other_columns_each_file_is_a_recording(root):
     write_csv(root, "path,label", eight())
     corpus = read("folder", root)
     assert corpus.column("recording").tolist() == corpus.column("clip_id").tolist()
     assert set(corpus.column("recording_device")) == {"unknown"}
 
 
-def test_the_order_is_that_of_the_paths_whatever_that_of_the_lines_is(root):
+def test_clips_are_in_the_order_of_their_paths_and_not_of_the_lines(root):
     write_csv(root, "path,label", eight())
-    expected = read("folder", root).identity()
+    expected = read("folder", root).compute_identity()
     write_csv(root, "label,path", [",".join(line.split(",")[::-1]) for line in eight()[::-1]])
-    assert read("folder", root).identity() == expected
+    assert read("folder", root).compute_identity() == expected
 
 
 @pytest.mark.parametrize(
@@ -82,11 +82,11 @@ def test_the_order_is_that_of_the_paths_whatever_that_of_the_lines_is(root):
     ],
     ids=["capitals", "semicolons", "tabs", "spaces", "quotes", "dots", "empty_lines"],
 )
-def test_a_table_reads_the_same_however_programs_write_it(root, header, change):
+def test_all_styles_of_tables_are_read(root, header, change):
     write_csv(root, "path,label", eight())
-    expected = read("folder", root).identity()
+    expected = read("folder", root).compute_identity()
     write_csv(root, header, map(change, eight()))
-    assert read("folder", root).identity() == expected
+    assert read("folder", root).compute_identity() == expected
 
 
 def test_the_root_may_be_a_table_of_any_name(root):
@@ -100,7 +100,7 @@ def test_no_recording_is_in_two_folds_of_any_split(tmp_path):
     lines = []
     for number in range(400):
         (tmp_path / f"{number}.wav").touch()
-        # Recordings in which both classes are heard, too.
+        # Some recordings have clips of both classes.
         lines.append(f"{number}.wav,{rng.choice(['cat', 'dog'])},r{rng.integers(60)}")
     soundfile.write(tmp_path / "0.wav", np.zeros(400), RATE)
     write_csv(tmp_path, "path,label,recording", lines)
@@ -113,47 +113,47 @@ def test_no_recording_is_in_two_folds_of_any_split(tmp_path):
         assert inside < {name for name, fold in folds[larger].items() if fold is not None}
 
 
-def test_train_and_test_may_be_told(root):
-    told = ["train", "Train", "train", "train", "TEST", "test", "train", "train"]
-    write_csv(root, "path,label,split", eight(told))
+def test_the_table_may_define_train_and_test(root):
+    given = ["train", "Train", "train", "train", "TEST", "test", "train", "train"]
+    write_csv(root, "path,label,split", eight(given))
     corpus = read("folder", root)
     assert corpus.rows(100, "test").tolist() == [4, 5]
     assert len(corpus.rows(100, "fit", "select")) == 6
     assert set(corpus.column("scene")[corpus.rows(100, "select")]) == {"cat", "dog"}
 
 
-def test_all_folds_may_be_told_and_small_splits_take_a_share_of_each(tmp_path):
-    lines, told = [], {}
+def test_the_table_may_define_all_folds_and_small_splits_take_a_share_of_each(tmp_path):
+    lines, given = [], {}
     for number in range(200):
         (tmp_path / f"{number}.wav").touch()
         fold = ("fit", "fit", "fit", "select", "test")[number // 2 % 5]
         lines.append(f"{number}.wav,{('cat', 'dog')[number % 2]},{fold}")
-        told[str(number)] = fold
+        given[str(number)] = fold
     soundfile.write(tmp_path / "0.wav", np.zeros(400), RATE)
     write_csv(tmp_path, "path,label,split", lines)
     corpus = read("folder", tmp_path)
-    assert folds_of(corpus, "clip_id") == told
+    assert folds_of(corpus, "clip_id") == given
     for split, n_fit, n_select in ((5, 6, 2), (25, 30, 10), (50, 60, 20)):
         assert len(corpus.rows(split, "fit")) == n_fit
         assert len(corpus.rows(split, "select")) == n_select
         assert len(corpus.rows(split, "test")) == 40
         drawn = {name: fold for name, fold in folds_of(corpus, "clip_id", split).items() if fold}
-        assert drawn.items() <= told.items()
+        assert drawn.items() <= given.items()
 
 
-def test_columns_that_mean_nothing_are_said_and_not_used(root, caplog):
+def test_unknown_columns_are_ignored_with_a_warning(root, caplog):
     write_csv(root, "path,label,weather", eight(["dry"] * 8))
     with caplog.at_level(logging.WARNING):
         read("folder", root)
-    assert "unknown column weather is not used" in caplog.text
+    assert "unknown column weather is ignored" in caplog.text
 
 
 HEADER = "path,label,recording,split"
-TOLD = ["train"] * 4 + ["test"] * 4
+SPLIT = ["train"] * 4 + ["test"] * 4
 
 
-def test_a_table_that_is_right_but_for_what_follows(root):
-    write_csv(root, HEADER, eight(list("abcdefgh"), TOLD))
+def test_the_table_that_the_following_test_spoils_is_read(root):
+    write_csv(root, HEADER, eight(list("abcdefgh"), SPLIT))
     assert len(read("folder", root)) == 8
 
 
@@ -167,7 +167,7 @@ def test_a_table_that_is_right_but_for_what_follows(root):
         ("x/2.wav", "z/2.wav", r"line 4: path z/2\.wav, but there is no such file"),
         ("x/2.wav", "../x/2.wav", r"line 4: path \.\./x/2\.wav, expected one below"),
         ("x/2.wav", "/x/2.wav", r"line 4: path /x/2\.wav, expected one below"),
-        ("x/2.wav", "x/../x/1.wav", r"line 4: x/1\.wav stands in line 3 already"),
+        ("x/2.wav", "x/../x/1.wav", r"line 4: x/1\.wav is in line 3 already"),
         ("x/2.wav,cat", "x/2.wav, ", "line 4: column label is empty"),
         ("x/2.wav,cat", ",cat", "line 4: column path is empty"),
         ("x/2.wav,cat", "x/2.wav,cat,dog", "not a comma-separated table: .*Expected 4"),
@@ -179,8 +179,8 @@ def test_a_table_that_is_right_but_for_what_follows(root):
         ("\nx/2.wav", "\n\n\nx/9.wav", r"line 6: path x/9\.wav, but there is no such file"),
     ],
 )
-def test_what_cannot_be_is_one_error_with_line_value_and_what_is_expected(root, old, new, reason):
-    text = "\n".join([HEADER, *eight(list("abcdefgh"), TOLD)]) + "\n"
+def test_a_wrong_value_is_refused_with_line_value_and_expectation(root, old, new, reason):
+    text = "\n".join([HEADER, *eight(list("abcdefgh"), SPLIT)]) + "\n"
     assert old in text
     (root / "clips.csv").write_text(text.replace(old, new, 1))
     if reason is None:
@@ -191,20 +191,20 @@ def test_what_cannot_be_is_one_error_with_line_value_and_what_is_expected(root, 
 
 
 @pytest.mark.parametrize(
-    ("told", "reason"),
+    ("given", "reason"),
     [
         (["train"] * 8, "no line has split test, expected train/test or fit/select/test"),
         (["fit"] * 4 + ["test"] * 4, "no line has split select"),
         (["train"] * 6 + ["test", "train"], "class dog is in train, but not in test"),
     ],
 )
-def test_a_split_that_cannot_be_learnt_from_is_refused(root, told, reason):
-    write_csv(root, "path,label,split", eight(told))
+def test_a_split_that_cannot_be_used_for_training_is_refused(root, given, reason):
+    write_csv(root, "path,label,split", eight(given))
     with pytest.raises(CorpusError, match=reason):
         read("folder", root)
 
 
-def test_a_table_without_lines_or_that_is_not_there_is_refused(root):
+def test_an_empty_or_missing_table_is_refused(root):
     write_csv(root, "path,label", [])
     with pytest.raises(CorpusError, match="no line but the header"):
         read("folder", root)
@@ -212,9 +212,9 @@ def test_a_table_without_lines_or_that_is_not_there_is_refused(root):
         read("folder", root / "other.csv")
 
 
-def test_a_class_that_is_only_heard_in_recordings_of_others_is_refused(root):
-    # Dogs have two recordings, and "two" is drawn; cats have no other.
+def test_a_class_without_training_clips_is_refused(root):
+    # Dogs have two recordings, and "two" is drawn as test; cats have no other.
     lines = eight(["two", "one", *["two"] * 6])
     write_csv(root, "path,label,recording", lines)
-    with pytest.raises(CorpusError, match="class cat is heard only in recordings that other cl"):
+    with pytest.raises(CorpusError, match="class cat occurs only in recordings that were drawn"):
         read("folder", root)

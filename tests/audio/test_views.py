@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from audio.views import Augmentation, draw, training_view
+from audio.views import Augmentation, draw_changes, training_view
 
 EVERYTHING = Augmentation(
     max_roll_samples=3200,
@@ -12,7 +12,7 @@ EVERYTHING = Augmentation(
 
 
 def changes(rows, view, augmentation=EVERYTHING, corpus="tau", spare_samples=0):
-    return draw(
+    return draw_changes(
         augmentation,
         corpus,
         np.asarray(rows),
@@ -38,7 +38,7 @@ def test_a_view_is_the_same_in_any_batch_and_order():
 
 
 def test_a_view_is_the_same_on_every_machine():
-    # Written down when first made: a change of these numbers makes stored views wrong.
+    # Recorded when views were introduced: other numbers would invalidate stored views.
     drawn = changes([0, 1, 2, 3], 1)
     assert drawn.roll_B.tolist() == [3157, -1201, -2548, -993]
     assert drawn.response_B.tolist() == [58, -1, 5, -1]
@@ -57,15 +57,15 @@ def test_view_0_is_the_middle_of_a_longer_clip():
     assert not changes(range(5), 0).crop_B.any()
 
 
-def test_a_window_may_begin_anywhere_that_it_fits_in():
+def test_a_window_may_begin_wherever_it_fits():
     crop_B = changes(np.arange(100_000), 3, spare_samples=200).crop_B
     counts = np.bincount(crop_B, minlength=201)
     assert len(counts) == 201
-    assert counts.min() > 350  # 498 expected in each, 22 their standard deviation
+    assert counts.min() > 350  # 498 are expected in each, with a standard deviation of 22
     assert counts.max() < 650
 
 
-def test_what_a_view_cuts_out_changes_nothing_else():
+def test_cropping_changes_no_other_draw():
     rows = np.arange(50)
     short, long = fields(changes(rows, 2)), fields(changes(rows, 2, spare_samples=1000))
     for mine, other in zip(short[:-1], long[:-1], strict=True):
@@ -84,15 +84,15 @@ def test_draws_are_uniform_over_their_whole_range():
     drawn = changes(np.arange(200_000), 7)
     counts = np.bincount(drawn.roll_B + 3200, minlength=6401)
     assert len(counts) == 6401
-    assert counts.min() > 0  # 31 expected in each: none is missing
+    assert counts.min() > 0  # 31 are expected in each: none is missing
     assert drawn.roll_B.mean() == pytest.approx(0, abs=3 * 1848 / 447)  # 3 standard errors
     assert np.unique(drawn.band_width_B).tolist() == list(range(48))
-    # As published (torchaudio's rule), a mask starts below size - width: it spares the last one.
+    # As published (torchaudio's rule), a mask starts below size - width, so it spares the last band.
     assert (drawn.band_start_B + drawn.band_width_B).max() == 255
     assert (drawn.frame_start_B + drawn.frame_width_B).max() == 100
 
 
-def test_only_clips_of_the_reference_device_get_a_response_with_the_asked_probability():
+def test_only_clips_of_the_reference_device_get_responses_with_the_given_probability():
     rows = np.arange(100_000)
     response_B = changes(rows, 5).response_B
     assert (response_B[1::2] == -1).all()
@@ -100,7 +100,7 @@ def test_only_clips_of_the_reference_device_get_a_response_with_the_asked_probab
     assert np.unique(response_B[response_B >= 0]).tolist() == list(range(66))
 
 
-def test_what_is_off_stays_off():
+def test_changes_that_are_off_never_happen():
     drawn = changes(np.arange(100), 4, Augmentation())
     assert not drawn.roll_B.any()
     assert (drawn.response_B == -1).all()

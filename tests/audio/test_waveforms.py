@@ -8,7 +8,7 @@ from corpus_files import SCENES, write_corpus
 
 from audio import waveforms
 from audio.corpora import tau
-from audio.waveforms import BrokenAudio
+from audio.errors import BrokenAudio
 
 RATE = 32_000
 
@@ -19,7 +19,9 @@ def root(tmp_path):
 
 
 def decode(root, tmp_path, **options):
-    return waveforms.decode(tau.read(root), RATE, cache=tmp_path / "cache", threads=2, **options)
+    return waveforms.decode_corpus(
+        tau.read(root), RATE, cache=tmp_path / "cache", threads=2, **options
+    )
 
 
 def first_file(root):
@@ -36,7 +38,7 @@ def test_a_resampled_tone_keeps_its_pitch_and_level(root, tmp_path):
     assert samples_NS.shape == (len(corpus), RATE)
     for row in (0, len(corpus) - 1):
         spectrum = np.abs(np.fft.rfft(samples_NS[row] / 32768)) / (RATE / 2)
-        assert spectrum.argmax() == SCENES[corpus.column("scene")[row]]  # 1 s: one bin is one Hz
+        assert spectrum.argmax() == SCENES[corpus.column("scene")[row]]  # 1 s: one bin is 1 Hz
         assert spectrum.max() == pytest.approx(0.3, rel=0.02)
 
 
@@ -50,7 +52,7 @@ def test_every_sample_width_gives_the_same_clip(root, tmp_path, subtype):
     np.testing.assert_array_equal(after, before)
 
 
-def test_16_bit_at_the_asked_rate_arrives_bit_for_bit(root, tmp_path):
+def test_16_bit_files_at_the_requested_rate_are_decoded_bit_for_bit(root, tmp_path):
     file = first_file(root)
     samples = np.random.default_rng(0).integers(-32768, 32768, RATE).astype(np.int16)
     soundfile.write(file, samples, RATE, subtype="PCM_16")
@@ -70,7 +72,7 @@ def test_only_a_changed_file_is_decoded_again(root, tmp_path):
     assert counts == [1]
 
 
-def test_a_stereo_clip_becomes_its_mean_and_is_counted(root, tmp_path):
+def test_a_stereo_clip_is_averaged_and_counted(root, tmp_path):
     file = first_file(root)
     left, rate = soundfile.read(file)
     soundfile.write(file, np.stack([left, np.zeros_like(left)], axis=1), rate)
@@ -82,7 +84,7 @@ def test_a_stereo_clip_becomes_its_mean_and_is_counted(root, tmp_path):
     assert mono.shape[1] == 2
 
 
-def test_samples_beyond_full_scale_are_cut_off_and_counted(root, tmp_path):
+def test_samples_beyond_full_scale_are_limited_and_counted(root, tmp_path):
     file = first_file(root)
     soundfile.write(file, np.full(RATE, 1.5), RATE, subtype="FLOAT")
     decoded = decode(root, tmp_path)
@@ -122,7 +124,7 @@ def spoil_text(file):
         (spoil_text, "Format not recognised"),
     ],
 )
-def test_a_broken_clip_is_named_with_its_reason_and_the_rest_is_decoded(
+def test_a_broken_clip_is_reported_with_its_reason_and_the_others_are_decoded(
     root, tmp_path, spoil, reason
 ):
     file = first_file(root)
@@ -137,21 +139,21 @@ def test_a_broken_clip_is_named_with_its_reason_and_the_rest_is_decoded(
     counts = []
     with pytest.raises(BrokenAudio):
         decode(root, tmp_path, on_progress=lambda done, total: counts.append(total))
-    assert len(counts) <= 1  # nothing but the broken clip is tried again
+    assert len(counts) <= 1  # only the broken clip is tried again
     corpus = tau.read(root)
     rest = corpus.keep(np.delete(corpus.column("clip_id"), row))
-    assert len(waveforms.decode(rest, RATE, cache=tmp_path / "cache").samples_NS) == 56
+    assert len(waveforms.decode_corpus(rest, RATE, cache=tmp_path / "cache").samples_NS) == 56
 
 
-def test_loading_decodes_on_a_machine_that_has_no_map_yet(root, tmp_path):
+def test_loading_decodes_if_there_is_no_map_yet(root, tmp_path):
     corpus = tau.read(root)
-    loaded = waveforms.load(corpus, RATE, cache=tmp_path / "other machine")
+    loaded = waveforms.load_waveforms(corpus, RATE, cache=tmp_path / "other machine")
     np.testing.assert_array_equal(loaded.samples_NS, decode(root, tmp_path).samples_NS)
 
 
-def test_a_batch_is_between_minus_one_and_one_in_the_order_of_the_rows(root, tmp_path):
+def test_a_batch_is_within_minus_one_and_one_in_the_order_of_the_rows(root, tmp_path):
     decoded = decode(root, tmp_path)
     rows_B = np.array([5, 0, 5])
-    batch_BS = decoded.batch(rows_B, torch.device("cpu"))
+    batch_BS = decoded.load_batch(rows_B, torch.device("cpu"))
     expected = decoded.samples_NS[rows_B].astype(np.float32) / 32768
     np.testing.assert_array_equal(batch_BS.numpy(), expected)

@@ -10,14 +10,19 @@ def root():
 
 
 @pytest.fixture(scope="session")
+def readme(root):
+    return (root / "cluster" / "README.md").read_text()
+
+
+@pytest.fixture(scope="session")
 def read(root):
-    """Reads a YAML file of cluster/."""
+    """Return a function that reads a YAML file of cluster/."""
     return lambda name: yaml.safe_load((root / "cluster" / name).read_text())
 
 
 @pytest.fixture(scope="session")
 def strict():
-    """Makes a schema refuse what it does not name: by default one allows any field."""
+    """Return a function that makes a schema refuse unknown fields, which schemas allow by default."""
 
     def closed(schema):
         if isinstance(schema, list):

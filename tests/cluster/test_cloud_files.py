@@ -1,4 +1,4 @@
-"""The files for `ray up`, by the schemas of Ray and of the clouds, and what they promise."""
+"""The files for `ray up`: the schemas of Ray and of the clouds, and what the files promise."""
 
 import copy
 import importlib.util
@@ -8,11 +8,8 @@ import subprocess
 import tomllib
 from pathlib import Path
 
-import botocore.session
 import jsonschema
 import pytest
-from botocore.validate import ParamValidator
-from cfnlint.api import lint_all
 from ray.autoscaler._private.aws.config import _create_default_inbound_rules
 from ray.autoscaler._private.util import prepare_config, validate_config
 
@@ -27,21 +24,23 @@ def cloud(read, request):
 
 @pytest.fixture(scope="module")
 def run_instances():
-    """What EC2's RunInstances takes."""
+    """Return what EC2's RunInstances accepts."""
+    import botocore.session
+
     service = botocore.session.get_session().get_service_model("ec2")
     return service.operation_model("RunInstances").input_shape
 
 
 @pytest.fixture(scope="module")
 def compute_engine(strict):
-    """Checks against what Compute Engine's instances.insert takes, every field by its name.
+    """Return a check of every field by the schema of Compute Engine's instances.insert.
 
     The description comes with the library that Ray starts machines with.
     """
     package = importlib.util.find_spec("googleapiclient")
     documents = Path(package.origin).parent / "discovery_cache" / "documents"
     described = json.loads((documents / "compute.v1.json").read_text())["schemas"]
-    # Here a reference is the bare name of a schema, which JSON Schema writes as a path.
+    # References are bare names of schemas, which JSON Schema writes as paths.
     pointing = json.loads(json.dumps(described).replace('"$ref": "', '"$ref": "#/schemas/'))
     schema = {"schemas": strict(pointing), "$ref": "#/schemas/Instance"}
     return jsonschema.Draft7Validator(schema)
@@ -66,7 +65,7 @@ def test_every_worker_has_its_price(read, root, file, field):
         assert f"{cloud}-{kind['node_config'][field].replace('.', '-')}" in prices
 
 
-def test_ray_takes_the_file(cloud):
+def test_ray_accepts_the_file(cloud):
     validate_config(prepare_config(cloud))
 
 
@@ -76,30 +75,38 @@ def test_rays_schema_finds_a_misspelt_option(cloud):
         validate_config(prepare_config(cloud))
 
 
-def test_ec2_takes_every_machine(read, run_instances):
+@pytest.mark.slow
+def test_ec2_accepts_every_machine(read, run_instances):
+    from botocore.validate import ParamValidator
+
     types = run_instances.members["InstanceType"].enum
     markets = run_instances.members["InstanceMarketOptions"].members["MarketType"].enum
     for name, node_config in node_configs(read("aws.yaml")).items():
         asked = {"MinCount": 1, "MaxCount": 1, **node_config}
         report = ParamValidator().validate(asked, run_instances).generate_report()
         assert not report, f"{name}: {report}"
-        # The validator knows names and types, not values.
+        # The validator checks names and types, not values.
         assert node_config["InstanceType"] in types
         assert node_config.get("InstanceMarketOptions", {}).get("MarketType", "spot") in markets
 
 
+@pytest.mark.slow
 def test_the_check_for_ec2_finds_a_misspelt_field(read, run_instances):
+    from botocore.validate import ParamValidator
+
     node_config = {**node_configs(read("aws.yaml"))["head"], "InstanceTypes": "m7i.xlarge"}
     report = ParamValidator().validate(node_config, run_instances).generate_report()
     assert "InstanceTypes" in report
 
 
-def test_compute_engine_takes_every_machine(read, compute_engine):
+@pytest.mark.slow
+def test_compute_engine_accepts_every_machine(read, compute_engine):
     for name, node_config in node_configs(read("gcp.yaml")).items():
         found = [error.message for error in compute_engine.iter_errors(node_config)]
         assert not found, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
@@ -127,7 +134,7 @@ def test_workers_come_and_go(cloud):
     assert cloud["provider"]["cache_stopped_nodes"] is False
     for kind in workers(cloud).values():
         assert kind["min_workers"] == 0
-        # Or `ray up --max-workers` would not be heard.
+        # Otherwise `ray up --max-workers` would have no effect.
         assert "max_workers" not in kind
 
 
@@ -180,7 +187,7 @@ def test_the_dashboard_listens_on_loopback(cloud):
     assert "--dashboard-host=127.0.0.1" in start
 
 
-def test_the_world_reaches_ssh_and_nothing_else_on_aws(read):
+def test_only_ssh_is_open_to_the_world_on_aws(read):
     extra = read("aws.yaml")["provider"]["security_group"].get("IpPermissions", [])
     rules = _create_default_inbound_rules({"sg-own"}, extra)
     open_to_the_world = [rule for rule in rules if "UserIdGroupPairs" not in rule]
@@ -188,13 +195,16 @@ def test_the_world_reaches_ssh_and_nothing_else_on_aws(read):
 
 
 def linted(template):
-    """Errors and warnings; what else cfn-lint says is advice."""
+    """Return errors and warnings of cfn-lint, without its advice."""
+    from cfnlint.api import lint_all
+
     return [
         f"{each.rule.id} {each.message}" for each in lint_all(template) if each.rule.id[0] in "EW"
     ]
 
 
-def test_the_roles_on_aws_are_a_template_that_its_linter_takes(root):
+@pytest.mark.slow
+def test_the_roles_on_aws_are_a_template_that_its_linter_accepts(root):
     template = (root / "cluster" / "aws-roles.yaml").read_text()
     assert linted(template) == []
     assert "RoleNames" in " ".join(linted(template.replace("RoleName:", "RoleNames:")))
@@ -210,7 +220,7 @@ def test_machines_on_aws_have_a_role_of_the_template(root, read):
 
 @pytest.fixture
 def machine(tmp_path, root):
-    """A machine as `ray up` finds it; uv is there, and says what it was asked."""
+    """Return a machine as `ray up` finds it, with a uv that prints its arguments."""
     home, copied = tmp_path / "home", tmp_path / "tutti"
     for folder in (home / ".ray", home / ".local" / "bin", copied):
         folder.mkdir(parents=True)
@@ -230,7 +240,7 @@ def shell(home, *command):
     return done.stdout
 
 
-def test_a_machine_is_readied_twice_as_well_as_once(machine):
+def test_a_machine_can_be_set_up_twice(machine):
     home, copied = machine
     for _ in range(2):
         shell(home, "bash", copied / "set_up_node.sh", "STORE=https://example.com")

@@ -1,4 +1,4 @@
-"""The dashboard asks for metrics that are there, in a form that Grafana takes."""
+"""The dashboard queries metrics that exist, in a form that Grafana accepts."""
 
 import inspect
 import itertools
@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from ray.dashboard.modules.metrics.dashboards import default_dashboard_panels
 
-from jobs import gauges
+from jobs.log import gauges
 
 FOLDER = Path(__file__).resolve().parents[2] / "cluster" / "grafana"
 DASHBOARD = json.loads((FOLDER / "tutti.json").read_text())
 PANELS = DASHBOARD["panels"]
 METRIC = re.compile(r"\b(?:ray|autoscaler)_\w+")
 WIDTH = 24
-"""Of Grafana's grid."""
+"""Columns of Grafana's grid."""
 
 
 def queries():
@@ -27,7 +27,7 @@ def asked_for(texts):
     return {name for text in texts for name in METRIC.findall(text)}
 
 
-def test_all_metrics_of_ours_are_shown_and_no_others_asked_for():
+def test_all_our_metrics_are_shown_and_no_others_are_queried():
     ours = {name for name in asked_for(queries()) if name.startswith("ray_tutti_")}
     assert ours == {f"ray_{name}" for name in gauges.DESCRIPTIONS}
 
@@ -39,7 +39,7 @@ def test_rays_metrics_are_those_of_rays_own_dashboard():
     assert rays - theirs == set()
 
 
-def test_labels_are_those_that_we_give_or_ray_does():
+def test_labels_are_ours_or_rays():
     used = {
         label
         for query in queries()

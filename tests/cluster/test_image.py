@@ -1,4 +1,4 @@
-"""The image: what its linter says, and what of the project gets into it."""
+"""The image: its linter, and which files of the project it contains."""
 
 import re
 import subprocess
@@ -17,10 +17,10 @@ def dockerfile(root):
 
 @pytest.fixture(scope="module")
 def context(root):
-    """What of the project Docker is given, by the rules of .dockerignore."""
+    """Return the files that Docker gets, by the rules of .dockerignore."""
     rules = (root / ".dockerignore").read_text().splitlines()
     rules = [rule for rule in rules if rule and not rule.startswith("#")]
-    # The rules themselves are told to Docker, and copied nowhere.
+    # Docker gets the rules themselves, but does not copy them.
     given = exclude_paths(str(root), rules) - {".dockerignore"}
     return {name for name in given if (root / name).is_file()}
 
@@ -64,7 +64,7 @@ def test_nothing_else_gets_into_the_image(root, context):
     assert {name.partition("/")[0] for name in context} <= allowed
     assert not [name for name in context if "__pycache__" in name]
     megabytes = sum((root / name).stat().st_size for name in context) / 1e6
-    # The demo's recordings are most of it; a store or a corpus would be more.
+    # Most of it is the demo's recordings; a store or a corpus would be larger.
     assert megabytes < 20
 
 

@@ -1,4 +1,4 @@
-"""The manifests for Kubernetes, by KubeRay's and Kubernetes' schemas, and as Ray reads them."""
+"""The manifests for Kubernetes: the schemas of KubeRay and Kubernetes, and how Ray reads them."""
 
 import copy
 import gzip
@@ -8,7 +8,6 @@ import tomllib
 from pathlib import Path
 
 import jsonschema
-import kubernetes_validate
 import pytest
 import ray
 import tyro
@@ -35,7 +34,7 @@ def job(read):
 
 @pytest.fixture(scope="module")
 def kuberay(strict):
-    """Checks a manifest by the definition of its kind, every field by its name."""
+    """Return a check of every field of a manifest by the definition of its kind."""
     folder = Path(__file__).parent / "kuberay_crd"
 
     def check(manifest):
@@ -51,7 +50,7 @@ def kuberay(strict):
 
 @pytest.fixture(scope="module")
 def templates(cluster):
-    """The pods of the cluster, each by its group's name."""
+    """Return the pods of the cluster by the names of their groups."""
     spec = cluster["spec"]
     groups = {group["groupName"]: group["template"] for group in spec["workerGroupSpecs"]}
     return {"head": spec["headGroupSpec"]["template"], **groups}
@@ -59,14 +58,14 @@ def templates(cluster):
 
 @pytest.fixture(scope="module")
 def in_rays_words(cluster):
-    """The cluster as Ray's autoscaler reads it."""
+    """Return the cluster as Ray's autoscaler reads it."""
     named = copy.deepcopy(cluster)
     named["metadata"]["namespace"] = "default"
     return _derive_autoscaling_config_from_ray_cr(named)
 
 
 @pytest.mark.parametrize("name", MANIFESTS)
-def test_kuberay_takes_the_manifest(read, kuberay, name):
+def test_kuberay_accepts_the_manifest(read, kuberay, name):
     assert kuberay(read(f"kuberay/{name}.yaml")) == []
 
 
@@ -87,13 +86,19 @@ def test_the_check_by_kuberays_schema_finds_a_misspelt_field(cluster, kuberay, p
     assert any(path[-1] in message for message in kuberay(wrong))
 
 
-def test_kubernetes_takes_every_pod(templates):
+@pytest.mark.slow
+def test_kubernetes_accepts_every_pod(templates):
+    import kubernetes_validate
+
     for name, template in templates.items():
         pod = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": name}}
         kubernetes_validate.validate({**pod, "template": template}, KUBERNETES, strict=True)
 
 
-def test_kubernetes_takes_the_network_policy(read):
+@pytest.mark.slow
+def test_kubernetes_accepts_the_network_policy(read):
+    import kubernetes_validate
+
     policy = read("kuberay/network-policy.yaml")
     kubernetes_validate.validate(policy, KUBERNETES, strict=True)
     policy["spec"]["ingres"] = []
@@ -101,7 +106,7 @@ def test_kubernetes_takes_the_network_policy(read):
         kubernetes_validate.validate(policy, KUBERNETES, strict=True)
 
 
-def test_only_the_pods_of_ray_reach_ports_that_ask_for_no_token(read):
+def test_only_the_pods_of_ray_reach_ports_that_need_no_token(read):
     policy = read("kuberay/network-policy.yaml")["spec"]
     among_themselves, submitters, prometheus = policy["ingress"]
     assert among_themselves["from"] == [{"podSelector": policy["podSelector"]}]
@@ -113,7 +118,7 @@ def test_the_job_brings_the_cluster_that_the_other_manifest_describes(cluster, j
     assert job["spec"]["rayClusterSpec"] == cluster["spec"]
 
 
-def test_the_job_ends_its_cluster_and_is_tried_again_no_more_than_it_says(job):
+def test_the_job_ends_its_cluster_and_is_retried_only_as_often_as_it_says(job):
     spec = job["spec"]
     assert spec["shutdownAfterJobFinishes"] is True
     assert spec["ttlSecondsAfterFinished"] > 0
@@ -123,7 +128,7 @@ def test_the_job_ends_its_cluster_and_is_tried_again_no_more_than_it_says(job):
 
 
 def test_the_job_is_a_command_of_the_project(job, root):
-    # Ten seconds to import, which no other test here has a use for.
+    # Imported here: it takes ten seconds, and no other test of this file needs it.
     from jobs.pipeline import PipelineOptions, Stages
 
     python, script, *options = shlex.split(job["spec"]["entrypoint"])
@@ -133,7 +138,7 @@ def test_the_job_is_a_command_of_the_project(job, root):
     Stages.of(parsed)
     assert parsed.corpus == "tau"
     assert parsed.store.startswith("s3://")
-    # A job sees no GPU on a cluster that KubeRay scales from zero.
+    # On a cluster that KubeRay scales from zero, a job sees no GPU.
     assert parsed.gpus_per_run
 
 
@@ -141,7 +146,7 @@ def test_token_authentication_is_on(cluster):
     assert cluster["spec"]["authOptions"] == {"mode": "token"}
 
 
-def test_the_second_autoscaler_starts_at_nothing(cluster, in_rays_words):
+def test_the_second_autoscaler_starts_with_no_workers(cluster, in_rays_words):
     assert cluster["spec"]["enableInTreeAutoscaling"] is True
     assert cluster["spec"]["autoscalerOptions"]["version"] == "v2"
     kinds = in_rays_words["available_node_types"]
@@ -163,7 +168,7 @@ def test_the_head_takes_no_tasks(in_rays_words):
         ({"CPU": 1}, {}, "cpu-spot"),
     ],
 )
-def test_spot_is_taken_first_and_on_demand_while_no_spot_was_to_be_had(
+def test_spot_is_used_first_and_on_demand_if_no_spot_was_available(
     in_rays_words, waiting, lost, started
 ):
     config = AutoscalingConfig(in_rays_words, skip_content_hash=True)
@@ -211,7 +216,7 @@ def test_on_other_nodes_the_head_runs_and_no_spot_pod(templates):
 
 
 def suits(template, labels):
-    """Whether a node with these labels is one that the pod asks for: one term, all of it."""
+    """Return whether a node with these labels matches one term of the pod completely."""
     affinity = template["spec"]["affinity"]["nodeAffinity"]
     required = affinity["requiredDuringSchedulingIgnoredDuringExecution"]
     return any(

@@ -1,4 +1,4 @@
-"""Nothing in cluster/ is a key, a token or an address of somebody's own."""
+"""Nothing in cluster/ is a key, a token or a private address."""
 
 import re
 

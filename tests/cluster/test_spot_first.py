@@ -1,4 +1,4 @@
-"""Ray's own scheduler decides with cluster/spot_first.py which machines to start."""
+"""Which machines Ray's own scheduler starts with cluster/spot_first.py."""
 
 import pytest
 from ray.autoscaler._private.node_provider_availability_tracker import (
@@ -13,13 +13,13 @@ ONE_GPU, ONE_CPU = {"CPU": 1, "GPU": 1}, {"CPU": 1}
 
 @pytest.fixture(params=["aws.yaml", "gcp.yaml"])
 def to_start(read, request, monkeypatch):
-    """Which machines a cluster without workers starts for what waits."""
+    """Return a function that returns which machines a cluster without workers starts for tasks."""
     monkeypatch.setenv("RAY_AUTOSCALER_UTILIZATION_SCORER", "cluster.spot_first.score")
     config = prepare_config(read(request.param))
 
-    def decide(waiting, not_to_be_had=()):
+    def decide(waiting, unavailable=()):
         tracker = NodeProviderAvailabilityTracker(timer=lambda: 0)
-        for node_type in not_to_be_had:
+        for node_type in unavailable:
             refused = NodeLaunchException("InsufficientInstanceCapacity", "none left", None)
             tracker.update_node_availability(node_type, 0, refused)
         scheduler = ResourceDemandScheduler(
@@ -39,7 +39,7 @@ def to_start(read, request, monkeypatch):
             ensure_min_cluster_size=[],
             node_availability_summary=tracker.summary(),
         )
-        # No machine is there yet, so the head is missing as well.
+        # There are no machines yet, so Ray also starts the head.
         assert started.pop(config["head_node_type"]) == 1
         return started, left
 
@@ -50,23 +50,23 @@ def test_spot_is_taken_first(to_start):
     assert to_start([ONE_GPU] * 3) == ({"gpu_spot": 3}, [])
 
 
-def test_what_is_not_to_be_had_as_spot_is_taken_on_demand(to_start):
+def test_what_is_not_available_as_spot_is_started_on_demand(to_start):
     assert to_start([ONE_GPU] * 3, ["gpu_spot"]) == ({"gpu_on_demand": 3}, [])
 
 
-def test_spot_is_tried_again_where_nothing_is_to_be_had(to_start):
+def test_spot_is_tried_again_if_nothing_is_available(to_start):
     started, _ = to_start([ONE_GPU], ["gpu_spot", "gpu_on_demand"])
     assert started == {"gpu_spot": 1}
 
 
-def test_tasks_without_gpu_start_no_gpu_even_if_only_those_are_to_be_had(to_start):
+def test_tasks_without_gpu_start_no_gpu_even_if_only_gpus_are_available(to_start):
     assert to_start([ONE_CPU] * 2) == ({"cpu_spot": 1}, [])
     assert to_start([ONE_CPU] * 2, ["cpu_spot"]) == ({"cpu_spot": 1}, [])
 
 
 def test_no_more_machines_are_started_than_the_cluster_may_have(to_start):
     started, left = to_start([ONE_GPU] * 100)
-    # Five at a time, which is Ray's rule for a cluster without workers.
+    # Ray starts at most five at a time in a cluster without workers.
     assert started == {"gpu_spot": 5}
     assert len(left) == 100 - 8
 

@@ -10,13 +10,13 @@ from audio.corpora import tau as tau_layout
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory):
-    """Decoded audio of these tests."""
+    """A folder for the decoded audio of these tests."""
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="session")
 def taught_store(cache, tmp_path_factory):
-    """Made once; for copies."""
+    """A store that is made once and copied."""
     folder = tmp_path_factory.mktemp("taught")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TUTTI_CACHE", str(cache))
@@ -26,7 +26,7 @@ def taught_store(cache, tmp_path_factory):
 
 @pytest.fixture
 def demo_folder(taught_store, cache, tmp_path, monkeypatch):
-    """The current folder, with runs/demo as `make demo` leaves it, on few clips."""
+    """The current folder, with a small store in runs/demo like that of `make demo`."""
     shutil.copytree(taught_store, tmp_path / "runs" / "demo")
     monkeypatch.setenv("TUTTI_CACHE", str(cache))
     monkeypatch.chdir(tmp_path)
@@ -41,7 +41,7 @@ def tau_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def logits_folder(tau_folder, tmp_path_factory):
-    """Logits of it, as others publish them."""
+    """Logits of it in files, as other projects publish them."""
     folder = tmp_path_factory.mktemp("logits")
     labels_N = torch.from_numpy(tau_layout.read(tau_folder).labels())
     for name in ("mn10_as_dir_fms_25", "passt_dir_fms_100"):

@@ -1,4 +1,4 @@
-"""CITATION.cff is what version 1.2.0 of the Citation File Format asks for, and fits the project."""
+"""CITATION.cff follows version 1.2.0 of the Citation File Format and fits the project."""
 
 import tomllib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every command that a document tells people to type is there, takes such options, and works."""
+"""Every command that a document tells people to type exists, accepts its options, and works."""
 
 import importlib
 import logging
@@ -15,9 +15,9 @@ from typed_commands import PAGES, ROOT, UnknownCommand, blocks, check, fenced, o
 from jobs.command import run
 
 MODULES = ("logit_store", "students.complexity", "students.export", "students.classify")
-"""Run here, by `python -m`."""
+"""Modules that are run here, by `python -m`."""
 JOBS = ("prepare", "status", "track")
-"""Run here, as they need no cluster. tests/jobs runs the others."""
+"""Jobs that are run here; tests/jobs runs the others."""
 
 
 def commands(page):
@@ -46,7 +46,7 @@ PAGES_TO_RUN = [page for page in PAGES if any(map(runs_here, commands(page)))]
 
 @pytest.fixture
 def typed(demo_folder, tau_folder, logits_folder, monkeypatch, capsys):
-    """Runs a command line in this process, to its good end, in the folder of a demo."""
+    """Runs a command line in this process, in the folder of a demo, and makes sure that it succeeds."""
     (demo_folder / "audio").symlink_to(ROOT / "audio")
     sound = next((tau_folder / "audio").iterdir())
     tau = ("/data/TAU-urban-acoustic-scenes-2022-mobile-development", "TAU_FOLDER", "TAU")
@@ -67,8 +67,8 @@ def typed(demo_folder, tau_folder, logits_folder, monkeypatch, capsys):
         _, *arguments = [str(places.get(word, word)) for word in words]
         monkeypatch.setattr(sys, "argv", arguments)
         code = _module(arguments) if arguments[0] == "-m" else _job(arguments[0])
-        told = capsys.readouterr()
-        assert code == 0, f"{words}: {told.out}{told.err}"
+        captured = capsys.readouterr()
+        assert code == 0, f"{words}: {captured.out}{captured.err}"
 
     return call
 
@@ -88,7 +88,7 @@ def _job(script):
 
 
 @pytest.mark.parametrize("page", PAGES_WITH_COMMANDS)
-def test_every_command_is_one_that_there_is(page):
+def test_every_command_exists_and_accepts_its_options(page):
     for words in commands(page):
         check(words)
 
@@ -123,7 +123,7 @@ def test_readme_and_most_pages_have_commands_that_are_run():
         (["ray", "job", "submit", "--", "python", "jobs/prepare.py", "--milk"], SystemExit),
     ],
 )
-def test_a_command_that_there_is_not_is_found(words, error):
+def test_an_unknown_command_is_found(words, error):
     with pytest.raises(error):
         check(words)
 

@@ -1,4 +1,4 @@
-"""The notebook runs from its first cell to its last, and draws what it says."""
+"""The notebook runs from its first cell to its last and draws its pictures."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ def test_the_notebook_is_20_lines_of_code_in_a_small_file(tour):
 
 @pytest.fixture
 def outputs(tour, demo_folder, compiled, monkeypatch):
-    """Of a run beside a store like the demo's, in a copy of docs/."""
+    """The outputs of a run beside a store like the demo's, in a copy of docs/."""
     (demo_folder / "docs").mkdir()
     shutil.copy(TOUR, demo_folder / "docs")
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")

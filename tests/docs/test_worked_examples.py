@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("audio", "logit_store", "metrics", "students", "teachers", "training")
+PACKAGES = ("audio", "disk", "logit_store", "metrics", "students", "teachers", "training")
 EXAMPLES = ("A corpus", "A teacher", "A student", "An objective")
 GOES_ON = " ..."
 
@@ -23,16 +23,16 @@ from pathlib import Path
 import torch
 from audio import corpora
 import teachers
-from teachers.dry_step import dry_step as teach
-from teachers.finetune import check_input
+from teachers.dry_step import measure_teacher_step as teach
+from teachers.run import check_input
 from students import RECIPES, build
-from students.complexity import measure
-from students.distill import check_recipe, cost
-from students.dry_step import dry_step as distill
-from students.jeffreys import Jeffreys, jeffreys_loss
+from students.distill import check_recipe, measure_recipe
+from students.dry_step import measure_student_step as distill
+from students.jeffreys import jeffreys_loss
 from students.losses import soft_label_loss
-from students.stored import recipe_of
-from students.ways import taught
+from students.recipe import Jeffreys
+from students.records import restore_recipe
+from students.ways import apply_way
 
 corpus = corpora.read("field", Path(sys.argv[1]))
 recipe = teachers.RECIPES["plain_cnn"]
@@ -42,7 +42,7 @@ logits_BK, embedding_BD = model(torch.zeros(2, 1, 64, 20))
 cpu = torch.device("cpu")
 shallow = RECIPES["shallow"]
 check_recipe(shallow, corpus)
-way = taught(RECIPES["isotropic"], "jeffreys")
+way = apply_way(RECIPES["isotropic"], "jeffreys")
 soft_BK = torch.tensor([[0.7, 0.2, 0.1]])
 other_BK = torch.tensor([[0.0, 1.0, 2.0]])
 print(json.dumps({
@@ -50,10 +50,10 @@ print(json.dumps({
     "scenes": corpus.scenes,
     "teacher": [*logits_BK.shape, *embedding_BD.shape],
     "teacher_step_s": teach(recipe, corpus.scenes, 1.0, cpu).train_clip_s,
-    "student_bytes": cost(shallow, corpus).parameter_bytes("int8"),
+    "student_bytes": measure_recipe(shallow, corpus).parameter_bytes("int8"),
     "student_step_s": distill(shallow, corpus.scenes, 1.0, cpu).train_clip_s,
     "way_step_s": distill(way, corpus.scenes, 1.0, cpu).train_clip_s,
-    "way_is_kept": recipe_of({"kind": "student", "recipe": asdict(way)}) == way,
+    "way_is_kept": restore_recipe({"kind": "student", "recipe": asdict(way)}) == way,
     "of_one_that_agrees": jeffreys_loss(soft_BK.log(), soft_BK, 1.0, Jeffreys()).item(),
     "without_the_way_back": jeffreys_loss(other_BK, soft_BK, 2.0, Jeffreys(back_weight=0)).item(),
     "divergence": soft_label_loss(other_BK, soft_BK, 2.0).item(),
@@ -62,7 +62,7 @@ print(json.dumps({
 
 
 def sections():
-    """The text of each example, by its title."""
+    """Return the text of each example by its title."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
     parts = re.split(r"^### (.+)\n", text, flags=re.MULTILINE)[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))
@@ -73,14 +73,14 @@ def blocks(section, language):
 
 
 def parts_of(block):
-    """(file, lines) for each line `# file` of a block and those below it."""
+    """Return (file, lines) for each line `# file` of a block and the lines below it."""
     names = re.split(r"^# (\S+\.py)\n", block, flags=re.MULTILINE)
     assert names[0] == ""
     return list(zip(names[1::2], names[2::2], strict=True))
 
 
 def changed(text, hunk):
-    """A file's text with a hunk of a diff in it, whose old lines it must hold just once."""
+    """Return a file's text with a hunk of a diff applied; its old lines must occur exactly once."""
     lines = hunk.splitlines()
     old = "\n".join(line[1:].removesuffix(GOES_ON) for line in lines if line[0] in " -")
     new = "\n".join(line[1:].removesuffix(GOES_ON) for line in lines if line[0] in " +")
@@ -89,7 +89,7 @@ def changed(text, hunk):
 
 
 def follow(section, root):
-    """Do in a copy of the project what an example says; the files that it adds."""
+    """Follow an example in a copy of the project, and return the files that it adds."""
     added = []
     for block in blocks(section, "python"):
         ((name, text),) = parts_of(block)
@@ -105,7 +105,7 @@ def follow(section, root):
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    """The project with all examples followed, and the files that they add."""
+    """A copy of the project in which all examples were followed, and the files that they add."""
     root = tmp_path_factory.mktemp("copy")
     not_needed = shutil.ignore_patterns("__pycache__", "demo", "*.csv.gz")
     for package in PACKAGES:
@@ -117,7 +117,7 @@ def copy(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
-    """Six places of three labels, three of them to test on."""
+    """A corpus of six places with three labels; three places are for the test."""
     root = tmp_path_factory.mktemp("field")
     lines = ["file,label,place,test"]
     for number, label in enumerate(("birds", "cars", "rain") * 4):
@@ -130,7 +130,7 @@ def recordings(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(copy, recordings):
-    """What came of it."""
+    """What a program finds in the copy."""
     done = subprocess.run(
         [sys.executable, "-c", USED, str(recordings)],
         cwd=copy[0],

@@ -3,4 +3,4 @@ import pytest
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_first(compiled):
-    """All tests of this folder select."""
+    """Compile first, as all tests of this folder use the kernels."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from slow_selection import problem, slow_loss
 
-from ensemble import Bagged, bagged, select
+from ensemble import BaggedSelection, select, select_in_bags
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ GROUPS_N = np.array([f"city-{i // 10}" for i in range(400)])
 def test_weights_are_the_mean_of_selections_on_halves_of_the_recordings(
     logits_MNK: np.ndarray, labels_N: np.ndarray
 ) -> None:
-    found = bagged(logits_MNK, labels_N, GROUPS_N, n_bags=6)
+    found = select_in_bags(logits_MNK, labels_N, GROUPS_N, n_bags=6)
     randomness, weights = np.random.default_rng(0), []
     groups = np.unique(GROUPS_N)
     for bag in found.bags:
@@ -43,7 +43,7 @@ def test_weights_are_the_mean_of_selections_on_halves_of_the_recordings(
 def test_members_are_those_that_a_bag_chose_heaviest_first(
     logits_MNK: np.ndarray, labels_N: np.ndarray
 ) -> None:
-    found = bagged(logits_MNK, labels_N, GROUPS_N, n_bags=3, max_members=2)
+    found = select_in_bags(logits_MNK, labels_N, GROUPS_N, n_bags=3, max_members=2)
     assert set(found.members) == {m for bag in found.bags for m in bag.members}
     assert (np.diff(found.weights[list(found.members)]) <= 0).all()
 
@@ -54,7 +54,7 @@ def test_the_loss_is_that_of_one_selection_if_a_bag_holds_everything(
     logits_MNK: np.ndarray, labels_N: np.ndarray, space: str, metric: str
 ) -> None:
     options = {"space": space, "metric": metric, "max_members": 3}
-    found = bagged(logits_MNK, labels_N, GROUPS_N, n_bags=1, share=1.0, **options)
+    found = select_in_bags(logits_MNK, labels_N, GROUPS_N, n_bags=1, share=1.0, **options)
     whole = select(logits_MNK, labels_N, **options)
     assert set(found.members) == set(whole.members)
     # Weights are equal here.
@@ -68,7 +68,7 @@ def test_the_seed_decides_and_the_type_of_floats_does_not(
     logits_MNK: np.ndarray, labels_N: np.ndarray
 ) -> None:
     def weights(logits_MNK: np.ndarray, seed: int) -> list[float]:
-        found: Bagged = bagged(logits_MNK, labels_N, GROUPS_N, n_bags=4, seed=seed)
+        found: BaggedSelection = select_in_bags(logits_MNK, labels_N, GROUPS_N, n_bags=4, seed=seed)
         return found.weights.tolist()
 
     half_MNK = logits_MNK.astype(np.float16)
@@ -80,7 +80,7 @@ def test_the_seed_decides_and_the_type_of_floats_does_not(
 def test_a_bag_of_few_recordings_holds_at_least_one(
     logits_MNK: np.ndarray, labels_N: np.ndarray
 ) -> None:
-    found = bagged(logits_MNK, labels_N, np.zeros(400, int), n_bags=2, share=0.1)
+    found = select_in_bags(logits_MNK, labels_N, np.zeros(400, int), n_bags=2, share=0.1)
     assert found.bags[0].losses == select(logits_MNK, labels_N).losses
 
 
@@ -95,9 +95,9 @@ def test_a_bag_of_few_recordings_holds_at_least_one(
         ({"metric": "error"}, "metric 'error'"),
     ],
 )
-def test_what_does_not_fit_is_refused(
+def test_unsuitable_input_is_refused(
     logits_MNK: np.ndarray, labels_N: np.ndarray, options: dict[str, Any], words: str
 ) -> None:
     arguments: dict[str, Any] = {"labels_N": labels_N, "groups_N": GROUPS_N} | options
     with pytest.raises(ValueError, match=words):
-        bagged(logits_MNK, **arguments)
+        select_in_bags(logits_MNK, **arguments)

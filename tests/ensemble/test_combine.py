@@ -17,7 +17,7 @@ SPACES = ("logits", "probabilities")
 
 @pytest.fixture
 def logits_MNK() -> np.ndarray:
-    # Many blocks and a bit.
+    # Many blocks, and a part of one.
     return np.random.default_rng(0).normal(0, 4, (3, 9000, 7)).astype(np.float32)
 
 
@@ -86,7 +86,7 @@ def test_soft_labels_are_those_of_slow_float64(
     )
     mean_NK = slow_mean(logits_MNK, weights_M, space, temperatures_M)
     if space == "probabilities":
-        # Smaller probabilities count as this one.
+        # This is the smallest probability that is used.
         mean_NK = np.maximum(mean_NK, np.log(1e-300))
     np.testing.assert_allclose(soft_NK, softmax(mean_NK / temperature, axis=1), rtol=0, atol=1e-6)
     np.testing.assert_allclose(soft_NK.sum(axis=1, dtype=np.float64), 1, rtol=0, atol=1e-6)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ensemble import Optimism, convex_weights, mean_logits, optimism, select
+from ensemble import Optimism, convex_weights, estimate_optimism, mean_logits, select
 from metrics import log_loss
 
 SPACES = ("logits", "probabilities")
@@ -15,7 +15,7 @@ SPACES = ("logits", "probabilities")
 def members(
     seed: int = 0, n_members: int = 40, n_groups: int = 30, clips_each: int = 5, n_classes: int = 4
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Logits of members of the same skill, labels and groups whose clips are alike."""
+    """Return logits of members of equal skill, labels, and groups whose clips are alike."""
     generator = np.random.default_rng(seed)
     groups_N = np.repeat(np.arange(n_groups), clips_each)
     labels_N = generator.integers(n_classes, size=n_groups)[groups_N]
@@ -31,13 +31,15 @@ def best_member(logits_MNK: np.ndarray, labels_N: np.ndarray) -> np.ndarray:
 
 
 def on(choose: Any, logits_MNK: np.ndarray, labels_N: np.ndarray) -> Callable[..., np.ndarray]:
-    """What chooses by the clips of some rows."""
+    """Return a function that chooses by the clips of some rows."""
     return lambda rows: choose(logits_MNK[:, rows], labels_N[rows])
 
 
 def estimated(choose: Any, problem: Any, **options: Any) -> Optimism:
     logits_MNK, labels_N, groups_N = problem
-    return optimism(logits_MNK, labels_N, groups_N, on(choose, logits_MNK, labels_N), **options)
+    return estimate_optimism(
+        logits_MNK, labels_N, groups_N, on(choose, logits_MNK, labels_N), **options
+    )
 
 
 def plain_mean(logits_MNK: np.ndarray, labels_N: np.ndarray) -> np.ndarray:
@@ -76,7 +78,7 @@ def test_a_fold_is_judged_by_a_selection_that_did_not_see_its_groups() -> None:
         seen.append(set(groups_N[rows].tolist()))
         return plain_mean(logits_MNK, labels_N)
 
-    optimism(logits_MNK, labels_N, groups_N, choose, n_folds=4)
+    estimate_optimism(logits_MNK, labels_N, groups_N, choose, n_folds=4)
     everything, *folds = seen
     assert everything == set(range(30))
     left_out = [everything - fold for fold in folds]
@@ -85,7 +87,7 @@ def test_a_fold_is_judged_by_a_selection_that_did_not_see_its_groups() -> None:
 
 
 def gain(logits_MNK: Any, labels_N: Any, weights_M: Any, equal_M: Any) -> float:
-    """By how much the log loss is below that of the plain mean."""
+    """Return by how much the log loss is below that of the plain mean."""
     loss, plain = (
         log_loss(mean_logits(logits_MNK, some_M), labels_N) for some_M in (weights_M, equal_M)
     )
@@ -104,12 +106,12 @@ def gain(logits_MNK: Any, labels_N: Any, weights_M: Any, equal_M: Any) -> float:
 def test_the_estimate_is_what_fresh_clips_tell_on_average(choose: Any) -> None:
     estimates, errors = [], []
     for seed in range(40):
-        # Members of the same skill: what is chosen is chosen for its luck.
+        # The members have equal skill, so every choice is chance.
         logits_MNK, labels_N, groups_N = members(seed, 10, n_groups=100, clips_each=1)
         found = estimated(choose, (logits_MNK, labels_N, groups_N))
         fresh_MNK, fresh_N, _ = members(1000 + seed, 10, n_groups=2000, clips_each=1)
 
-        # Less that of the plain mean: fresh clips may be harder or easier.
+        # Minus that of the plain mean, as fresh clips may be harder or easier.
         chosen_M, equal_M = choose(logits_MNK, labels_N), plain_mean(logits_MNK, labels_N)
         gained = gain(logits_MNK, labels_N, chosen_M, equal_M)
         truth = gained - gain(fresh_MNK, fresh_N, chosen_M, equal_M)
@@ -117,7 +119,7 @@ def test_the_estimate_is_what_fresh_clips_tell_on_average(choose: Any) -> None:
         errors.append(found.optimism.value - truth)
     standard_error = np.std(errors) / np.sqrt(len(errors))
     assert abs(np.mean(errors)) < 3 * standard_error
-    # So that the bound above means something.
+    # Otherwise the bound above would mean nothing.
     assert np.mean(estimates) > 6 * standard_error
 
 

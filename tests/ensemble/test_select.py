@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from slow_selection import problem, slow_loss, slow_select
 
 from ensemble import PRESETS, Selection, select
-from ensemble.blocks import by_class
+from ensemble.blocks import lay_out_by_class
 from ensemble.kernels import CLIPS_PER_CHUNK
 from ensemble.objectives import EveryCandidate, LogLossOfLogits, LogLossOfProbabilities
 from metrics import log_loss
@@ -31,7 +31,7 @@ def check(
 
 @st.composite
 def problems(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
-    """Few members or many, with copies and constants among them, of any float type and size."""
+    """Draw members of any number, float type and size, with copies and constants among them."""
     n_members, n = draw(st.integers(1, 12)), draw(st.sampled_from([1, 2, 7, 64, 513, 1100]))
     n_classes = draw(st.sampled_from([2, 3, 10, 50]))
     scale = draw(st.sampled_from([0.1, 1.0, 5.0, 200.0]))
@@ -79,7 +79,7 @@ def test_required_members_come_first_and_forbidden_ones_never(space: str, metric
     check(selection, logits_MNK, labels_N, **options)
 
 
-def test_required_members_stay_even_if_nothing_is_won_by_others() -> None:
+def test_required_members_stay_even_if_others_would_be_better_without_them() -> None:
     logits_MNK, labels_N = problem(4, 100)
     logits_MNK[:3] *= -20
     assert select(logits_MNK, labels_N, required=[3]).members == (3,)
@@ -129,20 +129,20 @@ def test_no_candidate_is_better_than_its_bound_or_off_by_more_than_the_error(
             chosen.append(member)
             objective.sharpen(np.arange(40))
             losses_M = [slow_loss(logits_MNK[[*chosen, m]], labels_N, space) for m in range(40)]
-            assert (objective.bounds() <= losses_M).all()
+            assert (objective.bound() <= losses_M).all()
             approximate_M = objective.approximate(np.arange(40), np.inf)
             assert np.abs(approximate_M - losses_M).max() <= objective.error
-            # At the mean itself the bound touches the loss, but for what rounding may do.
-            assert objective.bounds()[member] > losses_M[member] - 0.1
+            # At the mean itself, the bound equals the loss except for rounding.
+            assert objective.bound()[member] > losses_M[member] - 0.1
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_only_candidates_above_the_limit_are_given_up_half_way(space: str) -> None:
+def test_only_candidates_above_the_limit_are_given_up(space: str) -> None:
     logits_MNK, labels_N = problem(12, 3 * CLIPS_PER_CHUNK + 7)
     objective = objectives_of(logits_MNK, labels_N)[space]
     members = np.arange(12)
     for member in (3, 5):
-        objective.exact(member)
+        objective.compute(member)
         objective.add(member)
     objective.sharpen(members)
     losses_M = np.array([slow_loss(logits_MNK[[3, 5, m]], labels_N, space) for m in range(12)])
@@ -151,12 +151,12 @@ def test_only_candidates_above_the_limit_are_given_up_half_way(space: str) -> No
     given_up_M = np.isinf(found_M)
     assert (losses_M[given_up_M] > limit).all()
     assert np.abs(found_M - losses_M)[~given_up_M].max() <= objective.error
-    # The worst need not be followed to the end.
+    # The worst candidate can be given up before the end.
     assert space == "probabilities" or given_up_M[losses_M.argmax()]
 
 
 def objectives_of(logits_MNK: np.ndarray, labels_N: np.ndarray) -> dict[str, Any]:
-    logits_MKN, exact_MNK = by_class(logits_MNK), logits_MNK.astype(float)
+    logits_MKN, exact_MNK = lay_out_by_class(logits_MNK), logits_MNK.astype(float)
     labels_N = labels_N.astype(np.int32)
     sizes_M = np.abs(exact_MNK).max(axis=2).mean(axis=1)
     sums_M = exact_MNK[:, np.arange(len(labels_N)), labels_N].sum(axis=1)
@@ -180,7 +180,7 @@ def test_most_candidates_of_a_large_selection_are_never_tried(
         return approximate(self, candidates, limit)
 
     monkeypatch.setattr(kind, "approximate", counted)
-    # Members that are alike, as those of real pools are.
+    # Members are similar, as in real pools.
     logits_MNK, labels_N = problem(60, 2000)
     logits_MNK = logits_MNK[:1] + 0.15 * logits_MNK
     selection = select(logits_MNK, labels_N, space=space)
@@ -227,14 +227,14 @@ def test_the_largest_floats_are_safe() -> None:
 
 
 @pytest.mark.parametrize("n_classes", [1, 2, 300])
-def test_any_number_of_classes_will_do(n_classes: int) -> None:
+def test_any_number_of_classes_is_accepted(n_classes: int) -> None:
     logits_MNK, labels_N = problem(4, 50, n_classes=n_classes)
     selection = select(logits_MNK, labels_N)
     check(selection, logits_MNK, labels_N)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_every_float_type_is_taken_as_it_is(dtype: type[np.floating]) -> None:
+def test_every_float_type_is_used_as_it_is(dtype: type[np.floating]) -> None:
     logits_MNK = problem(5, 70)[0].astype(dtype)
     labels_N = problem(5, 70)[1]
     selection = select(logits_MNK, labels_N)
@@ -255,12 +255,12 @@ def test_the_order_of_members_changes_nothing_but_their_indices(with_replacement
         order = np.random.default_rng(seed).permutation(12)
         other = select(logits_MNK[order], labels_N, with_replacement=with_replacement)
         assert tuple(order[list(other.members)].tolist()) == selection.members
-        # The very same bits.
+        # Exactly equal bits.
         assert other.losses == selection.losses
         np.testing.assert_array_equal(other.weights, selection.weights[order])
 
 
-def test_of_equal_members_the_lowest_index_is_taken() -> None:
+def test_the_lowest_index_of_equal_members_is_chosen() -> None:
     logits_MNK, labels_N = problem(3, 200)
     doubled_MNK = logits_MNK[[2, 0, 1, 0, 2, 1]]
     first_of = {0: 1, 1: 2, 2: 0}
@@ -273,7 +273,7 @@ def test_of_equal_members_the_lowest_index_is_taken() -> None:
 
 
 @pytest.mark.parametrize("with_replacement", [False, True])
-def test_more_of_the_same_member_is_no_gain(with_replacement: bool) -> None:
+def test_copies_of_a_member_are_no_gain(with_replacement: bool) -> None:
     logits_MNK, labels_N = problem(1, 100)
     same_MNK = np.repeat(logits_MNK, 5, axis=0)
     assert select(same_MNK, labels_N, with_replacement=with_replacement).members == (0,)
@@ -335,7 +335,7 @@ def test_without_a_bound_selection_with_replacement_ends_after_50() -> None:
         (np.zeros((2, 4, 3)), np.array([0, 1, 2, -1]), r"-1\.\.\.2"),
     ],
 )
-def test_what_cannot_be_selected_from_is_refused(
+def test_unsuitable_logits_and_labels_are_refused(
     logits: np.ndarray, labels: np.ndarray, words: str
 ) -> None:
     with pytest.raises(ValueError, match=words):
@@ -343,7 +343,7 @@ def test_what_cannot_be_selected_from_is_refused(
 
 
 @pytest.mark.parametrize("max_members", [0, -1, 2.0, True])
-def test_a_bound_that_is_no_number_of_members_is_refused(max_members: int) -> None:
+def test_a_bound_that_is_not_a_number_of_members_is_refused(max_members: int) -> None:
     with pytest.raises(ValueError, match="max_members"):
         select(*problem(2, 10), max_members=max_members)
 
@@ -364,7 +364,7 @@ def test_a_bound_that_is_no_number_of_members_is_refused(max_members: int) -> No
         ({"names": ["a", "b", "a"]}, r"names \['a'\]"),
     ],
 )
-def test_options_that_do_not_fit_are_refused(options: dict[str, Any], words: str) -> None:
+def test_unsuitable_options_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         select(*problem(3, 10), **options)
 
@@ -381,7 +381,7 @@ def test_a_member_with_a_value_that_is_not_finite_is_refused_by_name() -> None:
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("space", SPACES)
-def test_of_equal_members_the_first_name_is_taken_in_any_order(space: str, metric: str) -> None:
+def test_the_first_name_of_equal_members_is_chosen_in_any_order(space: str, metric: str) -> None:
     logits_MNK, labels_N = problem(4, 200)
     doubled_MNK = np.concatenate([logits_MNK, logits_MNK])
     names = [f"{kind}{m}" for kind in "ba" for m in range(4)]
@@ -399,22 +399,12 @@ def test_large_logits_take_the_same_path_as_small_ones() -> None:
     logits_MNK, labels_N = problem(6, 300)
     objective = objectives_of(logits_MNK, labels_N)["logits"]
     careful = EveryCandidate(
-        by_class(logits_MNK),
+        lay_out_by_class(logits_MNK),
         labels_N.astype(np.int32),
         space="logits",
         metric="log_loss",
     )
     for member in (4, 1):
-        assert objective.exact(member) == pytest.approx(careful.exact(member), abs=1e-13)
+        assert objective.compute(member) == pytest.approx(careful.compute(member), abs=1e-13)
         objective.add(member)
         careful.add(member)
-
-
-def test_the_function_is_not_hidden_by_its_module() -> None:
-    import ensemble
-    import ensemble.combine
-    import ensemble.select as module
-
-    assert callable(ensemble.select)
-    assert ensemble.select is select
-    assert module is not None

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from ensemble import convex_weights, mean_logits, weigh
+from ensemble.blocks import lay_out_by_class
 from ensemble.weigh import GAP_NATS
 from metrics import log_loss
 
@@ -18,7 +19,7 @@ SPACES = ("logits", "probabilities")
 def members(
     seed: int = 0, n_members: int = 6, n: int = 300, n_classes: int = 4, skill: float = 1.5
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Logits of members of different skill, and labels."""
+    """Return logits of members of different skill, and labels."""
     generator = np.random.default_rng(seed)
     labels_N = generator.integers(n_classes, size=n)
     logits_MNK = generator.normal(0, 1, (n_members, n, n_classes))
@@ -66,21 +67,21 @@ def test_no_other_solver_finds_a_lower_loss(space: Any) -> None:
         options={"maxfev": 4000, "xatol": 1e-6, "fatol": 1e-9},
     )
     assert found <= other.fun + GAP_NATS
-    # Equal weights would not do.
+    # Equal weights are worse.
     assert found < loss_of(logits_MNK, labels_N, np.full(6, 1 / 6), space) - 0.001
 
 
 @pytest.mark.parametrize("space", SPACES)
 def test_slopes_are_what_the_loss_changes_by(space: Any) -> None:
     logits_MNK, labels_N = members(n=150)
-    logits_MKN, order_M = np.ascontiguousarray(logits_MNK.transpose(0, 2, 1)), np.arange(6)
-    judge = weigh._judge(logits_MKN, order_M, labels_N, space)
+    logits_MKN, order_M = lay_out_by_class(logits_MNK), np.arange(6)
+    judge = weigh._make_judge(logits_MKN, order_M, labels_N, space)
     weights_M = np.random.default_rng(1).dirichlet(np.ones(6))
     loss, slopes_M = judge(weights_M)
     assert loss == pytest.approx(loss_of(logits_MNK, labels_N, weights_M, space), abs=1e-6)
     for m, change_M in enumerate(1e-5 * np.eye(6)):
         above, below = (judge(weights_M + sign * change_M)[0] for sign in (1, -1))
-        # A central difference is off by the square of the change.
+        # The error of a central difference is the square of the change.
         assert slopes_M[m] == pytest.approx((above - below) / 2e-5, abs=1e-8)
 
 
@@ -116,30 +117,30 @@ def test_the_layout_in_memory_changes_no_weight(space: Any) -> None:
     )
 
 
-def test_a_member_that_is_always_right_among_those_that_know_nothing_is_all_that_counts() -> None:
+def test_a_member_that_is_always_right_gets_all_the_weight_among_random_ones() -> None:
     logits_MNK, labels_N = members(skill=0)
     logits_MNK[2] = 20 * np.eye(4)[labels_N]
     assert convex_weights(logits_MNK, labels_N, space="probabilities")[2] > 0.999
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_members_that_say_nothing_share_the_weight(space: Any) -> None:
+def test_members_without_information_share_the_weight(space: Any) -> None:
     weights_M = convex_weights(np.zeros((4, 9, 3)), np.arange(9) % 3, space=space)
     assert weights_M.tolist() == [0.25] * 4
 
 
-def test_probabilities_of_zero_are_weighed_too() -> None:
+def test_probabilities_of_zero_are_weighted_too() -> None:
     labels_N = np.arange(8) % 2
     always_NK = np.full((8, 2), -65504, np.float16)
     always_NK[:, 0] = 65504
-    # Each is certain, and wrong for half of the clips.
+    # Each member is certain, and wrong for half of the clips.
     weights_M = convex_weights(
         np.stack([always_NK, always_NK[:, ::-1]]), labels_N, space="probabilities"
     )
     assert weights_M == pytest.approx([0.5, 0.5])
 
 
-def test_a_member_whose_losses_float64_probabilities_cannot_tell_is_left_out() -> None:
+def test_a_member_whose_probabilities_underflow_is_left_out() -> None:
     labels_N = np.arange(8) % 2
     wrong_NK = np.where(np.eye(2)[labels_N], -3000.0, 3000.0)
     weights_M = convex_weights(np.stack([wrong_NK, np.zeros((8, 2))]), labels_N)
@@ -152,7 +153,7 @@ def test_weights_that_are_not_found_are_an_error(monkeypatch: pytest.MonkeyPatch
         convex_weights(*members())
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_unsuitable_input_is_refused() -> None:
     logits_MNK, labels_N = members()
     with pytest.raises(ValueError, match="members, clips, classes"):
         convex_weights(logits_MNK[0], labels_N)

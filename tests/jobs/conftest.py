@@ -1,4 +1,3 @@
-import contextlib
 import importlib
 import inspect
 import logging
@@ -9,6 +8,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -16,21 +16,22 @@ import ray_settings
 from command_lines import read, steps
 from corpus_files import write_corpus
 
-from cluster.ports import free_ports, listens
-from jobs.cluster import ON_LOOPBACK, cluster
+from cluster.ports import find_free_ports, is_listening
 from jobs.command import run
+from jobs.schedule.cluster import connect
+from jobs.schedule.workers import IN_PROCESS, Workers
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def check_steps(printed: str) -> None:
-    """Make sure that whatever a command ends with can be typed as it stands."""
+    """Make sure that the commands which a command ends with can be typed as they stand."""
     for line in steps(printed):
         assert read(line) is not None, line
 
 
 class Commands:
-    """Runs the project's commands as people type them, in a home of their own."""
+    """Runs the project's commands as people type them, with their own home folder."""
 
     def __init__(self, folder: Path, ray_folder: Path, corpus: Path) -> None:
         self.folder, self.ray_folder, self.corpus = folder, ray_folder, corpus
@@ -53,7 +54,7 @@ class Commands:
         return [f"jobs/{job}.py", *corpus, *options]
 
     def start(self, *command, cwd=ROOT, **environment):
-        """Start python with a command line, in a process group of its own."""
+        """Start Python with a command line, in its own process group."""
         return subprocess.Popen(
             [sys.executable, *map(str, command)],
             cwd=cwd,
@@ -65,11 +66,11 @@ class Commands:
         )
 
     def run(self, *command, cwd=ROOT, code=0, **environment):
-        """Run python with a command line to its end; what it printed."""
+        """Run Python with a command line to its end, and return what it printed."""
         process = self.start(*command, cwd=cwd, **environment)
         printed, _ = process.communicate(timeout=540)
         assert process.returncode == code, printed
-        assert "\x1b" not in printed  # it is a pipe
+        assert "\x1b" not in printed  # no colours in a pipe
         check_steps(printed)
         return printed
 
@@ -88,32 +89,41 @@ def commands(tmp_path_factory):
 
 @pytest.fixture
 def alone(commands, tmp_path):
-    """The same on a machine where no cluster runs."""
+    """Commands that find no running cluster."""
     with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as ray_folder:
         (tmp_path / "home").mkdir()
         yield Commands(tmp_path / "home", Path(ray_folder), commands.corpus)
 
 
+class OwnCluster(NamedTuple):
+    """The workers of a cluster that belongs to this process, and the children it had before."""
+
+    workers: Workers
+    other_children: list[psutil.Process]
+
+
 @pytest.fixture(scope="session")
 def own_cluster():
-    """This process is connected to a cluster of its own, one for all tests; its children before."""
-    before = psutil.Process().children()
+    """Connect this process to a cluster of its own, one for all tests."""
+    children = psutil.Process().children()
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
-        # A value lives for two of these, and ours are told every five seconds.
+        # A value lives for two of these, and ours are sent every five seconds.
         patch.setenv("RAY_metrics_report_interval_ms", "3000")
-        with cluster():
-            yield before
+        with connect() as workers:
+            yield OwnCluster(workers, children)
 
 
 @pytest.fixture(scope="session")
 def address(commands):
-    """A Ray cluster with token authentication, as `ray start --head` makes it; its dashboard.
+    """Start a Ray cluster with token authentication by `ray start --head`; yield its dashboard.
 
-    All commands use it from then on: to start and end a cluster takes longer than most of them.
+    All commands use it from then on: starting and ending a cluster takes longer than most of them.
     """
-    free = free_ports(3)
-    mode = {"RAY_AUTH_MODE": "token", ON_LOOPBACK: "0"}
+    from jobs.schedule.ray_private import LOOPBACK_VARIABLE
+
+    free = find_free_ports(3)
+    mode = {"RAY_AUTH_MODE": "token", LOOPBACK_VARIABLE: "0"}
     environment = commands.environment | mode
     ray = Path(sys.executable).parent / "ray"
     generate = [ray, "get-auth-token", "--generate"]
@@ -130,7 +140,9 @@ def address(commands):
     )
     dashboard = f"http://127.0.0.1:{free[1]}"
     try:
-        _wait_for(lambda: listens(free[1]) and listens(free[2]), "the cluster's dashboard")
+        _wait_for(
+            lambda: is_listening(free[1]) and is_listening(free[2]), "the cluster's dashboard"
+        )
         commands.cluster = mode | {
             "RAY_ADDRESS": f"127.0.0.1:{free[0]}",
             "RAY_API_SERVER_ADDRESS": dashboard,
@@ -142,7 +154,7 @@ def address(commands):
 
 
 def _wait_for(condition, what: str, timeout_s: float = 300):
-    """Wait for something true; it is what a condition gives."""
+    """Wait until a condition returns something true, and return that."""
     deadline = time.monotonic() + timeout_s
     while not (found := condition()):
         if time.monotonic() > deadline:
@@ -155,16 +167,10 @@ wait_for = pytest.fixture(lambda: _wait_for)
 
 
 @pytest.fixture
-def connected(own_cluster, monkeypatch):
-    """Selections that are called in this process use its cluster, whose workers are there."""
-    monkeypatch.setattr("jobs.ensemble.cluster", contextlib.nullcontext)
-
-
-@pytest.fixture
 def called(commands, monkeypatch, capsys):
-    """Runs a command line in this process, to its end with an exit code; what it printed.
+    """Runs a command line in this process, tasks included, and returns what it printed.
 
-    A process of its own spends ten seconds on imports before it reads its options.
+    A process of its own would spend seconds on imports, and a cluster more.
     """
 
     def call(script, *arguments, code=0):
@@ -172,12 +178,13 @@ def called(commands, monkeypatch, capsys):
         options_class = inspect.get_annotations(module.main)["options"]
         for name in ("HOME", "TUTTI_CACHE"):
             monkeypatch.setenv(name, commands.environment[name])
+        monkeypatch.setenv(IN_PROCESS, "1")
         monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
         monkeypatch.setattr(logging, "basicConfig", lambda **settings: None)
         with pytest.raises(SystemExit) as ended:
             run(module.main, options_class)
-        told = capsys.readouterr()
-        printed = told.out + told.err
+        captured = capsys.readouterr()
+        printed = captured.out + captured.err
         assert ended.value.code == code, printed
         check_steps(printed)
         return printed

@@ -1,4 +1,4 @@
-"""Submits a job to the cluster of the environment and waits: `ray job submit` closes its log late."""
+"""Submits a job to the environment's cluster and waits for it; `ray job submit` closes its log late."""
 
 import json
 import os

@@ -4,10 +4,8 @@ import pytest
 import soundfile
 import torch
 
-from jobs.ensemble import EnsembleOptions, find_candidates
-from jobs.teacher_runs import TeachersOptions, plan
-from jobs.teachers import prepare_all
-from jobs.units import teach_on
+from jobs.plan.ensembles import EnsembleOptions, find_candidates
+from jobs.worker.train import FineTune
 from logit_store import LogitStore
 
 JOBS = ("prepare", "teachers", "ensemble", "students", "search", "quantise", "pipeline")
@@ -20,7 +18,7 @@ def test_help_is_complete_and_needs_no_cluster(called, job):
         assert option in printed
 
 
-def test_prepare_tells_what_the_splits_hold(commands, called, tmp_path):
+def test_prepare_shows_what_the_splits_hold(commands, called, tmp_path):
     printed = called(*commands.arguments("prepare", store=tmp_path))
     assert "57 clips of 3 scenes" in printed
     assert (tmp_path / "clips" / "v1" / "corpus=tau" / "clips.parquet").is_file()
@@ -72,7 +70,7 @@ def test_a_dry_run_lists_the_runs_and_starts_nothing(commands, called, tmp_path)
         (
             "teachers",
             ("--splits", "25", "--recipes", "passt_sit"),
-            "passt_sit_first cannot learn corpus cochlscene: corpus cochlscene: say where",
+            "passt_sit_first cannot be trained on corpus cochlscene: corpus cochlscene: say where",
         ),
         (
             "teachers",
@@ -97,11 +95,9 @@ def test_a_users_mistake_ends_the_process_with_code_1(commands, tmp_path):
     assert "Traceback" not in printed
 
 
-def test_weights_that_are_not_there_are_named_with_the_way_out(
-    commands, called, monkeypatch, tmp_path
-):
+def test_missing_weights_are_named_with_the_way_out(commands, called, monkeypatch, tmp_path):
     options = ("--recipes", "mn10_as_dir_fms", "--splits", "25")
-    # No network: a proxy that does not exist stands for it.
+    # A proxy that does not exist stands for a missing network.
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "")
     command = commands.arguments("teachers", *options, store=tmp_path)
@@ -123,11 +119,10 @@ def test_weights_of_another_family_are_refused_with_their_keys(commands, called,
     assert not LogitStore(tmp_path / "s").keys("tau")
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("address")
-def test_more_gpus_than_there_are_is_one_message(commands, tmp_path):
+def test_more_gpus_than_there_are_is_one_message(commands, called, monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     options = ("--recipes", "demo_cpr", "--splits", "25", "--gpus-per-teacher", "2")
-    printed = commands.job("teachers", *options, store=tmp_path, code=1)
+    printed = called(*commands.arguments("teachers", *options, store=tmp_path), code=1)
     assert "error: --gpus-per-teacher 2: the cluster has 0 GPUs" in printed
     assert "Traceback" not in printed
 
@@ -139,30 +134,18 @@ def test_a_dry_run_estimates_every_run(called, tmp_path):
     assert "20 runs to do, together" in printed
 
 
-def teach_here(commands, store, **options):
-    """What jobs/teachers.py does with these options, without its cluster."""
-    asked = TeachersOptions(corpus="tau", root=str(commands.corpus), store=str(store), **options)
-    opened = asked.open_store()
-    planned = plan(asked, asked.open_corpus(opened), opened)
-    prepare_all(planned, planned.to_do())
-    for task in planned.to_do():
-        arguments = {
-            name: task.arguments[name] for name in ("run", "where", "responses", "n_views")
-        }
-        teach_on(torch.device("cpu"), **arguments)
+SHORT = ("--recipes", "demo_cpr", "--splits", "25", "--max-steps", "2")
 
 
-SHORT = {"recipes": ("demo_cpr",), "splits": (25,), "max_steps": 2}
-
-
-def test_what_is_stored_is_planned_as_done_and_views_are_added(commands, called, tmp_path, capsys):
-    teach_here(commands, tmp_path, **SHORT)
-    options = ("--recipes", "demo_cpr", "--splits", "25", "--max-steps", "2")
-    command = commands.arguments("teachers", *options, store=tmp_path)
+def test_what_is_stored_is_planned_as_done_and_views_are_added(commands, called, tmp_path):
+    command = commands.arguments("teachers", *SHORT, store=tmp_path)
+    printed = called(*command)
+    assert "[1/1] demo_cpr split 25 seed 0: done in" in printed
+    assert "epoch 1/" in printed
+    assert "next: python jobs/ensemble.py" in printed
     assert "done" in called(*command, "--dry-run")
     assert "1 of 1 runs are in the store already" in called(*command)
-    teach_here(commands, tmp_path, **SHORT, views=3)
-    assert "epoch 1/" not in capsys.readouterr().out  # nothing was taught again
+    assert "epoch 1/" not in called(*command, "--views", "3")  # nothing was trained again
     store = LogitStore(tmp_path)
     keys = store.keys("tau", 25, view=None)
     assert [key.view for key in keys] == [0, 1, 2]
@@ -174,13 +157,11 @@ def test_teachers_of_the_published_protocol_are_never_candidates_with_honest_one
     commands, called, tmp_path
 ):
     store = LogitStore(tmp_path)
-    teach_here(commands, tmp_path, **SHORT, protocol="published")
-    options = ("--recipes", "demo_cpr", "--splits", "25", "--max-steps", "2")
-    again = commands.arguments("teachers", *options, "--protocol", "published", store=tmp_path)
-    assert "published protocol: the test clips judge" in called(*again)
+    published = commands.arguments("teachers", *SHORT, "--protocol", "published", store=tmp_path)
+    assert "published protocol: the test clips judge" in called(*published)
     printed = called(*commands.arguments("ensemble", store=tmp_path), code=1)
     assert "has no teachers of corpus tau (honest protocol)" in printed
-    teach_here(commands, tmp_path, **SHORT)
+    called(*commands.arguments("teachers", *SHORT, store=tmp_path))
     of = {
         protocol: find_candidates(EnsembleOptions(corpus="tau", protocol=protocol), store)[25]
         for protocol in ("published", "honest")
@@ -188,6 +169,25 @@ def test_teachers_of_the_published_protocol_are_never_candidates_with_honest_one
     assert {key.member for key in store.keys("tau", 25)} == {*of["published"], *of["honest"]}
     assert len(of["published"]) == len(of["honest"]) == 1
     assert of["published"] != of["honest"]
+
+
+def test_a_run_that_fails_is_named_with_its_error_and_the_others_are_done(
+    commands, called, monkeypatch, tmp_path
+):
+    run = FineTune.run
+
+    def run_but_fail_once(work):
+        if work.teacher.seed == 0:
+            raise RuntimeError("the clips are too quiet")
+        return run(work)
+
+    monkeypatch.setattr(FineTune, "run", run_but_fail_once)
+    command = commands.arguments("teachers", *SHORT, "--seeds", "0", "1", store=tmp_path)
+    printed = called(*command, code=1)
+    assert "demo_cpr split 25 seed 0: FAILED" in printed
+    assert "failed: demo_cpr split 25 seed 0: RuntimeError: the clips are too quiet" in printed
+    assert "demo_cpr split 25 seed 1: done in" in printed
+    assert len(LogitStore(tmp_path).keys("tau", 25)) == 1
 
 
 def test_tau_without_a_root_asks_for_one(called, tmp_path):
@@ -217,10 +217,10 @@ def test_broken_clips_are_listed_and_can_be_left_out(called, damaged, tmp_path):
     assert not (tmp_path / "store").exists()
     printed = called(*command, "--leave-out-broken")
     assert "56 clips of 3 scenes" in printed
-    printed = called(*command)  # from now on the store knows
+    printed = called(*command)  # the store knows it from now on
     assert "56 clips of 3 scenes" in printed
     assert "1 clips of" in printed
-    assert "not among those of this store: left out" in printed
+    assert "that are not among the clips of this store" in printed
 
 
 def test_a_stereo_clip_is_mixed_down_and_said_so(called, damaged, tmp_path):

@@ -1,14 +1,17 @@
 import sys
 import time
 import tomllib
-from functools import partial
+from dataclasses import dataclass
 
 import pytest
 
-from jobs.command import UserError
-from jobs.costs import GIB, PRICES, Price, Spending, find_price, needs_of
-from jobs.fanout import FanOut, Needs, Outcome, Task
-from jobs.learning import LearningOptions
+from jobs.plan.options import LearningOptions
+from jobs.schedule.fanout import FanOut
+from jobs.schedule.prices import PRICES, Price, find_price
+from jobs.schedule.spending import Spending
+from jobs.schedule.task import GIB, Needs, Outcome, Task
+from jobs.schedule.workers import InProcess
+from terminal.console import UserError
 
 ENTRY = """
 currency = "EUR"
@@ -31,8 +34,16 @@ def big(tmp_path) -> Price:
     return find_price("big", file)
 
 
-def task(name, needs=None, **arguments):
-    return Task(name, time.sleep, arguments, needs=needs)
+@dataclass(frozen=True)
+class Sleep:
+    """Work that takes a fifth of a second."""
+
+    def run(self):
+        time.sleep(0.2)
+
+
+def task(name, **needs):
+    return Task(name, Sleep(), **needs)
 
 
 @pytest.mark.parametrize(
@@ -45,9 +56,9 @@ def task(name, needs=None, **arguments):
     ],
 )
 def test_a_run_pays_for_what_it_takes_most_of(big, needs, share):
-    assert big.share(needs) == pytest.approx(share)
-    assert big.cost(needs, 1800, spot=False) == pytest.approx(share * 4)
-    assert big.cost(needs, 1800, spot=True) == pytest.approx(share)
+    assert big.find_share(needs) == pytest.approx(share)
+    assert big.find_cost(needs, 1800, spot=False) == pytest.approx(share * 4)
+    assert big.find_cost(needs, 1800, spot=True) == pytest.approx(share)
 
 
 def test_every_price_of_the_project_is_whole_and_says_where_it_is_from():
@@ -62,8 +73,8 @@ def test_every_price_of_the_project_is_whole_and_says_where_it_is_from():
 
 
 def test_a_machine_of_ones_own_costs_nothing_unless_one_says_so():
-    assert LearningOptions().price().on_demand == 0
-    assert LearningOptions(machine="aws-g5-xlarge").price().on_demand > 0
+    assert LearningOptions().find_price().on_demand == 0
+    assert LearningOptions(machine="aws-g5-xlarge").find_price().on_demand > 0
 
 
 @pytest.mark.parametrize(
@@ -89,31 +100,33 @@ def test_a_spot_price_that_nobody_looked_up_is_asked_for(tmp_path):
     file = tmp_path / "prices.toml"
     file.write_text(ENTRY.replace("spot = 2.0", ""))
     with pytest.raises(UserError, match="no spot price of big; look at a list"):
-        find_price("big", file).cost(Needs(), 60, spot=True)
+        find_price("big", file).find_cost(Needs(), 60, spot=True)
 
 
 def test_a_run_on_a_gpu_is_refused_a_machine_without_one():
     with pytest.raises(UserError, match="--machine aws-m7i-2xlarge has no GPU"):
-        find_price("aws-m7i-2xlarge").share(Needs(gpus=1))
+        find_price("aws-m7i-2xlarge").find_share(Needs(gpus=1))
 
 
 def test_a_teacher_on_several_gpus_pays_for_them_all():
-    assert needs_of(task("one", n_gpus=4), Needs()).gpus == 4
-    assert needs_of(task("one", needs=Needs(gpus=0.3), n_gpus=1), Needs()).gpus == 0.3
+    several = task("one", needs=Needs(cpus=0), occupies=Needs(gpus=4))
+    assert several.find_cost_needs(Needs()).gpus == 4
+    assert task("one", needs=Needs(gpus=0.3)).find_cost_needs(Needs(gpus=1)).gpus == 0.3
+    assert task("one").find_cost_needs(Needs(gpus=1)).gpus == 1
 
 
 def test_what_runs_counts_as_expected_and_what_ran_as_it_took(big):
     spending = Spending(10, big, Needs(cpus=16), {"a": 3600, "b": 3600})
     spending.start(task("a"))
     assert spending.committed == 8
-    assert spending.allows()
+    assert spending.may_start()
     spending.start(task("b"))
-    assert not spending.allows()
+    assert not spending.may_start()
     spending.end(Outcome(task("a"), took_s=900))
-    # One that took a quarter of what was expected says the same of the other.
+    # One task took a quarter of what was expected, so the other is expected to as well.
     assert spending.spent == 2
     assert spending.committed == pytest.approx(4)
-    assert spending.allows()
+    assert spending.may_start()
 
 
 def test_tasks_of_which_nothing_is_known_count_as_those_that_ended(big):
@@ -144,31 +157,29 @@ def test_a_run_that_failed_counts_as_it_was_expected(big):
 def test_what_is_left_is_named_with_the_command_that_goes_on(big, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["jobs/teachers.py", "--budget", "10", "--recipes", "mn*"])
     Spending(10, big, Needs(), {}).say_end(["first", "second"])
-    told = capsys.readouterr().err
-    assert "budget of 10.00 EUR reached; not started: first, second" in told
-    assert "python jobs/teachers.py --budget 10 --recipes 'mn*'" in told
+    printed = capsys.readouterr().err
+    assert "budget of 10.00 EUR reached; not started: first, second" in printed
+    assert "python jobs/teachers.py --budget 10 --recipes 'mn*'" in printed
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("own_cluster")
 def test_a_budget_ends_the_launching_and_lets_finish_what_runs(big, monkeypatch):
     # Each is expected to cost 3, and costs more where the machine is busy.
     expected_s = dict.fromkeys("abcdef", 0.2)
     price = big.model_copy(update={"on_demand": 3 * 16 * 3600 / 0.2})
     spending = Spending(10, price, Needs(cpus=1), expected_s)
-    noted, start = [], spending.start
+    committed, start = [], spending.start
 
-    def noting(task):
-        noted.append(spending.committed)
+    def note_start(task):
+        committed.append(spending.committed)
         start(task)
 
-    monkeypatch.setattr(spending, "start", noting)
-    work = FanOut(Needs(cpus=1), spending=spending)
-    work.add(Task(name, partial(time.sleep, 0.2), {}) for name in expected_s)
+    monkeypatch.setattr(spending, "start", note_start)
+    work = FanOut(InProcess(), Needs(cpus=1), spending=spending)
+    work.add(task(name) for name in expected_s)
     ended = list(work)
     assert all(outcome.error is None for outcome in ended)
     started = sorted(outcome.task.name for outcome in ended)
     assert [*started, *(task.name for task in work.left)] == list(expected_s)
     assert work.left
-    assert len(started) == len(noted)
-    assert max(noted) < 10 <= spending.spent
+    assert len(started) == len(committed)
+    assert max(committed) < 10 <= spending.spent

@@ -7,13 +7,13 @@ import pytest
 
 from audio.corpora import tau
 from ensemble import mean_logits, select
-from jobs.command import UserError
-from jobs.ensemble import EnsembleOptions, find_candidates, settings_of, show
-from jobs.selection import Settings, choose, read_candidates
-from jobs.units import ensemble_logits
+from jobs.plan.ensembles import EnsembleOptions, find_candidates, parse_settings, show_ensemble
+from jobs.worker.select import ReadCandidates, SelectEnsemble, SelectionSettings
+from jobs.worker.soft_labels import read_ensemble_logits
 from logit_store import LogitKey, LogitStore, QueryFailed
 from metrics import log_loss
-from training.recipe import judging_fold
+from terminal.console import UserError
+from training.recipe import find_judging_fold
 
 FAMILIES = ("mobilenet", "mobilenet", "passt", "passt", "cp_resnet")
 
@@ -25,7 +25,7 @@ def corpus(commands):
 
 @pytest.fixture(scope="module")
 def store(corpus, compiled, tmp_path_factory):
-    """Five members of two splits that are right more often than not."""
+    """A store with five members of two splits, which are right more often than not."""
     made = LogitStore(tmp_path_factory.mktemp("store"))
     made.write_clips("tau", corpus.clips_table())
     rng = np.random.default_rng(0)
@@ -38,25 +38,28 @@ def store(corpus, compiled, tmp_path_factory):
     return made
 
 
-def chosen(store, split, fold="select", **settings):
-    """The ensemble of these settings among all members, without Ray."""
-    members = [key.member for key in store.keys("tau", split)]
-    candidates = read_candidates(store.address, "tau", split, members, fold)
-    made = choose(store.address, "tau", split, fold, "mine", Settings(**settings), candidates)
-    return made, store.read_ensemble("tau", split, made.reference)
+def select_among_all(store, split, fold="select", **settings):
+    """Select with these settings among all members; return the ensemble and its document."""
+    members = tuple(key.member for key in store.keys("tau", split))
+    candidates = ReadCandidates(
+        store=store.address, corpus="tau", split=split, members=members, fold=fold
+    )
+    work = SelectEnsemble(input=candidates, name="mine", settings=SelectionSettings(**settings))
+    made = work.run_on(candidates.run())
+    return made, store.ensembles.read("tau", split, made.reference)
 
 
 def test_the_ensemble_is_what_selection_by_hand_gives(corpus, store):
     rows = corpus.rows(100, "select")
     keys = store.keys("tau", 100)
     expected = select(store.read(keys, rows), corpus.labels()[rows])
-    made, document = chosen(store, 100)
+    made, document = select_among_all(store, 100)
     assert document["order"] == [keys[m].member for m in expected.members]
     assert document["losses"] == pytest.approx(expected.losses, abs=1e-12)
     assert document["clips"] == len(rows)
     assert document["optimism"]["nested"] > document["optimism"]["selected_on"]
-    assert chosen(store, 100)[0].reference == made.reference
-    assert store.ensembles("tau", 100).count(made.reference) == 1
+    assert select_among_all(store, 100)[0].reference == made.reference
+    assert store.ensembles.find_all("tau", 100).count(made.reference) == 1
     n_members = len(document["members"])
     assert made.agreement_MM.shape == (n_members, n_members)
     assert (np.diag(made.agreement_MM) == 1).all()
@@ -64,7 +67,7 @@ def test_the_ensemble_is_what_selection_by_hand_gives(corpus, store):
 
 def test_students_see_the_weighted_mean_of_calibrated_members(corpus, store):
     how = {"space": "probabilities", "calibrate": True, "weights": "convex", "bags": 3}
-    made, document = chosen(store, 25, **how)
+    made, document = select_among_all(store, 25, **how)
     keys = [LogitKey("tau", 25, each["member"]) for each in document["members"]]
     by_hand_NK = mean_logits(
         store.read(keys),
@@ -72,7 +75,7 @@ def test_students_see_the_weighted_mean_of_calibrated_members(corpus, store):
         temperatures_M=[each["temperature"] for each in document["members"]],
         space="probabilities",
     )
-    seen_NK = ensemble_logits(store, "tau", 25, made.reference)
+    seen_NK = read_ensemble_logits(store, "tau", 25, made.reference)
     np.testing.assert_array_equal(seen_NK, by_hand_NK)
     rows = corpus.rows(25, "select")
     loss = log_loss(seen_NK[rows], corpus.labels()[rows])
@@ -83,15 +86,15 @@ def test_students_see_the_weighted_mean_of_calibrated_members(corpus, store):
 
 def test_required_members_are_in_from_the_start(store):
     required = f"t4-{100:012x}"
-    assert chosen(store, 100, required=(required,))[1]["order"][0] == required
+    assert select_among_all(store, 100, required=(required,))[1]["order"][0] == required
 
 
 def test_the_published_protocol_judges_on_test_and_says_so(corpus, store, capsys):
-    made, document = chosen(store, 25, judging_fold("published"))
+    made, document = select_among_all(store, 25, find_judging_fold("published"))
     rows = corpus.rows(25, "test")
     expected = select(store.read(store.keys("tau", 25), rows), corpus.labels()[rows])
     assert document["losses"] == pytest.approx(expected.losses, abs=1e-12)
-    show(store, "tau", 25, made.reference)
+    show_ensemble(store, "tau", 25, made.reference)
     printed = capsys.readouterr().out
     assert "log loss on test" in printed
     assert "test clips that a selection did not see" in printed
@@ -103,8 +106,6 @@ def test_candidates_are_what_query_and_names_leave(store):
     assert found == {split: (f"t1-{split:012x}", f"t4-{split:012x}") for split in (25, 100)}
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("connected")
 def test_many_selections_share_one_reading(commands, called, store, tmp_path):
     options = ("--pools", "logits,probabilities", "--replacement", "both", "--splits", "25")
     options += ("--query", "family != 'passt'", "--name", "cnn_only", "--plot", str(tmp_path))
@@ -114,12 +115,12 @@ def test_many_selections_share_one_reading(commands, called, store, tmp_path):
     for space in ("logits", "probabilities"):
         for way in ("without", "with"):
             name = f"cnn_only-{space}-{way}"
-            document = store.read_ensemble("tau", 25, name)
+            document = store.ensembles.read("tau", 25, name)
             assert document["space"] == space
             assert document["settings"]["with_replacement"] == (way == "with")
             assert len(document["candidates"]) == 3
             assert sum(each["weight"] for each in document["members"]) == pytest.approx(1)
-            assert store.find_ensemble("tau", 25, name) in printed
+            assert store.ensembles.find("tau", 25, name) in printed
     pictures = sorted(tmp_path.glob("*.svg"))
     assert len(pictures) == 4
     assert all(ElementTree.parse(each).getroot().tag.endswith("svg") for each in pictures)
@@ -131,7 +132,7 @@ def test_many_selections_share_one_reading(commands, called, store, tmp_path):
         ({"pools": ("votes",)}, "--pools votes: expected logits or probabilities"),
         ({"bags": -1}, "--bags -1: expected 0 or more"),
         ({"max_members": 0}, "--max-members 0: expected 1 or more"),
-        ({"require": ("t9",)}, "--require t9: no candidate of split 25 is called so"),
+        ({"require": ("t9",)}, "--require t9: no candidate of split 25 has this name"),
         ({"query": "family = 'dymn'"}, "has no members with family = 'dymn'"),
         ({"splits": (5,)}, r"has no teachers .* for split \[5\]"),
         ({"query": "familly = 'passt'"}, "familly"),
@@ -140,4 +141,4 @@ def test_many_selections_share_one_reading(commands, called, store, tmp_path):
 def test_options_that_make_no_sense_are_one_error(store, options, words):
     asked = EnsembleOptions(corpus="tau", **options)
     with pytest.raises((UserError, QueryFailed), match=words):
-        settings_of(asked), find_candidates(asked, store)
+        parse_settings(asked), find_candidates(asked, store)

@@ -1,59 +1,68 @@
-"""Logs and metrics of units that real workers of Ray run."""
+"""Logs and metrics of tasks on real workers of Ray."""
 
 import os
 import re
 import signal
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+import ray
 from job_logs import write_clips
 
-from jobs import gauges
-from jobs.cluster import ray
-from jobs.fanout import FanOut, Needs, Task
-from jobs.job_log import JobLog
-from jobs.progress import Watcher
-from jobs.unit_log import tell
+from jobs.log import gauges
+from jobs.log.task_log import log_line
+from jobs.log.watcher import Watcher
+from jobs.schedule.fanout import FanOut
+from jobs.schedule.job_log import JobLog
+from jobs.schedule.task import Needs, Task
 from logit_store import LogitStore
-
-pytestmark = pytest.mark.ray
 
 
 @pytest.fixture(scope="module", autouse=True)
-def connected(own_cluster):
-    """Workers have the project's packages, but not its tests."""
+def workers(own_cluster):
+    """Workers of Ray, which have the project's packages and not its tests."""
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    return own_cluster.workers
 
 
-def learn_until(marker):
-    """Tells of an epoch, and goes on until there is a file."""
-    import time
-    from pathlib import Path
+@dataclass(frozen=True)
+class TrainUntil:
+    """Work that logs an epoch and goes on until a file exists."""
 
-    tell("epoch 1/3", epoch=1, max_epochs=3, clips_per_s=321.0, time_left_s=5.0)
-    while not Path(marker).exists():
-        time.sleep(0.05)
+    marker: str
 
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
+    def run(self):
+        log_line("epoch 1/3", epoch=1, max_epochs=3, clips_per_s=321.0, time_left_s=5.0)
+        while not Path(self.marker).exists():
+            time.sleep(0.05)
 
 
-def refuse():
-    raise ValueError("batch size 0, expected 1 or more")
+@dataclass(frozen=True)
+class Die:
+    def run(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Refuse:
+    def run(self):
+        raise ValueError("batch size 0, expected 1 or more")
 
 
 def exported(job):
-    """A job's metrics at the port of the only node, by name and recipe."""
+    """Return a job's metrics at the port of the only node, by name and recipe."""
     (node,) = ray.nodes()
     address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
     try:
         with urllib.request.urlopen(address, timeout=10) as answer:
             lines = answer.read().decode().splitlines()
-    except urllib.error.URLError:  # nobody listens yet
+    except urllib.error.URLError:  # the port is not open yet
         return {}
     found = {}
     for line in lines:
@@ -64,37 +73,40 @@ def exported(job):
     return found
 
 
-def test_units_tell_the_store_and_prometheus_how_they_go(tmp_path, wait_for):
+def test_the_store_and_prometheus_show_how_tasks_go(workers, tmp_path, wait_for):
     store, marker = LogitStore(str(tmp_path / "store")), tmp_path / "marker"
     write_clips(store)
-    learning = Task("demo_mn split 25 seed 0", learn_until, {"marker": str(marker)})
-    tasks = [learning, Task("refusing", refuse, {}), Task("dying", die, {})]
+    training = Task("demo_mn split 25 seed 0", TrainUntil(str(marker)))
+    tasks = [training, Task("refusing", Refuse()), Task("dying", Die())]
     with JobLog(store) as log:
         log.plan(tasks, [False] * 3)
-        work = FanOut(Needs(cpus=0.3), log=log)
+        work = FanOut(workers, Needs(cpus=0.3), log=log)
         work.add(tasks)
         outcomes = []
         thread = threading.Thread(target=lambda: outcomes.extend(work), daemon=True)
         thread.start()
         try:
-            told = {
-                (gauges.UNITS_LEFT, "demo_mn"): 1,
-                (gauges.UNITS_RUNNING, "demo_mn"): 1,
+            expected = {
+                (gauges.TASKS_LEFT, "demo_mn"): 1,
+                (gauges.TASKS_RUNNING, "demo_mn"): 1,
                 (gauges.CLIPS_PER_S, "demo_mn"): 321,
             }
             wait_for(
-                lambda: told.items() <= exported(log.job).items(), "what driver and worker tell"
+                lambda: expected.items() <= exported(log.job).items(),
+                "the metrics of driver and worker",
             )
-            wait_for(lambda: Watcher(store).look(log.job).in_state("running"), "a sign of life")
+            wait_for(
+                lambda: Watcher(store).read_job(log.job).find_tasks("running"), "a sign of life"
+            )
         finally:
             marker.touch()
             thread.join()
-    units = {each.planned.name: each for each in Watcher(store).look(log.job).units}
-    assert {name: each.state for name, each in units.items()} == {
+    found = {each.planned.name: each for each in Watcher(store).read_job(log.job).tasks}
+    assert {name: each.state for name, each in found.items()} == {
         "demo_mn split 25 seed 0": "done",
         "refusing": "failed",
         "dying": "failed",
     }
-    assert units["refusing"].error == "ValueError: batch size 0, expected 1 or more"
-    assert units["dying"].error.startswith("WorkerCrashedError")
-    assert units["demo_mn split 25 seed 0"].attempt.lines == ["epoch 1/3"]
+    assert found["refusing"].error == "ValueError: batch size 0, expected 1 or more"
+    assert found["dying"].error.startswith("WorkerCrashedError")
+    assert found["demo_mn split 25 seed 0"].attempt.lines == ["epoch 1/3"]

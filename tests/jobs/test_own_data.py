@@ -5,10 +5,9 @@ import pytest
 import soundfile
 import torch
 
-from jobs.command import Where
-from jobs.teacher_runs import TeachersOptions, plan
-from jobs.teachers import prepare_all
-from jobs.units import soft_of, teach_on
+from jobs.plan.provision import prepare_teachers
+from jobs.plan.teachers import TeachersOptions, plan_teachers
+from jobs.worker.soft_labels import read_soft_labels
 from students import RECIPES
 from students.distill import distill
 
@@ -18,7 +17,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """Two classes, eight files of each from 0.4 to 3.2 s, two files a recording."""
+    """A folder with two classes of eight files each, 0.4 to 3.2 s long, two files a recording."""
     monkeypatch.setenv("TUTTI_CACHE", str(tmp_path / "cache"))
     root = tmp_path / "own"
     root.mkdir()
@@ -32,7 +31,7 @@ def root(tmp_path, monkeypatch):
     return root
 
 
-def test_files_of_several_lengths_are_taught_to_a_teacher_and_a_student(root, tmp_path):
+def test_a_teacher_and_a_student_learn_from_files_of_several_lengths(root, tmp_path):
     options = TeachersOptions(
         corpus="folder",
         root=str(root),
@@ -43,20 +42,19 @@ def test_files_of_several_lengths_are_taught_to_a_teacher_and_a_student(root, tm
         length="pad:3",
     )
     store = options.open_store()
-    planned = plan(options, options.open_corpus(store), store)
-    prepare_all(planned, planned.to_do())
-    (task,) = planned.to_do()
-    where = Where.of(options.corpus, options.root, store)
-    teacher = teach_on(CPU, task.arguments["run"], where, None, n_views=1)
+    planned = plan_teachers(options, options.open_corpus(store), store)
+    prepare_teachers(planned, planned.find_missing())
+    (task,) = planned.find_missing()
+    teacher = task.work.run_on_device(CPU)
     recipe = RECIPES["demo_isotropic"]
     recipe = replace(recipe, training=replace(recipe.training, max_steps=2))
-    corpus = where.open()[1]
-    soft = soft_of(store, corpus.name, 100, teacher.member, None)
+    corpus = task.work.where.open()[1]
+    soft = read_soft_labels(store, corpus.name, 100, teacher.member, None)
     student = distill(recipe, corpus, 100, 0, store, soft, responses=None, device=CPU)
     assert corpus.clip_duration_s == pytest.approx(1.8)
     assert len(corpus) > 16
     logits_MNK = store.read([teacher, student])
     assert logits_MNK.shape == (2, len(corpus), 2)
-    assert store.clips("folder")["clip_id"].to_pylist() == corpus.column("clip_id").tolist()
-    # A clip's logits are its own; two of noise may be equal in 16 bits.
+    assert store.read_clips("folder")["clip_id"].to_pylist() == corpus.column("clip_id").tolist()
+    # Each clip has its own logits; those of two clips of noise may be equal in 16 bits.
     assert len(np.unique(logits_MNK[0], axis=0)) > 0.8 * len(corpus)

@@ -15,7 +15,7 @@ def noise(seed, duration_s=0.5):
 
 @pytest.fixture
 def root(tmp_path):
-    """Two classes, the first of six files, the second of three."""
+    """A folder with two classes, the first of six files, the second of three."""
     root = tmp_path / "own"
     for seed, name in enumerate([*(f"cat/{i}" for i in range(6)), *(f"dog/{i}" for i in range(3))]):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -25,7 +25,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def prepare(called, root, tmp_path):
-    """Runs the command on the folder; what it printed, its lines joined and its spaces single."""
+    """Runs the command on the folder; returns what it printed on one line with single spaces."""
 
     def run(*options, where=root, code=0):
         command = ("jobs/prepare.py", "--corpus", "folder", "--root", where)
@@ -35,7 +35,7 @@ def prepare(called, root, tmp_path):
     return run
 
 
-def test_it_tells_what_is_in_the_files(prepare, root):
+def test_prepare_shows_what_is_in_the_files(prepare, root):
     stereo = np.stack([noise(77), noise(78)], axis=1)
     soundfile.write(root / "cat" / "8.flac", np.repeat(stereo, 2, axis=0), 2 * RATE)
     said = prepare()
@@ -59,7 +59,7 @@ def test_nothing_is_wider_than_80_columns_but_the_next_command(called, root, tmp
     assert max(len(line) for line in lines if line not in paths) <= 80
 
 
-def test_the_next_command_names_the_splits_that_there_are(prepare, root, tmp_path):
+def test_the_next_command_names_the_splits_that_exist(prepare, root, tmp_path):
     said = prepare()
     expected = (
         f"python jobs/teachers.py --corpus folder --root {root} --store {tmp_path / 'store'} "
@@ -73,7 +73,7 @@ def test_files_of_several_lengths_become_clips_of_one(prepare, root, tmp_path):
     said = prepare()
     assert "lengths 0.20 to 1.50 s, median 0.50 s" in said
     assert "0.5 s; 1 shorter files are repeated, 1 longer files are cut into 3 clips" in said
-    ids = LogitStore(tmp_path / "store").clips("folder")["clip_id"].to_pylist()
+    ids = LogitStore(tmp_path / "store").read_clips("folder")["clip_id"].to_pylist()
     assert ids[-4:] == ["dog/long@0.000", "dog/long@0.500", "dog/long@1.000", "dog/short"]
 
 
@@ -90,7 +90,7 @@ def write_csv(root, lines):
 
 
 def listed(root, second_recording, second_split):
-    """A table of six files; cat/0.wav and its copy are of recordings and in splits as said."""
+    """Write a table of six files; the arguments give recordings and splits of cat/0.wav and its copy."""
     shutil.copy(root / "cat" / "0.wav", root / "cat" / "copy.wav")
     return [
         "cat/0.wav,cat,a,train",
@@ -109,7 +109,7 @@ def test_the_same_audio_in_two_folds_is_an_error_that_names_both_files(prepare, 
     assert "error: the same audio is in several folds" in said
     assert "cat/copy.wav (test)" in said
     assert "split 100: cat/0.wav (" in said
-    assert "Remove one of each; or write a clips.csv" in said
+    assert "Remove one of each, or write a clips.csv" in said
     assert not (tmp_path / "store").exists()
 
 

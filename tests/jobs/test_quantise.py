@@ -1,4 +1,4 @@
-"""Which students learn on in int8, and which are refused before they do."""
+"""Which students are quantised, and which are refused beforehand."""
 
 from dataclasses import replace
 
@@ -8,12 +8,13 @@ import soundfile
 import torch
 from tiny import AUGMENTATION, FRONT_END, RECIPE, tiny_corpus
 
-from jobs import units
-from jobs.command import UserError
-from jobs.quantise import QuantiseOptions, find_students, main, plan
+from jobs.quantise import QuantiseOptions, find_students, main, plan_quantising
+from jobs.worker import train
+from jobs.worker.soft_labels import read_soft_labels
 from logit_store import LogitKey, LogitStore, MissingEnsemble, MissingLogits
 from students import Distillation, StudentRecipe
 from students.distill import distill
+from terminal.console import UserError
 
 TAUGHT = StudentRecipe(
     name="tiny",
@@ -35,16 +36,16 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory, corpus):
-    """A teacher, and the students of two seeds that it taught."""
+    """A store with a teacher and the students of two seeds that it taught."""
     folder = tmp_path_factory.mktemp("store")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TUTTI_CACHE", str(folder / "cache"))
-        patch.setattr(units, "reserved_device", lambda: torch.device("cpu"))
+        patch.setattr(train, "find_reserved_device", lambda: torch.device("cpu"))
         store = LogitStore(folder / "store")
         store.write_clips("tau", corpus.clips_table())
         teacher = LogitKey("tau", 100, TEACHER)
         store.write(teacher, 6 * np.eye(3)[corpus.labels()], {"kind": "teacher"})
-        soft = units.soft_of(store, "tau", 100, TEACHER, None)
+        soft = read_soft_labels(store, "tau", 100, TEACHER, None)
         for seed in (0, 1):
             distill(
                 TAUGHT, corpus, 100, seed, store, soft, responses=None, device=torch.device("cpu")
@@ -61,42 +62,42 @@ def options(corpus, store, **changes):
 
 def planned(corpus, store, **changes):
     chosen = options(corpus, store, **changes)
-    return plan(chosen, corpus, store, find_students(chosen, "tau", store))
+    return plan_quantising(chosen, corpus, store, find_students(chosen, "tau", store))
 
 
-def test_all_students_of_a_name_learn_on_each_with_its_own_seed(corpus, store):
+def test_all_students_of_a_name_are_quantised_each_with_its_own_seed(corpus, store):
     tasks = planned(corpus, store)
     assert {task.name for task in tasks} == {f"tiny_int8 split 100 seed {n}" for n in (0, 1)}
     assert len({key for task in tasks for key in task.keys}) == 2
     assert [task.name for task in planned(corpus, store, seeds=(1,))] == [
         "tiny_int8 split 100 seed 1"
     ]
-    member = tasks[0].arguments["start"].member
+    member = tasks[0].work.start.member
     assert [task.keys for task in planned(corpus, store, student=member)] == [tasks[0].keys]
     assert len(planned(corpus, store, splits=("all",))) == 2
 
 
-def test_a_task_teaches_the_student_and_can_run_twice(corpus, store):
+def test_a_task_trains_the_student_and_can_run_twice(corpus, store):
     task = planned(corpus, store, seeds=(0,))[0]
     for _ in range(2):
-        assert task.function(**task.arguments) == task.keys[0]
-    record = store.record(task.keys[0])
-    assert record["quantised_from"] == task.arguments["start"].member
+        assert task.work.run() == task.keys[0]
+    record = store.read_record(task.keys[0])
+    assert record["quantised_from"] == task.work.start.member
     assert record["ensemble"] == TEACHER
     assert record["quantisation"]["max_steps"] == 2
     assert record["quantisation"]["learning_rate"] == 1e-3
-    with pytest.raises(UserError, match="has learnt in int8: name tiny-"):
+    with pytest.raises(UserError, match="was fine-tuned in int8 already: name tiny-"):
         planned(corpus, store, student="tiny_int8")
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"student": "nobody"}, "no student is called so in split 100"),
-        ({"student": "wise"}, "no student is called so in split 100"),
-        ({"splits": (25, 100)}, "no student is called so in split 25;"),
+        ({"student": "nobody"}, "no student has this name in split 100"),
+        ({"student": "wise"}, "no student has this name in split 100"),
+        ({"splits": (25, 100)}, "no student has this name in split 25;"),
         ({"splits": ("all",), "student": "nobody"}, "in split 5, 10, 25, 50, 100"),
-        ({"seeds": (7,)}, "no student of seeds 7 is called so"),
+        ({"seeds": (7,)}, "no student of seeds 7 has this name"),
         ({"epochs": 0}, "epochs=0, expected 1 or more"),
         ({"learning_rate": -1.0}, "learning_rate=-1.0, expected a number above 0"),
     ],
@@ -108,19 +109,19 @@ def test_what_cannot_be_done_is_refused_before_it_runs(corpus, store, changes, m
 
 def test_other_impulse_responses_are_refused(corpus, store, tmp_path):
     soundfile.write(tmp_path / "a.wav", np.ones(10), 8_000)
-    with pytest.raises(UserError, match="learnt with the impulse responses synthetic-"):
+    with pytest.raises(UserError, match="trained with the impulse responses synthetic-"):
         planned(corpus, store, impulse_responses=tmp_path)
 
 
 @pytest.mark.parametrize(
     ("taught_by", "error"), [("gone-0123456789ab", MissingLogits), ("gone@0123", MissingEnsemble)]
 )
-def test_a_teacher_that_is_gone_is_told_before_anything_runs(
+def test_a_teacher_that_is_gone_is_named_before_anything_runs(
     corpus, store, monkeypatch, taught_by, error
 ):
-    original = LogitStore.record
+    original = LogitStore.read_record
     monkeypatch.setattr(
-        LogitStore, "record", lambda self, key: original(self, key) | {"ensemble": taught_by}
+        LogitStore, "read_record", lambda self, key: original(self, key) | {"ensemble": taught_by}
     )
     with pytest.raises(error, match="gone"):
         planned(corpus, store)

@@ -1,9 +1,9 @@
 import pytest
 from report_store import report_store
 
-from jobs.command import UserError
 from jobs.report import ReportOptions, main
 from logit_store import ClipsMismatch, MissingStore
+from terminal.console import UserError
 
 MOST_BYTES = 5_000_000
 
@@ -18,10 +18,10 @@ def report(made, place, **more):
     return main(ReportOptions(to=place, **options | more))
 
 
-def test_the_command_writes_the_page_and_the_numbers_of_all_its_figures(commands, made, tmp_path):
+def test_the_command_writes_the_page_and_the_numbers_of_all_its_figures(called, made, tmp_path):
     place, folder = tmp_path / "made" / "report.html", tmp_path / "tables"
     options = ("--corpus", "tau", "--root", made.corpus.root, "--store", made.store.address)
-    printed = commands.run("jobs/report.py", *options, "--to", place, "--csv", folder)
+    printed = called("jobs/report.py", *options, "--to", place, "--csv", folder)
     assert place.stat().st_size < MOST_BYTES
     page = place.read_text()
     figures = [part.split('"')[0] for part in page.split('<template id="csv-')[1:]]

@@ -1,4 +1,4 @@
-"""A corpus on S3, copied to a node: whole, once, checked."""
+"""A corpus on S3 is copied to a node: completely, once, and checked."""
 
 import os
 import threading
@@ -7,11 +7,12 @@ import pytest
 from corpus_files import write_corpus
 from s3_servers import BUCKET, as_owner, moto, proxy
 
-from jobs import staging
-from jobs.command import UserError, Where, open_corpus
-from jobs.staging import DamagedDownload, stage
+from jobs.worker import staging
+from jobs.worker.staging import DamagedDownload, stage
+from jobs.worker.where import Where, open_corpus
 from logit_store import LogitStore
-from logit_store.s3 import AT_ONCE, Requests
+from logit_store.s3 import MAX_REQUESTS, Requests
+from terminal.console import UserError
 
 ROOT = f"s3://{BUCKET}/corpora/tones"
 
@@ -24,7 +25,7 @@ def server():
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Some files, by name: more than are fetched at once."""
+    """Files by name, more than are fetched at once."""
     return {f"audio/{n % 3}/{n}.wav": bytes([n]) * (1000 + n) for n in range(40)} | {
         "meta.csv": b"filename\n"
     }
@@ -32,7 +33,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture
 def node(server, files, tmp_path, monkeypatch):
-    """A node without copies, and the bucket as it was."""
+    """A node without copies; the bucket is left as it was."""
     server.name_in(monkeypatch)
     monkeypatch.setenv("TUTTI_CACHE", str(tmp_path / "cache"))
     stage.cache_clear()
@@ -53,7 +54,7 @@ def held(folder):
 
 
 def gets(asked):
-    """Objects that were fetched: a listing is a GET as well."""
+    """Count the objects that were fetched; a listing is a GET as well."""
     return asked.count("GET") - 1
 
 
@@ -69,7 +70,7 @@ def test_a_second_process_fetches_nothing_and_one_that_knows_the_version_asks_no
         before.server.name_in(monkeypatch)
         first = stage(ROOT)
         assert gets(before.asked) == len(files)
-        assert 1 < before.most_at_once <= AT_ONCE
+        assert 1 < before.most_at_once <= MAX_REQUESTS
         before.forget()
         stage.cache_clear()
         assert stage(ROOT) == first
@@ -93,7 +94,7 @@ def test_an_interrupted_copy_goes_on_where_it_was(node, server, files, monkeypat
         before.server.name_in(monkeypatch)
         with monkeypatch.context() as patch:
             patch.setattr(staging, "_fetch", breaks_off)
-            patch.setattr(staging, "AT_ONCE", 1)
+            patch.setattr(staging, "MAX_REQUESTS", 1)
             with pytest.raises(KeyboardInterrupt):
                 stage(ROOT)
         before.forget()
@@ -130,13 +131,13 @@ def test_hidden_objects_and_folders_own_objects_are_passed_over(node, files):
 def test_processes_of_a_node_copy_one_after_the_other(node, server, files, monkeypatch):
     with proxy(server) as before:
         before.server.name_in(monkeypatch)
-        # Not through the memory of this process.
+        # A copy in the memory of this process is not used.
         threads = [threading.Thread(target=stage.__wrapped__, args=(ROOT,)) for _ in range(3)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert before.asked.count("GET") == len(files) + 3  # a listing each
+        assert before.asked.count("GET") == len(files) + 3  # one listing each
 
 
 def altered(monkeypatch, change):
@@ -154,8 +155,8 @@ def altered(monkeypatch, change):
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        (lambda body: body[:-1], "1,002 bytes came, expected 1,003 bytes"),
-        (lambda body: b"\0" + body[1:], "MD5 .* came, expected MD5"),
+        (lambda body: body[:-1], "got 1,002 bytes, expected 1,003 bytes"),
+        (lambda body: b"\0" + body[1:], "got MD5 .*, expected MD5"),
     ],
 )
 def test_an_object_that_comes_otherwise_is_one_error_that_names_it(
@@ -164,7 +165,7 @@ def test_an_object_that_comes_otherwise_is_one_error_that_names_it(
     altered(monkeypatch, change)
     with pytest.raises(DamagedDownload, match=f"{ROOT}/audio/0/3.wav: {found}"):
         stage(ROOT)
-    (folder,) = (staging.cache_folder() / "corpora").glob("*/files")
+    (folder,) = (staging.find_cache_folder() / "corpora").glob("*/files")
     assert not (folder / "audio/0/3.wav").exists()
 
 
@@ -176,7 +177,7 @@ def test_an_upload_in_parts_is_checked_by_its_size(node, files):
 
 
 def test_an_empty_prefix_is_named(node):
-    with pytest.raises(UserError, match=f"--root s3://{BUCKET}/nothing: nothing lies there"):
+    with pytest.raises(UserError, match=f"--root s3://{BUCKET}/nothing: there is nothing"):
         stage(f"s3://{BUCKET}/nothing")
 
 
@@ -191,7 +192,7 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_copied(node, monkey
     monkeypatch.setattr(os, "statvfs", lambda path: full)
     with pytest.raises(UserError, match="which has room for 0.0 GB: free some"):
         stage(ROOT)
-    (folder,) = (staging.cache_folder() / "corpora").glob("*/files")
+    (folder,) = (staging.find_cache_folder() / "corpora").glob("*/files")
     assert held(folder) == {}
 
 
@@ -201,7 +202,7 @@ def test_a_corpus_on_s3_is_the_same_corpus(node, tmp_path):
     address, store = f"s3://{BUCKET}/corpora/tau", LogitStore(tmp_path / "store")
     here, _ = open_corpus("tau", str(local), store)
     there, _ = open_corpus("tau", address, store)
-    assert there.identity() == here.identity()
+    assert there.compute_identity() == here.compute_identity()
     where = Where.of("tau", address, store)
     assert where.version == stage(address).version
     assert where.open()[1].root == there.root

@@ -1,11 +1,12 @@
-"""--store names the same place on every machine, or is refused."""
+"""--store names the same place on every machine, or it is refused."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from jobs.command import CorpusOptions, UserError
+from jobs.plan.options import CorpusOptions
+from terminal.console import UserError
 
 
 @pytest.fixture

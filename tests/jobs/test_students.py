@@ -9,12 +9,12 @@ import soundfile
 from audio import impulse_responses
 from audio.corpora import tau
 from audio.views import stored_views
-from jobs.command import UserError
-from jobs.comparison import Comparison
-from jobs.student_runs import StudentsOptions, find_teachers, plan
-from jobs.units import soft_of
+from jobs.plan.comparison import Comparison
+from jobs.plan.students import StudentsOptions, find_teachers, plan_students
+from jobs.worker.soft_labels import read_soft_labels
 from logit_store import LogitKey, LogitStore, MissingLogits
 from students import RECIPES
+from terminal.console import UserError
 
 TEACHERS = ("wise-0123456789ab", "other-0123456789ab", "other-ba9876543210")
 
@@ -26,7 +26,7 @@ def corpus(commands):
 
 @pytest.fixture(scope="module")
 def store(corpus, tmp_path_factory):
-    """Three teachers of a split, the first with two views, and an ensemble of two of them."""
+    """A store with three teachers of a split, the first with two views."""
     made = LogitStore(tmp_path_factory.mktemp("store"))
     made.write_clips("tau", corpus.clips_table())
     rng = np.random.default_rng(0)
@@ -44,7 +44,7 @@ def options(**changes):
 
 def planned(corpus, store, tmp_path, **changes):
     chosen = options(store=str(tmp_path), **changes)
-    return plan(chosen, corpus, store, {25: None})
+    return plan_students(chosen, corpus, store, {25: None})
 
 
 def test_a_member_teaches_by_its_name_with_or_without_fingerprint(store):
@@ -55,8 +55,8 @@ def test_a_member_teaches_by_its_name_with_or_without_fingerprint(store):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"teacher": "nobody"}, "split 25 has 0 members called so"),
-        ({"teacher": "other"}, "split 25 has 2 members called so"),
+        ({"teacher": "nobody"}, "split 25 has 0 members of this name"),
+        ({"teacher": "other"}, "split 25 has 2 members of this name"),
         ({"teacher": "wise", "no_teacher": True}, "exclude each other"),
         ({"teacher": "wise", "ensemble": "all"}, "exclude each other"),
         ({"ensemble": "best@0123"}, "split 25 has no ensemble named best@0123"),
@@ -68,19 +68,19 @@ def test_who_teaches_must_be_clear(store, changes, message):
 
 
 def test_a_student_learns_from_a_members_logits(store):
-    soft = soft_of(store, "tau", 25, TEACHERS[1], None)
+    soft = read_soft_labels(store, "tau", 25, TEACHERS[1], None)
     assert soft.name == TEACHERS[1]
     np.testing.assert_array_equal(soft.logits, store.read([LogitKey("tau", 25, TEACHERS[1])])[0])
 
 
 def test_each_view_has_the_soft_labels_of_that_view(store):
-    soft = soft_of(store, "tau", 25, TEACHERS[0], 2)
+    soft = read_soft_labels(store, "tau", 25, TEACHERS[0], 2)
     first = LogitKey("tau", 25, TEACHERS[0])
     assert soft.members == (first,)
     expected_VNK = store.read([first, replace(first, view=1)])
     np.testing.assert_array_equal(soft.logits, expected_VNK)
     with pytest.raises(MissingLogits, match="tau/25/wise-0123456789ab/2"):
-        soft_of(store, "tau", 25, TEACHERS[0], 3)
+        read_soft_labels(store, "tau", 25, TEACHERS[0], 3)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def compared(corpus, store, **changes):
 
 @pytest.fixture(scope="module")
 def with_ensemble(corpus, tmp_path_factory):
-    """Two teachers, the second the better, with two views of what a student would hear."""
+    """A store with two teachers, the second better, with two views as students hear them."""
     made = LogitStore(tmp_path_factory.mktemp("with_ensemble"))
     made.write_clips("tau", corpus.clips_table())
     front_end = RECIPES["demo_isotropic"].front_end
@@ -116,7 +116,7 @@ def with_ensemble(corpus, tmp_path_factory):
         "protocol": "honest",
         "recipe": recipe,
         "view_augmentation": asdict(stored_views(front_end.sample_rate)),
-        "responses": impulse_responses.identity(None),
+        "responses": impulse_responses.identify_responses(None),
     }
     truth_NK = np.eye(len(corpus.scenes))[corpus.labels()]
     for member, strength in (("weak", 0.1), ("strong", 2.0)):
@@ -124,21 +124,21 @@ def with_ensemble(corpus, tmp_path_factory):
             key = LogitKey("tau", 25, f"{member}-0123456789ab", view)
             made.write(key, strength * truth_NK, record)
     members = [f"{name}-0123456789ab" for name in ("weak", "strong")]
-    hashes = [made.footer(LogitKey("tau", 25, member)).logits_hash for member in members]
+    hashes = [made.read_footer(LogitKey("tau", 25, member)).logits_hash for member in members]
     pairs = [{"member": m, "hash": h} for m, h in zip(members, hashes, strict=True)]
     document = {
         "space": "logits",
         "members": [pair | {"weight": 1.0, "temperature": 1.0} for pair in pairs],
         "candidates": pairs,
     }
-    made.write_ensemble("tau", 25, "both", document)
+    made.ensembles.write("tau", 25, "both", document)
     return made
 
 
 def test_a_comparison_goes_from_alone_to_views_with_five_seeds_each(corpus, with_ensemble):
-    tasks = compared(corpus, with_ensemble).tasks()
-    (reference,) = with_ensemble.ensembles("tau", 25)
-    taught_by = [(t.arguments["recipe"].name, t.arguments["taught_by"]) for t in tasks[::5]]
+    tasks = compared(corpus, with_ensemble).list_tasks()
+    (reference,) = with_ensemble.ensembles.find_all("tau", 25)
+    taught_by = [(t.work.recipe.name, t.work.taught_by) for t in tasks[::5]]
     assert taught_by == [
         ("demo_isotropic_plain_alone", None),
         ("demo_isotropic_plain", "strong-0123456789ab"),
@@ -146,10 +146,10 @@ def test_a_comparison_goes_from_alone_to_views_with_five_seeds_each(corpus, with
         ("demo_isotropic", reference),
         ("demo_isotropic_views2", reference),
     ]
-    assert [task.arguments["seed"] for task in tasks] == 5 * [0, 1, 2, 3, 4]
-    # By its name a run is estimated, and counted on a budget.
+    assert [task.work.seed for task in tasks] == 5 * [0, 1, 2, 3, 4]
+    # Estimates and budgets identify a run by its name.
     assert len({task.name for task in tasks}) == len(tasks)
-    by_views = tasks[-1].arguments["recipe"]
+    by_views = tasks[-1].work.recipe
     assert by_views.distillation.n_views == 2
     assert by_views.device_loss_weight > 0
 
@@ -160,7 +160,7 @@ def test_a_comparison_leaves_views_out_where_the_teachers_heard_other_clips(
     responses = tmp_path / "responses"
     responses.mkdir()
     soundfile.write(responses / "one.wav", np.eye(1, 64)[0], 44_100)
-    tasks = compared(corpus, with_ensemble, impulse_responses=responses, seeds=(3,)).tasks()
+    tasks = compared(corpus, with_ensemble, impulse_responses=responses, seeds=(3,)).list_tasks()
     assert len(tasks) == 4
     assert "no student learns from views: " in capsys.readouterr().out
 
@@ -174,7 +174,7 @@ def test_a_comparison_needs_an_ensemble_and_nobody_else(corpus, store):
 
 def test_ways_are_refused_before_anything_learns(corpus, store, tmp_path):
     ways = ("as_named", "alone+rsc", "distilled+standardized")
-    names = [t.arguments["recipe"].name for t in planned(corpus, store, tmp_path, ways=ways)]
+    names = [t.work.recipe.name for t in planned(corpus, store, tmp_path, ways=ways)]
     assert names == [
         "demo_isotropic_alone",
         "demo_isotropic_alone_rsc",

@@ -20,14 +20,16 @@ from tiny import FRONT_END
 from audio.corpora import tau, tau_evaluation
 from audio.feed import Feed
 from audio.views import Augmentation
-from jobs import submission
-from jobs.command import UserError
-from jobs.submission import SubmissionOptions, best_of_each_split, main
+from jobs.submission import SubmissionOptions, main
+from jobs.worker import entrants
+from jobs.worker.entrants import find_best_students
 from logit_store import LogitKey, LogitStore, MissingMember, MissingObject
-from report.dcase import check, load
-from report.dcase.challenge import RECORDING_DEVICES, SCENES
+from report.dcase.challenge import CHALLENGE_SCENES, RECORDING_DEVICES
+from report.dcase.entrant import load_entrant
+from report.dcase.validate import check_package
 from students import build
-from training import predict, weights_object
+from terminal.console import UserError
+from training import locate_weights, predict
 
 N_CLIPS = 12
 SPLITS = (5, 10, 25, 50, 100)
@@ -37,11 +39,11 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """A development set and the evaluation set beside it, of noise."""
+    """A development set and an evaluation set beside it, of noise."""
     root = tmp_path_factory.mktemp("data") / "development"
     (root / "split_setup").mkdir(parents=True)
-    train = [clip(scene, place, "a") for scene in SCENES for place in (1, 2, 3)]
-    test = [clip(scene, 4, device) for scene in SCENES for device in RECORDING_DEVICES]
+    train = [clip(scene, place, "a") for scene in CHALLENGE_SCENES for place in (1, 2, 3)]
+    test = [clip(scene, 4, device) for scene in CHALLENGE_SCENES for device in RECORDING_DEVICES]
     write_table(root / "meta.csv", tau.META_COLUMNS, [*train, *test])
     noise = np.random.default_rng(0)
     (root / "audio").mkdir()
@@ -62,14 +64,14 @@ def root(tmp_path_factory):
 
 
 def clip(scene, place, device):
-    file = f"audio/{scene}-lyon-{SCENES.index(scene)}{place}-0-0-{device}.wav"
-    return file, scene, f"lyon-{SCENES.index(scene)}{place}", device
+    file = f"audio/{scene}-lyon-{CHALLENGE_SCENES.index(scene)}{place}-0-0-{device}.wav"
+    return file, scene, f"lyon-{CHALLENGE_SCENES.index(scene)}{place}", device
 
 
 @pytest.fixture
 def store(root, tmp_path, monkeypatch):
-    """A student for each split."""
-    # One for all tests: decoding the same clips again proves nothing.
+    """A store with a student for each split."""
+    # One for all tests, because decoding the same clips again proves nothing.
     monkeypatch.setenv("TUTTI_CACHE", str(root.parent / "cache"))
     store = LogitStore(tmp_path / "store")
     store.write_clips("tau", tau.read(root).clips_table())
@@ -79,12 +81,12 @@ def store(root, tmp_path, monkeypatch):
 
 
 def add_student(store, split, member, *, seed=0, sure=1.0, protocol="honest", **size):
-    """A student that learnt nothing, and logits that are right as surely as is asked."""
+    """Store an untrained student, with logits that are right with the given certainty."""
     torch.manual_seed(seed + split)
     arguments = SIZE | size
     student = build("isotropic", n_classes=10, **arguments)
     weights = safetensors.torch.save(student.state_dict())
-    store.write_object(weights_object("student", member_of(member, split)), weights)
+    store.objects.write(locate_weights("student", member_of(member, split)), weights)
     recipe = {"name": "tiny", "model": "isotropic", "arguments": arguments}
     record = {
         "kind": "student",
@@ -92,7 +94,9 @@ def add_student(store, split, member, *, seed=0, sure=1.0, protocol="honest", **
         "recipe": recipe | {"front_end": asdict(FRONT_END)},
         "weights_sha256": f"{seed}",
     }
-    labels = [SCENES.index(scene) for scene in store.clips("tau")["scene"].to_pylist()]
+    labels = [
+        CHALLENGE_SCENES.index(scene) for scene in store.read_clips("tau")["scene"].to_pylist()
+    ]
     rng = np.random.default_rng(split)
     logits_NK = sure * np.eye(10)[labels] + rng.standard_normal((len(labels), 10))
     key = LogitKey("tau", split, member_of(member, split))
@@ -131,7 +135,7 @@ def told_in(package):
 
 def test_the_package_follows_the_rules_and_holds_what_the_students_say(options, store, capsys):
     assert main(options) == 0
-    assert check(options.to, N_CLIPS) == []
+    assert check_package(options.to, N_CLIPS) == []
     printed = capsys.readouterr().out
     assert f"{LABEL}.output.split_100.csv" in printed
     assert "still to be handed in with it: the technical report" in printed
@@ -139,9 +143,9 @@ def test_the_package_follows_the_rules_and_holds_what_the_students_say(options, 
         rows = rows_of(options.to, split)
         assert [row["filename"] for row in rows] == [f"{n}.wav" for n in range(N_CLIPS)]
         for row in rows:
-            probabilities = [float(row[scene]) for scene in SCENES]
+            probabilities = [float(row[scene]) for scene in CHALLENGE_SCENES]
             assert sum(probabilities) == pytest.approx(1, abs=1e-5)
-            assert row["scene_label"] == SCENES[int(np.argmax(probabilities))]
+            assert row["scene_label"] == CHALLENGE_SCENES[int(np.argmax(probabilities))]
     complexity = told_in(options.to)["system"]["complexity"]
     assert complexity["total_parameters"] == sum(
         parameter.numel() for parameter in build("isotropic", n_classes=10, **SIZE).parameters()
@@ -152,30 +156,32 @@ def test_the_package_follows_the_rules_and_holds_what_the_students_say(options, 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_results_are_those_of_what_is_handed_in_on_the_test_clips(options, store, root, precision):
     assert main(replace(options, precision=precision)) == 0
-    told = told_in(options.to)["results"]["development_dataset"]["split_25"]
+    results = told_in(options.to)["results"]["development_dataset"]["split_25"]
     corpus = tau.read(root)
     test = corpus.rows(25, "test")
     key = LogitKey("tau", 25, member_of("tiny-1", 25))
-    entrant = load(store, key, corpus, precision)
+    entrant = load_entrant(store, key, corpus, precision)
     feed = Feed.open(corpus, FRONT_END, Augmentation(), None, torch.device("cpu"))
-    logits_NK = predict(entrant.student, entrant.student, feed.batches(test))
-    # The logits in the store are made up: they say something else.
+    logits_NK = predict(entrant.student, entrant.student, feed.iterate_batches(test))
+    # The logits in the store are made up and differ.
     assert (logits_NK.argmax(1) != store.read([key], test)[0].argmax(1)).mean() > 0.5
     right = logits_NK.argmax(1) == corpus.labels()[test]
-    # Every scene has as many test clips: the mean over scenes is that over clips.
-    assert told["overall"]["accuracy"] == pytest.approx(100 * right.mean(), abs=1e-4)
+    # All scenes have equally many test clips, so the mean over scenes is that over clips.
+    assert results["overall"]["accuracy"] == pytest.approx(100 * right.mean(), abs=1e-4)
     on_s5 = corpus.column("recording_device")[test] == "s5"
-    assert told["device_wise"]["s5"]["accuracy"] == pytest.approx(100 * right[on_s5].mean())
+    assert results["device_wise"]["s5"]["accuracy"] == pytest.approx(100 * right[on_s5].mean())
     size = told_in(options.to)["system"]["complexity"]["total_model_size"]
     assert size == entrant.parameter_bytes
-    # Biases and steps of int8 are wider than its weights.
+    # Biases and step sizes of int8 take more bytes than its weights.
     n_parameters = entrant.complexity.params
     assert (size > n_parameters) if precision == "int8" else (size == 2 * n_parameters)
 
 
 def test_a_student_that_the_test_clips_have_judged_is_refused(options, store):
     key = add_student(store, 25, "judged-1", protocol="published")
-    with pytest.raises(UserError, match=f"{key} was taught with protocol published, expected hone"):
+    with pytest.raises(
+        UserError, match=f"{key} was trained with protocol published, expected hone"
+    ):
         main(
             replace(
                 options, students=("tiny-1*05", "tiny-1*10", "tiny-1*50", "tiny-1*100", "judged")
@@ -200,15 +206,15 @@ def test_predictions_that_are_in_the_store_are_not_made_again(options, monkeypat
 def test_each_split_takes_the_student_that_is_best_on_select(store):
     better = add_student(store, 25, "tiny-2", seed=7, sure=9.0)
     worse = add_student(store, 50, "tiny-2", seed=7, sure=-9.0)
-    keys = best_of_each_split(store, "tau", ["tiny"])
+    keys = find_best_students(store, "tau", ["tiny"])
     assert keys[25] == better
     assert keys[50] != worse
     assert list(keys) == list(SPLITS)
 
 
-def test_a_split_without_such_a_student_is_named_with_those_that_there_are(store):
+def test_a_split_without_such_a_student_is_named_with_those_that_exist(store):
     with pytest.raises(UserError) as refused:
-        best_of_each_split(store, "tau", ["tiny-100000000005", "tiny-100000000100"])
+        find_best_students(store, "tau", ["tiny-100000000005", "tiny-100000000100"])
     assert "no student of split 10, 25, 50 has such a name" in str(refused.value)
     assert "tiny-100000000010 (split 10)" in str(refused.value)
 
@@ -217,7 +223,7 @@ def test_a_teacher_is_no_student(store):
     for split in SPLITS:
         store.write(LogitKey("tau", split, "big-1"), np.zeros((120, 10)), {"kind": "teacher"})
     with pytest.raises(UserError, match="no student of split 5, 10, 25, 50, 100 has such a name"):
-        best_of_each_split(store, "tau", ["big"])
+        find_best_students(store, "tau", ["big"])
 
 
 def test_a_name_that_no_member_has_is_refused(options):
@@ -225,21 +231,23 @@ def test_a_name_that_no_member_has_is_refused(options):
         main(replace(options, students=("huge",)))
 
 
-def test_all_that_the_texts_lack_is_told_before_anything_is_predicted(options, monkeypatch, capsys):
-    monkeypatch.setattr(submission, "predict_all", None)
+def test_all_that_the_texts_lack_is_named_before_anything_is_predicted(
+    options, monkeypatch, capsys
+):
+    monkeypatch.setattr(entrants, "predict_evaluation_clips", None)
     options.meta.write_text("submission: {name: x}\nsystem: {source_code: null}\n")
     assert main(options) == 1
-    told = capsys.readouterr().err
-    assert "meta.yaml, submission.abbreviation: missing, expected a text of at most 10" in told
-    assert "meta.yaml, submission.authors: missing" in told
-    assert "meta.yaml, system.description.framework: missing" in told
+    printed = capsys.readouterr().err
+    assert "meta.yaml, submission.abbreviation: missing, expected a text of at most 10" in printed
+    assert "meta.yaml, submission.authors: missing" in printed
+    assert "meta.yaml, system.description.framework: missing" in printed
     assert not options.to.exists()
 
 
 def test_a_label_of_another_form_is_refused_before_anything_is_predicted(
     options, monkeypatch, capsys
 ):
-    monkeypatch.setattr(submission, "predict_all", None)
+    monkeypatch.setattr(entrants, "predict_evaluation_clips", None)
     with pytest.raises(UserError, match=r"--label Doe_task1_1: expected <Lastname>_<INSTITUTE>"):
         main(replace(options, label="Doe_task1_1"))
 
@@ -247,17 +255,19 @@ def test_a_label_of_another_form_is_refused_before_anything_is_predicted(
 def test_a_student_beyond_the_limits_is_refused_before_anything_is_predicted(
     options, store, monkeypatch, capsys
 ):
-    monkeypatch.setattr(submission, "predict_all", None)
+    monkeypatch.setattr(entrants, "predict_evaluation_clips", None)
     add_student(store, 100, "wide-1", sure=9.0, filters=300)
     assert main(replace(options, students=("tiny-1*[05]", "wide"), precision="fp32")) == 1
-    told = capsys.readouterr().err
-    assert re.search(r"total_model_size: \d+, expected a number of bytes, 1 \.\.\. 128,000", told)
+    printed = capsys.readouterr().err
+    assert re.search(
+        r"total_model_size: \d+, expected a number of bytes, 1 \.\.\. 128,000", printed
+    )
 
 
 def test_a_broken_rule_leaves_no_package_and_the_former_one_alone(options, monkeypatch, capsys):
     options.to.parent.mkdir()
     options.to.write_bytes(b"former")
-    monkeypatch.setattr(submission, "as_csv", lambda logits_NK, clips, scenes: b"filename\n")
+    monkeypatch.setattr(entrants, "encode_csv", lambda logits_NK, clips, scenes: b"filename\n")
     assert main(options) == 1
     assert "output.split_5.csv, line 1: columns filename" in capsys.readouterr().err
     assert [file.name for file in options.to.parent.iterdir()] == ["submission.zip"]
@@ -277,7 +287,7 @@ def test_a_clip_that_cannot_be_read_is_named(options, root, tmp_path):
 
 
 def test_a_dry_run_shows_who_would_predict_and_writes_nothing(options, monkeypatch, capsys):
-    monkeypatch.setattr(submission, "predict_all", None)
+    monkeypatch.setattr(entrants, "predict_evaluation_clips", None)
     assert main(replace(options, dry_run=True)) == 0
     assert member_of("tiny-1", 50) in capsys.readouterr().out
     assert not options.to.exists()
@@ -295,12 +305,12 @@ def test_a_student_that_was_imported_as_logits_is_refused(options, store):
     key = LogitKey("tau", 5, member_of("tiny-1", 5))
     (logits_NK,) = store.read([key])
     store.write(key, logits_NK, {"kind": "student", "recipe": "tiny"})
-    with pytest.raises(UserError, match="name a student that was taught here"):
+    with pytest.raises(UserError, match="name a student that was trained here"):
         main(options)
 
 
 def test_a_student_whose_weights_are_gone_is_named(options, store):
-    store.delete_object(weights_object("student", member_of("tiny-1", 5)))
+    store.objects.delete(locate_weights("student", member_of("tiny-1", 5)))
     with pytest.raises(MissingObject, match=member_of("tiny-1", 5)):
         main(options)
 
@@ -311,7 +321,7 @@ def test_the_texts_that_the_page_shows_are_whole(options):
     assert main(replace(options, dry_run=True)) == 0
 
 
-def test_the_command_that_the_page_shows_has_no_option_that_there_is_not():
+def test_the_command_that_the_page_shows_has_no_unknown_option():
     (shown,) = re.findall(
         r"(python jobs/submission.py .*?)```", (DOCS / "submission.md").read_text(), re.DOTALL
     )

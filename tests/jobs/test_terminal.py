@@ -1,9 +1,10 @@
-"""What people see: tables of 80 columns, no colours in a pipe, errors, what to do next."""
+"""What people see: tables of 80 columns, no colours in a pipe, errors, next commands."""
 
 import io
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -12,36 +13,47 @@ from command_lines import read
 from rich.console import Console
 
 from audio import corpora
-from jobs import command, plans, race, results, search, status
-from jobs.command import CorpusOptions, UserError, again, progress_bar, say_next
-from jobs.costs import find_price
-from jobs.ensemble import best_name
-from jobs.estimates import Estimate
-from jobs.fanout import Needs
-from jobs.job_files import Attempt, Driver, PlannedUnit
-from jobs.journal import Trial
-from jobs.progress import JobProgress, UnitProgress
-from jobs.records import Device
-from jobs.search_options import SearchOptions
-from jobs.selection import Chosen
-from jobs.student_runs import StudentsOptions, export_command
-from jobs.tables import table
-from logit_store.tables import overview
-from report import System
+from jobs import command, search, status
+from jobs.ensemble import find_best_name
+from jobs.log.files import AttemptRecord, DriverRecord, PlannedTask
+from jobs.log.progress import JobProgress, TaskProgress
+from jobs.plan import dry_run
+from jobs.plan.estimates import Estimate
+from jobs.plan.options import CorpusOptions
+from jobs.plan.records import Machine
+from jobs.plan.students import StudentsOptions, make_export_command
+from jobs.schedule.prices import find_price
+from jobs.schedule.task import Needs
+from jobs.trials import race
+from jobs.trials.journal import Trial
+from jobs.trials.options import SearchOptions
+from jobs.worker.select import SelectedEnsemble
+from logit_store.tables import draw_members
+from report import as_text
+from report.summary import System
 from students.complexity import __main__ as complexity
-from students.complexity.figures import figures
+from students.complexity.student import measure_student
 from terminal import COLUMNS
+from terminal.console import (
+    UserError,
+    console,
+    error_console,
+    progress_bar,
+    repeat_command,
+    say_next,
+)
+from terminal.tables import build_table
 
 LONG = "demo_isotropic_int8+decoupled+mixup=0.4+soup-3f9c21ab04de"
 RUN = "isotropic_ascdomain+adversarial split 100 seed 0, + ensemble, adversarial, views"
 
 
 def printed_by(show):
-    """What a function prints, or gives to be printed, on a terminal of 80 columns."""
+    """Return what a function prints, or returns to be printed, on a terminal of 80 columns."""
     screen = io.StringIO()
     terminal = Console(file=screen, width=COLUMNS, highlight=False, soft_wrap=True)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (plans, race, results):
+        for module in (dry_run, race, as_text):
             patch.setattr(module, "console", terminal)
         shown = show()
     if shown is not None:
@@ -74,7 +86,7 @@ def estimate():
 
 
 def job():
-    attempt = Attempt(
+    attempt = AttemptRecord(
         unit=RUN,
         node="tutti-gpu-workers-x7k2p",
         pid=1,
@@ -89,8 +101,8 @@ def job():
         gpu_memory_bytes=139 * 2**30,
         gpu_total_bytes=139 * 2**30,
     )
-    unit = PlannedUnit(number=1, name=RUN, keys=(), stored=False)
-    driver = Driver(
+    unit = PlannedTask(number=1, name=RUN, keys=(), stored=False)
+    driver = DriverRecord(
         command="python jobs/teachers.py --corpus demo",
         commit=None,
         host="head",
@@ -98,23 +110,23 @@ def job():
         since=0.0,
         told=60.0,
     )
-    return JobProgress("j", driver, 1.0, [UnitProgress(unit, "running", attempt)])
+    return JobProgress("j", driver, 1.0, [TaskProgress(unit, "running", attempt)])
 
 
 def shown_estimates():
-    plans.show_estimates(
-        [RUN, LONG], {RUN: estimate()}, Device.here(1), find_price("laptop"), spot=False
+    dry_run.show_estimates(
+        [RUN, LONG], {RUN: estimate()}, Machine.here(1), find_price("laptop"), spot=False
     )
 
 
 def shown_systems():
     corpus = corpora.read("demo", None)
     logits_NK = np.eye(len(corpus.scenes))[corpus.labels()]
-    results.show_systems(corpus, [System(f"teacher {LONG}", 100, [logits_NK, logits_NK])])
+    as_text.show_systems(corpus, [System(f"teacher {LONG}", 100, [logits_NK, logits_NK])])
 
 
 def shown_places():
-    teacher = race.Teacher(f"stepwise-probabilities-without@{LONG}", 10.1234)
+    teacher = race.Contender(f"stepwise-probabilities-without@{LONG}", 10.1234)
     race.show_places([race.Place(teacher, (10.1, 12.2), (0.99, 0.1))])
 
 
@@ -129,32 +141,32 @@ def members():
         "bytes": 123 * 2**20,
         "written": datetime(2024, 1, 1, tzinfo=UTC),
     }
-    return overview(pa.Table.from_pylist([row]))
+    return draw_members(pa.Table.from_pylist([row]))
 
 
 SHOWN = {
-    "a table": lambda: table(["member", "log loss"], [[2 * LONG, "0.123"]]),
+    "a table": lambda: build_table(["member", "log loss"], [[2 * LONG, "0.123"]]),
     "the plan": shown_estimates,
     "the results": shown_systems,
     "the race": shown_places,
-    "the search": lambda: search.leaders([trial()]),
-    "how jobs stand": lambda: status.picture([job()]),
+    "the search": lambda: search.build_leaderboard([trial()]),
+    "how jobs stand": lambda: status.draw_jobs([job()]),
     "members of a store": members,
-    "what students cost": lambda: complexity.picture([figures("recursive_2x3")]),
+    "what students cost": lambda: complexity.draw_table([measure_student("recursive_2x3")]),
 }
 
 
 @pytest.mark.parametrize("what", SHOWN)
 def test_a_table_fits_80_columns_and_nothing_is_cut_off(what):
     lines = printed_by(SHOWN[what]).splitlines()
-    # Prose is left to the terminal to wrap; a table begins with a blank or a name, in columns.
+    # The terminal wraps prose; a line of a table begins with a blank or a name, in columns.
     wide = [line for line in lines if len(line.rstrip()) > COLUMNS]
     assert not [line for line in wide if "  " in line.strip()]
     assert "…" not in "".join(lines)
 
 
 def test_a_name_that_has_no_room_is_folded_and_a_figure_is_not():
-    printed = printed_by(lambda: table(["member", "log loss"], [[3 * LONG, "0.123"]]))
+    printed = printed_by(lambda: build_table(["member", "log loss"], [[3 * LONG, "0.123"]]))
     assert "".join(printed.split()).count("0.123") == 1
     assert 3 * LONG in "".join(printed.replace("0.123", "").split())
 
@@ -162,9 +174,9 @@ def test_a_name_that_has_no_room_is_folded_and_a_figure_is_not():
 def test_in_a_pipe_there_are_no_colours_and_no_bar(capsys):
     with progress_bar() as bar:
         for _ in bar.track(range(3), description="runs"):
-            command.console.print("[red]said[/red]")
-    command.errors.print("error: told")
-    assert capsys.readouterr() == (3 * "said\n", "error: told\n")
+            console.print("[red]said[/red]")
+    error_console.print("error: printed")
+    assert capsys.readouterr() == (3 * "said\n", "error: printed\n")
 
 
 def test_no_color_keeps_colours_off_a_terminal(monkeypatch):
@@ -176,25 +188,32 @@ def test_no_color_keeps_colours_off_a_terminal(monkeypatch):
 
 def test_what_to_do_next_can_be_typed_as_it_stands(capsys):
     options = CorpusOptions(corpus="tau", root="/data/my tau", store="s3://bucket/a")
-    say_next(["python", "jobs/ensemble.py", *options.data()], ["python", "jobs/status.py"])
+    say_next(
+        ["python", "jobs/ensemble.py", *options.list_data_options()], ["python", "jobs/status.py"]
+    )
     assert capsys.readouterr().out == (
         "next: python jobs/ensemble.py --corpus tau --root '/data/my tau' --store s3://bucket/a\n"
         "  or: python jobs/status.py\n"
     )
 
 
-def test_without_a_store_the_next_command_is_told_the_one_that_was_used():
-    assert CorpusOptions(corpus="demo").data() == ["--corpus", "demo", "--store", "runs/demo"]
+def test_without_a_store_the_next_command_names_the_one_that_was_used():
+    assert CorpusOptions(corpus="demo").list_data_options() == [
+        "--corpus",
+        "demo",
+        "--store",
+        "runs/demo",
+    ]
 
 
 def test_the_same_command_can_be_typed_again_without_an_option(monkeypatch):
     monkeypatch.setattr("sys.argv", ["jobs/teachers.py", "--dry-run", "--splits", "5"])
-    assert again(less="--dry-run") == ["python", "jobs/teachers.py", "--splits", "5"]
+    assert repeat_command(less="--dry-run") == ["python", "jobs/teachers.py", "--splits", "5"]
 
 
 def test_a_found_student_is_exported_from_its_own_store():
     options = StudentsOptions(corpus="demo", store="runs/x")
-    line = " ".join(export_command(options, "demo_isotropic-3f9c21ab04de"))
+    line = " ".join(make_export_command(options, "demo_isotropic-3f9c21ab04de"))
     assert "students.export demo_isotropic-3f9c21ab04de --corpus demo --store runs/x" in line
     assert read(line).to == Path("demo_isotropic.onnx")
 
@@ -202,44 +221,44 @@ def test_a_found_student_is_exported_from_its_own_store():
 @pytest.mark.parametrize("taught_by", [None, "stepwise@3f9c21ab04de", "demo_cpr-3f9c21ab04de"])
 def test_what_a_search_found_is_taught_in_full_by_the_same_teacher(taught_by):
     options = SearchOptions(corpus="demo", split=25)
-    told = read(" ".join(options.full_length("search:first", taught_by)))
-    assert told.splits == (25,)
-    assert taught_by in (told.ensemble, told.teacher)
-    assert told.no_teacher is (taught_by is None)
+    asked = read(" ".join(options.make_full_length_command("search:first", taught_by)))
+    assert asked.splits == (25,)
+    assert taught_by in (asked.ensemble, asked.teacher)
+    assert asked.no_teacher is (taught_by is None)
 
 
-def test_of_several_ensembles_the_best_on_unseen_clips_is_what_students_learn_from():
+def test_students_learn_from_the_ensemble_that_is_best_on_unseen_clips():
     losses = {"a@1": 1.0, "b@1": 0.5, "a@2": 0.8, "b@2": 1.0}
 
-    class Store:
-        def read_ensemble(self, corpus, split, reference):
+    class Ensembles:
+        def read(self, corpus, split, reference):
             return {"optimism": {"nested": losses[reference]}}
 
     made = {(25, "a"): "a@1", (25, "b"): "b@1", (100, "a"): "a@2", (100, "b"): "b@2"}
-    found = {place: Chosen(reference, np.eye(1)) for place, reference in made.items()}
-    assert best_name(Store(), "demo", found) == "b"
+    found = {place: SelectedEnsemble(reference, np.eye(1)) for place, reference in made.items()}
+    assert find_best_name(SimpleNamespace(ensembles=Ensembles()), "demo", found) == "b"
 
 
-def test_failed_units_bring_their_log_and_then_the_same_command():
+def test_failed_tasks_bring_their_log_and_then_the_same_command():
     progress = job()
     progress.driver.state = "ended"
-    progress.units[0] = replace(progress.units[0], state="failed", error="ValueError: x")
-    log, same = status.next_steps(status.StatusOptions(store="runs/x"), [progress])
+    progress.tasks[0] = replace(progress.tasks[0], state="failed", error="ValueError: x")
+    log, same = status.find_next_steps(status.StatusOptions(store="runs/x"), [progress])
     assert log[-2:] == ["--log", RUN]
     assert same == ["python", "jobs/teachers.py", "--corpus", "demo"]
 
 
 def test_a_job_that_runs_brings_watching_and_one_that_is_done_its_report():
     options, progress = status.StatusOptions(store="runs/x"), job()
-    (watching,) = status.next_steps(options, [progress])
+    (watching,) = status.find_next_steps(options, [progress])
     assert watching[-1] == "--watch"
     progress.driver.state = "ended"
-    progress.units[0] = replace(progress.units[0], state="done")
-    (report,) = status.next_steps(options, [progress])
+    progress.tasks[0] = replace(progress.tasks[0], state="done")
+    (report,) = status.find_next_steps(options, [progress])
     assert report[:2] == ["python", "jobs/report.py"]
 
 
-def test_debug_shows_the_traceback_of_an_error_and_else_there_is_one_line(capsys, monkeypatch):
+def test_debug_shows_the_traceback_of_an_error_which_is_one_line_otherwise(capsys, monkeypatch):
     def main(options):
         """Fail."""
         raise UserError("no such [recipe]")
@@ -255,7 +274,7 @@ def test_debug_shows_the_traceback_of_an_error_and_else_there_is_one_line(capsys
         command.run(main, CorpusOptions)
 
 
-def test_an_option_that_is_none_is_one_line_in_a_pipe_and_exit_code_2(capsys, monkeypatch):
+def test_an_unknown_option_is_one_line_in_a_pipe_and_exit_code_2(capsys, monkeypatch):
     def main(options):
         """Do nothing."""
         return 0
@@ -264,10 +283,10 @@ def test_an_option_that_is_none_is_one_line_in_a_pipe_and_exit_code_2(capsys, mo
     with pytest.raises(SystemExit) as ended:
         command.run(main, CorpusOptions)
     assert ended.value.code == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert told.startswith("python jobs/teachers.py: ")
-    assert "Unrecognized options: --copus" in told
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert printed.startswith("python jobs/teachers.py: ")
+    assert "Unrecognized options: --copus" in printed
 
 
 def test_a_command_that_is_interrupted_says_how_it_goes_on(capsys, monkeypatch):
@@ -280,5 +299,5 @@ def test_a_command_that_is_interrupted_says_how_it_goes_on(capsys, monkeypatch):
     with pytest.raises(SystemExit) as ended:
         command.run(main, CorpusOptions)
     assert ended.value.code == command.INTERRUPTED
-    told = capsys.readouterr().err
-    assert told.endswith("where this one stopped: python jobs/teachers.py --store runs/x\n")
+    printed = capsys.readouterr().err
+    assert printed.endswith("where this one stopped: python jobs/teachers.py --store runs/x\n")

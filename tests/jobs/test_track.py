@@ -1,4 +1,4 @@
-"""What people type to see finished runs elsewhere."""
+"""The command that shows finished runs in TensorBoard, MLflow and W&B."""
 
 import json
 
@@ -20,7 +20,7 @@ def store(tmp_path_factory):
     for member in (MEMBER, "imported-00000000000b"):
         made.write(LogitKey("demo", 25, member), logits_NK, {"kind": "teacher"})
     record = {"kind": "teacher", "history": [{"epoch": 1, "loss": 0.5}]}
-    made.write_object(f"teachers/v1/{MEMBER}/record.json", json.dumps(record).encode())
+    made.objects.write(f"teachers/v1/{MEMBER}/record.json", json.dumps(record).encode())
     return made.address
 
 
@@ -46,5 +46,5 @@ def test_an_mlflow_that_does_not_answer_is_one_message(called, store, monkeypatc
     monkeypatch.setenv("MLFLOW_LOGGING_LEVEL", "WARNING")
     command = ("jobs/track.py", "--store", store, "--mlflow", "http://127.0.0.1:9")
     printed = called(*command, code=1)
-    assert printed.startswith("error: no figures can be given to MLflow at http://127.0.0.1:9")
+    assert printed.startswith("error: no metrics can be sent to MLflow at http://127.0.0.1:9")
     assert "Traceback" not in printed

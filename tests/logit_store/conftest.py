@@ -27,7 +27,7 @@ StartPython = Callable[..., subprocess.Popen[str]]
 def make_clips() -> MakeClips:
     def make(n: int = 60, scenes: Sequence[str] = SCENES, seed: int = 0) -> pa.Table:
         rng = np.random.default_rng(seed)
-        # Every scene occurs, in no order.
+        # Every scene occurs, in random order.
         scene_N = [scenes[i] for i in rng.permutation(np.arange(n) % len(scenes))]
         fold_N = pa.array([FOLDS[i] for i in rng.integers(0, len(FOLDS), n)], pa.string())
         columns = {
@@ -74,7 +74,7 @@ def labels_N(clips: pa.Table) -> np.ndarray:
 
 @pytest.fixture
 def start_python() -> StartPython:
-    """Start a script, or `-m` a module, in a process of its own."""
+    """Start a script, or `-m` a module, in another process."""
 
     def start(*arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -97,7 +97,7 @@ def weed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 @pytest.fixture
 def s3_address(weed_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Of a store on a real server that nobody has written to; the variables lead there."""
+    """The address of an empty store on a real server, which the variables name."""
     weed_server.name_in(monkeypatch)
     monkeypatch.setenv("TUTTI_CACHE", str(tmp_path / "cache"))
     return f"s3://{BUCKET}/{tmp_path.name}-{secrets.token_hex(4)}"

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from logit_store import UnusableCache
-from logit_store.cache import Cache, cache_of_this_machine
+from logit_store.cache import Cache, open_machine_cache
 
 CROWD = """
 import os, pathlib, random, sys
 from logit_store.cache import Cache
 
 def use(seed):
-    # Twenty copies of 1,000 bytes each, of which the limit leaves five.
+    # Twenty copies of 1,000 bytes each; the limit leaves five.
     cache, order = Cache(pathlib.Path(sys.argv[1]), 5_000), random.Random(seed)
     for _ in range(300):
         value = order.randrange(20)
@@ -58,7 +58,7 @@ def held(tmp_path: Path) -> str:
     return "".join(path.read_text()[0] for path in copies)
 
 
-def test_a_copy_is_what_was_put_and_of_no_other_version(cache: Cache) -> None:
+def test_a_copy_belongs_to_one_version(cache: Cache) -> None:
     assert cache.open("a") is None
     assert cache.path("a") is None
     path = cache.put("a", b"first")
@@ -69,7 +69,7 @@ def test_a_copy_is_what_was_put_and_of_no_other_version(cache: Cache) -> None:
     assert cache.open("b") is None
 
 
-def test_what_was_used_last_stays(cache: Cache, tmp_path: Path) -> None:
+def test_the_copies_used_last_are_kept(cache: Cache, tmp_path: Path) -> None:
     use(cache, "a", "b", "c", "a")
     assert held(tmp_path) == "bca"
     use(cache, "d")
@@ -79,7 +79,7 @@ def test_what_was_used_last_stays(cache: Cache, tmp_path: Path) -> None:
     assert held(tmp_path) == "dce"
 
 
-def test_a_copy_larger_than_the_limit_is_the_first_to_go(cache: Cache, tmp_path: Path) -> None:
+def test_a_copy_larger_than_the_limit_is_removed_first(cache: Cache, tmp_path: Path) -> None:
     use(cache, "a", "b")
     path = cache.put("x", b"x" * 9_000)
     cache.trim()
@@ -89,7 +89,7 @@ def test_a_copy_larger_than_the_limit_is_the_first_to_go(cache: Cache, tmp_path:
     assert held(tmp_path) == "c"
 
 
-def test_a_copy_that_is_removed_can_be_read_on(cache: Cache, tmp_path: Path) -> None:
+def test_a_removed_copy_stays_readable_for_its_readers(cache: Cache, tmp_path: Path) -> None:
     use(cache, "a")
     opened = cache.open("a")
     assert opened is not None
@@ -98,14 +98,14 @@ def test_a_copy_that_is_removed_can_be_read_on(cache: Cache, tmp_path: Path) -> 
     assert opened.read() == b"a" * 1_000
 
 
-def test_processes_that_make_and_remove_copies_at_once_see_whole_ones(
+def test_processes_that_make_and_remove_copies_see_whole_copies(
     tmp_path: Path, start_python: Callable[..., subprocess.Popen[str]]
 ) -> None:
     process = start_python("-c", CROWD, str(tmp_path / "cache"))
     _, error = process.communicate(timeout=120)
     assert process.returncode == 0, error
     copies = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
-    # Each of four may have added one after the others looked.
+    # Each of the four processes may have added a copy after the others counted.
     assert 5 <= len(copies) <= 9
     assert not [path for path in copies if path.name.startswith(".")]
 
@@ -115,7 +115,7 @@ def test_the_variables_name_folder_and_limit(
 ) -> None:
     monkeypatch.setenv("TUTTI_CACHE", str(tmp_path / "named"))
     monkeypatch.setenv("TUTTI_CACHE_GB", "0.0000015")
-    named = cache_of_this_machine()
+    named = open_machine_cache()
     assert named.put("a", b"a" * 1_000).is_relative_to(tmp_path / "named" / "store")
     named.put("b", b"b" * 1_000)
     named.trim()
@@ -123,30 +123,30 @@ def test_the_variables_name_folder_and_limit(
     assert named.path("b") is not None
 
 
-def test_without_variables_copies_lie_in_the_home_folder(
+def test_without_variables_copies_are_in_the_home_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TUTTI_CACHE", raising=False)
     monkeypatch.delenv("TUTTI_CACHE_GB", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    path = cache_of_this_machine().put("a", b"a")
+    path = open_machine_cache().put("a", b"a")
     assert path.is_relative_to(tmp_path / ".cache" / "tutti" / "store")
 
 
 @pytest.mark.parametrize("limit", ["much", "-1", "nan", "inf"])
-def test_a_limit_that_is_no_size_is_refused(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+def test_a_limit_that_is_not_a_size_is_refused(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     monkeypatch.setenv("TUTTI_CACHE_GB", limit)
     with pytest.raises(UnusableCache, match=f"TUTTI_CACHE_GB is '{limit}', expected gigabytes"):
-        cache_of_this_machine()
+        open_machine_cache()
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_an_error_names_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UnusableCache, match=r"file.*name another folder in TUTTI_CACHE"):
         Cache(tmp_path / "file" / "cache", 1_000).put("a", b"a")
 
 
-def test_a_full_disk_is_named(
+def test_an_error_names_a_full_disk(
     cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(descriptor: int) -> None:

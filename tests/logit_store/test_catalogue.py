@@ -23,15 +23,15 @@ def filled(store: LogitStore, logits_NK: np.ndarray) -> LogitStore:
 
 @pytest.fixture
 def read_footers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files whose footers were read one by one."""
+    """The names of files whose footers were read one by one."""
     names = []
-    opened = logits_file.opened
+    open_logits = logits_file.open_logits
 
-    def noting(files, name, **arguments):
+    def note(files, name, **arguments):
         names.append(name)
-        return opened(files, name, **arguments)
+        return open_logits(files, name, **arguments)
 
-    monkeypatch.setattr(logits_file, "opened", noting)
+    monkeypatch.setattr(logits_file, "open_logits", note)
     return names
 
 
@@ -54,12 +54,12 @@ def test_footers_are_read_once(filled: LogitStore, read_footers: list[str]) -> N
     again = LogitStore(filled.address)
     assert again.members().equals(first)
     assert again.keys(kind="teacher") == KEYS
-    assert list(again.footers(KEYS)) == KEYS
+    assert list(again.read_footers(KEYS)) == KEYS
     assert again.sql("select count(*) n from members")["n"].to_pylist() == [3]
     assert len(read_footers) == 3
 
 
-def test_only_what_is_new_is_read(
+def test_only_new_files_are_read(
     filled: LogitStore, logits_NK: np.ndarray, read_footers: list[str]
 ) -> None:
     filled.members()
@@ -69,17 +69,17 @@ def test_only_what_is_new_is_read(
     assert read_footers == ["logits/v1/corpus=tau/split=5/member=new/view=0/logits.parquet"]
 
 
-def test_a_file_that_was_replaced_is_read_again(filled: LogitStore, logits_NK: np.ndarray) -> None:
+def test_a_replaced_file_is_read_again(filled: LogitStore, logits_NK: np.ndarray) -> None:
     before = filled.members()["log_loss_select"].to_pylist()
     filled.write(KEYS[1], -logits_NK, {"kind": "student"})
     after = filled.members()
     assert after["kind"].to_pylist() == ["teacher", "student", "teacher"]
     losses = after["log_loss_select"].to_pylist()
     assert (losses[0], losses[2]) == (before[0], before[2])
-    assert losses[1] == filled.footer(KEYS[1]).figure("select").log_loss != before[1]
+    assert losses[1] == filled.read_footer(KEYS[1]).find_scores("select").log_loss != before[1]
 
 
-def test_a_member_that_is_gone_is_not_listed_and_leaves_the_catalogue(filled: LogitStore) -> None:
+def test_a_deleted_member_is_not_listed_and_leaves_the_catalogue(filled: LogitStore) -> None:
     filled.members()
     file_of(filled, KEYS[1]).unlink()
     assert names(filled) == ["m-0", "m-2"]
@@ -104,7 +104,7 @@ def of_somebody_else(path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [Path.unlink, cut, of_version_2, of_somebody_else])
-def test_a_catalogue_that_is_of_no_use_is_made_again(
+def test_a_damaged_catalogue_is_made_again(
     filled: LogitStore, spoil: Callable[[Path], None]
 ) -> None:
     before = filled.members()
@@ -114,7 +114,7 @@ def test_a_catalogue_that_is_of_no_use_is_made_again(
     assert catalogue(filled).read_bytes() == whole
 
 
-def test_a_catalogue_of_another_store_says_nothing(
+def test_a_catalogue_of_another_store_is_ignored(
     filled: LogitStore, tmp_path: Path, clips: pa.Table, logits_NK: np.ndarray
 ) -> None:
     filled.members()
@@ -126,7 +126,7 @@ def test_a_catalogue_of_another_store_says_nothing(
     assert other.members()["kind"].to_pylist() == ["student"]
 
 
-def test_a_store_that_takes_no_writes_is_listed_all_the_same(
+def test_a_read_only_store_can_be_listed(
     filled: LogitStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(name: str, data: object) -> None:
@@ -137,14 +137,14 @@ def test_a_store_that_takes_no_writes_is_listed_all_the_same(
     assert not catalogue(filled).exists()
 
 
-def test_a_damaged_file_hinders_only_those_who_ask_for_it(
+def test_a_damaged_file_affects_only_requests_for_it(
     filled: LogitStore, logits_NK: np.ndarray
 ) -> None:
     good = LogitKey("tau", 5, "good")
     filled.write(good, logits_NK, {})
     cut(file_of(filled, KEYS[1]))
     assert filled.members(split=5)["member"].to_pylist() == ["good"]
-    assert list(filled.footers([good, KEYS[0]])) == [good, KEYS[0]]
-    for ask in (filled.members, lambda: filled.footers(KEYS), lambda: filled.sql("select 1")):
+    assert list(filled.read_footers([good, KEYS[0]])) == [good, KEYS[0]]
+    for ask in (filled.members, lambda: filled.read_footers(KEYS), lambda: filled.sql("select 1")):
         with pytest.raises(DamagedFile, match="member=m-1"):
             ask()

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from disk.whole import hash_host
 from logit_store import LogitKey, LogitStore
-from logit_store.collect import garbage, remove
-from logit_store.folder import _host
+from logit_store.collect import find_garbage, remove_garbage
 
 GARBAGE = {
     "teachers/v1/done-0123/checkpoint.pt": 10,
@@ -34,8 +34,8 @@ def littered(store: LogitStore, logits_NK: np.ndarray) -> LogitStore:
         store.files.put(name, b"x" * size)
     for name in KEPT:
         store.files.put(name, b"{}")
-    # No process has this number: numbers end at 4 million.
-    left = Path(store.address) / f"logits/.99999999-{_host()}-00000000.tmp"
+    # No process has this id: the largest is 4 million.
+    left = Path(store.address) / f"logits/.99999999-{hash_host()}-00000000.tmp"
     left.write_bytes(b"x" * 60)
     return store
 
@@ -45,20 +45,20 @@ def everything(store: LogitStore) -> set[str]:
     return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
 
 
-def test_what_is_shown_is_what_is_removed_and_nothing_else(littered: LogitStore) -> None:
+def test_exactly_the_files_shown_are_removed(littered: LogitStore) -> None:
     before = everything(littered)
-    found = garbage(littered)
+    found = find_garbage(littered)
     assert everything(littered) == before
     sizes = {each.file: each.bytes for each in found}
     assert {name: sizes[name] for name in GARBAGE} == GARBAGE
     (temporary,) = sizes.keys() - GARBAGE.keys()
     assert sizes[temporary] == 60
-    remove(littered, found)
+    remove_garbage(littered, found)
     assert everything(littered) == before - sizes.keys()
-    assert garbage(littered) == []
+    assert find_garbage(littered) == []
 
 
 def test_a_store_in_use_has_no_garbage(store: LogitStore, logits_NK: np.ndarray) -> None:
     store.write(LogitKey("tau", 25, "m"), logits_NK, {})
     store.members()
-    assert garbage(store) == []
+    assert find_garbage(store) == []

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from logit_store import LogitKey, LogitStore, MissingMember, show
 from logit_store.__main__ import main
-from logit_store.tables import overview, picture, worth
+from logit_store.tables import draw_members, draw_rows, draw_scores
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -42,7 +42,7 @@ def command(start_python: StartPython) -> Callable[..., tuple[int, str, str]]:
     return run
 
 
-def test_ls_is_a_table_of_tabs_when_piped(
+def test_ls_prints_tabs_in_a_pipe(
     filled: LogitStore, command: Callable[..., tuple[int, str, str]]
 ) -> None:
     code, output, error = command("ls", "--store", filled.address)
@@ -51,18 +51,29 @@ def test_ls_is_a_table_of_tabs_when_piped(
     assert header == filled.members().column_names
     assert [row[0] for row in rows] == ["mn10_as_dir_fms-3f9c21ab04de", "other-000000000000"]
     assert all(len(row) == len(header) for row in rows)
-    # Nothing is rounded for programs.
+    # Numbers for programs are not rounded.
     expected = filled.members()["log_loss_select"].to_pylist()
     assert float(rows[0][header.index("log_loss_select")]) == expected[0]
-    code, output, _ = command("ls", "--store", filled.address, "--corpus", "tau", "--split", "5")
-    assert code == 0
-    assert [line.split("\t")[0] for line in output.splitlines()] == ["member", "other-000000000000"]
 
 
-def test_sql_answers(filled: LogitStore, command: Callable[..., tuple[int, str, str]]) -> None:
+def test_ls_lists_one_split(filled: LogitStore, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ls", "--store", filled.address, "--corpus", "tau", "--split", "5"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.split("\t")[0] for row in rows] == ["member", "other-000000000000"]
+
+
+def test_sql_prints_the_rows(filled: LogitStore, capsys: pytest.CaptureFixture[str]) -> None:
     query = "select split, count(*) as n from predictions group by split order by split"
-    code, output, error = command("sql", "--store", filled.address, query)
-    assert (code, output, error) == (0, "split\tn\n5\t60\n25\t60\n", "")
+    assert main(["sql", "--store", filled.address, query]) == 0
+    assert capsys.readouterr() == ("split\tn\n5\t60\n25\t60\n", "")
+
+
+def test_an_error_ends_the_process_with_its_code(
+    command: Callable[..., tuple[int, str, str]],
+) -> None:
+    code, output, error = command("ls", "--store", "nowhere")
+    assert (code, output) == (1, "")
+    assert error.startswith("python -m logit_store: no store at nowhere")
 
 
 @pytest.mark.parametrize(
@@ -71,7 +82,11 @@ def test_sql_answers(filled: LogitStore, command: Callable[..., tuple[int, str, 
         (["ls", "--store", "nowhere"], 1, "no store at nowhere"),
         (["ls", "--store", "gs://bucket/x"], 1, "gs://bucket/x"),
         (["show", "nobody", "--store", "STORE"], 1, "no member 'nobody'"),
-        (["show", "", "--store", "STORE"], 1, "several begin so: mn10_as_dir_fms-3f9c21ab04de, o"),
+        (
+            ["show", "", "--store", "STORE"],
+            1,
+            "several begin with it: mn10_as_dir_fms-3f9c21ab04de, o",
+        ),
         (["ls", "--store", "STORE", "--json", "--csv"], 2, "--json and --csv"),
         (["ls", "--store", "STORE", "--corpus", "cochl"], 1, "no clips of corpus 'cochl'"),
         (["sql", "--store", "STORE", "select * from nothing"], 1, "nothing does not exist"),
@@ -80,22 +95,26 @@ def test_sql_answers(filled: LogitStore, command: Callable[..., tuple[int, str, 
         (["lss"], 2, "lss"),
     ],
 )
-def test_what_goes_wrong_is_told_in_one_line(
+def test_an_error_is_one_line(
     filled: LogitStore,
-    command: Callable[..., tuple[int, str, str]],
+    capsys: pytest.CaptureFixture[str],
     arguments: list[str],
     expected_code: int,
     words: str,
 ) -> None:
     arguments = [filled.address if each == "STORE" else each for each in arguments]
-    code, output, error = command(*arguments)
+    try:
+        code = main(arguments)
+    except SystemExit as ended:
+        code = ended.code
+    output, error = capsys.readouterr()
     assert (code, output) == (expected_code, "")
     assert error.count("\n") == 1
     assert words in error
     assert "Traceback" not in error
 
 
-def test_json_and_csv_say_the_same_as_the_table(
+def test_json_and_csv_hold_the_same_as_the_table(
     filled: LogitStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["ls", "--store", filled.address, "--json"]) == 0
@@ -112,7 +131,7 @@ def test_json_and_csv_say_the_same_as_the_table(
     ]
 
 
-def test_json_has_no_number_that_json_does_not_know(
+def test_json_has_only_numbers_of_json(
     filled: LogitStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     query = "select 'nan'::double as x, [1.5, 'inf'::double] as y"
@@ -120,44 +139,46 @@ def test_json_has_no_number_that_json_does_not_know(
     assert json.loads(capsys.readouterr().out) == [{"x": None, "y": [1.5, None]}]
 
 
-def test_show_tells_figures_files_and_record_of_the_member_that_begins_so(
+def test_show_prints_scores_files_and_record_of_a_member_by_the_beginning_of_its_name(
     filled: LogitStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name, key = "mn10_as_dir_fms-3f9c21ab04de", filled.keys("tau", 25)[0]
-    filled.write_object(f"teachers/v1/{name}/weights.safetensors", b"abc")
+    filled.objects.write(f"teachers/v1/{name}/weights.safetensors", b"abc")
     assert main(["show", "mn10", "--store", filled.address, "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["member"], shown["record"]) == (name, {"kind": "teacher"})
-    assert [each["logits_hash"] for each in shown["logits"]] == [filled.footer(key).logits_hash]
+    assert [each["logits_hash"] for each in shown["logits"]] == [
+        filled.read_footer(key).logits_hash
+    ]
     assert [each["bytes"] for each in shown["files"]][1:] == [3]
     assert shown["files"][0]["name"].startswith("logits/v1/corpus=tau/split=25/")
     assert main(["show", name, "--store", filled.address, "--csv"]) == 0
     figures = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert {(f["fold"], f["recording_device"], float(f["log_loss"])) for f in figures} == {
-        (f.fold, f.recording_device or "", f.log_loss) for f in filled.footer(key).figures
+        (f.fold, f.recording_device or "", f.log_loss) for f in filled.read_footer(key).scores
     }
 
 
-def test_a_whole_name_means_one_member_though_others_begin_so(
+def test_a_whole_name_stands_for_one_member_even_if_others_begin_with_it(
     filled: LogitStore, logits_NK: np.ndarray
 ) -> None:
     longer = LogitKey("tau", 5, "other_int8-000000000000")
     filled.write(longer, logits_NK, {"kind": "student"})
-    assert show.keys_of(filled, "other") == [LogitKey("tau", 5, "other-000000000000")]
-    assert show.keys_of(filled, "other_") == [longer]
+    assert show.find_member_keys(filled, "other") == [LogitKey("tau", 5, "other-000000000000")]
+    assert show.find_member_keys(filled, "other_") == [longer]
     with pytest.raises(MissingMember, match="other-000000000000, other_int8-000000000000"):
-        show.keys_of(filled, "oth")
+        show.find_member_keys(filled, "oth")
 
 
 def test_a_member_is_shown_in_80_columns(filled: LogitStore) -> None:
     text = io.StringIO()
-    figures = show.figures(filled, show.keys_of(filled, "mn10"))
-    Console(file=text, width=80).print(worth(figures))
+    figures = show.tabulate_scores(filled, show.find_member_keys(filled, "mn10"))
+    Console(file=text, width=80).print(draw_scores(figures))
     assert max(map(len, text.getvalue().splitlines())) <= 80
     assert "s1" in text.getvalue()
 
 
-def test_verify_names_what_is_wrong_and_ends_with_1(
+def test_verify_prints_the_problems_and_exits_with_1(
     filled: LogitStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["verify", "--store", filled.address]) == 0
@@ -169,36 +190,55 @@ def test_verify_names_what_is_wrong_and_ends_with_1(
     assert line.split("\t")[0] == str(stray)
 
 
-def test_gc_shows_with_dry_run_what_it_removes_without(
+def test_gc_dry_run_shows_what_gc_removes(
     filled: LogitStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = "teachers/v1/other-000000000000/checkpoint.pt"
-    filled.write_object(name, b"12345")
+    filled.objects.write(name, b"12345")
     for dry_run in (["--dry-run"], []):
-        assert filled.has_object(name)
+        assert name in filled.objects
         assert main(["gc", "--store", filled.address, "--json", *dry_run]) == 0
         told = json.loads(capsys.readouterr().out)
         assert (told["dry_run"], told["bytes"]) == (bool(dry_run), 5)
         assert [each["file"] for each in told["files"]] == [name]
-    assert not filled.has_object(name)
+    assert name not in filled.objects
 
 
-def test_help_goes_to_standard_output(command: Callable[..., tuple[int, str, str]]) -> None:
-    code, output, error = command("ls", "--help")
-    assert (code, error) == (0, "")
+def test_help_goes_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["ls", "--help"])
+    output, error = capsys.readouterr()
+    assert error == ""
     assert "--split" in output
 
 
-def test_the_store_and_its_command_do_without_torch_and_ray(start_python: StartPython) -> None:
-    script = "import sys, logit_store.__main__; print({'torch', 'ray'} & {*sys.modules})"
+def test_importing_the_package_imports_neither_numpy_nor_pyarrow(start_python: StartPython) -> None:
+    script = "import sys, logit_store; print({'numpy', 'pyarrow'} & {*sys.modules})"
     output, error = start_python("-c", script).communicate(timeout=120)
     assert (output, error) == ("set()\n", "")
+
+
+LS = """
+import sys
+from logit_store.__main__ import main
+main(["ls", "--store", sys.argv[1], "--json"])
+heavy = {"botocore", "duckdb", "h5py", "pandas", "ray", "s3fs", "scipy", "torch"}
+sys.exit(str(heavy & {*sys.modules}))
+"""
+
+
+def test_ls_imports_only_what_it_needs(filled: LogitStore, start_python: StartPython) -> None:
+    # The first listing writes the catalogue.
+    filled.members()
+    output, error = start_python("-c", LS, filled.address).communicate(timeout=120)
+    assert len(json.loads(output)) == 2
+    assert error == "set()\n"
 
 
 def test_ls_is_a_table_of_80_columns_in_a_terminal(filled: LogitStore) -> None:
     text = io.StringIO()
     now = datetime.now(UTC) + timedelta(hours=3)
-    Console(file=text, width=80).print(overview(filled.members(), now))
+    Console(file=text, width=80).print(draw_members(filled.members(), now))
     lines = text.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     assert "mn10_as_dir_fms-3f9c21ab04de" in text.getvalue()
@@ -206,23 +246,23 @@ def test_ls_is_a_table_of_80_columns_in_a_terminal(filled: LogitStore) -> None:
     assert "…" not in text.getvalue()
 
 
-def test_an_answer_of_sql_is_not_cut_off_in_80_columns(filled: LogitStore) -> None:
+def test_rows_of_sql_are_not_cut_off_in_80_columns(filled: LogitStore) -> None:
     answer = filled.sql("select member, clip_id, scene, log_loss, city from predictions limit 3")
     text = io.StringIO()
-    Console(file=text, width=80).print(picture(answer))
+    Console(file=text, width=80).print(draw_rows(answer))
     assert max(map(len, text.getvalue().splitlines())) <= 80
     assert "…" not in text.getvalue()
 
 
-def test_a_terminal_gets_the_table_for_people(filled: LogitStore) -> None:
+def test_ls_prints_a_table_and_the_next_command_in_a_terminal(filled: LogitStore) -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "logit_store", "ls", "--store", filled.address]
-    # rich takes the width from here.
+    # rich reads the width from here.
     environment = os.environ | {"COLUMNS": "80", "TERM": "dumb"}
     with subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=theirs) as process:
         os.close(theirs)
         output = b""
-        # Linux answers a read behind the end of a terminal with an error.
+        # Reading after the end of a terminal is an error on Linux.
         with contextlib.suppress(OSError):
             while block := os.read(ours, 4096):
                 output += block

@@ -26,108 +26,112 @@ def filled(store: LogitStore, logits_NK: np.ndarray) -> LogitStore:
 
 def document(store: LogitStore) -> dict:
     members = [
-        {"member": key.member, "weight": weight, "hash": store.footer(key).logits_hash}
+        {"member": key.member, "weight": weight, "hash": store.read_footer(key).logits_hash}
         for key, weight in zip(KEYS, (0.25, 0.75), strict=True)
     ]
     return {"members": members, "space": "logits", "fold": "select", "losses": [1.5, 1.25]}
 
 
 def test_an_ensemble_is_read_as_it_was_written(store: LogitStore) -> None:
-    reference = store.write_ensemble("tau", 25, "greedy-1", {"members": ["a"], "temperature": None})
-    store.write_ensemble("tau", 5, "other", {})
+    reference = store.ensembles.write(
+        "tau", 25, "greedy-1", {"members": ["a"], "temperature": None}
+    )
+    store.ensembles.write("tau", 5, "other", {})
     assert reference.startswith("greedy-1@")
-    assert store.read_ensemble("tau", 25, reference) == {"members": ["a"], "temperature": None}
-    assert store.ensembles("tau", 25) == [reference]
+    assert store.ensembles.read("tau", 25, reference) == {"members": ["a"], "temperature": None}
+    assert store.ensembles.find_all("tau", 25) == [reference]
 
 
-def test_the_same_document_has_the_same_place_whatever_the_order_of_its_keys(
+def test_the_same_document_has_the_same_reference_in_any_order_of_keys(
     store: LogitStore,
 ) -> None:
-    first = store.write_ensemble("tau", 25, "best", {"a": 1, "b": 2})
-    assert store.write_ensemble("tau", 25, "best", {"b": 2, "a": 1}) == first
-    assert store.write_ensemble("tau", 25, "best", {"a": 1, "b": 3}) != first
-    assert len(store.ensembles("tau", 25)) == 2
+    first = store.ensembles.write("tau", 25, "best", {"a": 1, "b": 2})
+    assert store.ensembles.write("tau", 25, "best", {"b": 2, "a": 1}) == first
+    assert store.ensembles.write("tau", 25, "best", {"a": 1, "b": 3}) != first
+    assert len(store.ensembles.find_all("tau", 25)) == 2
 
 
-def test_a_name_alone_is_the_ensemble_that_was_written_last(store: LogitStore) -> None:
+def test_a_name_alone_stands_for_the_newest_ensemble(store: LogitStore) -> None:
     for n in (1, 2, 1):
-        store.write_ensemble("tau", 25, "best", {"n": n})
-        assert store.read_ensemble("tau", 25, "best") == {"n": n}
-    store.write_ensemble("tau", 25, "best-of-all", {"n": 3})
-    assert store.read_ensemble("tau", 25, "best") == {"n": 1}
+        store.ensembles.write("tau", 25, "best", {"n": n})
+        assert store.ensembles.read("tau", 25, "best") == {"n": n}
+    store.ensembles.write("tau", 25, "best-of-all", {"n": 3})
+    assert store.ensembles.read("tau", 25, "best") == {"n": 1}
 
 
-def test_a_file_from_before_hashes_stays_readable(store: LogitStore) -> None:
+def test_a_file_without_a_hash_in_its_name_stays_readable(store: LogitStore) -> None:
     path = Path(store.address) / "ensembles/v1/corpus=tau/split=25/old.json"
     path.parent.mkdir(parents=True)
     path.write_text('{"n": 1}')
-    assert store.read_ensemble("tau", 25, "old") == {"n": 1}
-    assert store.ensembles("tau", 25) == ["old"]
+    assert store.ensembles.read("tau", 25, "old") == {"n": 1}
+    assert store.ensembles.find_all("tau", 25) == ["old"]
 
 
-def test_an_ensemble_that_is_not_there_is_named_with_those_that_are(store: LogitStore) -> None:
-    reference = store.write_ensemble("tau", 25, "best", {})
+def test_an_error_names_the_missing_ensemble_and_the_present_ones(store: LogitStore) -> None:
+    reference = store.ensembles.write("tau", 25, "best", {})
     for absent in ("worst", "bes", "best@000000000000"):
         with pytest.raises(MissingEnsemble, match=f"'{absent}' of tau, split 25.*{reference}"):
-            store.read_ensemble("tau", 25, absent)
+            store.ensembles.read("tau", 25, absent)
 
 
 @pytest.mark.parametrize("name", ["", "a/b", ".best", "a@b", "*"])
-def test_a_name_that_cannot_stand_in_a_path_is_refused(store: LogitStore, name: str) -> None:
+def test_a_name_that_cannot_be_part_of_a_path_is_refused(store: LogitStore, name: str) -> None:
     with pytest.raises(ValueError, match="ensemble"):
-        store.write_ensemble("tau", 25, name, {})
+        store.ensembles.write("tau", 25, name, {})
 
 
-def test_an_ensemble_that_is_no_json_is_refused(store: LogitStore) -> None:
+def test_an_ensemble_that_is_not_json_is_refused(store: LogitStore) -> None:
     with pytest.raises(ValueError, match="ensemble 'best' is no JSON"):
-        store.write_ensemble("tau", 25, "best", {"weights": np.ones(2)})
-    assert store.ensembles("tau", 25) == []
+        store.ensembles.write("tau", 25, "best", {"weights": np.ones(2)})
+    assert store.ensembles.find_all("tau", 25) == []
 
 
-def test_an_ensemble_that_was_changed_by_hand_is_refused(store: LogitStore) -> None:
-    reference = store.write_ensemble("tau", 25, "best", {"weight": 1})
+def test_an_ensemble_that_was_edited_is_refused(store: LogitStore) -> None:
+    reference = store.ensembles.write("tau", 25, "best", {"weight": 1})
     path = Path(store.address) / f"ensembles/v1/corpus=tau/split=25/{reference}.json"
     path.write_text(path.read_text().replace("1", "2"))
     with pytest.raises(DamagedFile, match=reference.partition("@")[2]):
-        store.read_ensemble("tau", 25, reference)
+        store.ensembles.read("tau", 25, reference)
 
 
-def test_members_that_are_as_they_were_come_with_their_weights(filled: LogitStore) -> None:
-    reference = filled.write_ensemble("tau", 25, "best", document(filled))
-    assert filled.pinned("tau", 25, reference) == dict(zip(KEYS, (0.25, 0.75), strict=True))
-    # Written again, with the same logits: nothing has changed.
+def test_unchanged_members_have_their_weights(filled: LogitStore) -> None:
+    reference = filled.ensembles.write("tau", 25, "best", document(filled))
+    assert filled.ensembles.read_weights("tau", 25, reference) == dict(
+        zip(KEYS, (0.25, 0.75), strict=True)
+    )
+    # Written again with the same logits: nothing has changed.
     filled.write(KEYS[0], filled.read(KEYS[:1])[0], {"again": True})
-    assert list(filled.pinned("tau", 25, "best")) == KEYS
+    assert list(filled.ensembles.read_weights("tau", 25, "best")) == KEYS
 
 
-def test_a_member_with_other_logits_is_named_with_both_hashes(
+def test_an_error_names_a_changed_member_and_both_hashes(
     filled: LogitStore, logits_NK: np.ndarray
 ) -> None:
-    filled.write_ensemble("tau", 25, "best", document(filled))
-    before = filled.footer(KEYS[1]).logits_hash
+    filled.ensembles.write("tau", 25, "best", document(filled))
+    before = filled.read_footer(KEYS[1]).logits_hash
     filled.write(KEYS[1], -logits_NK, {})
-    after = filled.footer(KEYS[1]).logits_hash
+    after = filled.read_footer(KEYS[1]).logits_hash
     with pytest.raises(EnsembleChanged, match=f"{KEYS[1]}: .*{after}, expected {before}"):
-        filled.pinned("tau", 25, "best")
+        filled.ensembles.read_weights("tau", 25, "best")
 
 
-def test_a_member_that_is_gone_is_named(filled: LogitStore) -> None:
-    filled.write_ensemble("tau", 25, "best", document(filled))
+def test_an_error_names_a_missing_member(filled: LogitStore) -> None:
+    filled.ensembles.write("tau", 25, "best", document(filled))
     (path,) = Path(filled.address).glob("logits/v1/*/*/member=a/*/*")
     path.unlink()
     with pytest.raises(MissingLogits, match="tau/25/a/0"):
-        filled.pinned("tau", 25, "best")
+        filled.ensembles.read_weights("tau", 25, "best")
 
 
 @pytest.mark.parametrize("members", [None, ["a"], [{"member": "a"}]])
-def test_a_document_without_pins_cannot_be_pinned(store: LogitStore, members: object) -> None:
-    store.write_ensemble("tau", 25, "best", {"members": members})
+def test_a_document_without_hashes_has_no_weights(store: LogitStore, members: object) -> None:
+    store.ensembles.write("tau", 25, "best", {"members": members})
     with pytest.raises(DamagedFile, match="expected a list of member, weight and hash"):
-        store.pinned("tau", 25, "best")
+        store.ensembles.read_weights("tau", 25, "best")
 
 
 def test_sql_shows_a_row_for_each_member(filled: LogitStore) -> None:
-    reference = filled.write_ensemble("tau", 25, "best", document(filled))
+    reference = filled.ensembles.write("tau", 25, "best", document(filled))
     rows = filled.sql(
         "select ensembles.*, members.bytes from ensembles join members using (corpus, split, member)"
         " order by member"
@@ -137,4 +141,6 @@ def test_sql_shows_a_row_for_each_member(filled: LogitStore) -> None:
     assert {(row["space"], row["fold"], row["loss"], row["n_members"]) for row in rows} == {
         ("logits", "select", 1.25, 2)
     }
-    assert [row["logits_hash"] for row in rows] == [filled.footer(key).logits_hash for key in KEYS]
+    assert [row["logits_hash"] for row in rows] == [
+        filled.read_footer(key).logits_hash for key in KEYS
+    ]

@@ -17,7 +17,7 @@ from logit_store import (
     UnfitExport,
 )
 from logit_store.__main__ import main
-from logit_store.exporters import Form, chosen, export
+from logit_store.exporters import LogitsForm, export_members, find_members
 from logit_store.importers import import_logits
 
 KEY = LogitKey("tau", 25, "mn10_as_dir_fms-3f9c21ab04de")
@@ -31,7 +31,7 @@ def case(tmp_path: Path) -> Case:
 
 
 def test_a_tensor_has_the_published_form(case: Case, tmp_path: Path) -> None:
-    paths = export(case.store, [KEY], tmp_path / "new" / "logits", "pt")
+    paths = export_members(case.store, [KEY], tmp_path / "new" / "logits", "pt")
     assert paths == {KEY: tmp_path / "new" / "logits" / "mn10_as_dir_fms_25.pt"}
     tensor = torch.load(paths[KEY], weights_only=True)
     assert (tensor.dtype, tensor.is_contiguous()) == (torch.float32, True)
@@ -39,7 +39,7 @@ def test_a_tensor_has_the_published_form(case: Case, tmp_path: Path) -> None:
 
 
 def test_a_table_has_the_form_of_dcase(case: Case, tmp_path: Path) -> None:
-    path = export(case.store, [KEY], tmp_path, "csv")[KEY]
+    path = export_members(case.store, [KEY], tmp_path, "csv")[KEY]
     with path.open(newline="") as file:
         header, *rows = csv.reader(file, delimiter="\t")
     assert '"' not in path.read_text()
@@ -51,8 +51,8 @@ def test_a_table_has_the_form_of_dcase(case: Case, tmp_path: Path) -> None:
     assert [row[1] for row in rows] == largest
 
 
-def test_arrays_say_clips_classes_and_labels(case: Case, tmp_path: Path) -> None:
-    path = export(case.store, [KEY], tmp_path, "npz")[KEY]
+def test_arrays_hold_clips_classes_and_labels(case: Case, tmp_path: Path) -> None:
+    path = export_members(case.store, [KEY], tmp_path, "npz")[KEY]
     with np.load(path, allow_pickle=False) as arrays:
         np.testing.assert_array_equal(arrays["logits"], case.logits_NK)
         assert arrays["classes"].tolist() == list(case.scenes)
@@ -63,25 +63,25 @@ def test_arrays_say_clips_classes_and_labels(case: Case, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("form", ["pt", "csv", "npz"])
-def test_what_is_exported_is_imported_as_it_was(case: Case, tmp_path: Path, form: Form) -> None:
-    path = export(case.store, [KEY], tmp_path / "logits", form)[KEY]
+def test_an_export_can_be_imported_unchanged(case: Case, tmp_path: Path, form: LogitsForm) -> None:
+    path = export_members(case.store, [KEY], tmp_path / "logits", form)[KEY]
     other = LogitStore(tmp_path / "other")
-    other.write_clips("tau", case.store.clips("tau"))
+    other.write_clips("tau", case.store.read_clips("tau"))
     (found,) = import_logits(other, "tau", [path])
     assert found.key.member.startswith("mn10_as_dir_fms-")
     ours_NK, theirs_NK = case.store.read([KEY])[0], other.read([found.key])[0]
     if form == "csv":
-        # Probabilities do not say the mean of the logits; float16 below 16 has steps of 2^-7.
+        # The mean of the logits is lost in probabilities; float16 below 16 has steps of 2^-7.
         assert np.ptp(theirs_NK - ours_NK, axis=1).max() < 2 * 2**-8 + 1e-5
     else:
         np.testing.assert_array_equal(theirs_NK, ours_NK)
 
 
-def test_a_file_is_replaced_and_nothing_is_left_beside_it(case: Case, tmp_path: Path) -> None:
+def test_a_file_is_replaced_and_no_other_file_remains(case: Case, tmp_path: Path) -> None:
     folder = tmp_path / "logits"
     folder.mkdir()
     (folder / "mn10_as_dir_fms_25.pt").write_text("old")
-    export(case.store, [KEY], folder, "pt")
+    export_members(case.store, [KEY], folder, "pt")
     assert [each.name for each in folder.iterdir()] == ["mn10_as_dir_fms_25.pt"]
     assert torch.load(folder / "mn10_as_dir_fms_25.pt", weights_only=True).shape == (57, 3)
 
@@ -90,43 +90,43 @@ def test_members_that_would_share_a_file_are_refused(case: Case, tmp_path: Path)
     twin = LogitKey("tau", 25, "mn10_as_dir_fms-000000000000")
     case.store.write(twin, case.logits_NK, {})
     with pytest.raises(UnfitExport, match="would share files") as caught:
-        export(case.store, [KEY, twin], tmp_path / "logits", "pt")
+        export_members(case.store, [KEY, twin], tmp_path / "logits", "pt")
     assert twin.member in str(caught.value)
     assert not (tmp_path / "logits").exists()
 
 
-def test_members_that_are_absent_are_named(case: Case, tmp_path: Path) -> None:
+def test_an_error_names_missing_members(case: Case, tmp_path: Path) -> None:
     absent = LogitKey("tau", 25, "passt-3f9c21ab04de")
     with pytest.raises(MissingLogits, match="passt-3f9c21ab04de"):
-        export(case.store, [absent], tmp_path, "pt")
+        export_members(case.store, [absent], tmp_path, "pt")
 
 
-def test_names_that_would_need_quotes_are_refused_by_the_form_of_dcase(
+def test_the_form_of_dcase_refuses_names_that_need_quotes(
     store: LogitStore, logits_NK: np.ndarray, key: LogitKey, tmp_path: Path
 ) -> None:
     store.write(key, logits_NK, {})
     with pytest.raises(UnfitExport, match="take another --form"):
-        export(store, [key], tmp_path, "csv")
-    (path,) = export(store, [key], tmp_path, "npz").values()
+        export_members(store, [key], tmp_path, "csv")
+    (path,) = export_members(store, [key], tmp_path, "npz").values()
     with np.load(path) as arrays:
         assert 'park "city"' in arrays["classes"].tolist()
 
 
-def test_members_are_chosen_by_pattern_with_or_without_fingerprint(case: Case) -> None:
+def test_members_are_found_by_pattern_with_or_without_fingerprint(case: Case) -> None:
     passt = LogitKey("tau", 25, "passt-3f9c21ab04de")
     later = LogitKey("tau", 100, "passt-000000000000")
     for key in (passt, later):
         case.store.write(key, case.logits_NK, {})
-    assert set(chosen(case.store, "tau", None, ["*"])) == {KEY, passt, later}
-    assert chosen(case.store, "tau", 25, ["passt"]) == [passt]
-    assert chosen(case.store, "tau", None, ["mn*", KEY.member, "*04de"]) == [KEY, passt]
+    assert set(find_members(case.store, "tau", None, ["*"])) == {KEY, passt, later}
+    assert find_members(case.store, "tau", 25, ["passt"]) == [passt]
+    assert find_members(case.store, "tau", None, ["mn*", KEY.member, "*04de"]) == [KEY, passt]
     with pytest.raises(MissingMember, match="mn11"):
-        chosen(case.store, "tau", None, ["passt", "mn11*"])
+        find_members(case.store, "tau", None, ["passt", "mn11*"])
     with pytest.raises(MissingClips):
-        chosen(case.store, "cochlscene", None, ["*"])
+        find_members(case.store, "cochlscene", None, ["*"])
 
 
-def test_the_commands_bring_logits_from_one_store_to_another(
+def test_the_commands_copy_logits_from_one_store_to_another(
     case: Case, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     ours, theirs = case.store.address, str(tmp_path / "other")
@@ -147,7 +147,7 @@ def test_the_commands_bring_logits_from_one_store_to_another(
     assert key.member == line["member"]
 
 
-def test_the_commands_say_in_a_line_what_they_refuse(
+def test_errors_of_the_commands_are_one_line(
     case: Case, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "passt_25.pt"

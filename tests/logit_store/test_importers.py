@@ -14,11 +14,11 @@ from foreign_files import Case, make_case, write_text_table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from audio.clips import CorpusError
+from audio.errors import CorpusError
 from logit_store import ClipsMismatch, ImportRefused, LogitStore, MissingClips, UnfitImport
-from logit_store.alignment import LabelledClips, aligned
+from logit_store.alignment import LabelledClips, align
 from logit_store.foreign import ForeignLogits
-from logit_store.importers import import_logits, know_clips
+from logit_store.importers import ensure_clips, import_logits
 
 Writer = Callable[[Path, Case, np.ndarray], Path]
 
@@ -96,7 +96,7 @@ def test_a_folder_of_tensors_becomes_members_of_their_splits(case: Case, tmp_pat
     for each in found:
         (stored_NK,) = case.store.read([each.key])
         np.testing.assert_array_equal(stored_NK, case.logits_NK)
-    record = case.store.record(found[2].key)
+    record = case.store.read_record(found[2].key)
     assert (record["kind"], record["protocol"], record["imported"]) == (
         "teacher",
         "published",
@@ -119,7 +119,7 @@ def test_rows_and_columns_of_a_table_may_have_any_order(
     (found,) = import_logits(case.store, "tau", [write(tmp_path / file, case, rows)])
     (stored_NK,) = case.store.read([found.key])
     np.testing.assert_array_equal(stored_NK, case.logits_NK)
-    assert case.store.record(found.key)["protocol"] == "honest"
+    assert case.store.read_record(found.key)["protocol"] == "honest"
 
 
 def test_the_ensemble_of_cpjku_is_imported_with_its_split_and_a_name(
@@ -132,7 +132,7 @@ def test_the_ensemble_of_cpjku_is_imported_with_its_split_and_a_name(
     assert found.key.split == 100
 
 
-def test_a_file_that_was_imported_is_not_stored_again(case: Case, tmp_path: Path) -> None:
+def test_an_imported_file_is_not_stored_again(case: Case, tmp_path: Path) -> None:
     file = save_pt(tmp_path / "passt_25.pt", case.logits_NK)
     (first,) = import_logits(case.store, "tau", [file])
     before = case.store.members()
@@ -195,7 +195,7 @@ def test_code_in_a_pickle_does_not_run(case: Case, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", ["pt", "csv", "npz", "h5"])
 @pytest.mark.parametrize("data", [b"", b"\x00\x01 nothing of the kind", b"PK\x03\x04 cut off"])
-def test_bytes_of_another_kind_are_refused_by_name(
+def test_an_error_names_a_file_in_another_format(
     case: Case, tmp_path: Path, ending: str, data: bytes
 ) -> None:
     file = tmp_path / f"passt_25.{ending}"
@@ -203,7 +203,7 @@ def test_bytes_of_another_kind_are_refused_by_name(
     assert f"passt_25.{ending}: " in refusal(case, file)
 
 
-def test_a_state_dict_is_no_logits(case: Case, tmp_path: Path) -> None:
+def test_a_state_dict_is_refused(case: Case, tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(3)}, tmp_path / "passt_25.pt")
     assert "holds a dict, expected one tensor" in refusal(case, tmp_path / "passt_25.pt")
 
@@ -211,20 +211,20 @@ def test_a_state_dict_is_no_logits(case: Case, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("passt.pt", {}, "does not tell its split: name it <teacher>_<split>.pt"),
-        ("passt_fms_1.pt", {}, "does not tell its split"),
+        ("passt.pt", {}, "its name has no split: name it <teacher>_<split>.pt"),
+        ("passt_fms_1.pt", {}, "its name has no split"),
         ("passt_25.pt", {"split": 50}, "its name says split 25, but --split 50"),
         ("pas st_25.pt", {}, "give another with --member"),
         ("passt_25.txt", {}, "nothing that ends in .pt, .csv, .h5, .hdf5, .npz"),
     ],
 )
-def test_a_file_whose_name_does_not_say_enough_is_refused(
+def test_a_file_whose_name_has_no_split_is_refused(
     case: Case, tmp_path: Path, name: str, options: dict[str, int], words: str
 ) -> None:
     assert words in refusal(case, save_pt(tmp_path / name, case.logits_NK), **options)
 
 
-def test_one_bad_file_keeps_the_others_out_and_all_bad_ones_are_named(
+def test_one_bad_file_stops_the_import_and_all_bad_files_are_named(
     case: Case, tmp_path: Path
 ) -> None:
     good = save_pt(tmp_path / "good_25.pt", case.logits_NK)
@@ -233,17 +233,17 @@ def test_one_bad_file_keeps_the_others_out_and_all_bad_ones_are_named(
     with pytest.raises(ImportRefused) as caught:
         import_logits(case.store, "tau", [good, short, late])
     assert [problem.path for problem in caught.value.problems] == [short, late]
-    assert "nothing imported, as 2 file(s) do not fit" in str(caught.value)
+    assert "nothing imported, because 2 file(s) do not fit" in str(caught.value)
     assert case.store.keys() == []
 
 
-def test_paths_that_lead_nowhere_are_refused(case: Case, tmp_path: Path) -> None:
+def test_paths_without_files_are_refused(case: Case, tmp_path: Path) -> None:
     assert "gone_25.pt: no such file" in refusal(case, tmp_path / "gone_25.pt")
     (tmp_path / "empty").mkdir()
     assert "empty: nothing that ends in" in refusal(case, tmp_path / "empty")
 
 
-def test_one_name_is_for_one_file(case: Case, tmp_path: Path) -> None:
+def test_a_member_name_needs_a_single_file(case: Case, tmp_path: Path) -> None:
     files = [save_pt(tmp_path / f"{name}_25.pt", case.logits_NK) for name in "ab"]
     assert "a second file for the one member 'x'" in refusal(case, *files, member="x")
 
@@ -265,9 +265,7 @@ def table_columns(case: Case) -> dict[str, list[object]]:
     return {scene: case.logits_NK[:, k].tolist() for k, scene in enumerate(case.scenes)}
 
 
-def test_columns_and_rows_that_the_corpus_lacks_are_left_out_and_remarked(
-    case: Case, tmp_path: Path
-) -> None:
+def test_unknown_columns_and_rows_are_omitted_with_a_remark(case: Case, tmp_path: Path) -> None:
     columns = {each: [*values, 0.5] for each, values in table_columns(case).items()}
     columns |= {"scene_label": ["bus"] * 58, "confidence": [1.0] * 58, "epoch": [3] * 58}
     names = [*case.names, "audio/tram-oslo-1-1-0-a.wav"]
@@ -278,10 +276,10 @@ def test_columns_and_rows_that_the_corpus_lacks_are_left_out_and_remarked(
         "not used: 1 rows of clips that the corpus lacks, first audio/tram-oslo-1-1-0-a.wav"
     )
     assert unused == "not used: column confidence, epoch"
-    assert case.store.record(found.key)["remarks"] == [rows, unused]
+    assert case.store.read_record(found.key)["remarks"] == [rows, unused]
 
 
-def test_a_table_with_missing_or_doubled_rows_is_refused(case: Case, tmp_path: Path) -> None:
+def test_a_table_with_missing_or_repeated_rows_is_refused(case: Case, tmp_path: Path) -> None:
     columns = table_columns(case)
     shorter = {scene: values[2:] for scene, values in columns.items()}
     file = write_text_table(tmp_path / "passt_25.csv", case.names[2:], shorter)
@@ -314,9 +312,7 @@ def test_a_table_with_other_classes_is_refused(case: Case, tmp_path: Path) -> No
     assert "no array filenames; its arrays are: logits" in refusal(case, other)
 
 
-def test_a_cell_that_is_no_number_or_empty_is_refused_by_its_row(
-    case: Case, tmp_path: Path
-) -> None:
+def test_an_error_names_the_row_of_a_cell_that_is_not_a_number(case: Case, tmp_path: Path) -> None:
     columns = table_columns(case)
     columns["bus"][3] = "many"
     file = write_text_table(tmp_path / "passt_25.csv", case.names, columns)
@@ -326,7 +322,7 @@ def test_a_cell_that_is_no_number_or_empty_is_refused_by_its_row(
     assert "row 3 (from 0, clip airport-lyon-" in refusal(case, file)
 
 
-def test_probabilities_become_logarithms_and_that_is_remarked(case: Case, tmp_path: Path) -> None:
+def test_probabilities_become_logarithms_with_a_remark(case: Case, tmp_path: Path) -> None:
     exps = np.exp(case.logits_NK.astype(np.float64))
     probabilities = exps / exps.sum(axis=1, keepdims=True)
     probabilities[0] = [1, 0, 0]
@@ -340,7 +336,7 @@ def test_probabilities_become_logarithms_and_that_is_remarked(case: Case, tmp_pa
     np.testing.assert_allclose(stored_NK[0], [0, -27.63, -27.63], atol=0.01)
 
 
-def test_a_logarithm_of_probabilities_is_stored_as_it_is(case: Case, tmp_path: Path) -> None:
+def test_logarithms_of_probabilities_are_stored_unchanged(case: Case, tmp_path: Path) -> None:
     exps = np.exp(case.logits_NK)
     logarithms = np.log(exps / exps.sum(axis=1, keepdims=True)).astype(np.float16)
     file = save_pt(tmp_path / "passt_25.pt", logarithms)
@@ -349,9 +345,7 @@ def test_a_logarithm_of_probabilities_is_stored_as_it_is(case: Case, tmp_path: P
     np.testing.assert_array_equal(case.store.read([found.key])[0], logarithms.astype(np.float32))
 
 
-def test_a_split_that_the_corpus_does_not_have_cannot_be_checked(
-    case: Case, tmp_path: Path
-) -> None:
+def test_a_split_without_clips_to_learn_from_is_refused(case: Case, tmp_path: Path) -> None:
     words = refusal(case, save_pt(tmp_path / "passt_10.pt", case.logits_NK))
     assert "corpus tau has no clip to learn in split 10" in words
 
@@ -368,41 +362,39 @@ def recordings_of_ten(n_recordings: int, n_scenes: int) -> LabelledClips:
     return LabelledClips.of("many", pa.table(columns))
 
 
-def test_recordings_in_a_random_order_are_refused_and_a_weak_teacher_is_not() -> None:
+def test_random_order_is_refused_and_a_weak_teacher_is_not() -> None:
     clips = recordings_of_ten(200, 10)
     rng = np.random.default_rng(3)
     n = len(clips.labels_N)
     right = np.repeat(rng.random(n // 10) < 0.3, 10)
     guessed = np.where(right, clips.labels_N, np.repeat(rng.integers(0, 10, n // 10), 10))
     weak_NK = 2 * np.eye(10)[guessed]
-    kept, _ = aligned(Path("weak_25.pt"), ForeignLogits(logits_RK=weak_NK), clips, 25)
+    kept, _ = align(Path("weak_25.pt"), ForeignLogits(logits_RK=weak_NK), clips, 25)
     np.testing.assert_array_equal(kept, weak_NK)
-    # Clips of a recording stay together, as in a list of another order: that varies three times
-    # as much as clips on their own would.
+    # Clips of a recording stay together, as in a list in another order. The accuracy then varies
+    # three times as much as with single clips.
     for _ in range(300):
         order = rng.permutation(n // 10)
         mixed = weak_NK.reshape(-1, 10, 10)[order].reshape(n, 10)
         with pytest.raises(UnfitImport, match="misaligned"):
-            aligned(Path("mixed_25.pt"), ForeignLogits(logits_RK=mixed), clips, 25)
+            align(Path("mixed_25.pt"), ForeignLogits(logits_RK=mixed), clips, 25)
 
 
-def test_clips_are_known_without_audio_and_asked_for_once(case: Case, tmp_path: Path) -> None:
+def test_clips_need_no_audio_and_are_read_once(case: Case, tmp_path: Path) -> None:
     empty = LogitStore(tmp_path / "other")
     with pytest.raises(CorpusError, match="--root"):
-        know_clips(empty, "tau", None)
-    know_clips(empty, "tau", case.root)
-    assert empty.clips("tau") == case.store.clips("tau")
-    know_clips(empty, "tau", None)
+        ensure_clips(empty, "tau", None)
+    ensure_clips(empty, "tau", case.root)
+    assert empty.read_clips("tau") == case.store.read_clips("tau")
+    ensure_clips(empty, "tau", None)
     with pytest.raises(MissingClips):
         import_logits(empty, "demo", [save_pt(tmp_path / "passt_25.pt", case.logits_NK)])
 
 
-def test_a_list_in_another_order_is_refused_once_there_are_logits(
-    case: Case, tmp_path: Path
-) -> None:
+def test_a_list_in_another_order_is_refused_if_there_are_logits(case: Case, tmp_path: Path) -> None:
     file = save_pt(tmp_path / "passt_25.pt", case.logits_NK)
     import_logits(case.store, "tau", [file])
     header, *rows = (case.root / "meta.csv").read_text().splitlines(keepends=True)
     (case.root / "meta.csv").write_text("".join([header, *reversed(rows)]))
     with pytest.raises(ClipsMismatch):
-        know_clips(case.store, "tau", case.root)
+        ensure_clips(case.store, "tau", case.root)

@@ -1,4 +1,4 @@
-"""SQL sees what numpy sees."""
+"""SQL gives the same values as numpy."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from scipy.special import log_softmax
 
 from logit_store import LogitKey, LogitStore, QueryFailed
-from metrics import by_group, log_loss
+from metrics import log_loss, score_groups
 
 MakeClips = Callable[..., pa.Table]
 
@@ -30,7 +30,9 @@ def test_accuracy_and_log_loss_by_recording_device_are_those_of_numpy(
         " count(*) as n from predictions group by all"
     ).to_pylist()
     for key in filled.keys(view=0):
-        expected = by_group(filled.read([key])[0], labels_N, clips["recording_device"].to_numpy())
+        expected = score_groups(
+            filled.read([key])[0], labels_N, clips["recording_device"].to_numpy()
+        )
         found = {row["recording_device"]: row for row in rows if row["member"] == key.member}
         assert sorted(found) == sorted(expected)
         for device, scores in expected.items():
@@ -40,7 +42,7 @@ def test_accuracy_and_log_loss_by_recording_device_are_those_of_numpy(
             assert found[device]["loss"] == pytest.approx(scores.log_loss, rel=1e-12)
 
 
-def test_predictions_say_everything_of_a_clip(filled: LogitStore, clips: pa.Table) -> None:
+def test_predictions_have_all_columns_of_a_clip(filled: LogitStore, clips: pa.Table) -> None:
     answer = filled.sql("select * from predictions where member = 'm-1' order by row")
     assert answer.column_names == [
         "corpus",
@@ -88,14 +90,14 @@ def test_logits_join_clips_by_row(filled: LogitStore, clips: pa.Table) -> None:
         assert row["mean"] == pytest.approx(mean, rel=1e-12)
 
 
-def test_the_logits_view_is_what_read_gives(filled: LogitStore) -> None:
+def test_the_logits_view_equals_read(filled: LogitStore) -> None:
     answer = filled.sql("select * from logits where split = 10 and view = 0 order by row")
     assert answer.column_names[:5] == ["corpus", "split", "member", "view", "row"]
     sql_NK = np.stack([answer[name].to_numpy() for name in answer.column_names[5:]], axis=1)
     np.testing.assert_array_equal(sql_NK, filled.read([LogitKey("tau", 10, "m-2")])[0])
 
 
-def test_the_members_view_is_what_members_gives(filled: LogitStore) -> None:
+def test_the_members_view_equals_members(filled: LogitStore) -> None:
     answer = filled.sql("select * from members order by member").to_pylist()
     assert answer == sorted(filled.members().to_pylist(), key=lambda row: row["member"])
 
@@ -103,7 +105,7 @@ def test_the_members_view_is_what_members_gives(filled: LogitStore) -> None:
 def test_two_corpora_with_different_classes_share_a_store(
     filled: LogitStore, make_clips: MakeClips
 ) -> None:
-    # "airport" is in both; "city" and "split_" look like columns of the views.
+    # "airport" is in both corpora; "city" and "split_" look like columns of the views.
     scenes = ("airport", "city", "largest", "logit_0", "split_")
     clips = make_clips(40, scenes, seed=7)
     filled.write_clips("cochl", clips)
@@ -121,7 +123,7 @@ def test_two_corpora_with_different_classes_share_a_store(
     assert [k.corpus for k in filled.keys(view=0)] == ["cochl", "tau", "tau"]
 
 
-def test_a_corpus_of_one_class_can_be_asked(store: LogitStore, make_clips: MakeClips) -> None:
+def test_a_corpus_of_one_class_can_be_queried(store: LogitStore, make_clips: MakeClips) -> None:
     store.write_clips("one", make_clips(20, ["only"]))
     store.write(LogitKey("one", 25, "m"), np.ones((20, 1)), {})
     answer = store.sql("select distinct predicted, correct, log_loss from predictions")
@@ -129,7 +131,7 @@ def test_a_corpus_of_one_class_can_be_asked(store: LogitStore, make_clips: MakeC
 
 
 @pytest.mark.parametrize("view", ["clips", "logits", "members", "predictions"])
-def test_an_empty_store_answers_with_empty_views(tmp_path: Path, view: str) -> None:
+def test_an_empty_store_has_empty_views(tmp_path: Path, view: str) -> None:
     answer = LogitStore(tmp_path).sql(f"select * from {view}")
     assert answer.num_rows == 0
     assert "corpus" in answer.column_names
@@ -141,7 +143,7 @@ def test_a_store_without_logits_has_the_columns_of_its_classes(store: LogitStore
     assert "metro station" in answer.column_names
 
 
-def test_a_folder_with_the_signs_of_patterns_and_quotes_is_a_store(
+def test_a_folder_may_have_characters_of_patterns_and_quotes(
     tmp_path: Path, clips: pa.Table, logits_NK: np.ndarray
 ) -> None:
     store = LogitStore(tmp_path / "we[i]rd * 'name' seed=3")
@@ -150,7 +152,7 @@ def test_a_folder_with_the_signs_of_patterns_and_quotes_is_a_store(
     assert store.sql("select count(*) n from predictions")["n"][0].as_py() == 60
 
 
-def test_a_folder_above_that_looks_like_a_column_is_refused_in_words(
+def test_a_parent_folder_that_looks_like_a_column_is_refused(
     tmp_path: Path, clips: pa.Table
 ) -> None:
     store = LogitStore(tmp_path / "split=5" / "store")
@@ -168,18 +170,16 @@ def test_a_folder_above_that_looks_like_a_column_is_refused_in_words(
         ("select * from text", "text does not exist"),
     ],
 )
-def test_a_query_that_cannot_be_answered_is_refused_in_words(
-    filled: LogitStore, text: str, words: str
-) -> None:
+def test_a_wrong_query_gives_a_clear_error(filled: LogitStore, text: str, words: str) -> None:
     with pytest.raises(QueryFailed, match=words):
         filled.sql(text)
 
 
-def test_a_statement_without_an_answer_gives_an_empty_table(filled: LogitStore) -> None:
+def test_a_statement_without_a_result_gives_an_empty_table(filled: LogitStore) -> None:
     assert filled.sql("create table x (a int)").num_rows == 0
 
 
-def test_s3_answers_as_a_disk_does(
+def test_s3_gives_the_same_rows_as_a_disk(
     filled: LogitStore, clips: pa.Table, logits_NK: np.ndarray, s3_address: str
 ) -> None:
     bucket = LogitStore(s3_address)
@@ -189,10 +189,10 @@ def test_s3_answers_as_a_disk_does(
     pin = {
         "member": "m-1",
         "weight": 1.0,
-        "hash": filled.footer(LogitKey("tau", 25, "m-1")).logits_hash,
+        "hash": filled.read_footer(LogitKey("tau", 25, "m-1")).logits_hash,
     }
     for store in (filled, bucket):
-        store.write_ensemble("tau", 25, "best", {"members": [pin]})
+        store.ensembles.write("tau", 25, "best", {"members": [pin]})
     for query in (
         "select * from predictions where recording_device = 's1' order by member, row",
         "select * from logits order by all",

@@ -1,4 +1,4 @@
-"""The records of all runs, read as one table."""
+"""The records of all runs as one table."""
 
 import numpy as np
 import pytest
@@ -24,19 +24,19 @@ TAUGHT = {
 
 @pytest.fixture
 def filled(store: LogitStore, logits_NK: np.ndarray) -> LogitStore:
-    """A student with two views, and logits that came without a record."""
+    """A student with two views, and logits without a record."""
     for view in (0, 1):
         store.write(LogitKey("tau", 25, "isotropic-00000000000a", view), logits_NK, TAUGHT)
     store.write(LogitKey("tau", 100, "theirs-00000000000b"), -logits_NK, {})
     return store
 
 
-def test_a_run_is_one_row_that_tells_what_its_record_tells(filled: LogitStore) -> None:
+def test_a_run_is_one_row_with_the_values_of_its_record(filled: LogitStore) -> None:
     runs = filled.runs()
     assert runs.schema.equals(RUNS_SCHEMA)
     assert runs["member"].to_pylist() == ["isotropic-00000000000a", "theirs-00000000000b"]
     row = runs.to_pylist()[0]
-    figures = filled.footer(LogitKey("tau", 25, row["member"])).figure("select")
+    figures = filled.read_footer(LogitKey("tau", 25, row["member"])).find_scores("select")
     assert figures is not None
     expected = {
         "name": "isotropic",
@@ -62,7 +62,7 @@ def test_a_run_is_one_row_that_tells_what_its_record_tells(filled: LogitStore) -
     assert row["family"] is row["accelerator"] is None
 
 
-def test_what_nobody_wrote_down_is_null_and_no_figure_is_of_test(filled: LogitStore) -> None:
+def test_missing_values_are_null_and_no_score_is_of_test(filled: LogitStore) -> None:
     theirs = filled.runs(split=100).to_pylist()
     assert [row["member"] for row in theirs] == ["theirs-00000000000b"]
     known = {name for name, value in theirs[0].items() if value is not None}
@@ -78,7 +78,7 @@ ODD_RECORDS = [
 
 
 @pytest.mark.parametrize("record", ODD_RECORDS)
-def test_a_record_of_any_form_makes_a_row(
+def test_any_record_makes_a_row(
     store: LogitStore, logits_NK: np.ndarray, record: dict[str, object]
 ) -> None:
     store.write(LogitKey("tau", 5, "odd-1"), logits_NK, record)
@@ -88,7 +88,7 @@ def test_a_record_of_any_form_makes_a_row(
         assert row[name] is None
 
 
-def test_runs_are_asked_for_by_sql(filled: LogitStore) -> None:
+def test_sql_has_a_view_of_runs(filled: LogitStore) -> None:
     answer = filled.sql("select name, sum(training_h) as hours from runs group by all order by all")
     assert answer.to_pylist() == [
         {"name": "isotropic", "hours": 1.5},
@@ -96,7 +96,7 @@ def test_runs_are_asked_for_by_sql(filled: LogitStore) -> None:
     ]
 
 
-def test_a_second_look_opens_no_logits_again(
+def test_a_second_listing_opens_no_logits(
     filled: LogitStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = filled.runs()
@@ -104,7 +104,7 @@ def test_a_second_look_opens_no_logits_again(
     def refuse(*arguments: object, **options: object) -> None:
         raise AssertionError("a file of logits was opened")
 
-    monkeypatch.setattr("logit_store.logits_file.opened", refuse)
+    monkeypatch.setattr("logit_store.logits_file.open_logits", refuse)
     assert LogitStore(filled.address).runs().equals(before)
 
 

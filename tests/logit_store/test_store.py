@@ -1,4 +1,4 @@
-"""What is written is what is read, and what does not fit is refused in words."""
+"""What was written is read unchanged, and wrong input gives clear errors."""
 
 import json
 import pickle
@@ -31,7 +31,7 @@ from logit_store import (
     UnsupportedAddress,
     UnsupportedVersion,
     WrongRowOrder,
-    row_order_hash,
+    hash_row_order,
 )
 from logit_store.logits_file import widen
 from metrics import accuracy, log_loss
@@ -52,7 +52,7 @@ def logits_file(store: LogitStore, key: LogitKey) -> Path:
 
 
 def rewrite(path: Path, form: Mapping[str, Any] | None = None, **changed: str) -> None:
-    """Write a file's table again with other key-value pairs, in pyarrow's form or another."""
+    """Write the table of a file again with other key-value pairs, in pyarrow's form or another."""
     with pq.ParquetFile(path) as file:
         table, metadata = file.read(), {k.decode(): v for k, v in file.metadata.metadata.items()}
     metadata |= {f"tutti.{name}": value for name, value in changed.items()}
@@ -68,7 +68,7 @@ def test_what_is_written_is_what_is_read(
     read_MNK = store.read([key])
     assert read_MNK.dtype == np.float32
     np.testing.assert_array_equal(read_MNK, logits_NK.astype(np.float16).astype(np.float32)[None])
-    assert store.record(key) == RECORD
+    assert store.read_record(key) == RECORD
     assert key in store
 
 
@@ -83,7 +83,7 @@ def test_every_finite_float16_is_widened_exactly() -> None:
     )
 
 
-def test_members_and_rows_come_in_the_order_asked_for(
+def test_members_and_rows_have_the_requested_order(
     store: LogitStore, logits_NK: np.ndarray
 ) -> None:
     keys = [LogitKey("tau", 25, f"m-{i}") for i in range(3)]
@@ -120,7 +120,7 @@ def twelve_clips(folder: str) -> tuple[LogitStore, LogitKey]:
     return store, key
 
 
-def test_clip_ids_may_be_some_and_repeated(
+def test_clip_ids_may_be_a_part_and_repeated(
     store: LogitStore, key: LogitKey, logits_NK: np.ndarray
 ) -> None:
     store.write(key, logits_NK, {})
@@ -131,11 +131,11 @@ def test_clip_ids_may_be_some_and_repeated(
     assert store.read([key], clip_ids=[]).shape == (1, 0, 4)
 
 
-def test_clips_that_the_corpus_does_not_have_are_counted_and_the_first_is_named(
+def test_an_error_counts_unknown_clips_and_names_the_first(
     store: LogitStore, key: LogitKey, logits_NK: np.ndarray
 ) -> None:
     store.write(key, logits_NK, {})
-    with pytest.raises(UnknownClips, match="no 2 of the clip_ids asked for, the first is 'x'"):
+    with pytest.raises(UnknownClips, match="lacks 2 of the clip_ids asked for, the first is 'x'"):
         store.read([key], clip_ids=["clip-0-0", "x", "y"])
 
 
@@ -151,7 +151,7 @@ def test_logits_of_clips_in_another_order_are_not_written(
     store: LogitStore, key: LogitKey, logits_NK: np.ndarray, clips: pa.Table
 ) -> None:
     clip_ids = clips["clip_id"].to_pylist()
-    given, expected = row_order_hash(clip_ids[::-1]), row_order_hash(clip_ids)
+    given, expected = hash_row_order(clip_ids[::-1]), hash_row_order(clip_ids)
     with pytest.raises(WrongRowOrder, match=f"{given}, expected {expected}"):
         store.write(key, logits_NK, {}, row_order=given)
     assert key not in store
@@ -163,13 +163,13 @@ def test_the_same_clips_in_another_order_are_recognised_and_change_nothing(
     store: LogitStore, key: LogitKey, logits_NK: np.ndarray, clips: pa.Table
 ) -> None:
     store.write(key, logits_NK, {})
-    before = store.clips("tau")
+    before = store.read_clips("tau")
     reordered = clips.take(np.random.default_rng(0).permutation(60))
     reordered = with_column(reordered, "row", list(range(60)), pa.int32())
     with pytest.raises(ClipsMismatch, match=r"same 60 clips in another order.*clip_ids=") as caught:
         store.write_clips("tau", reordered)
     assert caught.value.reordered
-    assert store.clips("tau").equals(before)
+    assert store.read_clips("tau").equals(before)
     np.testing.assert_array_equal(
         store.read([key], clip_ids=reordered["clip_id"].to_pylist())[0],
         logits_NK.astype(np.float16)[
@@ -193,7 +193,7 @@ def test_a_file_whose_columns_are_not_one_plain_page_is_refused(
     store.write(key, logits_NK, {})
     path = logits_file(store, key)
     if "use_byte_stream_split" in form:
-        form = form | {"use_byte_stream_split": list(store.footer(key).classes)}
+        form = form | {"use_byte_stream_split": list(store.read_footer(key).classes)}
     rewrite(path, form | {"write_batch_size": 1})
     with pytest.raises(DamagedFile, match="expected one plain page"):
         store.read([key])
@@ -207,19 +207,19 @@ def test_half_precision_is_what_the_file_holds(
     np.testing.assert_array_equal(read_MNK[0], logits_NK.astype(np.float16)[[5, 4]], strict=True)
 
 
-def test_footers_of_many_are_those_of_each(store: LogitStore, logits_NK: np.ndarray) -> None:
+def test_read_footers_equals_read_footer_of_each(store: LogitStore, logits_NK: np.ndarray) -> None:
     keys = [LogitKey("tau", 25, "b"), LogitKey("tau", 5, "a"), LogitKey("tau", 25, "b", 1)]
     for i, key in enumerate(keys):
         store.write(key, logits_NK + i, RECORD | {"view": key.view})
-    footers = store.footers(keys)
+    footers = store.read_footers(keys)
     assert list(footers) == keys
-    assert footers == {key: store.footer(key) for key in keys}
+    assert footers == {key: store.read_footer(key) for key in keys}
     with pytest.raises(MissingLogits, match="gone"):
-        store.footers([keys[0], LogitKey("tau", 25, "gone")])
+        store.read_footers([keys[0], LogitKey("tau", 25, "gone")])
 
 
 @pytest.mark.parametrize("rows", [[-1], [60], [0.0], [[0]], [True]])
-def test_rows_that_are_no_row_numbers_are_refused(
+def test_wrong_row_numbers_are_refused(
     store: LogitStore, key: LogitKey, logits_NK: np.ndarray, rows: list[Any]
 ) -> None:
     store.write(key, logits_NK, {})
@@ -233,14 +233,14 @@ def test_the_largest_float16_fits_and_the_next_float32_does_not(
     logits_NK[3, 1] = -65504
     store.write(key, logits_NK, {})
     assert store.read([key])[0, 3, 1] == -65504
-    assert store.footer(key).largest_logit == 65504
+    assert store.read_footer(key).largest_logit == 65504
     logits_NK[3, 1] = np.nextafter(np.float32(-65504), np.float32(-np.inf))
     with pytest.raises(UnstorableLogits, match="65504"):
         store.write(key, logits_NK, {})
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e6])
-def test_a_logit_that_float16_cannot_hold_is_named_by_clip_and_class(
+def test_an_error_names_clip_and_class_of_a_logit_that_float16_cannot_hold(
     store: LogitStore, key: LogitKey, logits_NK: np.ndarray, value: float
 ) -> None:
     logits_NK[17, 2] = value
@@ -257,13 +257,13 @@ def test_logits_of_another_shape_are_refused(
         store.write(key, np.zeros(shape, np.float32), {})
 
 
-def test_integers_are_no_logits(store: LogitStore, key: LogitKey) -> None:
+def test_integers_are_refused_as_logits(store: LogitStore, key: LogitKey) -> None:
     with pytest.raises(ValueError, match="int64"):
         store.write(key, np.zeros((60, 4), np.int64), {})
 
 
 @pytest.mark.parametrize("record", [{"loss": float("nan")}, {"path": Path("x")}])
-def test_a_record_that_is_no_json_is_refused(
+def test_a_record_that_is_not_json_is_refused(
     store: LogitStore, key: LogitKey, logits_NK: np.ndarray, record: dict[str, Any]
 ) -> None:
     with pytest.raises(ValueError, match=r"tau/25/mn10-0123456789ab/0: the record is no JSON"):
@@ -279,7 +279,9 @@ def test_the_same_logits_make_the_same_bytes(
     assert logits_file(store, key).read_bytes() == first
 
 
-def test_a_file_is_one_plain_page_a_column(tmp_path: Path, make_clips: Callable[..., Any]) -> None:
+def test_a_file_has_one_plain_page_per_column(
+    tmp_path: Path, make_clips: Callable[..., Any]
+) -> None:
     n, key = 50_000, LogitKey("tau", 5, "m")
     store = LogitStore(tmp_path)
     store.write_clips("tau", make_clips(n))
@@ -289,13 +291,13 @@ def test_a_file_is_one_plain_page_a_column(tmp_path: Path, make_clips: Callable[
         for column in map(file.metadata.row_group(0).column, range(1, 5)):
             assert column.compression == "UNCOMPRESSED"
             assert not column.has_dictionary_page
-            # A second page would bring a second header of some 25 bytes.
+            # A second page would have a second header of about 25 bytes.
             assert column.total_compressed_size - 2 * n < 40
     # Row numbers, headers and footer cost less than 3 %.
     assert logits_file(store, key).stat().st_size < 1.03 * 2 * n * 4
 
 
-def test_figures_are_of_fit_and_select_only(
+def test_scores_are_of_fit_and_select_only(
     store: LogitStore,
     key: LogitKey,
     logits_NK: np.ndarray,
@@ -303,13 +305,13 @@ def test_figures_are_of_fit_and_select_only(
     clips: pa.Table,
 ) -> None:
     store.write(key, logits_NK, {})
-    footer = store.footer(key)
-    assert {figures.fold for figures in footer.figures} == {"fit", "select"}
+    footer = store.read_footer(key)
+    assert {figures.fold for figures in footer.scores} == {"fit", "select"}
     stored_NK = store.read([key])[0]
     folds, devices = clips["fold_25"].to_numpy(), clips["recording_device"].to_numpy()
     for device in (None, "a", "b", "s1"):
         inside = (folds == "select") & ((devices == device) | (device is None))
-        figures = footer.figure("select", device)
+        figures = footer.find_scores("select", device)
         assert figures is not None
         assert figures.n == inside.sum()
         # float64 sums in another order
@@ -318,15 +320,15 @@ def test_figures_are_of_fit_and_select_only(
         assert figures.accuracy == pytest.approx(accuracy(stored_NK[inside], labels_N[inside]))
 
 
-def test_a_split_without_clips_has_no_figures(store: LogitStore, logits_NK: np.ndarray) -> None:
+def test_a_split_without_clips_has_no_scores(store: LogitStore, logits_NK: np.ndarray) -> None:
     key = LogitKey("tau", 5, "m")
     store.write(key, logits_NK, {})
-    assert store.footer(key).figures == ()
+    assert store.read_footer(key).scores == ()
     assert store.members().to_pylist()[0]["log_loss_fit"] is None
 
 
 def test_clips_are_read_as_they_were_written(store: LogitStore, clips: pa.Table) -> None:
-    assert store.clips("tau").equals(clips.cast(CLIPS_SCHEMA))
+    assert store.read_clips("tau").equals(clips.cast(CLIPS_SCHEMA))
     assert store.corpora() == ["tau"]
 
 
@@ -343,7 +345,7 @@ def test_clips_are_replaced_as_long_as_no_logits_belong_to_them(
 ) -> None:
     fewer = clips.slice(0, 50)
     store.write_clips("tau", fewer)
-    assert store.clips("tau").num_rows == 50
+    assert store.read_clips("tau").num_rows == 50
 
 
 def test_other_clips_are_refused_when_logits_belong_to_the_old_ones(
@@ -358,7 +360,7 @@ def test_other_clips_are_refused_when_logits_belong_to_the_old_ones(
     assert caught.value.stored in str(caught.value)
     assert caught.value.given in str(caught.value)
     assert caught.value.stored != caught.value.given
-    assert store.clips("tau")["fold_25"].equals(clips["fold_25"])
+    assert store.read_clips("tau")["fold_25"].equals(clips["fold_25"])
 
 
 def with_column(clips: pa.Table, name: str, values: list[Any], kind: pa.DataType) -> pa.Table:
@@ -400,10 +402,10 @@ def test_a_table_with_other_columns_or_no_rows_is_refused(
         store.write_clips("tau", clips.slice(0, 0))
 
 
-def test_wider_string_types_are_taken(store: LogitStore, clips: pa.Table) -> None:
+def test_wider_string_types_are_accepted(store: LogitStore, clips: pa.Table) -> None:
     scenes = clips["scene"].to_pylist()
     store.write_clips("wide", with_column(clips, "scene", scenes, pa.large_string()))
-    assert store.clips("wide").schema.equals(CLIPS_SCHEMA)
+    assert store.read_clips("wide").schema.equals(CLIPS_SCHEMA)
 
 
 def test_logits_need_their_corpus(store: LogitStore, logits_NK: np.ndarray) -> None:
@@ -411,25 +413,25 @@ def test_logits_need_their_corpus(store: LogitStore, logits_NK: np.ndarray) -> N
         store.write(LogitKey("cochl", 5, "m"), logits_NK, {})
 
 
-def test_a_file_of_another_version_is_refused_in_words(
+def test_a_file_of_another_version_gives_a_clear_error(
     store: LogitStore, key: LogitKey, logits_NK: np.ndarray
 ) -> None:
     store.write(key, logits_NK, {})
     path = logits_file(store, key)
     rewrite(path, format_version="2")
-    for reads in (store.read, lambda keys: store.record(keys[0]), lambda _: store.members()):
+    for reads in (store.read, lambda keys: store.read_record(keys[0]), lambda _: store.members()):
         with pytest.raises(UnsupportedVersion, match="format version 2, expected 1") as caught:
             reads([key])
         assert str(path) in str(caught.value)
 
 
-def test_clips_of_another_version_are_refused_in_words(store: LogitStore) -> None:
+def test_clips_of_another_version_give_a_clear_error(store: LogitStore) -> None:
     rewrite(Path(store.address) / "clips/v1/corpus=tau/clips.parquet", format_version="2")
     with pytest.raises(UnsupportedVersion, match=r"clips\.parquet: format version 2, expected 1"):
-        store.clips("tau")
+        store.read_clips("tau")
 
 
-def test_a_parquet_file_of_somebody_else_is_refused(
+def test_a_parquet_file_of_another_program_is_refused(
     store: LogitStore, key: LogitKey, logits_NK: np.ndarray
 ) -> None:
     store.write(key, logits_NK, {})
@@ -443,11 +445,11 @@ def test_logits_in_another_row_order_are_refused(
 ) -> None:
     store.write(key, logits_NK, {})
     path = logits_file(store, key)
-    reversed_hash = row_order_hash(clips["clip_id"].to_pylist()[::-1])
+    reversed_hash = hash_row_order(clips["clip_id"].to_pylist()[::-1])
     rewrite(path, row_order_hash=reversed_hash)
-    expected = row_order_hash(clips["clip_id"].to_pylist())
+    expected = hash_row_order(clips["clip_id"].to_pylist())
     words = f"{path}: row-order hash {reversed_hash}, expected {expected}"
-    for reads in (store.read, lambda keys: store.footer(keys[0]), lambda _: store.members()):
+    for reads in (store.read, lambda keys: store.read_footer(keys[0]), lambda _: store.members()):
         with pytest.raises(RowOrderMismatch) as caught:
             reads([key])
         assert words in str(caught.value)
@@ -459,7 +461,7 @@ def test_logits_in_another_class_order_are_refused(
     store: LogitStore, key: LogitKey, logits_NK: np.ndarray
 ) -> None:
     store.write(key, logits_NK, {})
-    classes = list(store.footer(key).classes)
+    classes = list(store.read_footer(key).classes)
     rewrite(logits_file(store, key), class_order=json.dumps(classes[::-1]))
     with pytest.raises(ClassOrderMismatch) as caught:
         store.read([key])
@@ -469,7 +471,7 @@ def test_logits_in_another_class_order_are_refused(
 
 
 @pytest.mark.parametrize("length", [0, 10, 700])
-def test_a_damaged_file_is_named(
+def test_an_error_names_a_damaged_file(
     store: LogitStore, key: LogitKey, logits_NK: np.ndarray, length: int
 ) -> None:
     store.write(key, logits_NK, {})
@@ -480,7 +482,7 @@ def test_a_damaged_file_is_named(
     assert caught.value.path == str(path)
 
 
-def test_all_absent_members_are_named(
+def test_an_error_names_all_missing_members(
     store: LogitStore, key: LogitKey, logits_NK: np.ndarray
 ) -> None:
     store.write(key, logits_NK, {})
@@ -491,7 +493,7 @@ def test_all_absent_members_are_named(
 
 
 @pytest.mark.parametrize("corpora", [(), ("tau", "cochl")])
-def test_keys_are_of_one_corpus(store: LogitStore, corpora: tuple[str, ...]) -> None:
+def test_keys_of_several_corpora_are_refused(store: LogitStore, corpora: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="one corpus"):
         store.read([LogitKey(corpus, 5, "m") for corpus in corpora])
 
@@ -532,7 +534,7 @@ def test_keys_are_sorted_by_member_and_filtered(store: LogitStore, logits_NK: np
     assert store.keys("cochl") == []
 
 
-def test_members_say_who_they_are_and_what_they_are_worth(
+def test_members_have_their_record_and_scores(
     store: LogitStore, key: LogitKey, logits_NK: np.ndarray
 ) -> None:
     store.write(key, logits_NK, RECORD)
@@ -542,7 +544,7 @@ def test_members_say_who_they_are_and_what_they_are_worth(
     assert (row["kind"], row["recipe"], row["seed"]) == ("teacher", "mn10", 3)
     assert (row["family"], row["protocol"]) == ("mobilenet", "honest")
     assert (other["kind"], other["recipe"], other["seed"]) == (None, "by-name", None)
-    figures = store.footer(key).figure("select")
+    figures = store.read_footer(key).find_scores("select")
     assert figures is not None
     assert row["log_loss_select"] == figures.log_loss
     assert row["accuracy_select"] == figures.accuracy
@@ -550,46 +552,46 @@ def test_members_say_who_they_are_and_what_they_are_worth(
     assert store.members(split=5).num_rows == 1
 
 
-def test_a_folder_that_is_not_there_is_no_store_to_read_but_one_to_write(
+def test_a_missing_folder_can_be_written_but_not_read(
     tmp_path: Path, clips: pa.Table, key: LogitKey
 ) -> None:
     store = LogitStore(tmp_path / "new" / "store")
     reads: list[Callable[[], object]] = [
-        lambda: store.clips("tau"),
+        lambda: store.read_clips("tau"),
         lambda: store.read([key]),
-        lambda: store.record(key),
+        lambda: store.read_record(key),
         store.keys,
         store.members,
         store.corpora,
         lambda: store.sql("select 1"),
-        lambda: store.ensembles("tau", 5),
-        lambda: store.read_ensemble("tau", 5, "best"),
-        lambda: store.read_object("teachers/v1/m/x"),
+        lambda: store.ensembles.find_all("tau", 5),
+        lambda: store.ensembles.read("tau", 5, "best"),
+        lambda: store.objects.read("teachers/v1/m/x"),
     ]
     for read in reads:
         with pytest.raises(MissingStore, match=f"no store at {store.address}"):
             read()
     assert key not in store
-    assert not store.has_object("teachers/v1/m/x")
+    assert "teachers/v1/m/x" not in store.objects
     store.write_clips("tau", clips)
     assert store.corpora() == ["tau"]
 
 
-def test_an_address_of_another_kind_is_refused_in_words() -> None:
+def test_an_address_of_another_kind_gives_a_clear_error() -> None:
     with pytest.raises(UnsupportedAddress, match="gs://bucket"):
         LogitStore("gs://bucket")
 
 
 def test_objects_are_read_as_they_were_written(store: LogitStore) -> None:
     name = "teachers/v1/mn10-0123/weights.safetensors"
-    assert not store.has_object(name)
-    store.write_object(name, b"one")
-    store.write_object(name, b"two\x00")
-    assert store.has_object(name)
-    assert store.read_object(name) == b"two\x00"
-    assert store.local_object(name).read_bytes() == b"two\x00"
-    store.delete_object(name)
-    store.delete_object(name)
-    assert not store.has_object(name)
+    assert name not in store.objects
+    store.objects.write(name, b"one")
+    store.objects.write(name, b"two\x00")
+    assert name in store.objects
+    assert store.objects.read(name) == b"two\x00"
+    assert store.objects.fetch(name).read_bytes() == b"two\x00"
+    store.objects.delete(name)
+    store.objects.delete(name)
+    assert name not in store.objects
     with pytest.raises(MissingObject, match=name):
-        store.read_object(name)
+        store.objects.read(name)

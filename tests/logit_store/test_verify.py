@@ -1,4 +1,4 @@
-"""What was spoilt is named, and nothing else."""
+"""Verification reports what was changed, and nothing else."""
 
 import json
 from collections.abc import Callable
@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from logit_store import LogitKey, LogitStore, MissingStore, parquet
-from logit_store.collect import garbage
-from logit_store.verify import Problem, verify
+from logit_store.collect import find_garbage
+from logit_store.verify import StoreProblem, verify
 
 KEYS = [LogitKey("tau", 25, "a"), LogitKey("tau", 5, "b"), LogitKey("tau", 25, "a", 1)]
 
@@ -20,9 +20,9 @@ KEYS = [LogitKey("tau", 25, "a"), LogitKey("tau", 5, "b"), LogitKey("tau", 25, "
 def filled(store: LogitStore, logits_NK: np.ndarray) -> LogitStore:
     for i, key in enumerate(KEYS):
         store.write(key, logits_NK + i, {"kind": "teacher"})
-    pin = {"member": "a", "weight": 1.0, "hash": store.footer(KEYS[0]).logits_hash}
-    store.write_ensemble("tau", 25, "best", {"members": [pin]})
-    store.write_object("teachers/v1/a/weights.safetensors", b"x")
+    pin = {"member": "a", "weight": 1.0, "hash": store.read_footer(KEYS[0]).logits_hash}
+    store.ensembles.write("tau", 25, "best", {"members": [pin]})
+    store.objects.write("teachers/v1/a/weights.safetensors", b"x")
     store.members()
     return store
 
@@ -35,12 +35,12 @@ def spoilt_file(filled: LogitStore) -> Path:
 def rewrite(
     path: Path, change: Callable[[pa.Table], pa.Table] = lambda table: table, **pairs: str
 ) -> None:
-    """Change a file's table and key-value pairs, and nothing of its form."""
+    """Change the table and the key-value pairs of a file, but not its form."""
     with pq.ParquetFile(path) as file:
         table, metadata = file.read(), dict(file.metadata.metadata)
     told = {key.decode(): value.decode() for key, value in metadata.items()}
     told |= {f"tutti.{name}": value for name, value in pairs.items()}
-    write = parquet.plain if path.name == "logits.parquet" else parquet.small
+    write = parquet.encode_plain if path.name == "logits.parquet" else parquet.encode_small
     path.write_bytes(write(change(table), told))
 
 
@@ -56,7 +56,7 @@ def with_value(name: str, row: int, value: object) -> Callable[[pa.Table], pa.Ta
 
 
 def words(store: LogitStore) -> dict[str, list[str]]:
-    """What is wrong, by file."""
+    """Return the problems by file."""
     found: dict[str, list[str]] = {}
     for problem in verify(store):
         name = problem.file.removeprefix(f"{store.address}/")
@@ -64,7 +64,7 @@ def words(store: LogitStore) -> dict[str, list[str]]:
     return found
 
 
-def test_a_sound_store_has_no_problem_and_tells_how_far_it_is(filled: LogitStore) -> None:
+def test_a_sound_store_has_no_problems_and_progress_is_reported(filled: LogitStore) -> None:
     seen = []
     assert verify(filled, lambda done, total: seen.append((done, total))) == []
     # Clips, three files of logits, an ensemble.
@@ -77,12 +77,12 @@ def test_a_single_changed_logit_is_found(filled: LogitStore, spoilt_file: Path) 
     assert name == "logits/v1/corpus=tau/split=25/member=a/view=0/logits.parquet"
     assert first.startswith("logits_hash ")
     assert first.endswith("computed again")
-    assert all(each.startswith(("figures of", "largest_logit")) for each in others)
-    # The ensemble pins what the footer says, which is as it was.
+    assert all(each.startswith(("scores of", "largest_logit")) for each in others)
+    # The ensemble refers to the hash in the footer, which has not changed.
     assert more == []
 
 
-def test_a_figure_that_is_not_so_is_told_with_fold_and_recording_device(
+def test_a_wrong_score_is_reported_with_fold_and_recording_device(
     filled: LogitStore, spoilt_file: Path
 ) -> None:
     with pq.ParquetFile(spoilt_file) as file:
@@ -91,10 +91,10 @@ def test_a_figure_that_is_not_so_is_told_with_fold_and_recording_device(
     wrong["log_loss"] += 1e-6
     rewrite(spoilt_file, figures=json.dumps(figures))
     (problems,) = words(filled).values()
-    assert [each.split(":")[0] for each in problems] == [f"figures of {wrong['fold']}/s1"]
+    assert [each.split(":")[0] for each in problems] == [f"scores of {wrong['fold']}/s1"]
 
 
-def test_figures_in_another_last_digit_are_no_problem(
+def test_scores_that_differ_in_the_last_digit_are_no_problem(
     filled: LogitStore, spoilt_file: Path
 ) -> None:
     with pq.ParquetFile(spoilt_file) as file:
@@ -118,7 +118,7 @@ def test_figures_in_another_last_digit_are_no_problem(
         (lambda table: table.rename_columns(["row", *"abcd"]), {}, "expected one of row and"),
     ],
 )
-def test_what_does_not_belong_is_found(
+def test_wrong_content_is_found(
     filled: LogitStore,
     spoilt_file: Path,
     change: Callable[[pa.Table], pa.Table],
@@ -131,14 +131,14 @@ def test_what_does_not_belong_is_found(
     assert {each.file for each in problems} == {str(spoilt_file)}
 
 
-def test_a_file_that_is_cut_is_found(filled: LogitStore, spoilt_file: Path) -> None:
+def test_a_truncated_file_is_found(filled: LogitStore, spoilt_file: Path) -> None:
     spoilt_file.write_bytes(spoilt_file.read_bytes()[:200])
     problems = verify(filled)
     assert {each.file for each in problems} == {str(spoilt_file)}
     assert "cannot be read" in problems[0].problem
 
 
-def test_clips_that_were_changed_are_found(filled: LogitStore) -> None:
+def test_changed_clips_are_found(filled: LogitStore) -> None:
     path = Path(filled.address) / "clips/v1/corpus=tau/clips.parquet"
 
     def change(table: pa.Table) -> pa.Table:
@@ -157,10 +157,10 @@ def test_logits_without_clips_are_found(filled: LogitStore) -> None:
     assert all("holds no clips of corpus 'tau'" in each.problem for each in problems)
 
 
-def test_an_ensemble_whose_member_changed_or_is_gone_is_found(
+def test_an_ensemble_with_a_changed_or_missing_member_is_found(
     filled: LogitStore, logits_NK: np.ndarray, spoilt_file: Path
 ) -> None:
-    (reference,) = filled.ensembles("tau", 25)
+    (reference,) = filled.ensembles.find_all("tau", 25)
     name = f"ensembles/v1/corpus=tau/split=25/{reference}.json"
     filled.write(KEYS[0], -logits_NK, {})
     assert "as when the ensemble was selected" in words(filled)[name][0]
@@ -190,16 +190,16 @@ def test_a_file_out_of_place_is_found(filled: LogitStore, name: str) -> None:
     assert "move it out of the store" in problem.problem
 
 
-def test_a_catalogue_that_tells_otherwise_is_found(filled: LogitStore, spoilt_file: Path) -> None:
+def test_a_wrong_catalogue_is_found(filled: LogitStore, spoilt_file: Path) -> None:
     path = Path(filled.address) / "catalogue/v1/corpus=tau/catalogue.parquet"
     (place,) = np.flatnonzero(
         [name.endswith("split=25/member=a/view=0/logits.parquet") for name in names(path)]
     )
     rewrite(path, with_value("largest_logit", int(place), 1.0))
     assert verify(filled) == [
-        Problem(
+        StoreProblem(
             str(spoilt_file),
-            f"the catalogue tells of it what its footer does not: delete {path}",
+            f"the catalogue differs from its footer: delete {path}",
         )
     ]
 
@@ -208,7 +208,7 @@ def names(path: Path) -> list[str]:
     return pq.read_table(path)["name"].to_pylist()
 
 
-def test_a_folder_that_is_not_there_cannot_be_verified(tmp_path: Path) -> None:
+def test_a_missing_folder_cannot_be_verified(tmp_path: Path) -> None:
     with pytest.raises(MissingStore):
         verify(LogitStore(tmp_path / "nowhere"))
 
@@ -222,6 +222,6 @@ def test_s3_is_catalogued_and_verified(
     first = store.members()
     assert LogitStore(s3_address).members().equals(first)
     assert verify(store) == []
-    assert garbage(store) == []
+    assert find_garbage(store) == []
     store.files.put("logits/v1/notes.txt", b"x")
     assert [problem.file for problem in verify(store)] == [f"{s3_address}/logits/v1/notes.txt"]

@@ -1,4 +1,4 @@
-"""Whatever happens to writers, readers see whole files."""
+"""Readers see whole files, whatever happens to writers."""
 
 import os
 import signal
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from disk.whole import hash_host
 from logit_store import LogitKey, LogitStore, StoreFull
-from logit_store.folder import _host
 
 N = 20_000
 KEY = LogitKey("tau", 5, "m")
@@ -52,7 +52,7 @@ elif stage == "before rename":
 elif stage == "after rename":
     real_replace = pathlib.Path.replace
     pathlib.Path.replace = lambda *a: (real_replace(*a), die())
-LogitStore(sys.argv[1]).write_object("teachers/v1/m/weights", b"new" * 100_000)
+LogitStore(sys.argv[1]).objects.write("teachers/v1/m/weights", b"new" * 100_000)
 """
 
 CROWD = """
@@ -65,7 +65,7 @@ keys = [LogitKey("tau", 5, f"m-{i:02}") for i in range(40)]
 finished = f"{sys.argv[3]}/finished"
 
 def write(writer):
-    # Every logit of a file is its writer's number: two writers in one file would be seen.
+    # Every logit is the number of its writer, so two writers in one file would be seen.
     store, logits_NK = LogitStore(address), np.full((2_000, 4), writer, np.float32)
     for key in random.Random(writer).sample(keys, len(keys)):
         store.write(key, logits_NK, {"writer": writer})
@@ -105,13 +105,13 @@ store, order = LogitStore(sys.argv[1]), random.Random(0)
 keys = [LogitKey("tau", 5, f"m-{i}") for i in range(8)]
 for value, key in enumerate(keys):
     store.write(key, np.full((20_000, 4), value, np.float32), {"value": value})
-names = [entry.name for entry in store.files.entries("logits/v1/*/*/*/*/*")]
+names = [entry.name for entry in store.files.find("logits/v1/*/*/*/*/*")]
 contents = [store.files.get(name) for name in names]
 n_half_written = 0
-for _ in range(200):
+for _ in range(int(sys.argv[2])):
     child = os.fork()
     if not child:
-        # Nothing but the writing itself, so that most kills hit it.
+        # Only the writing itself, so that most kills interrupt it.
         while True:
             store.files.put(order.choice(names), order.choice(contents))
     time.sleep(order.uniform(0.005, 0.03))
@@ -132,7 +132,7 @@ def large_store(tmp_path: Path, make_clips: Callable[..., Any]) -> LogitStore:
 
 
 def the_value(store: LogitStore) -> float:
-    """The one value that all logits have, if no two writes are mixed."""
+    """Return the value of all logits: there is only one unless two writes are mixed."""
     (value,) = np.unique(store.read([KEY]))
     return float(value)
 
@@ -147,7 +147,7 @@ def finish(process: subprocess.Popen[str]) -> int:
     return process.returncode
 
 
-def test_a_reader_of_what_four_processes_write_sees_whole_files(
+def test_a_reader_sees_whole_files_while_four_processes_write(
     large_store: LogitStore, start_python: Callable[..., subprocess.Popen[str]]
 ) -> None:
     address = large_store.address
@@ -159,7 +159,7 @@ def test_a_reader_of_what_four_processes_write_sees_whole_files(
     assert [finish(writer) for writer in writers] == [0, 0, 0, 0]
     assert seen
     assert seen <= {0.0, 1.0, 2.0, 3.0}
-    assert the_value(large_store) == large_store.record(KEY)["value"]
+    assert the_value(large_store) == large_store.read_record(KEY)["value"]
     assert temporary_files(large_store) == []
     assert large_store.keys() == [KEY]
 
@@ -181,7 +181,7 @@ def test_a_writer_killed_at_any_time_leaves_whole_logits_or_none(
 
 
 @pytest.mark.parametrize(("where", "n_writers"), [("folder", 8), ("bucket", 3)])
-def test_many_writers_of_the_same_forty_keys_and_four_readers_agree(
+def test_readers_see_whole_files_while_many_write_the_same_forty_keys(
     request: pytest.FixtureRequest,
     tmp_path: Path,
     make_clips: Callable[..., Any],
@@ -194,20 +194,21 @@ def test_many_writers_of_the_same_forty_keys_and_four_readers_agree(
     store.write_clips("tau", make_clips(2_000))
     process = start_python("-c", CROWD, store.address, str(n_writers), str(tmp_path))
     assert finish(process) == 0
-    assert len(store.files.entries("logits/v1/*/*/*/*/*")) == 40
+    assert len(store.files.find("logits/v1/*/*/*/*/*")) == 40
     assert len(store.keys()) == 40
     if s3_address is None:
         assert temporary_files(store) == []
 
 
-def test_writers_killed_two_hundred_times_leave_whole_files_or_none(
-    large_store: LogitStore, start_python: Callable[..., subprocess.Popen[str]]
+@pytest.mark.parametrize("n_kills", [20, pytest.param(200, marks=pytest.mark.slow)])
+def test_writers_killed_many_times_leave_whole_files_or_none(
+    large_store: LogitStore, start_python: Callable[..., subprocess.Popen[str]], n_kills: int
 ) -> None:
-    process = start_python("-c", KILLS, large_store.address)
+    process = start_python("-c", KILLS, large_store.address, str(n_kills))
     output, error = process.communicate(timeout=300)
     assert process.returncode == 0, error
-    # Else the kills came too early or too late to prove anything.
-    assert int(output) > 20
+    # Otherwise the kills came too early or too late to prove anything.
+    assert int(output) > n_kills / 10
     assert temporary_files(large_store) == []
     keys = large_store.keys()
     assert [len(np.unique(logits_NK)) for logits_NK in large_store.read(keys)] == [1] * 8
@@ -216,35 +217,35 @@ def test_writers_killed_two_hundred_times_leave_whole_files_or_none(
 @pytest.mark.parametrize(
     "stage", ["half of the bytes", "before fsync", "before rename", "after rename"]
 )
-def test_a_writer_killed_at_each_stage_leaves_the_old_or_the_new(
+def test_a_writer_killed_at_each_stage_leaves_the_old_or_the_new_file(
     tmp_path: Path, start_python: Callable[..., subprocess.Popen[str]], stage: str
 ) -> None:
     store, name = LogitStore(tmp_path), "teachers/v1/m/weights"
-    store.write_object(name, b"old")
+    store.objects.write(name, b"old")
     assert finish(start_python("-c", KILLED_WRITER, str(tmp_path), stage)) == -signal.SIGKILL
     renamed = stage == "after rename"
-    assert store.read_object(name) == (b"new" * 100_000 if renamed else b"old")
+    assert store.objects.read(name) == (b"new" * 100_000 if renamed else b"old")
     left = temporary_files(store)
     assert len(left) == (0 if renamed else 1)
     assert all(path.suffix != ".parquet" for path in left)
-    store.write_object(name, b"newer")
-    assert store.read_object(name) == b"newer"
+    store.objects.write(name, b"newer")
+    assert store.objects.read(name) == b"newer"
     assert temporary_files(store) == []
 
 
-def test_a_write_that_fails_leaves_the_old_and_nothing_else(
+def test_a_failing_write_leaves_the_old_file_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, name = LogitStore(tmp_path), "teachers/v1/m/weights"
-    store.write_object(name, b"old")
+    store.objects.write(name, b"old")
 
     def full(descriptor: int) -> None:
         raise OSError(28, "no space left left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="no space left"):
-        store.write_object(name, b"new")
-    assert store.read_object(name) == b"old"
+        store.objects.write(name, b"new")
+    assert store.objects.read(name) == b"old"
     assert temporary_files(store) == []
 
 
@@ -259,7 +260,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        # Lazily: a test that fails holds on to its files.
+        # Lazily, because a failing test may still have open files.
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
@@ -268,7 +269,7 @@ def write_all(store: LogitStore, keys: Sequence[LogitKey], n: int) -> None:
         store.write(key, np.zeros((n, 4)), {})
 
 
-def test_a_full_disk_is_named_and_what_was_stored_stays(
+def test_an_error_names_a_full_disk_and_stored_files_stay(
     small_disk: Path, make_clips: Callable[..., Any]
 ) -> None:
     store, n = LogitStore(small_disk / "store"), 10_000
@@ -280,7 +281,7 @@ def test_a_full_disk_is_named_and_what_was_stored_stays(
     stored = {KEY, *(key for key in others if key in store)}
     assert 2 < len(stored) < 20
     assert f"member=m-{len(stored) - 1}/" in caught.value.path
-    # No room for the new file beside the old one.
+    # There is no space for the new file beside the old one.
     with pytest.raises(StoreFull):
         store.write(KEY, np.full((n, 4), 2.0), {})
     assert the_value(store) == 1
@@ -294,28 +295,28 @@ def test_half_written_files_are_not_seen(
 ) -> None:
     folder = Path(large_store.address) / "logits/v1/corpus=tau/split=5/member=m/view=0"
     folder.mkdir(parents=True)
-    (folder / f".{os.getpid()}-{_host()}-00000000.tmp").write_bytes(b"PAR1")
+    (folder / f".{os.getpid()}-{hash_host()}-00000000.tmp").write_bytes(b"PAR1")
     ensembles = Path(large_store.address) / "ensembles/v1/corpus=tau/split=5"
     ensembles.mkdir(parents=True)
     (ensembles / ".1-00000000-00000000.tmp").write_bytes(b"{")
     (ensembles / ".best.json").write_bytes(b"{")
     assert KEY not in large_store
     assert large_store.keys() == []
-    assert large_store.ensembles("tau", 5) == []
+    assert large_store.ensembles.find_all("tau", 5) == []
     assert large_store.sql("select * from logits").num_rows == 0
 
 
-def test_only_abandoned_temporary_files_are_swept(tmp_path: Path) -> None:
+def test_only_abandoned_temporary_files_are_removed(tmp_path: Path) -> None:
     store, name = LogitStore(tmp_path), "teachers/v1/m/weights"
-    store.write_object(name, b"old")
-    folder = store.local_object(name).parent
+    store.objects.write(name, b"old")
+    folder = store.objects.fetch(name).parent
     # The largest process id that Linux allows is 2^22.
     dead, alive = 2**22 + 1, os.getpid()
-    abandoned = [f".{dead}-{_host()}-00000000.tmp", ".1-ffffffff-00000001.tmp"]
-    kept = [f".{alive}-{_host()}-00000002.tmp", ".1-ffffffff-00000003.tmp", ".mine.tmp"]
+    abandoned = [f".{dead}-{hash_host()}-00000000.tmp", ".1-ffffffff-00000001.tmp"]
+    kept = [f".{alive}-{hash_host()}-00000002.tmp", ".1-ffffffff-00000003.tmp", ".mine.tmp"]
     for each in abandoned + kept:
         (folder / each).write_bytes(b"x")
     two_days_ago = time.time() - 2 * 24 * 3600
     os.utime(folder / abandoned[1], (two_days_ago, two_days_ago))
-    store.write_object(name, b"new")
+    store.objects.write(name, b"new")
     assert sorted(path.name for path in temporary_files(store)) == sorted(kept)

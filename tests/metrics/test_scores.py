@@ -8,12 +8,12 @@ import pytest
 from metrics import (
     accuracy,
     brier,
-    by_group,
     calibration_error,
-    device_groups,
+    group_devices,
     log_loss,
     log_softmax,
     macro_accuracy,
+    score_groups,
 )
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "students"
@@ -42,8 +42,8 @@ def random_predictions(n=200, n_classes=7):
     return logits_NK, generator.integers(n_classes, size=n)
 
 
-# Golden figures are printed with nine digits.
-def test_overall_figures_are_the_published_ones(predictions, expected):
+# Golden values are printed with nine digits.
+def test_overall_metrics_are_the_published_ones(predictions, expected):
     logits_NK, labels_N, *_ = predictions
     assert len(labels_N) == expected["n"]
     assert accuracy(logits_NK, labels_N) == pytest.approx(expected["accuracy"], abs=1e-8)
@@ -56,32 +56,32 @@ def test_overall_figures_are_the_published_ones(predictions, expected):
 
 
 @pytest.mark.parametrize("which", ["class_wise", "device_wise", "device_groups"])
-def test_figures_by_group_are_the_published_ones(predictions, expected, which):
+def test_scores_of_groups_are_the_published_ones(predictions, expected, which):
     logits_NK, labels_N, scene_N, device_N = predictions
     groups_N = {
         "class_wise": scene_N,
         "device_wise": device_N,
-        "device_groups": device_groups(device_N, **TAU),
+        "device_groups": group_devices(device_N, **TAU),
     }[which]
-    scores = by_group(logits_NK, labels_N, groups_N)
+    scores = score_groups(logits_NK, labels_N, groups_N)
     assert list(scores) == sorted(expected[which])
-    for group, figures in expected[which].items():
-        assert scores[group].n == figures["n"]
-        assert scores[group].accuracy == pytest.approx(figures["acc"], abs=1e-8)
-        assert scores[group].log_loss == pytest.approx(figures["logloss"], abs=1e-6)
+    for group, wanted in expected[which].items():
+        assert scores[group].n == wanted["n"]
+        assert scores[group].accuracy == pytest.approx(wanted["acc"], abs=1e-8)
+        assert scores[group].log_loss == pytest.approx(wanted["logloss"], abs=1e-6)
 
 
-def test_one_group_is_everybody():
+def test_one_group_has_the_scores_of_all_clips():
     logits_NK, labels_N = random_predictions()
-    (scores,) = by_group(logits_NK, labels_N, ["all"] * 200).values()
+    (scores,) = score_groups(logits_NK, labels_N, ["all"] * 200).values()
     assert scores.accuracy == pytest.approx(accuracy(logits_NK, labels_N), rel=1e-12)
     assert scores.log_loss == pytest.approx(log_loss(logits_NK, labels_N), rel=1e-12)
 
 
-def test_groups_are_scored_as_if_they_were_alone():
+def test_each_group_has_the_scores_of_its_clips_alone():
     logits_NK, labels_N = random_predictions()
     groups_N = np.arange(200) % 3
-    for group, scores in by_group(logits_NK, labels_N, groups_N).items():
+    for group, scores in score_groups(logits_NK, labels_N, groups_N).items():
         own = groups_N == int(group)
         assert scores.n == own.sum()
         assert scores.accuracy == pytest.approx(accuracy(logits_NK[own], labels_N[own]))
@@ -103,7 +103,7 @@ def test_macro_accuracy_does_not_change_when_one_class_is_repeated():
     assert accuracy(logits_NK[more], labels_N[more]) != accuracy(logits_NK, labels_N)
 
 
-def test_a_system_that_knows_nothing_loses_the_logarithm_of_the_number_of_classes():
+def test_the_log_loss_of_equal_logits_is_the_logarithm_of_the_number_of_classes():
     assert log_loss(np.full((4, 8), 3.0), [0, 1, 2, 7]) == pytest.approx(np.log(8))
 
 
@@ -132,11 +132,11 @@ def test_the_brier_score_is_the_squared_distance_from_the_truth():
 
 
 @pytest.mark.parametrize(("label", "expected"), [(0, 0), (1, 2)])
-def test_the_brier_score_goes_from_certainty_to_certain_error(label, expected):
+def test_the_brier_score_is_0_for_certainty_and_2_for_a_certain_error(label, expected):
     assert brier([[1000.0, -1000.0]], [label]) == expected
 
 
-def test_the_calibration_error_is_that_of_its_bins_by_hand():
+def test_the_calibration_error_equals_one_computed_by_hand():
     # The bin of 11/15...12/15: confidence 0.75 and 0.8, its upper border, and one hit of three.
     # The bin of 7/15...8/15: confidence 0.5, of two equal ones the first counts, and no hit.
     confidence_N = np.array([0.75, 0.75, 0.8 - 1e-12, 0.5])
@@ -146,7 +146,7 @@ def test_the_calibration_error_is_that_of_its_bins_by_hand():
     assert calibration_error(logits_NK, labels_N) == pytest.approx(in_one_bin + 0.5 / 4, abs=1e-9)
 
 
-def test_the_calibration_error_is_that_of_looking_into_every_bin():
+def test_the_calibration_error_equals_that_of_a_loop_over_bins():
     logits_NK, labels_N = random_predictions(n=2000)
     confidence_N = np.exp(log_softmax(logits_NK)).max(axis=1)
     hit_N = logits_NK.argmax(axis=1) == labels_N
@@ -159,13 +159,13 @@ def test_the_calibration_error_is_that_of_looking_into_every_bin():
     assert calibration_error(logits_NK, labels_N) == pytest.approx(expected, rel=1e-9)
 
 
-def test_certain_and_right_is_calibrated_and_certain_and_wrong_is_not():
+def test_certain_hits_are_calibrated_and_certain_errors_are_not():
     certain_NK = 1000 * np.eye(3)
     assert calibration_error(certain_NK, [0, 1, 2]) == 0
     assert calibration_error(certain_NK, [1, 2, 0]) == 1
 
 
-@pytest.mark.parametrize("figure", [accuracy, brier, calibration_error, log_loss, macro_accuracy])
+@pytest.mark.parametrize("metric", [accuracy, brier, calibration_error, log_loss, macro_accuracy])
 @pytest.mark.parametrize(
     ("logits", "labels", "message"),
     [
@@ -179,21 +179,21 @@ def test_certain_and_right_is_calibrated_and_certain_and_wrong_is_not():
     ],
     ids=["none", "lengths", "one_axis", "too_large", "negative", "not_integers", "nan"],
 )
-def test_what_does_not_fit_is_refused(figure, logits, labels, message):
+def test_wrong_arguments_are_refused(metric, logits, labels, message):
     with pytest.raises(ValueError, match=message):
-        figure(logits, labels)
+        metric(logits, labels)
 
 
 def test_groups_of_another_length_are_refused():
-    with pytest.raises(ValueError, match="one a clip"):
-        by_group(np.zeros((2, 3)), [0, 1], ["a"])
+    with pytest.raises(ValueError, match="one per clip"):
+        score_groups(np.zeros((2, 3)), [0, 1], ["a"])
 
 
 def test_a_recording_device_in_no_set_is_refused_by_name():
     with pytest.raises(ValueError, match=r"\['s7'\] are in none"):
-        device_groups(["a", "s7", "b"], **TAU)
+        group_devices(["a", "s7", "b"], **TAU)
 
 
 def test_a_recording_device_in_two_sets_is_refused_by_name():
     with pytest.raises(ValueError, match=r"more than one.*\['s1'\]"):
-        device_groups(["a"], real=["a"], seen=["s1"], unseen=["s1"])
+        group_devices(["a"], real=["a"], seen=["s1"], unseen=["s1"])

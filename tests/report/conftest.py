@@ -12,7 +12,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
-    """A store with teachers, an ensemble and students on two splits."""
+    """Return a store with teachers, an ensemble and students on two splits."""
     return report_store(tmp_path_factory.mktemp("report"))
 
 
@@ -23,7 +23,7 @@ def results(made):
 
 @pytest.fixture(scope="session")
 def marks():
-    """Draws a figure's chart; how many marks of each kind the drawing has."""
+    """Return a function that draws a figure's chart and counts the marks of each kind."""
 
     def count(figure):
         root = ElementTree.fromstring(vl_convert.vegalite_to_svg(figure.chart.to_dict()))
@@ -41,5 +41,5 @@ def marks():
 
 @pytest.fixture(scope="session")
 def figure():
-    """A section's figure of some name."""
+    """Return a function that finds a section's figure by its name."""
     return lambda section, name: next(each for each in section.figures if each.name == name)

@@ -3,13 +3,13 @@ import pytest
 from report_store import ReportStore, slow_logits
 
 from metrics import macro_accuracy
-from report.distillation import ALL, MEAN, distillation
+from report.distillation import ALL, MEAN, build_distillation
 from report.results import Results
 
 
 @pytest.fixture(scope="module")
 def section(results):
-    return distillation(results)
+    return build_distillation(results)
 
 
 @pytest.fixture(scope="module")
@@ -19,13 +19,13 @@ def rows(section):
 
 def pair(results, split):
     taught, alone = sorted(
-        results.of_kind("student", split), key=lambda each: each.taught_by is None
+        results.list_systems("student", split), key=lambda each: each.taught_by is None
     )
     return alone, taught
 
 
 def gain_of(made, results, split, seed, *, unseen):
-    """Of a seed, in points, in the plainest way."""
+    """Return the gain for a seed in points, in the simplest way."""
     test = made.corpus.rows(split, "test")
     inside = np.ones(len(test), dtype=bool)
     if unseen:
@@ -74,25 +74,25 @@ def test_seeds_are_dots_and_means_have_intervals(section, marks):
 
 
 @pytest.fixture
-def made_anew(tmp_path):
+def new_store(tmp_path):
     return ReportStore(tmp_path)
 
 
-def test_only_seeds_that_both_have_are_compared(made_anew):
+def test_only_seeds_that_both_have_are_compared(new_store):
     for number, seed in enumerate((0, 1, 2), start=1):
-        made_anew.student(number, 0.5, taught_by=None, seed=seed)
-    teacher = made_anew.member("teacher", 9, 2.0)
+        new_store.student(number, 0.5, taught_by=None, seed=seed)
+    teacher = new_store.member("teacher", 9, 2.0)
     for number, seed in enumerate((2, 1), start=11):
-        made_anew.student(number, 1.5, taught_by=teacher.member, seed=seed)
-    results = Results.of(made_anew.store, made_anew.corpus)
-    (shown,) = distillation(results).figures
+        new_store.student(number, 1.5, taught_by=teacher.member, seed=seed)
+    results = Results.of(new_store.store, new_store.corpus)
+    (shown,) = build_distillation(results).figures
     whats = [row["what"] for row in shown.table.to_pylist() if row["clips"] == ALL]
     assert whats == [MEAN, "seed 1", "seed 2"]
 
 
-def test_a_student_without_its_like_alone_is_compared_with_nothing(made_anew):
-    teacher = made_anew.member("teacher", 1, 2.0)
-    made_anew.student(2, 1.5, taught_by=teacher.member, seed=0)
-    section = distillation(Results.of(made_anew.store, made_anew.corpus))
+def test_a_student_without_a_counterpart_alone_is_not_compared(new_store):
+    teacher = new_store.member("teacher", 1, 2.0)
+    new_store.student(2, 1.5, taught_by=teacher.member, seed=0)
+    section = build_distillation(Results.of(new_store.store, new_store.corpus))
     assert not section.figures
     assert "No student" in section.text

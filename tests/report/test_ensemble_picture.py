@@ -19,7 +19,7 @@ DOCUMENT = {
 }
 
 
-def test_the_picture_is_an_svg_and_the_same_each_time() -> None:
+def test_the_picture_is_an_svg_and_equal_each_time() -> None:
     agreement_MM = np.array([[1.0, 0.625], [0.625, 1.0]])
     picture = draw_ensemble("mine@0, tau, split 25", DOCUMENT, agreement_MM)
     assert ElementTree.fromstring(picture).tag == "{http://www.w3.org/2000/svg}svg"

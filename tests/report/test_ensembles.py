@@ -3,18 +3,18 @@ import pytest
 from report_store import OPTIMISM, ReportStore
 
 import report.ensembles
-from report.ensembles import ensembles
+from report.ensembles import build_ensembles
 from report.results import Results
 
 
 @pytest.fixture(scope="module")
 def section(results):
-    return ensembles(results)
+    return build_ensembles(results)
 
 
 def test_the_path_is_that_of_the_document(results, section, figure):
     rows = figure(section, "path-of-losses").table.to_pylist()
-    documents = [each.document for each in results.of_kind("ensemble")]
+    documents = [each.document for each in results.list_systems("ensemble")]
     assert [(row["member"], row["loss"]) for row in rows] == [
         step
         for document in reversed(documents)
@@ -25,7 +25,7 @@ def test_the_path_is_that_of_the_document(results, section, figure):
 
 def test_weights_are_those_of_the_document_and_sum_to_one(results, section, figure):
     rows = figure(section, "weights").table.to_pylist()
-    for ensemble in results.of_kind("ensemble"):
+    for ensemble in results.list_systems("ensemble"):
         of_it = [row for row in rows if row["ensemble"].startswith(ensemble.reference)]
         assert sum(row["weight"] for row in of_it) == pytest.approx(1)
         assert [row["logits"] for row in of_it] == [
@@ -33,8 +33,8 @@ def test_weights_are_those_of_the_document_and_sum_to_one(results, section, figu
         ]
 
 
-def test_members_agree_where_they_say_the_same_on_select(made, results, section, figure):
-    (ensemble,) = results.of_kind("ensemble", 100)
+def test_agreement_is_the_share_of_equal_answers_on_select(made, results, section, figure):
+    (ensemble,) = results.list_systems("ensemble", 100)
     clips = made.corpus.rows(100, "select")
     said = [made.store.read([key])[0].argmax(axis=1)[clips] for key in ensemble.keys]
     agreement = 100 * np.mean(said[0] == said[1])
@@ -47,9 +47,9 @@ def test_members_agree_where_they_say_the_same_on_select(made, results, section,
     assert [row["number"] for row in rows] == [1, 2, 1, 2]
 
 
-def test_the_loss_on_test_stands_beside_what_the_selection_told(results, section, figure):
+def test_the_loss_on_test_is_shown_with_the_losses_of_the_selection(results, section, figure):
     rows = figure(section, "optimism").table.to_pylist()
-    for ensemble in results.of_kind("ensemble"):
+    for ensemble in results.list_systems("ensemble"):
         of_it = [row for row in rows if row["ensemble"].startswith(ensemble.reference)]
         assert [row["log loss"] for row in of_it] == [
             OPTIMISM["selected_on"],
@@ -69,22 +69,22 @@ def test_all_charts_are_drawn_one_ensemble_at_a_time(section, figure, marks):
     assert (optimism["symbol"], optimism["rule"]) == (6, 2)
 
 
-def test_of_many_members_those_that_count_most_are_compared(tmp_path, figure, marks, monkeypatch):
+def test_only_the_members_of_the_largest_weights_are_compared(tmp_path, figure, marks, monkeypatch):
     monkeypatch.setattr(report.ensembles, "MOST_MEMBERS", 3)
-    monkeypatch.setattr(report.ensembles, "FIGURES_UP_TO", 2)
+    monkeypatch.setattr(report.ensembles, "MOST_NUMBERED_MEMBERS", 2)
     made = ReportStore(tmp_path)
     made.ensemble("wide", [made.member(f"teacher_{n}", n, 1.0) for n in range(5)])
-    shown = figure(ensembles(Results.of(made.store, made.corpus)), "agreement")
+    shown = figure(build_ensembles(Results.of(made.store, made.corpus)), "agreement")
     expected = ["1. teacher_0", "2. teacher_1", "3. teacher_2"]
     assert shown.table["member"].unique().to_pylist() == expected
     drawn = marks(shown)
     assert (drawn["rect"], drawn["text"]) == (9, 0)
 
 
-def test_without_an_ensemble_there_is_the_command_that_makes_one(tmp_path):
+def test_without_an_ensemble_the_section_names_the_command_that_selects_one(tmp_path):
     made = ReportStore(tmp_path)
     made.member("teacher", 1, 1.0)
-    section = ensembles(Results.of(made.store, made.corpus))
+    section = build_ensembles(Results.of(made.store, made.corpus))
     assert not section.figures
     assert "python jobs/ensemble.py" in section.text
 
@@ -93,5 +93,5 @@ def test_an_ensemble_that_cannot_be_read_is_named(tmp_path):
     made = ReportStore(tmp_path)
     made.ensemble("stepwise", [made.member("teacher", 1, 1.0)])
     made.member("teacher", 1, 2.0)
-    section = ensembles(Results.of(made.store, made.corpus))
+    section = build_ensembles(Results.of(made.store, made.corpus))
     assert "Left out: stepwise@" in section.text

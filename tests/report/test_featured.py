@@ -2,7 +2,7 @@ import pytest
 from report_store import ReportStore
 
 from metrics import log_loss
-from report.featured import ALONE, BEST, ENSEMBLE, MEDIAN, ROLES, TAUGHT, featured, splits_of
+from report.featured import ALONE, BEST, ENSEMBLE, MEDIAN, ROLES, TAUGHT, list_splits, pick_featured
 from report.results import Results
 
 
@@ -15,17 +15,19 @@ def select_loss(made, system):
 
 def test_the_best_teacher_has_the_lowest_loss_on_select_and_the_median_half_of_all(made, results):
     for split in (25, 100):
-        shown = featured(results, split)
-        ranked = sorted(results.of_kind("teacher", split), key=lambda each: select_loss(made, each))
+        shown = pick_featured(results, split)
+        ranked = sorted(
+            results.list_systems("teacher", split), key=lambda each: select_loss(made, each)
+        )
         assert (shown[BEST], shown[MEDIAN]) == (ranked[0], ranked[2])
         assert tuple(shown) == ROLES
 
 
 def test_student_and_ensemble_belong_together(results):
-    shown = featured(results, 100)
+    shown = pick_featured(results, 100)
     assert shown[TAUGHT].taught_by == shown[ENSEMBLE].reference
     assert shown[ALONE].taught_by is None
-    assert splits_of(results) == [100, 25]
+    assert list_splits(results) == [100, 25]
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +39,6 @@ def mixed(tmp_path_factory):
     return Results.of(made.store, made.corpus)
 
 
-def test_who_was_chosen_on_test_is_shown_only_where_nobody_else_is(mixed):
-    assert [each.name for each in featured(mixed, 100).values()] == ["learner"]
-    assert [each.name for each in featured(mixed, 25).values()] == ["cheater (published)"]
+def test_systems_chosen_on_test_are_shown_only_if_there_are_no_others(mixed):
+    assert [each.name for each in pick_featured(mixed, 100).values()] == ["learner"]
+    assert [each.name for each in pick_featured(mixed, 25).values()] == ["cheater (published)"]

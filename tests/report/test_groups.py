@@ -3,18 +3,18 @@ import pytest
 from report_store import ReportStore, slow_logits
 
 from metrics import bootstrap, macro_accuracy
-from report.featured import featured
-from report.groups import groups
+from report.featured import pick_featured
+from report.groups import build_groups
 from report.results import Results
 
 
 @pytest.fixture(scope="module")
 def section(results):
-    return groups(results)
+    return build_groups(results)
 
 
 def right(made, system):
-    """Whether each test clip is right, a row a seed."""
+    """Return whether each test clip is correct, a row for each seed."""
     labels = made.corpus.labels()[made.corpus.rows(system.split, "test")]
     return np.array([logits.argmax(axis=1) == labels for logits in slow_logits(made, system)])
 
@@ -26,7 +26,7 @@ def test_accuracies_of_groups_are_shares_of_right_clips(made, results, section, 
     n_groups = len(np.unique(column[made.corpus.rows(100, "test")]))
     assert len(table) == 2 * 5 * n_groups
     for row in table:
-        system = featured(results, int(row["split"]))[row["role"]]
+        system = pick_featured(results, int(row["split"]))[row["role"]]
         inside = column[made.corpus.rows(system.split, "test")] == row[what].split(",")[0]
         assert row["system"] == system.name
         assert row["clips"] == inside.sum()
@@ -40,9 +40,9 @@ def test_intervals_are_over_the_recordings_of_a_group(made, results, section, fi
         if row["role"] == "student taught" and row["split"] == "100"
     )
     rows = np.tile(made.corpus.rows(100, "test"), 2)
-    logits = np.concatenate(slow_logits(made, featured(results, 100)["student taught"]))
+    logits = np.concatenate(slow_logits(made, pick_featured(results, 100)["student taught"]))
     labels, recordings = made.corpus.labels()[rows], made.corpus.column("recording")[rows]
-    interval = bootstrap(logits, labels, recordings, figure="accuracy")
+    interval = bootstrap(logits, labels, recordings, metric="accuracy")
     assert (row["low"], row["high"]) == (100 * interval.low, 100 * interval.high)
 
 
@@ -60,7 +60,7 @@ def test_the_gap_is_that_of_macro_accuracies(made, results, section, figure):
     rows = figure(section, "seen-and-unseen-recording-devices").table.to_pylist()
     assert len(rows) == 2 * 5 * 2
     for row in rows:
-        system = featured(results, int(row["split"]))[row["role"]]
+        system = pick_featured(results, int(row["split"]))[row["role"]]
         test = made.corpus.rows(system.split, "test")
         unseen = made.corpus.column("recording_device")[test] == "s4"
         inside = unseen if row["recording devices"] == "unseen" else ~unseen
@@ -82,6 +82,6 @@ def test_a_corpus_without_cities_says_so(tmp_path):
     place = table.column_names.index("city")
     nowhere = table.set_column(place, "city", [["unknown"] * len(made.corpus)])
     corpus = type(made.corpus)(name="tau", root=made.corpus.root, table=nowhere)
-    section = groups(Results.of(made.store, corpus))
+    section = build_groups(Results.of(made.store, corpus))
     assert "accuracy-by-city" not in [each.name for each in section.figures]
-    assert "The corpus tells no cities." in section.text
+    assert "The corpus does not name cities." in section.text

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 from report_store import PROVENANCE, ReportStore
 
-from report.honesty import MOST_NAMED, honesty
+from report.honesty import MOST_NAMED, build_honesty
 from report.results import Results
 
 
 @pytest.fixture(scope="module")
 def section(results):
-    return honesty(results)
+    return build_honesty(results)
 
 
 def test_nothing_is_red_where_no_test_clip_chose_anything(section):
@@ -21,7 +21,7 @@ def test_what_test_clips_chose_is_red_and_so_is_what_learnt_from_it(tmp_path):
     made.member("honest", 1, 1.0)
     cheater = made.member("cheater", 2, 1.0, protocol="published")
     made.student(3, 1.0, taught_by=made.ensemble("stepwise", [cheater]), seed=0)
-    section = honesty(Results.of(made.store, made.corpus))
+    section = build_honesty(Results.of(made.store, made.corpus))
     assert 'class="notice alarm"' in section.html
     assert "3 of 4 systems" in section.html
     told = section.figures[0].table.to_pylist()
@@ -38,16 +38,16 @@ def test_names_are_escaped(tmp_path):
     for number, note in enumerate(("<i>", "<b>"), start=1):
         recipe = {"name": "cheater", "note": note}
         made.member("cheater", number, 1.0, recipe=recipe, protocol="published")
-    page = honesty(Results.of(made.store, made.corpus)).html
+    page = build_honesty(Results.of(made.store, made.corpus)).html
     assert "note=&lt;b&gt;" in page
     assert "<b>" not in page
 
 
-def test_of_many_that_test_clips_chose_some_are_named(tmp_path):
+def test_only_some_of_many_published_systems_are_named(tmp_path):
     made = ReportStore(tmp_path)
     for number in range(MOST_NAMED + 3):
         made.member(f"teacher_{number}", number, 1.0, protocol="published")
-    assert "and 3 more" in honesty(Results.of(made.store, made.corpus)).html
+    assert "and 3 more" in build_honesty(Results.of(made.store, made.corpus)).html
 
 
 def test_protocols_count_systems_runs_and_seeds(section, figure):
@@ -70,11 +70,11 @@ def test_commits_versions_and_machines_count_runs(section, figure):
     }
 
 
-def test_members_are_told_with_their_hashes(results, section, figure):
+def test_members_are_listed_with_their_hashes(results, section, figure):
     rows = figure(section, "members-of-ensembles").table.to_pylist()
     expected = [
         (each.reference, member["member"], member["weight"], member["hash"])
-        for each in results.of_kind("ensemble")
+        for each in results.list_systems("ensemble")
         for member in each.document["members"]
     ]
     columns = ("ensemble", "member", "weight", "hash of its logits")
@@ -90,14 +90,14 @@ def test_test_clips_are_counted(made, section, figure):
         assert (row["of unseen devices"], row["unseen devices"]) == ((devices == "s4").sum(), "s4")
 
 
-def test_runs_that_others_made_are_told_apart(tmp_path, figure):
+def test_imported_runs_are_counted_separately(tmp_path, figure):
     made = ReportStore(tmp_path)
     key = made.member("teacher", 1, 1.0)
-    stranger = made.store.record(key)
+    stranger = made.store.read_record(key)
     for name in PROVENANCE:
         del stranger[name]
     made.store.write(key, made.store.read([key])[0], stranger)
-    section = honesty(Results.of(made.store, made.corpus))
-    assert "1 run(s) tell no commit" in section.text
+    section = build_honesty(Results.of(made.store, made.corpus))
+    assert "records of 1 run(s) have no commit" in section.text
     rows = figure(section, "made-with").table.to_pylist()
     assert {row["which"] for row in rows} == {"not recorded"}

@@ -3,26 +3,20 @@ from dataclasses import replace
 
 import pytest
 import vl_convert
-from report_store import ReportStore, report_store
+from report_store import ReportStore
 
 from audio.clips import SPLITS
-from report.budgets import budgets
-from report.dcase.challenge import SCENES
-from report.featured import MEDIAN, featured
-from report.leaderboard import leaderboard
+from report.budgets import build_budgets
+from report.dcase.challenge import CHALLENGE_SCENES
+from report.featured import MEDIAN, pick_featured
+from report.leaderboard import build_ranking
 from report.results import Results
-from report.split_sizes import PUBLISHED, split_sizes
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    made = report_store(tmp_path_factory.mktemp("report"))
-    return Results.of(made.store, made.corpus)
+from report.split_sizes import PUBLISHED_FILE, build_split_sizes
 
 
 @pytest.fixture(scope="module")
 def priced(tmp_path_factory):
-    """Systems of all costs, some worse for more, one of unknown cost."""
+    """Return systems of several costs, some worse at a higher cost, one of unknown cost."""
     made = ReportStore(tmp_path_factory.mktemp("priced"))
     for number, (macs, skill) in enumerate(
         [(10, 0.2), (10, 1.0), (20, 0.5), (50, 3.0), (40, 0.1), (90, 2.0)], start=1
@@ -34,7 +28,7 @@ def priced(tmp_path_factory):
 
 
 def test_the_leaderboard_has_a_row_for_each_system_with_its_figures(results):
-    (figure,) = leaderboard(results).figures
+    (figure,) = build_ranking(results).figures
     rows = figure.table.to_pylist()
     assert len(rows) == len(results.systems) == 14
     assert rows == sorted(rows, key=lambda row: (-row["split"], -row["accuracy"]))
@@ -49,10 +43,10 @@ def test_the_leaderboard_has_a_row_for_each_system_with_its_figures(results):
     assert figure.html.count('<th scope="row"') == 14
 
 
-def test_who_stands_at_a_glance_is_of_the_largest_split(results):
-    html = leaderboard(results).html
+def test_the_cards_show_systems_of_the_largest_split(results):
+    html = build_ranking(results).html
     assert html.count('<li class="card"') == 4
-    for role, system in featured(results, 100).items():
+    for role, system in pick_featured(results, 100).items():
         accuracy = f"{100 * system.summary.accuracy.value:.1f} <small>%"
         assert role == MEDIAN or accuracy in html
 
@@ -61,22 +55,32 @@ def test_systems_that_were_judged_on_test_are_marked(tmp_path):
     made = ReportStore(tmp_path)
     made.member("honest", 1, 1.0)
     made.member("tested", 2, 1.0, protocol="published")
-    (figure,) = leaderboard(Results.of(made.store, made.corpus)).figures
+    (figure,) = build_ranking(Results.of(made.store, made.corpus)).figures
     rows = figure.html.split("<tr ")[1:]
     assert [("judged on test" in row, 'class="alarm"' in row) for row in rows] == [
         ("tested" in row, "tested" in row) for row in rows
     ]
 
 
+def test_names_are_escaped(tmp_path):
+    made = ReportStore(tmp_path)
+    for number, note in enumerate(("<i>", "<b>"), start=1):
+        made.member("noted", number, 1.0, recipe={"name": "noted", "note": note})
+    section = build_ranking(Results.of(made.store, made.corpus))
+    for html in (section.html, section.figures[0].html):
+        assert "(note=&lt;" in html
+        assert "(note=<" not in html
+
+
 def test_a_store_without_logits_has_a_leaderboard_that_says_so(tmp_path):
     made = ReportStore(tmp_path)
-    section = leaderboard(Results.of(made.store, made.corpus))
+    section = build_ranking(Results.of(made.store, made.corpus))
     assert section.figures == ()
     assert "no logits of corpus tau" in section.text
 
 
-def test_on_the_front_is_whom_nobody_beats_for_as_little(priced):
-    macs, _ = budgets(priced).figures
+def test_systems_on_the_front_are_not_beaten_at_the_same_cost(priced):
+    macs, _ = build_budgets(priced).figures
     rows = macs.table.to_pylist()
     honest = [row for row in rows if row["protocol"] == "honest"]
     assert (len(rows), len(honest)) == (7, 6)
@@ -91,21 +95,21 @@ def test_on_the_front_is_whom_nobody_beats_for_as_little(priced):
     assert "Not shown: 1 systems" in macs.caption
 
 
-def test_published_figures_are_shown_for_the_scenes_that_they_are_of(results):
-    (figure,) = split_sizes(results).figures
+def test_published_figures_are_shown_only_for_their_scenes(results):
+    (figure,) = build_split_sizes(results).figures
     assert set(figure.table["source"].to_pylist()) == {None}
     of_tau = results.corpus.table.set_column(
         results.corpus.table.column_names.index("scene"),
         "scene",
-        [[SCENES[row % 10] for row in range(len(results.corpus))]],
+        [[CHALLENGE_SCENES[row % 10] for row in range(len(results.corpus))]],
     )
     corpus = replace(results.corpus, table=of_tau)
-    (figure,) = split_sizes(replace(results, corpus=corpus)).figures
+    (figure,) = build_split_sizes(replace(results, corpus=corpus)).figures
     assert "DCASE 2024 baseline" in figure.table["system"].to_pylist()
 
 
 def test_published_figures_are_percent_of_a_split_with_a_source():
-    with PUBLISHED.open(newline="") as file:
+    with PUBLISHED_FILE.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len({(row["system"], row["split"]) for row in rows}) == len(rows)
     for row in rows:
@@ -114,7 +118,7 @@ def test_published_figures_are_percent_of_a_split_with_a_source():
         assert row["source"]
 
 
-@pytest.mark.parametrize("section", [split_sizes, budgets])
+@pytest.mark.parametrize("section", [build_split_sizes, build_budgets])
 def test_charts_are_drawn_with_a_mark_for_each_system(section, priced):
     for figure in section(priced).figures:
         svg = vl_convert.vegalite_to_svg(figure.chart.to_dict())

@@ -9,13 +9,14 @@ from matplotlib.image import imread
 from report_store import ReportStore, slow_logits
 
 import report.listen
-from report.featured import ENSEMBLE, TAUGHT, featured
-from report.listen import CLIPS, PICTURE, apart, divergence, listen
+from report.featured import ENSEMBLE, TAUGHT, pick_featured
+from report.listen import CLIPS, PICTURE, Player, build_clips, divergence, find_farthest
+from report.page.render import render
 from report.results import Results
 
 
 def slow_divergence(first, second):
-    """Entropy of the mean of two distributions less the mean of their entropies, in bits."""
+    """Return the entropy of the mean of two distributions minus the mean of their entropies, in bits."""
     both = [
         np.exp(each.astype(float)) / np.exp(each.astype(float)).sum() for each in (first, second)
     ]
@@ -32,27 +33,27 @@ def test_the_divergence_is_that_of_entropies():
     assert divergence(first, second) == pytest.approx(expected, abs=1e-12)
 
 
-def test_the_divergence_is_none_of_equals_and_a_bit_of_opposites():
+def test_the_divergence_is_zero_for_equals_and_one_bit_for_opposites():
     logits = np.array([[0.0, 400.0, 0.0]])
     assert divergence(logits, logits + 7) == pytest.approx(0, abs=1e-12)
     assert divergence(logits, logits[:, [1, 0, 2]]) == pytest.approx(1, abs=1e-12)
 
 
-def test_no_two_clips_are_of_one_recording():
+def test_each_clip_is_from_another_recording():
     distances = np.array([0.1, 0.9, 0.8, 0.5, 0.3])
     recordings = np.array(["x", "y", "y", "x", "z"])
-    assert apart(distances, recordings).tolist() == [1, 3, 4]
+    assert find_farthest(distances, recordings).tolist() == [1, 3, 4]
     many = np.arange(3 * CLIPS)
-    assert apart(-many, many).tolist() == list(range(CLIPS))
+    assert find_farthest(-many, many).tolist() == list(range(CLIPS))
 
 
 @pytest.fixture(scope="module")
 def section(results):
-    return listen(results)
+    return build_clips(results)
 
 
 def test_the_clips_are_those_on_which_they_differ_most(made, results, section):
-    shown = featured(results, 100)
+    shown = pick_featured(results, 100)
     test = made.corpus.rows(100, "test")
     pair = [slow_logits(made, shown[role])[0] for role in (ENSEMBLE, TAUGHT)]
     distances = np.array([slow_divergence(*each) for each in zip(*pair, strict=True)])
@@ -66,8 +67,8 @@ def test_the_clips_are_those_on_which_they_differ_most(made, results, section):
     assert told[0] == pytest.approx(distances.max(), abs=1e-5)
 
 
-def test_what_each_said_and_how_sure_it_was_is_told(made, results, section):
-    shown = featured(results, 100)
+def test_the_answers_and_their_probabilities_are_listed(made, results, section):
+    shown = pick_featured(results, 100)
     clip_ids = made.corpus.column("clip_id")[made.corpus.rows(100, "test")].tolist()
     for row in section.figures[0].table.to_pylist():
         for who, role in (("ensemble", ENSEMBLE), ("student", TAUGHT)):
@@ -86,22 +87,22 @@ def test_the_page_has_the_sound_of_the_files_and_a_picture(made, section):
         heard, rate = soundfile.read(io.BytesIO(base64.b64decode(sound)))
         there, there_rate = soundfile.read(made.corpus.root / "audio" / f"{row['clip']}.wav")
         assert len(heard) / rate == len(there) / there_rate == 1
-        # Tones of one pitch: the loudest frequency of both is the same.
+        # The clips are tones of one pitch, so the loudest frequencies are equal.
         assert np.abs(np.fft.rfft(heard)).argmax() == np.abs(np.fft.rfft(there)).argmax()
         image = imread(io.BytesIO(base64.b64decode(picture)))
-        assert image.shape == (PICTURE.mel_bands, PICTURE.frames(rate), 4)
+        assert image.shape == (PICTURE.mel_bands, PICTURE.count_frames(rate), 4)
 
 
 def test_a_page_that_would_be_too_large_has_fewer_sounds(results, monkeypatch):
-    whole = len(listen(results).html)
+    whole = len(build_clips(results).html)
     monkeypatch.setattr(report.listen, "MOST_BYTES", whole // 2)
-    section = listen(results)
+    section = build_clips(results)
     assert section.html.count("<audio") == 1
     assert "too large" in section.text
     assert section.figures[0].table.num_rows == 3
 
 
-def test_where_only_the_store_knows_the_clips_the_section_says_so(made, results):
+def test_the_section_says_if_only_the_store_knows_the_clips(made, results):
     told = Results(
         store=results.store,
         corpus=type(made.corpus)(
@@ -111,19 +112,19 @@ def test_where_only_the_store_knows_the_clips_the_section_says_so(made, results)
         left_out=(),
         clips=results.clips,
     )
-    section = listen(told)
+    section = build_clips(told)
     assert section.html == ""
     assert "--root" in section.text
     assert section.figures[0].table.num_rows == 3
 
 
-def test_audio_that_is_gone_is_named(tmp_path):
+def test_missing_audio_is_named(tmp_path):
     made = ReportStore(tmp_path)
     reference = made.ensemble("stepwise", [made.member("teacher", 1, 1.0)])
     made.student(2, 1.0, taught_by=reference, seed=0)
     for file in (made.corpus.root / "audio").iterdir():
         file.unlink()
-    section = listen(Results.of(made.store, made.corpus))
+    section = build_clips(Results.of(made.store, made.corpus))
     assert section.html == ""
     assert "cannot be read" in section.text
     assert str(made.corpus.root / "audio") in section.text
@@ -136,7 +137,7 @@ def test_names_are_escaped():
         "student sure": 50.0,
         "divergence": 0.1,
     }
-    page = report.listen._clip(row, report.listen.Player(flac=b"f", png=b"p"))
+    page = render("clips.html", clips=[(row, Player(flac="f", png="p"))])
     for raw in ("<b>", "<i>", "<s4>", 'a"b'):
         assert raw not in page
 
@@ -144,6 +145,6 @@ def test_names_are_escaped():
 def test_without_student_or_ensemble_there_is_nothing_to_listen_to(tmp_path):
     made = ReportStore(tmp_path)
     made.member("teacher", 1, 1.0)
-    section = listen(Results.of(made.store, made.corpus))
+    section = build_clips(Results.of(made.store, made.corpus))
     assert not section.figures
     assert section.html == ""

@@ -3,18 +3,18 @@ import pytest
 from report_store import slow_logits
 
 from metrics import accuracy, calibration_error, log_loss
-from report.featured import featured
-from report.mistakes import mistakes
+from report.featured import pick_featured
+from report.mistakes import build_mistakes
 
 
 @pytest.fixture(scope="module")
 def section(results):
-    return mistakes(results)
+    return build_mistakes(results)
 
 
 def pooled(made, results, row):
-    """Logits and labels of the test clips of all seeds of a row's system."""
-    system = featured(results, int(row["split"]))[row["role"]]
+    """Return logits and labels of the test clips of all seeds of a row's system."""
+    system = pick_featured(results, int(row["split"]))[row["role"]]
     labels = made.corpus.labels()[made.corpus.rows(system.split, "test")]
     logits = slow_logits(made, system)
     return np.concatenate(logits), np.tile(labels, len(logits))
@@ -54,7 +54,7 @@ def test_bins_hold_the_clips_of_which_a_system_is_equally_sure(made, results, se
 def test_calibration_errors_are_those_of_the_clips(made, results, section, figure):
     for row in figure(section, "calibration-error").table.to_pylist():
         logits, labels = pooled(made, results, row)
-        # The store's ensembles are means in float32.
+        # Ensembles of the store are means in float32.
         assert row["calibration error"] == pytest.approx(
             100 * calibration_error(logits, labels), abs=1e-3
         )

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pytest
 
-from report.page import page, write_csv
+from report.page import render_page, write_csv
 from report.parts import Figure, Section
 
 HOSTILE = '</script><script>alert("x")</script><img src="https://example.org/x.png">'
@@ -20,11 +20,11 @@ def figure(name="numbers", *, texts=("one", 'two, "quoted"', None), chart=False,
 
 def html(*figures, **more):
     section = Section(name="part", title="A part", figures=figures, **more)
-    return page("Report", "What it is about", [section], "How it was made")
+    return render_page("Report", "What it is about", [section], "How it was made")
 
 
 class Elements(HTMLParser):
-    """Notes what a browser would make of a page."""
+    """Collects the elements that a browser would find in a page."""
 
     def __init__(self, text):
         super().__init__()
@@ -51,14 +51,14 @@ class Elements(HTMLParser):
         return [name for name, _ in self.tags].count(tag)
 
 
-def test_a_page_asks_for_nothing_outside_of_itself():
+def test_a_page_requests_nothing_from_outside():
     found = Elements(html(figure(chart=True), figure("others")))
     assert all(address.startswith("#") for address in found.addresses)
     policy = next(attrs["content"] for _, attrs in found.tags if "http-equiv" in attrs)
     assert policy.startswith("default-src 'none'")
 
 
-def test_text_from_a_store_stays_text_wherever_it_stands():
+def test_text_from_a_store_is_escaped_everywhere():
     plain = Elements(html(figure(chart=True), figure("others"), text="text"))
     hostile = Elements(
         html(
@@ -70,7 +70,7 @@ def test_text_from_a_store_stays_text_wherever_it_stands():
     assert [tag for tag, _ in hostile.tags] == [tag for tag, _ in plain.tags]
 
 
-def test_the_files_of_numbers_are_those_of_the_page_and_are_read_back_as_they_were(tmp_path):
+def test_the_csv_files_are_those_of_the_page_and_are_read_back_unchanged(tmp_path):
     shown = figure(texts=[HOSTILE, 'two, "quoted"\nlines', None], chart=True)
     section = Section(name="part", title="A part", figures=(shown,))
     (place,) = write_csv([section], tmp_path / "tables")
@@ -111,4 +111,4 @@ def test_sections_and_figures_of_the_same_name_are_refused():
         html(figure(), figure())
     part = Section(name="part", title="A part")
     with pytest.raises(ValueError, match="sections of the same name: part"):
-        page("Report", "", [part, part], "")
+        render_page("Report", "", [part, part], "")

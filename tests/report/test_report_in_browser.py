@@ -1,4 +1,4 @@
-"""The page as a browser shows it: Debian's Chromium, driven by Playwright, without a network."""
+"""The page in a browser: Debian's Chromium, driven by Playwright, without a network."""
 
 import os
 import re
@@ -9,14 +9,14 @@ from playwright.sync_api import expect, sync_playwright
 from report_store import report_store
 
 from report.contents import CONTENTS
-from report.page import page as made_page
-from report.page import write_csv
+from report.page import render_page, write_csv
 from report.results import Results
 
+pytestmark = pytest.mark.slow
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 READABLE = 4.5
-"""Contrast of text, WCAG 2.2 AA."""
+"""The smallest contrast of text, WCAG 2.2 AA."""
 
 CONTRAST = """element => {
   const luminance = (colour) => {
@@ -66,23 +66,23 @@ def sections(tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(sections, tmp_path_factory):
     place = tmp_path_factory.mktemp("page") / "report.html"
-    place.write_text(made_page("Report on tau", "What it is about", sections, "How it was made"))
+    place.write_text(render_page("Report on tau", "What it is about", sections, "How it was made"))
     return place.as_uri()
 
 
 @pytest.fixture(scope="module")
 def opened(browser, address):
-    """Opens the page and waits until all is drawn; notes what goes wrong and what it asks for."""
+    """Return a function that opens the page, waits for the charts, and notes errors and requests."""
     contexts = []
 
     def open_page(**settings):
         context = browser.new_context(offline=True, **({"viewport": WIDE} | settings))
         contexts.append(context)
         page = context.new_page()
-        page.errors, page.asked_for = [], []
+        page.errors, page.requested = [], []
         page.on("pageerror", lambda error: page.errors.append(str(error)))
         page.on("console", lambda m: page.errors.append(m.text) if m.type == "error" else None)
-        page.on("request", lambda request: page.asked_for.append(request.url))
+        page.on("request", lambda request: page.requested.append(request.url))
         page.goto(address)
         page.wait_for_selector("html[data-drawn=all]", state="attached")
         return page
@@ -108,7 +108,7 @@ def shown_rows(board):
 
 def test_it_opens_from_disk_without_errors_and_asks_for_nothing_else(page, address):
     assert page.errors == []
-    local = [url for url in page.asked_for if not url.startswith(("data:", "blob:"))]
+    local = [url for url in page.requested if not url.startswith(("data:", "blob:"))]
     assert local == [address]
 
 
@@ -123,7 +123,7 @@ def test_each_chart_is_drawn_with_marks(page, sections):
         assert marks.count() > 0, name
 
 
-def test_a_click_on_a_header_sorts_and_another_turns_the_order_round(page, board):
+def test_a_click_on_a_header_sorts_and_another_reverses_the_order(page, board):
     header = board.get_by_role("columnheader", name="Log loss")
     for order, is_reverse in (("descending", True), ("ascending", False)):
         header.get_by_role("button").click()
@@ -149,7 +149,7 @@ def test_it_is_sorted_by_keyboard(page, board):
     assert board.locator("th[aria-sort]").count() == 1
 
 
-def test_what_is_not_known_is_sorted_last_in_both_orders(page, board):
+def test_unknown_values_are_sorted_last_in_both_orders(page, board):
     button = board.get_by_role("columnheader", name="MACs").get_by_role("button")
     for _ in range(2):
         button.click()

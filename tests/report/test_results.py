@@ -1,42 +1,32 @@
 import numpy as np
 import pytest
-from report_store import ReportStore, report_store
+from report_store import ReportStore
 
 from metrics import log_loss, macro_accuracy
-from report.objective import objective
+from report.objective import describe_objective
 from report.results import Results
 from students import RECIPES
-from students.ways import taught
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    return report_store(tmp_path_factory.mktemp("report"))
-
-
-@pytest.fixture(scope="module")
-def results(made):
-    return Results.of(made.store, made.corpus)
+from students.ways import apply_way
 
 
 def names(results, kind, split=100):
-    return sorted(system.name for system in results.of_kind(kind, split))
+    return sorted(system.name for system in results.list_systems(kind, split))
 
 
 def test_the_seeds_of_a_recipe_are_one_system(results):
     alone, with_teachers = sorted(
-        results.of_kind("student", 100), key=lambda each: each.taught_by is not None
+        results.list_systems("student", 100), key=lambda each: each.taught_by is not None
     )
     assert alone.seeds == with_teachers.seeds == (0, 1)
     assert alone.taught_by is None
     assert with_teachers.name == "demo_isotropic from stepwise"
-    assert len(results.of_kind("teacher")) == 8
+    assert len(results.list_systems("teacher")) == 8
 
 
 def test_figures_are_means_over_seeds_on_the_test_clips(made, results):
     rows = made.corpus.rows(100, "test")
     labels = made.corpus.labels()[rows]
-    for system in results.of_kind("student", 100):
+    for system in results.list_systems("student", 100):
         logits = [made.store.read([key], rows)[0] for key in system.keys]
         expected = np.mean([macro_accuracy(each, labels) for each in logits])
         assert system.summary.accuracy.value == pytest.approx(expected, abs=1e-12)
@@ -45,11 +35,11 @@ def test_figures_are_means_over_seeds_on_the_test_clips(made, results):
 
 
 def test_logits_of_an_ensemble_are_the_weighted_mean_of_its_members(made, results):
-    (ensemble,) = results.of_kind("ensemble", 25)
+    (ensemble,) = results.list_systems("ensemble", 25)
     rows = made.corpus.rows(25, "test")
-    weights = made.store.pinned("tau", 25, ensemble.reference)
+    weights = made.store.ensembles.read_weights("tau", 25, ensemble.reference)
     expected = sum(weight * made.store.read([key], rows)[0] for key, weight in weights.items())
-    (found,) = results.logits(ensemble)
+    (found,) = results.read_logits(ensemble)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -71,7 +61,7 @@ def test_recipes_of_one_name_are_named_by_what_differs(tmp_path):
     assert names(found, "teacher") == ["mn (max_epochs=120)", "mn (max_epochs=40)"]
 
 
-def test_what_no_value_of_the_recipe_tells_apart_has_the_digits_of_its_hash(tmp_path):
+def test_systems_with_equal_recipes_have_a_hash_in_their_name(tmp_path):
     made = ReportStore(tmp_path)
     keys = [made.member("mn", number, 1.0, responses=f"set {number}") for number in (1, 2)]
     references = [made.ensemble("mean", members) for members in (keys, keys[::-1])]
@@ -103,7 +93,7 @@ def test_a_system_is_published_as_soon_as_test_clips_chose_any_part_of_it(tmp_pa
     }
 
 
-def test_an_ensemble_of_logits_that_are_others_now_is_left_out_with_the_reason(tmp_path):
+def test_an_ensemble_whose_logits_changed_is_left_out_with_the_reason(tmp_path):
     made = ReportStore(tmp_path)
     key = made.member("mn", 1, 1.0)
     made.ensemble("mean", [key])
@@ -116,13 +106,13 @@ def test_an_ensemble_of_logits_that_are_others_now_is_left_out_with_the_reason(t
     assert key.member in reason
 
 
-def test_an_ensemble_costs_what_its_members_cost_together(tmp_path):
+def test_the_cost_of_an_ensemble_is_the_sum_over_its_members(tmp_path):
     made = ReportStore(tmp_path)
     one, two = (made.member(f"mn{n}", n, 1.0, macs=n * 100, params=n * 10) for n in (1, 2))
     unknown = made.member("imported", 3, 1.0)
     made.ensemble("known", [one, two])
     made.ensemble("unknown", [one, unknown])
-    known, other = Results.of(made.store, made.corpus).of_kind("ensemble")
+    known, other = Results.of(made.store, made.corpus).list_systems("ensemble")
     if known.name != "ensemble known":
         known, other = other, known
     assert (known.cost.macs, known.cost.parameter_bytes) == (300, 4 * 30)
@@ -130,7 +120,7 @@ def test_an_ensemble_costs_what_its_members_cost_together(tmp_path):
     assert (other.cost.macs, other.cost.parameter_bytes) == (None, None)
 
 
-def test_a_student_that_learnt_in_int8_has_a_byte_a_parameter(tmp_path):
+def test_a_student_fine_tuned_in_int8_has_one_byte_for_each_parameter(tmp_path):
     made = ReportStore(tmp_path)
     made.member("int8", 1, 1.0, kind="student", macs=5, params=7, quantisation={"epochs": 1})
     (student,) = Results.of(made.store, made.corpus).systems
@@ -150,18 +140,18 @@ def test_a_student_that_learnt_in_int8_has_a_byte_a_parameter(tmp_path):
         ("views=4+rsc=0.2", "distilled+views=4+adversarial+rsc=0.2"),
     ],
 )
-def test_the_objective_of_a_student_is_in_the_words_that_make_it(way, words):
+def test_the_objective_of_a_student_is_in_the_words_of_the_command_line(way, words):
     recipe = RECIPES["isotropic"]
-    found = objective(taught(recipe, way))
+    found = describe_objective(apply_way(recipe, way))
     if words is not None:
         assert found == words
-    # The words, from a recipe without a discriminator, make a recipe of the same objective.
-    assert objective(taught(taught(recipe, "plain"), found)) == found
+    # Applied to a recipe without a discriminator, the words give the same objective.
+    assert describe_objective(apply_way(apply_way(recipe, "plain"), found)) == found
 
 
-def test_systems_of_other_numbers_of_seeds_are_not_compared(results):
-    (ensemble,) = results.of_kind("ensemble", 100)
-    student = results.of_kind("student", 100)[0]
+def test_systems_with_different_numbers_of_seeds_are_not_compared(results):
+    (ensemble,) = results.list_systems("ensemble", 100)
+    student = results.list_systems("student", 100)[0]
     with pytest.raises(ValueError, match="expected the same split and number of seeds"):
         results.compare(ensemble, student)
     difference = results.compare(student, student).difference

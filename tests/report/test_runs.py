@@ -5,17 +5,17 @@ from report_store import N_EPOCHS, ReportStore
 
 import report.runs
 from report.results import Results
-from report.runs import MOST_OF_A_CURVE, runs
+from report.runs import MOST_OF_A_CURVE, build_runs
 
 
 @pytest.fixture(scope="module")
 def section(results):
-    return runs(results)
+    return build_runs(results)
 
 
 def history(made, system, key):
     name = f"{system.kind}s/v1/{key.member}/record.json"
-    return json.loads(made.store.read_object(name))["history"]
+    return json.loads(made.store.objects.read(name))["history"]
 
 
 def test_curves_are_means_over_seeds_of_the_records(made, results, section, figure):
@@ -64,8 +64,8 @@ def test_long_curves_keep_their_ends_and_many_bars_the_longest(
     key = made.member("slow", 99, 1.0)
     name = f"teachers/v1/{key.member}/record.json"
     epochs = [{"epoch": n, "loss": 1.0, "select_log_loss": 1.0} for n in range(1, 501)]
-    made.store.write_object(name, json.dumps({"history": epochs}).encode())
-    section = runs(Results.of(made.store, made.corpus))
+    made.store.objects.write(name, json.dumps({"history": epochs}).encode())
+    section = build_runs(Results.of(made.store, made.corpus))
     curves = figure(section, "learning-curves").table.to_pylist()
     of_slow = [row["epoch"] for row in curves if row["system"] == "slow"]
     assert (of_slow[0], of_slow[-1], len(of_slow)) == (1, 500, MOST_OF_A_CURVE)
@@ -77,15 +77,15 @@ def test_long_curves_keep_their_ends_and_many_bars_the_longest(
 def test_runs_without_a_record_are_counted_and_have_no_curve(tmp_path):
     made = ReportStore(tmp_path)
     key = made.member("teacher", 1, 1.0)
-    made.store.delete_object(f"teachers/v1/{key.member}/record.json")
-    section = runs(Results.of(made.store, made.corpus))
+    made.store.objects.delete(f"teachers/v1/{key.member}/record.json")
+    section = build_runs(Results.of(made.store, made.corpus))
     assert [each.name for each in section.figures] == ["training-time"]
-    assert "1 of these left no curve" in section.text
+    assert "1 of these have no curve" in section.text
 
 
-def test_who_was_judged_on_test_has_a_curve_that_says_so(tmp_path, figure):
+def test_a_curve_on_test_clips_says_so(tmp_path, figure):
     made = ReportStore(tmp_path)
     made.member("teacher", 1, 1.0, protocol="published")
-    section = runs(Results.of(made.store, made.corpus))
+    section = build_runs(Results.of(made.store, made.corpus))
     told = figure(section, "learning-curves").table["judged on"].unique().to_pylist()
     assert told == ["test"]

@@ -1,4 +1,4 @@
-"""What a submission is made of, against the golden figures."""
+"""The parts of a submission, compared with golden figures."""
 
 import csv
 import io
@@ -13,17 +13,13 @@ import pytest
 import yaml
 from dcase_package import LABEL, TEXTS
 
-from audio.clips import Corpus, plain_table
-from logit_store.exporters import as_csv
-from report.dcase import (
-    SubmissionError,
-    check_meta,
-    development_results,
-    filled,
-    packed,
-    read_texts,
-)
-from report.dcase.challenge import OUTPUT_COLUMNS, RECORDING_DEVICES, SCENES
+from audio.clips import Corpus, build_clips_table
+from logit_store.exporters import encode_csv
+from report.dcase.challenge import CHALLENGE_SCENES, OUTPUT_COLUMNS, RECORDING_DEVICES
+from report.dcase.development import score_development
+from report.dcase.meta import SubmissionError, read_texts, write_meta
+from report.dcase.package import pack_system
+from report.dcase.validate_meta import check_meta
 from report.dcase.validate_output import check_output
 from students.complexity import Complexity
 
@@ -33,18 +29,20 @@ SPLITS = (5, 10, 25, 50, 100)
 
 @pytest.fixture(scope="module")
 def predictions():
-    """True scenes, devices and logits of 75 clips."""
+    """Return true scenes, devices and logits of 75 clips."""
     with (GOLDEN / "metrics_predictions.csv").open() as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     files = [row["filename"] for row in rows]
     scenes = [row["scene_label"] for row in rows]
-    logits_NK = np.array([[float(row[f"logit_{scene}"]) for scene in SCENES] for row in rows])
+    logits_NK = np.array(
+        [[float(row[f"logit_{scene}"]) for scene in CHALLENGE_SCENES] for row in rows]
+    )
     return files, scenes, logits_NK
 
 
 def corpus_of(files, scenes, devices=None):
-    """The clips as the test fold of split 25."""
-    table = plain_table(files, files, scenes, files, {25: ["test"] * len(files)})
+    """Return the clips as the test fold of split 25."""
+    table = build_clips_table(files, files, scenes, files, {25: ["test"] * len(files)})
     devices = devices or [file.removesuffix(".wav").rpartition("-")[2] for file in files]
     place = table.column_names.index("recording_device")
     return Corpus(
@@ -55,13 +53,13 @@ def corpus_of(files, scenes, devices=None):
 def test_results_are_the_golden_figures_in_percent_and_nats(predictions):
     files, scenes, logits_NK = predictions
     expected = json.loads((GOLDEN / "metrics_expected.json").read_text())
-    results = development_results(corpus_of(files, scenes), 25, logits_NK)
+    results = score_development(corpus_of(files, scenes), 25, logits_NK)
     # Rounded to four digits.
     close = {"abs": 0.5e-4}
     macro = expected["macro_avg_accuracy"]
     assert results["overall"]["accuracy"] == pytest.approx(100 * macro, **close)
     assert results["overall"]["logloss"] == pytest.approx(expected["logloss"], **close)
-    for told, groups in (("class_wise", SCENES), ("device_wise", RECORDING_DEVICES)):
+    for told, groups in (("class_wise", CHALLENGE_SCENES), ("device_wise", RECORDING_DEVICES)):
         assert tuple(results[told]) == groups
         for group, figures in expected[told].items():
             assert results[told][group]["accuracy"] == pytest.approx(100 * figures["acc"], **close)
@@ -72,20 +70,20 @@ def test_results_need_test_clips_of_every_device(predictions):
     files, scenes, logits_NK = predictions
     corpus = corpus_of(files, scenes, ["a"] * len(files))
     with pytest.raises(SubmissionError, match="recording devices a, expected a, b, c, s1"):
-        development_results(corpus, 25, logits_NK)
+        score_development(corpus, 25, logits_NK)
 
 
 def test_results_need_the_ten_scenes(predictions):
     files, scenes, logits_NK = predictions
     corpus = corpus_of(files, [scene.replace("tram", "bus") for scene in scenes])
     with pytest.raises(SubmissionError, match="scenes airport, bus, .* expected airport, bus"):
-        development_results(corpus, 25, logits_NK[:, :9])
+        score_development(corpus, 25, logits_NK[:, :9])
 
 
 def test_predictions_are_written_as_in_the_golden_example(predictions):
     logits_NK = predictions[2][:5]
     clips = pa.table({"clip_id": [str(n) for n in range(5)]})
-    written = as_csv(logits_NK, clips, SCENES)
+    written = encode_csv(logits_NK, clips, CHALLENGE_SCENES)
     golden = (GOLDEN / "submission_example.csv").read_bytes()
     assert list(check_output("written", written, 5)) == []
     assert list(check_output("golden", golden, 5)) == []
@@ -94,7 +92,7 @@ def test_predictions_are_written_as_in_the_golden_example(predictions):
     for our, their in zip(ours, theirs, strict=True):
         assert our["filename"] == their["filename"]
         assert our["scene_label"] == their["scene_label"]
-        for scene in SCENES:
+        for scene in CHALLENGE_SCENES:
             # The example has six digits.
             assert float(our[scene]) == pytest.approx(float(their[scene]), abs=0.5e-6 + 1e-9)
 
@@ -106,7 +104,7 @@ def rows_of(content):
 def described(texts, complexity=None):
     small = Complexity(macs=20_000_000, params=40_000, peak_activations=1)
     result = dcase_package.meta()["results"]["development_dataset"]["split_5"]
-    return filled(
+    return write_meta(
         texts,
         label=LABEL,
         sample_rates={32_000},
@@ -139,7 +137,7 @@ def test_the_largest_figure_of_all_splits_counts():
     }
 
 
-def test_all_that_texts_lack_is_told_at_once():
+def test_all_missing_texts_are_reported_at_once():
     texts = {"submission": {"name": "x", "authors": []}, "system": {"description": {}}}
     places = [problem.place for problem in check_meta("mine.yaml", described(texts), LABEL)]
     assert places[:3] == [
@@ -167,7 +165,7 @@ def test_texts_cannot_replace_what_is_measured(texts, refusal):
 @pytest.mark.parametrize(
     ("content", "refusal"), [("a: [", "not YAML"), ("- a", "expected the keys submission and sys")]
 )
-def test_texts_that_are_no_mapping_are_refused(tmp_path, content, refusal):
+def test_texts_that_are_not_a_mapping_are_refused(tmp_path, content, refusal):
     file = tmp_path / "meta.yaml"
     file.write_text(content)
     with pytest.raises(SubmissionError, match=rf"meta\.yaml: .*{refusal}"):
@@ -176,8 +174,8 @@ def test_texts_that_are_no_mapping_are_refused(tmp_path, content, refusal):
 
 def test_the_same_parts_make_the_same_package():
     parts = (LABEL, b"meta", {5: b"five"}, b"%PDF")
-    package = packed(*parts)
-    assert package == packed(*parts)
+    package = pack_system(*parts)
+    assert package == pack_system(*parts)
     with ZipFile(io.BytesIO(package)) as archive:
         assert archive.read(f"task1/{LABEL}/{LABEL}.output.split_5.csv") == b"five"
         assert archive.read(f"task1/{LABEL}/{LABEL}.meta.yaml") == b"meta"

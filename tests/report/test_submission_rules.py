@@ -7,8 +7,8 @@ import dcase_package
 import pytest
 from dcase_package import LABEL, N_CLIPS, as_yaml, zipped
 
-from report.dcase import check
 from report.dcase.__main__ import main
+from report.dcase.validate import check_package
 
 FOLDER = f"task1/{LABEL}"
 OUTPUT = f"{FOLDER}/{LABEL}.output.split_25.csv"
@@ -22,7 +22,7 @@ def files():
 
 
 def problems(files):
-    return [str(problem) for problem in check(zipped(files), N_CLIPS)]
+    return [str(problem) for problem in check_package(zipped(files), N_CLIPS)]
 
 
 def only_problem(files):
@@ -38,24 +38,24 @@ def test_a_package_that_follows_the_rules_has_no_problems(files):
 # The package.
 
 
-def test_a_file_that_is_no_zip_is_refused():
-    (problem,) = check(b"PDF", N_CLIPS)
-    assert str(problem) == "package: File is not a zip file, expected a ZIP file that is whole"
+def test_a_file_that_is_not_a_zip_is_refused():
+    (problem,) = check_package(b"PDF", N_CLIPS)
+    assert str(problem) == "package: File is not a zip file, expected a complete ZIP file"
 
 
 def test_a_damaged_zip_is_refused(files):
     package = bytearray(zipped(files))
     start = package.index(OUTPUT.encode()) + len(OUTPUT)
     package[start + 20] ^= 0xFF
-    assert problems_of_bytes(package).endswith("expected a ZIP file that is whole")
+    assert problems_of_bytes(package).endswith("expected a complete ZIP file")
 
 
 def problems_of_bytes(package):
-    (problem,) = check(bytes(package), N_CLIPS)
+    (problem,) = check_package(bytes(package), N_CLIPS)
     return str(problem)
 
 
-def test_files_in_no_folder_of_a_system_are_refused(files):
+def test_files_outside_the_folder_of_a_system_are_refused(files):
     flat = {name.rpartition("/")[2]: content for name, content in files.items()}
     assert "expected folders task1/<Lastname>_<INSTITUTE>_task1_<1...4>/" in only_problem(flat)
 
@@ -141,14 +141,14 @@ def test_a_folder_before_a_file_name_is_ignored(files):
     assert problems(files) == []
 
 
-def test_a_column_that_is_called_otherwise_is_refused(files):
+def test_a_column_with_another_name_is_refused(files):
     found = broken_line(files, 1, "metro_station", "metrostation")
     assert (
         f"{OUTPUT}, line 1: columns filename, scene_label, airport, bus, metro, metrostat" in found
     )
 
 
-def test_a_column_that_stands_twice_is_refused(files):
+def test_a_repeated_column_is_refused(files):
     assert "each of these once" in broken_line(files, 1, "tram", "bus")
 
 
@@ -166,14 +166,14 @@ def test_an_empty_file_is_refused(files):
     assert f"{OUTPUT}, line 1: columns " in only_problem(files | {OUTPUT: ""})
 
 
-def test_a_row_with_a_field_too_few_is_named_and_does_not_end_the_check(files):
+def test_a_row_with_a_missing_field_is_named_and_does_not_end_the_check(files):
     found = broken_line(files, 3, "\t0.01", "")
     assert found == f"{OUTPUT}, line 3: 11 fields, expected 12, with tabs between them"
 
 
-def test_a_row_too_few_is_refused(files):
+def test_a_missing_row_is_refused(files):
     found = only_problem(with_output(files, lambda lines: lines.pop()))
-    assert found == f"{OUTPUT}: 3 rows, expected 4, one a clip"
+    assert found == f"{OUTPUT}: 3 rows, expected 4, one for each clip"
 
 
 def test_a_clip_with_two_rows_is_named_with_both_lines(files):
@@ -182,18 +182,18 @@ def test_a_clip_with_two_rows_is_named_with_both_lines(files):
 
 
 @pytest.mark.parametrize("name", ["4.wav", "-1.wav", "two.wav", "2.mp3", ""])
-def test_a_file_name_that_is_no_clip_is_refused(files, name):
+def test_a_file_name_that_is_not_a_clip_is_refused(files, name):
     found = broken_line(files, 4, "2.wav", name)
     assert found == f"{OUTPUT}, line 4: {name!r}, expected <n>.wav with n = 0 ... 3"
 
 
-def test_a_scene_that_there_is_not_is_refused(files):
+def test_an_unknown_scene_is_refused(files):
     found = broken_line(files, 2, "airport", "station")
     assert f"{OUTPUT}, line 2: 'station', expected a scene_label among airport, bus," in found
 
 
 @pytest.mark.parametrize("number", ["nan", "inf", "-inf", "", "high", "0,5"])
-def test_what_is_no_finite_number_is_refused(files, number):
+def test_what_is_not_a_finite_number_is_refused(files, number):
     found = broken_line(files, 5, "0.91", number)
     assert found == f"{OUTPUT}, line 5: airport is {number!r}, expected a finite number"
 
@@ -207,7 +207,7 @@ def test_rows_that_break_the_same_rule_are_one_problem_and_counted(files):
     assert found == (f"{OUTPUT}, line 2: airport is 'nan', expected a finite number (4 such rows)")
 
 
-def test_all_broken_rules_are_told_at_once(files):
+def test_all_broken_rules_are_reported_at_once(files):
     files[OUTPUT] = files[OUTPUT].replace("0.91", "nan").replace("\tairport\t0", "\tmoon\t0")
     files[OUTPUT] = files[OUTPUT].replace("\tairport\tnan", "\tmoon\tnan", 1)
     del files[OUTPUT.replace("25", "5")]
@@ -243,11 +243,11 @@ def put(path, value):
     return change
 
 
-def test_what_is_no_yaml_is_refused(files):
+def test_what_is_not_yaml_is_refused(files):
     assert f"{META}: " in only_problem(files | {META: "a: [1"})
 
 
-def test_an_empty_description_is_refused_and_told_what_it_needs(files):
+def test_an_empty_description_is_refused_with_the_keys_that_it_needs(files):
     found = only_problem(files | {META: ""})
     assert found == f"{META}: None, expected the keys submission, system, results"
 
@@ -271,7 +271,7 @@ def test_exactly_one_author_is_corresponding(files, corresponding):
             author["corresponding"] = flag
 
     found = only_problem(with_meta(files, change))
-    assert "one of them and no more with `corresponding: true`" in found
+    assert "exactly one of them with `corresponding: true`" in found
 
 
 def every_key(document, place=()):
@@ -360,15 +360,15 @@ def test_the_command_ends_with_zero_for_a_package_that_follows_the_rules(files, 
     assert capsys.readouterr().out == f"{package}: follows the rules\n"
 
 
-def test_the_command_tells_broken_rules_and_ends_with_one(files, tmp_path, capsys):
+def test_the_command_prints_broken_rules_and_ends_with_one(files, tmp_path, capsys):
     package = tmp_path / "mine.zip"
     package.write_bytes(zipped(files))
     assert main(["check", str(package)]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[2] == f"{OUTPUT}: 4 rows, expected 135,730, one a clip"
+    assert lines[2] == f"{OUTPUT}: 4 rows, expected 135,730, one for each clip"
     assert lines[-1] == f"{package}: 5 broken rules"
 
 
-def test_the_command_tells_of_a_file_that_is_not_there(tmp_path, capsys):
+def test_the_command_names_a_missing_file(tmp_path, capsys):
     assert main(["check", str(tmp_path / "no.zip")]) == 1
     assert "no.zip" in capsys.readouterr().err

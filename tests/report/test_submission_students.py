@@ -8,10 +8,12 @@ import torch
 from tiny import AUGMENTATION, FRONT_END, RECIPE, tiny_corpus
 
 from logit_store import LogitStore
-from report.dcase import SubmissionError, development_logits, evaluation_logits, load
-from students import RECIPES, alone, int8
+from report.dcase.entrant import load_entrant, predict_evaluation_clips, predict_test_clips
+from report.dcase.meta import SubmissionError
+from students import RECIPES, drop_teachers, int8
 from students.distill import distill
-from students.int8 import Int8Recipe, learn_in_int8
+from students.int8 import train_in_int8
+from students.recipe import Int8Recipe
 
 CPU = torch.device("cpu")
 
@@ -28,7 +30,7 @@ def taught(corpus, tmp_path_factory):
     store = LogitStore(folder / "store")
     store.write_clips("tau", corpus.clips_table())
     recipe = replace(
-        alone(RECIPES["isotropic"]),
+        drop_teachers(RECIPES["isotropic"]),
         arguments={"filters": 8, "depth": 2, "patch": 4},
         front_end=FRONT_END,
         augmentation=AUGMENTATION,
@@ -40,51 +42,53 @@ def taught(corpus, tmp_path_factory):
         yield store, key
 
 
-def test_it_says_of_the_same_clips_what_it_said_when_it_was_taught(taught, corpus):
+def test_its_logits_are_those_of_its_training(taught, corpus):
     store, key = taught
-    entrant = load(store, key, corpus, "fp32")
+    entrant = load_entrant(store, key, corpus, "fp32")
     counted = []
-    logits_NK = evaluation_logits(entrant, corpus, store, CPU, counted.append)
+    logits_NK = predict_evaluation_clips(entrant, corpus, store, CPU, counted.append)
     # The store keeps float16: 11 bits.
     np.testing.assert_allclose(logits_NK, store.read([key])[0], rtol=2**-11, atol=1e-6)
     assert sum(counted) == len(corpus)
-    assert entrant.complexity.params == store.record(key)["params"]
+    assert entrant.complexity.params == store.read_record(key)["params"]
 
 
 def test_weights_of_16_bits_are_those_that_predict(taught, corpus):
     store, key = taught
-    whole, halved = (load(store, key, corpus, precision) for precision in ("fp32", "fp16"))
+    whole, halved = (load_entrant(store, key, corpus, precision) for precision in ("fp32", "fp16"))
     for before, after in zip(
         whole.student.state_dict().values(), halved.student.state_dict().values(), strict=True
     ):
         assert torch.equal(after, before.half().to(before.dtype))
-    logits = [evaluation_logits(each, corpus, store, CPU) for each in (whole, halved)]
+    logits = [predict_evaluation_clips(each, corpus, store, CPU) for each in (whole, halved)]
     assert 0 < np.abs(logits[0] - logits[1]).max() < 0.05
 
 
 def test_results_are_of_the_test_clips_alone(taught, corpus):
     store, key = taught
-    entrant = load(store, key, corpus, "fp32")
+    entrant = load_entrant(store, key, corpus, "fp32")
     counted = []
-    found = development_logits(entrant, corpus, store, CPU, counted.append)
+    found = predict_test_clips(entrant, corpus, store, CPU, counted.append)
     test = corpus.rows(100, "test")
-    expected = evaluation_logits(entrant, corpus, store, CPU)[test]
+    expected = predict_evaluation_clips(entrant, corpus, store, CPU)[test]
     # In batches of another size sums may go another way.
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     assert sum(counted) == len(test)
 
 
-def test_a_student_that_learnt_in_int8_is_handed_in_as_it_learnt(taught, corpus, monkeypatch):
+def test_a_student_fine_tuned_in_int8_is_submitted_as_it_was_fine_tuned(
+    taught, corpus, monkeypatch
+):
     store, before = taught
     settings = Int8Recipe(epochs=1, learning_rate=1e-3)
-    key = learn_in_int8(before, settings, corpus, store, None, responses=None, device=CPU)
+    key = train_in_int8(before, settings, corpus, store, None, responses=None, device=CPU)
     monkeypatch.setattr(int8, "calibrate", None)
-    entrant = load(store, key, corpus, "int8")
-    logits_NK = evaluation_logits(entrant, corpus, store, CPU)
+    entrant = load_entrant(store, key, corpus, "int8")
+    logits_NK = predict_evaluation_clips(entrant, corpus, store, CPU)
     # What it learnt in was a simulation: a sum between two integers may be rounded to either.
     expected_NK = store.read([key])[0]
     assert np.abs(logits_NK - expected_NK).max() < 0.1 * np.abs(expected_NK).max()
-    assert entrant.complexity == load(store, before, corpus, "fp32").complexity
+    assert entrant.complexity == load_entrant(store, before, corpus, "fp32").complexity
     assert entrant.parameter_bytes > entrant.complexity.params
-    with pytest.raises(SubmissionError, match="learnt in int8 and is exact there only"):
-        load(store, key, corpus, "fp16")
+    with pytest.raises(SubmissionError, match="fine-tuned in int8 and is exact only in int8"):
+        load_entrant(store, key, corpus, "fp16")

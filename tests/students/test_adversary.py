@@ -60,7 +60,7 @@ def test_discriminator_in_evaluation_mode_equals_the_published_one(
     torch.testing.assert_close(logits, torch.tensor(golden["eval_mode_logits"]), rtol=0, atol=1e-5)
 
 
-def test_reversal_changes_no_value_and_turns_the_gradient_round():
+def test_reversal_keeps_the_values_and_reverses_the_gradient():
     features_BD = torch.randn(3, 4, requires_grad=True)
     reversed_BD = reverse_gradient(features_BD, 0.3)
     assert torch.equal(reversed_BD, features_BD)

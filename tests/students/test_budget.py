@@ -6,8 +6,8 @@ from students.complexity import (
     OverBudget,
     check_budget,
     check_file_bytes,
-    measure,
-    widest_precision,
+    find_widest_precision,
+    measure_complexity,
 )
 
 
@@ -23,7 +23,7 @@ def test_a_student_at_the_limits_passes_and_one_beyond_either_does_not():
         check_budget(of(params=128_001), student="tiny")
 
 
-def test_bytes_are_those_of_the_precision():
+def test_bytes_depend_on_the_precision():
     check_budget(of(params=64_000), student="tiny", precision="fp16")
     with pytest.raises(OverBudget, match="128,002 bytes of parameters at fp16") as caught:
         check_budget(of(params=64_001), student="tiny", precision="fp16")
@@ -34,7 +34,7 @@ def test_bytes_are_those_of_the_precision():
     )
 
 
-def test_other_budgets_are_given_by_argument():
+def test_other_budgets_can_be_given():
     check_budget(of(macs=50, params=5), student="tiny", max_macs=50, max_bytes=5)
     with pytest.raises(OverBudget, match="expected at most 49"):
         check_budget(of(macs=50), student="tiny", max_macs=49)
@@ -54,11 +54,11 @@ def test_an_exported_file_is_held_to_the_same_limit():
     [(32_000, "fp32"), (32_001, "fp16"), (64_001, "int8"), (128_001, "int8")],
 )
 def test_the_widest_precision_is_the_one_with_most_bits_that_fits(params, expected):
-    assert widest_precision(of(params=params)) == expected
+    assert find_widest_precision(of(params=params)) == expected
 
 
-def test_cp_mobile_on_a_frame_more_than_its_front_end_gives_is_over():
-    complexity = measure(build("cp_mobile_2023", n_classes=10), (1, 1, 256, 65))
+def test_cp_mobile_with_one_more_frame_is_over_the_budget():
+    complexity = measure_complexity(build("cp_mobile_2023", n_classes=10), (1, 1, 256, 65))
     assert complexity.macs == 31_684_180
     with pytest.raises(OverBudget, match="student cp_mobile_2023 has 31,684,180 multiply"):
         check_budget(complexity, student="cp_mobile_2023")

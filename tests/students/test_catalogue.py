@@ -3,7 +3,7 @@ import student_golden
 import torch
 
 from students.catalogue import ARCHITECTURES, build
-from students.complexity import check_budget, measure
+from students.complexity import check_budget, measure_complexity
 from students.recipes import RECIPES
 
 PUBLISHED = {
@@ -49,7 +49,7 @@ GOLDEN = {
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_student_costs_what_is_published(name):
     entry = ARCHITECTURES[name]
-    complexity = measure(build(name, n_classes=10), entry.input_shape)
+    complexity = measure_complexity(build(name, n_classes=10), entry.input_shape)
     assert (complexity.params, complexity.macs) == PUBLISHED[name]
 
 
@@ -57,7 +57,7 @@ def test_every_student_costs_what_is_published(name):
 def test_every_golden_file_has_its_student(golden_name):
     golden = student_golden.load(f"models/{golden_name}")
     entry = ARCHITECTURES[GOLDEN[golden_name]]
-    complexity = measure(build(GOLDEN[golden_name], n_classes=10), entry.input_shape)
+    complexity = measure_complexity(build(GOLDEN[golden_name], n_classes=10), entry.input_shape)
     assert list(entry.input_shape) == golden["input_shape"]
     assert (complexity.params, complexity.macs) == (golden["params"], golden["macs"])
 
@@ -78,7 +78,7 @@ def test_every_student_has_the_common_interface(name):
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_a_gradient_reaches_all_that_a_pass_calls(name):
+def test_a_gradient_reaches_every_module_that_a_pass_calls(name):
     shape_CFT = ARCHITECTURES[name].input_shape[1:]
     student = build(name, n_classes=3)
     student(torch.randn(2, *shape_CFT)).square().sum().backward()
@@ -91,12 +91,12 @@ def test_arguments_override_those_of_the_catalogue():
     assert build("recursive", n_classes=10, depth=2, columns=4, filters=16).n_features == 16
 
 
-def test_an_unknown_student_is_refused_with_those_that_there_are():
+def test_an_unknown_student_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"no student isotropik; there are: isotropic, "):
         build("isotropik", n_classes=10)
 
 
-def test_an_unknown_argument_is_refused_with_those_that_there_are():
+def test_an_unknown_argument_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"isotropic has no argument filter; there are: filters, "):
         build("isotropic", n_classes=10, filter=64)
 
@@ -147,7 +147,7 @@ def test_inputs_that_a_student_cannot_take_are_refused_when_it_is_built(name, sh
         ("dsmn_model2", (2, 32, 32)),
     ],
 )
-def test_the_smallest_inputs_that_are_not_refused_pass(name, shape_CFT):
+def test_the_smallest_accepted_inputs_pass(name, shape_CFT):
     student = build(name, n_classes=4, input_shape=shape_CFT).eval()
     assert student(torch.zeros(1, *shape_CFT)).isfinite().all()
 
@@ -155,12 +155,12 @@ def test_the_smallest_inputs_that_are_not_refused_pass(name, shape_CFT):
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipes_student_is_within_the_challenges_budget(name):
     recipe = RECIPES[name]
-    shape_CFT = recipe.front_end.shape(recipe.front_end.sample_rate)
+    shape_CFT = recipe.front_end.compute_shape(recipe.front_end.sample_rate)
     student = build(recipe.model, n_classes=10, input_shape=shape_CFT, **recipe.arguments)
-    check_budget(measure(student, (1, *shape_CFT)), student=name)
+    check_budget(measure_complexity(student, (1, *shape_CFT)), student=name)
 
 
-def test_every_student_of_the_catalogue_has_a_recipe_but_the_one_that_is_over_budget():
+def test_every_student_within_the_budget_has_a_recipe():
     taught = {recipe.model for recipe in RECIPES.values()}
     # Those of other widths are taught as their common network with an argument.
     widths = {"bcbl8", "bcbl16", "bcbl24"}

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from students.challenge import Challenge, challenged
+from students.challenge import challenge_features
+from students.recipe import Challenge
 
 GOLDEN = student_golden.load("rsc")
 
@@ -19,7 +20,7 @@ def test_masks_loss_and_gradient_equal_the_published_ones(run):
         classifier.weight.copy_(torch.tensor(GOLDEN["W"]))
         classifier.bias.copy_(torch.tensor(GOLDEN["b"]))
     challenge = Challenge(drop_features=run["drop_f"], drop_clips=run["drop_b"])
-    seen_BD = challenged(features_BD, classifier, labels_B, challenge)
+    seen_BD = challenge_features(features_BD, classifier, labels_B, challenge)
     np.testing.assert_array_equal((seen_BD != 0).int().numpy(), run["mask"])
     logits_BK = classifier(seen_BD)
     # Golden values are float32 with nine digits.
@@ -34,11 +35,11 @@ def test_masks_loss_and_gradient_equal_the_published_ones(run):
 def test_finding_what_to_mute_leaves_no_gradient_in_the_classifier():
     classifier = nn.Linear(8, 4)
     features_BD = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
-    challenged(features_BD, classifier, torch.zeros(6, dtype=torch.int64), Challenge())
+    challenge_features(features_BD, classifier, torch.zeros(6, dtype=torch.int64), Challenge())
     assert classifier.weight.grad is None
 
 
 @pytest.mark.parametrize("name", ["drop_features", "drop_clips"])
-def test_a_share_that_is_none_is_refused(name):
+def test_a_share_out_of_range_is_refused(name):
     with pytest.raises(ValueError, match=rf"{name}=1\.0"):
         Challenge(**{name: 1.0})

@@ -11,11 +11,10 @@ import numpy as np
 import onnx
 import pytest
 import soundfile
-import soxr
 from onnx import TensorProto, helper, numpy_helper
 
+from audio.decoding import decode_file
 from students import classify
-from students.resample import Resampler, resample
 
 ROOT = Path(__file__).parents[2]
 RATE = 8_000
@@ -23,7 +22,7 @@ CLASSES = ("quiet", "loud")
 
 
 def write_model(file, *, takes_waveforms=True, **changed):
-    """A student that calls a clip loud if its mean power is above 0.01."""
+    """Write a student that calls a clip loud if its mean power is above 0.01."""
     shape = ["batch", RATE]
     nodes = [
         helper.make_node("Mul", ["waveforms", "waveforms"], ["power"]),
@@ -84,7 +83,7 @@ def as_pcm(samples):
     return np.rint(32767 * samples).astype("<i2").tobytes()
 
 
-def test_a_file_is_called_by_its_scene(model, tmp_path, capsys):
+def test_a_file_gets_its_scene(model, tmp_path, capsys):
     soundfile.write(tmp_path / "a.wav", tone(0.5), RATE)
     soundfile.write(tmp_path / "b.wav", tone(0.01), RATE)
     files = [str(tmp_path / name) for name in ("a.wav", "b.wav")]
@@ -95,7 +94,7 @@ def test_a_file_is_called_by_its_scene(model, tmp_path, capsys):
     assert float(first[2]) > 0.99
 
 
-def test_a_folder_is_read_with_all_below_it(model, tmp_path, capsys):
+def test_a_folder_is_read_with_its_subfolders(model, tmp_path, capsys):
     (tmp_path / "below").mkdir()
     soundfile.write(tmp_path / "below" / "a.flac", tone(0.5), RATE)
     soundfile.write(tmp_path / "b.wav", tone(0.01), RATE)
@@ -110,22 +109,22 @@ def test_raw_samples_in_a_file_are_refused_and_left_out_of_folders(model, tmp_pa
     assert classify.main([str(tmp_path), "--model", str(model)]) == 0
     assert len(said(capsys)) == 1
     assert classify.main([str(tmp_path / "a.raw"), "--model", str(model)]) == 1
-    assert "a.raw: raw samples do not tell their rate" in capsys.readouterr().err
+    assert "a.raw: raw samples have no sample rate" in capsys.readouterr().err
 
 
 def test_other_rates_channels_and_lengths_become_clips(tmp_path):
     file = tmp_path / "stereo.wav"
     left, right = tone(0.6, 44_100, 2.7), tone(0.2, 44_100, 2.7)
     soundfile.write(file, np.stack([left, right], axis=1), 44_100, subtype="FLOAT")
-    clips_BS = classify.clips_of(file, RATE, RATE)
+    clips_BS = classify.read_clips(file, RATE, RATE)
     assert clips_BS.shape == (2, RATE)
     np.testing.assert_allclose(clips_BS.ravel()[500:-500], tone(0.4, RATE, 2)[500:-500], atol=1e-4)
 
 
-def test_silence_follows_a_file_that_is_shorter_than_a_clip(tmp_path):
+def test_a_file_shorter_than_a_clip_is_followed_by_silence(tmp_path):
     file = tmp_path / "short.wav"
     soundfile.write(file, tone(0.5, seconds=0.25), RATE, subtype="FLOAT")
-    clips_BS = classify.clips_of(file, RATE, RATE)
+    clips_BS = classify.read_clips(file, RATE, RATE)
     assert clips_BS.shape == (1, RATE)
     assert np.abs(clips_BS[0, :2000]).max() > 0.4
     assert not clips_BS[0, 2000:].any()
@@ -142,7 +141,7 @@ def test_one_broken_file_does_not_stop_the_others(model, tmp_path, capsys):
     assert "c.wav: holds no samples" in streams.err
 
 
-def test_raw_sound_is_called_second_by_second(model, monkeypatch, capsys):
+def test_raw_sound_is_classified_second_by_second(model, monkeypatch, capsys):
     sound = np.concatenate([tone(0.5), tone(0.01), tone(0.5, seconds=0.5)])
     assert live(monkeypatch, as_pcm(sound), "--sample-rate", RATE, "--model", model) == 0
     assert [line[:2] for line in said(capsys)] == [["1", "loud"], ["2", "quiet"]]
@@ -153,14 +152,14 @@ def test_raw_stereo_at_another_rate_is_mixed_and_resampled(model, monkeypatch, c
     content = as_pcm(np.stack([left, -left], axis=1))
     options = ("--sample-rate", 16_000, "--channels", 2, "--model", model)
     assert live(monkeypatch, content, *options) == 0
-    # What stands against itself in both channels is silence.
+    # Channels that cancel each other out are silence.
     assert [line[1] for line in said(capsys)] == ["quiet", "quiet"]
 
 
-def test_a_wav_stream_tells_its_rate_by_itself(model, monkeypatch, capsys):
+def test_the_rate_of_a_wav_stream_is_in_its_header(model, monkeypatch, capsys):
     file = io.BytesIO()
     soundfile.write(file, tone(0.5, 16_000, 2.1), 16_000, subtype="PCM_16", format="WAV")
-    # As programs write it that do not know how long it will be.
+    # As a program writes it that does not know the length in advance.
     content = bytearray(file.getvalue())
     content[4:8] = content[40:44] = struct.pack("<I", 0xFFFFFFFF)
     assert live(monkeypatch, bytes(content), "--model", model) == 0
@@ -181,7 +180,7 @@ def test_in_a_terminal_there_is_a_bar_for_each_scene(model, monkeypatch, capsys)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\0" * 100, "no WAV stream: say --sample-rate"),
+        (b"\0" * 100, "no WAV stream: give --sample-rate"),
         (b"RIFF", "ends within its WAV header"),
         (
             struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 0, b"WAVE", b"fmt ", 16, 3, 1, RATE, 0, 4, 32),
@@ -223,11 +222,14 @@ def test_files_that_cannot_be_used_are_refused(model, tmp_path, capsys):
     assert "expected alone" in capsys.readouterr().err
 
 
-def test_nothing_but_the_runtime_numpy_and_soundfile_is_imported(model, tmp_path):
+def test_a_device_needs_only_onnxruntime_numpy_soundfile_and_soxr(model, tmp_path):
     soundfile.write(tmp_path / "a.wav", tone(0.5, 44_100), 44_100)
     program = f"""
 import runpy, sys
-allowed = {{"numpy", "onnxruntime", "soundfile", "_soundfile", "_soundfile_data", "students"}}
+allowed = {{
+    *("numpy", "onnxruntime", "soundfile", "_soundfile", "_soundfile_data"),
+    *("soxr", "students"),
+}}
 before = set(sys.modules)
 sys.argv = ["classify", {str(tmp_path / "a.wav")!r}, "--model", {str(model)!r}]
 try:
@@ -245,43 +247,44 @@ print(sorted(names - allowed - of_soundfile - set(sys.stdlib_module_names)))
     assert ended.stdout.splitlines()[1] == "[]"
 
 
-@pytest.mark.parametrize(
-    ("from_rate", "to_rate"),
-    [(44_100, 32_000), (48_000, 32_000), (16_000, 32_000), (8_000, 44_100)],
-)
-def test_resampling_agrees_with_a_known_resampler(from_rate, to_rate):
-    sound = tone(0.3, from_rate) + tone(0.2, from_rate, hertz=2_500.0)
-    ours, theirs = resample(sound, from_rate, to_rate), soxr.resample(sound, from_rate, to_rate)
-    assert len(ours) == to_rate
-    # Both ring where the sound begins and ends all of a sudden.
-    np.testing.assert_allclose(ours[800:-800], theirs[800:-800], atol=1e-4)
+@pytest.mark.parametrize("rate", [44_100, 48_000, 16_000, RATE])
+def test_a_device_resamples_as_training_decodes(tmp_path, rate):
+    file = tmp_path / "a.wav"
+    soundfile.write(file, tone(0.3, rate) + tone(0.2, rate, hertz=2_500.0), rate, subtype="FLOAT")
+    decoded_S = decode_file(file, RATE, 1.0).samples_S
+    heard_BS = classify.read_clips(file, RATE, RATE)
+    # Decoding for training keeps 16 bits.
+    np.testing.assert_array_equal(np.rint(32768 * heard_BS[0]), decoded_S)
 
 
-def test_what_the_lower_rate_cannot_hold_is_gone():
-    above = tone(1.0, 44_100, hertz=18_000.0)
-    assert np.abs(resample(above, 44_100, 32_000)[800:-800]).max() < 1e-4
+def test_tones_above_the_lower_rate_are_gone(tmp_path):
+    file = tmp_path / "a.wav"
+    soundfile.write(file, tone(0.9, 44_100, hertz=18_000.0), 44_100, subtype="FLOAT")
+    assert np.abs(classify.read_clips(file, 32_000, 32_000)[0, 800:-800]).max() < 1e-4
 
 
 @pytest.mark.parametrize("n_blocks", [3, 211])
-def test_sound_in_blocks_becomes_what_it_becomes_at_once(n_blocks):
-    sound = np.random.default_rng(0).standard_normal(11_025).astype(np.float32)
-    resampler = Resampler(11_025, RATE)
-    parts = [resampler.feed(block) for block in np.array_split(sound, n_blocks)]
-    np.testing.assert_array_equal(
-        np.concatenate([*parts, resampler.finish()]), resample(sound, 11_025, RATE)
-    )
+def test_sound_is_resampled_in_blocks_as_at_once(tmp_path, n_blocks):
+    file = tmp_path / "a.wav"
+    sound = 0.1 * np.random.default_rng(0).standard_normal(11_025).astype(np.float32)
+    soundfile.write(file, sound, 11_025, subtype="FLOAT")
+    blocks = np.array_split(sound, n_blocks)
+    in_blocks = np.concatenate(list(classify.resample_blocks(blocks, 11_025, RATE)))
+    np.testing.assert_array_equal(in_blocks, classify.read_clips(file, RATE, RATE)[0])
 
 
-def test_minutes_of_sound_take_no_gigabytes():
-    sound = np.zeros(20 * 44_100, dtype=np.float32)
+def test_a_resampled_stream_of_just_a_clip_is_classified(model, monkeypatch, capsys):
+    options = ("--sample-rate", 16_000, "--model", model)
+    assert live(monkeypatch, as_pcm(tone(0.5, 16_000)), *options) == 0
+    assert [line[:2] for line in said(capsys)] == [["1", "loud"]]
+
+
+def test_minutes_of_sound_take_no_gigabytes(tmp_path):
+    file = tmp_path / "a.wav"
+    soundfile.write(file, np.zeros(20 * 44_100, dtype=np.float32), 44_100)
     tracemalloc.start()
-    resample(sound, 44_100, 32_000)
+    classify.read_clips(file, 32_000, 32_000)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    # All windows at once would be 240 MB.
-    assert peak < 60e6
-
-
-def test_rates_that_are_none_are_refused():
-    with pytest.raises(ValueError, match="rates 0 and 8000 Hz"):
-        Resampler(0, RATE)
+    # The samples are 3.5 MB at the first rate and 2.6 MB at the second.
+    assert peak < 20e6

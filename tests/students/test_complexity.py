@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import prune
 
-from students.complexity import Complexity, measure
+from students.complexity import Complexity, measure_complexity
 
 
 class _Attention(nn.Module):
@@ -87,7 +87,7 @@ CASES = {
     "case", student_golden.load("nessi_cases")["cases"], ids=lambda case: case["case"]
 )
 def test_counts_are_those_of_nessi(case):
-    complexity = measure(CASES[case["case"]](), case["input"])
+    complexity = measure_complexity(CASES[case["case"]](), case["input"])
     assert (complexity.macs, complexity.params) == (case["macs"], case["params"])
 
 
@@ -101,8 +101,8 @@ class _Twice(nn.Module):
         return self.shared(self.shared(x))
 
 
-def test_macs_count_calls_and_params_count_what_is_there():
-    complexity = measure(_Twice(), (1, 8))
+def test_macs_count_calls_and_params_count_modules():
+    complexity = measure_complexity(_Twice(), (1, 8))
     assert complexity.macs == 2 * 72
     assert complexity.params == 72 + 27
 
@@ -110,7 +110,7 @@ def test_macs_count_calls_and_params_count_what_is_there():
 def test_tied_parameters_are_counted_once():
     model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
     model[1].weight = model[0].weight
-    assert measure(model, (1, 8)).params == 64 + 8 + 8
+    assert measure_complexity(model, (1, 8)).params == 64 + 8 + 8
 
 
 @pytest.mark.parametrize(("precision", "factor"), [("int8", 1), ("fp16", 2), ("fp32", 4)])
@@ -132,16 +132,16 @@ class _Skip(nn.Module):
 def test_peak_memory_of_a_chain_is_its_largest_layers_input_and_output():
     model = nn.Sequential(nn.Linear(10, 100), nn.Linear(100, 50), nn.Linear(50, 1))
     # The caller holds the model's input to the end: 10 beside the 100 and 50.
-    assert measure(model, (1, 10)).peak_activations == 10 + 100 + 50
+    assert measure_complexity(model, (1, 10)).peak_activations == 10 + 100 + 50
 
 
-def test_peak_memory_holds_what_a_skip_keeps():
-    assert measure(_Skip(), (1, 100)).peak_activations == 300
+def test_peak_memory_includes_what_a_skip_keeps():
+    assert measure_complexity(_Skip(), (1, 100)).peak_activations == 300
 
 
 def test_a_view_takes_no_memory_of_its_own():
     model = nn.Sequential(nn.Linear(10, 100), nn.Unflatten(1, (10, 10)), nn.Flatten())
-    assert measure(model, (1, 10)).peak_activations == 110
+    assert measure_complexity(model, (1, 10)).peak_activations == 110
 
 
 class _LearntInput(nn.Module):
@@ -154,15 +154,15 @@ class _LearntInput(nn.Module):
         return x + self.linear(self.start)
 
 
-def test_a_parameter_that_a_layer_is_given_is_no_activation():
+def test_a_parameter_as_an_input_is_no_activation():
     # Neither are the model's input and its output, which no layer has seen.
-    assert measure(_LearntInput(), (1, 10)).peak_activations == 10
+    assert measure_complexity(_LearntInput(), (1, 10)).peak_activations == 10
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
-def test_peak_memory_counts_values_whatever_type_the_model_has(dtype):
+def test_peak_memory_counts_values_of_any_type(dtype):
     model = nn.Sequential(nn.Linear(10, 100), nn.Linear(100, 50)).to(dtype)
-    assert measure(model, (1, 10)).peak_activations == 160
+    assert measure_complexity(model, (1, 10)).peak_activations == 160
 
 
 def test_measuring_leaves_the_model_as_it_was():
@@ -170,7 +170,7 @@ def test_measuring_leaves_the_model_as_it_was():
     model[1].eval()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     random_state = torch.get_rng_state()
-    measure(model, (1, 1, 8, 8))
+    measure_complexity(model, (1, 1, 8, 8))
     assert [module.training for module in model.modules()] == [True, True, False, True]
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert not any(module._forward_hooks for module in model.modules())
@@ -180,7 +180,7 @@ def test_measuring_leaves_the_model_as_it_was():
 def test_a_model_that_fails_is_left_as_it_was():
     model = nn.Sequential(nn.Linear(8, 8)).train()
     with pytest.raises(RuntimeError, match="shape"):
-        measure(model, (1, 9))
+        measure_complexity(model, (1, 9))
     assert model.training
     assert model[0].training
     assert not model[0]._forward_hooks

@@ -1,8 +1,8 @@
 import pytest
 
 from students.complexity.__main__ import main
-from students.complexity.figures import figures
-from students.complexity.table2 import slips, table2
+from students.complexity.student import measure_student
+from students.complexity.table2 import find_misprints, measure_table2
 
 # The report's figures, with the slips that the command notes put right.
 TABLE2 = {
@@ -27,10 +27,10 @@ def test_table_2_is_reproduced_to_the_last_digit(capsys):
     assert printed == TABLE2
 
 
-def test_the_slips_say_what_is_printed_and_what_is_right(capsys):
+def test_misprints_show_the_printed_and_the_right_value(capsys):
     main(["table2"])
     notes = "\n".join(row[0] for row in lines(capsys) if row[0].startswith("# "))
-    assert notes == "\n".join(f"# {slip}" for slip in slips(table2()))
+    assert notes == "\n".join(f"# {slip}" for slip in find_misprints(measure_table2()))
     assert (
         "printed 72.06 % of the bytes and 97.57 % of the MACs; right 95.54 % and 98.06 %" in notes
     )
@@ -53,7 +53,7 @@ def test_a_precision_changes_all_bytes(capsys):
 
 
 def test_arguments_override_the_catalogue():
-    assert figures("dcase24_baseline", base_channels=24).complexity.params == 35_062
+    assert measure_student("dcase24_baseline", base_channels=24).complexity.params == 35_062
 
 
 def test_an_unknown_student_ends_in_one_line_and_exit_code_1(capsys):
@@ -64,7 +64,7 @@ def test_an_unknown_student_ends_in_one_line_and_exit_code_1(capsys):
 
 
 @pytest.mark.parametrize("argument", ["--bits", "--precision=int4"])
-def test_what_cannot_be_read_ends_in_exit_code_2(argument, capsys):
+def test_unreadable_options_end_in_exit_code_2(argument, capsys):
     with pytest.raises(SystemExit) as ended:
         main([argument])
     assert ended.value.code == 2

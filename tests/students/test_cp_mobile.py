@@ -4,7 +4,7 @@ import torch
 from student_golden import assert_equals_golden, fill_by_key
 
 from students.catalogue import build
-from students.cp_mobile import CPMobile, GlobalResponseNorm, rounded_width
+from students.cp_mobile import CPMobile, GlobalResponseNorm, round_width
 
 
 @pytest.mark.parametrize("rule", ["key", "pos"])
@@ -26,8 +26,8 @@ def test_logits_equal_those_of_the_published_model_under_its_own_names(name, rul
 @pytest.mark.parametrize(
     ("width", "expected"), [(1, 8), (12, 16), (57.6, 56), (67.2, 64), (18.3, 24), (103.68, 104)]
 )
-def test_widths_are_multiples_of_eight_and_hardly_below_what_was_asked(width, expected):
-    assert rounded_width(width) == expected
+def test_widths_are_multiples_of_eight_and_at_most_a_tenth_below_the_argument(width, expected):
+    assert round_width(width) == expected
 
 
 def test_strides_read_from_json_are_the_same_strides():
@@ -72,7 +72,7 @@ def test_response_norm_follows_its_formula():
     torch.testing.assert_close(norm(maps), expected, rtol=0, atol=1e-6)
 
 
-def test_in_training_the_heads_norm_sees_positions_and_the_classifier_leaves_it_alone():
+def test_in_training_only_forward_updates_the_norm_of_the_head():
     model = CPMobile(4, base_channels=8).train()
     norm = model.feed_forward[1]
     x = torch.randn(3, 1, 32, 32)

@@ -4,10 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from tiny import AUGMENTATION, FRONT_END, RECIPE, tiny_corpus, tiny_feed
+from tiny import FRONT_END, RECIPE, tiny_feed
+from tiny_student import CPU, TINY_STUDENT, make_teacher_logits
 from torch.nn import functional
 
-from logit_store import LogitStore
 from students import (
     RECIPES,
     Challenge,
@@ -15,68 +15,43 @@ from students import (
     Dist,
     Distillation,
     Mixup,
-    Soft,
-    StudentRecipe,
-    alone,
+    TeacherLogits,
     build,
+    drop_teachers,
 )
-from students.distill import distill, student_key
-from students.objective import Objective
+from students.distill import distill
+from students.keys import make_student_key
+from students.objective import DistillationObjective
 from training import Batch, Ema, Soup
 
-TINY = StudentRecipe(
-    name="tiny",
-    model="isotropic",
-    arguments={"filters": 8, "depth": 2, "patch": 4},
-    front_end=FRONT_END,
-    augmentation=AUGMENTATION,
+TINY = replace(
+    TINY_STUDENT,
     # Not the best epoch: by true labels that is the first one, where teachers contradict them.
     training=replace(RECIPE, max_epochs=15, peak_learning_rate=1e-2, keep="last"),
-    distillation=Distillation(),
     device_loss_weight=0.025,
 )
-CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return tiny_corpus(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture
-def store(tmp_path, corpus, monkeypatch):
-    monkeypatch.setenv("TUTTI_CACHE", str(tmp_path / "cache"))
-    store = LogitStore(tmp_path / "store")
-    store.write_clips("tau", corpus.clips_table())
-    return store
-
-
-def soft_labels(corpus, order):
-    """Logits that say `order[label]` with some doubt."""
-    one_hot = np.eye(3, dtype=np.float32)[np.asarray(order)[corpus.labels()]]
-    return Soft("oracle", 6 * one_hot)
-
-
-def test_a_student_believes_its_teachers_rather_than_the_labels(corpus, store):
+def test_a_student_follows_its_teachers_rather_than_the_labels(corpus, store):
     # Teachers that call every bus a park: a student with 2 % hard labels must do so too.
-    soft = soft_labels(corpus, [0, 2, 2])
+    soft = make_teacher_logits(corpus, [0, 2, 2])
     key = distill(TINY, corpus, 100, 0, store, soft, responses=None, device=CPU)
     buses = np.intersect1d(corpus.rows(100, "test"), np.flatnonzero(corpus.labels() == 1))
     assert (store.read([key])[0][buses].argmax(1) == 2).mean() > 0.7
 
 
-def test_a_student_alone_learns_the_labels(corpus, store):
-    key = distill(alone(TINY), corpus, 100, 0, store, None, responses=None, device=CPU)
+def test_a_student_without_teachers_learns_the_labels(corpus, store):
+    key = distill(drop_teachers(TINY), corpus, 100, 0, store, None, responses=None, device=CPU)
     rows = corpus.rows(100, "test")
     assert (store.read([key])[0][rows].argmax(1) == corpus.labels()[rows]).mean() > 0.7
-    record = store.record(key)
+    record = store.read_record(key)
     assert record["kind"] == "student"
     assert record["ensemble"] is None
     assert record["params"] > 0
 
 
-def test_what_is_in_the_store_is_not_taught_again(corpus, store):
-    recipe = replace(alone(TINY), training=replace(RECIPE, max_epochs=1))
+def test_a_stored_student_is_not_trained_again(corpus, store):
+    recipe = replace(drop_teachers(TINY), training=replace(RECIPE, max_epochs=1))
     epochs = []
     for _ in range(2):
         distill(
@@ -85,11 +60,13 @@ def test_what_is_in_the_store_is_not_taught_again(corpus, store):
     assert len(epochs) == 1
 
 
-def test_the_discriminator_pushes_the_features_the_other_way(corpus, tmp_path):
-    recipe = replace(alone(TINY), device_loss_weight=1.0)
+def test_the_discriminators_gradient_is_reversed_in_the_features(corpus, tmp_path):
+    recipe = replace(drop_teachers(TINY), device_loss_weight=1.0)
     feed = tiny_feed(corpus, tmp_path / "cache")
     rows_B = corpus.rows(100, "fit")[:8]
-    inputs = torch.randn(8, *FRONT_END.shape(8_000), generator=torch.Generator().manual_seed(0))
+    inputs = torch.randn(
+        8, *FRONT_END.compute_shape(8_000), generator=torch.Generator().manual_seed(0)
+    )
     labels_B = torch.from_numpy(corpus.labels()[rows_B])
     batch = Batch(inputs, labels_B, rows_B, progress=0.5)
 
@@ -97,12 +74,12 @@ def test_the_discriminator_pushes_the_features_the_other_way(corpus, tmp_path):
         torch.manual_seed(0)
         student = build(recipe.model, n_classes=3, **recipe.arguments)
         weighed = replace(recipe, device_loss_weight=weight)
-        return Objective(weighed, student, feed, 100, None)
+        return DistillationObjective(weighed, student, feed, 100, None)
 
     gradients = {}
     for weight in (0.0, 1.0):
         objective = objective_of(weight)
-        objective.loss(batch).backward()
+        objective.compute_loss(batch).backward()
         gradients[weight] = objective.student.get_parameter("model.0.weight").grad.clone()
     # The same device loss without reversal, on the same weights.
     objective = objective_of(1.0)
@@ -116,12 +93,12 @@ def test_the_discriminator_pushes_the_features_the_other_way(corpus, tmp_path):
 
 
 def test_a_student_is_a_member_and_teaches_the_next_one(corpus, store):
-    soft = soft_labels(corpus, [0, 2, 2])
+    soft = make_teacher_logits(corpus, [0, 2, 2])
     first = distill(TINY, corpus, 100, 0, store, soft, responses=None, device=CPU)
     assert store.members("tau")["kind"].to_pylist() == ["student"]
-    taught = Soft(first.member, store.read([first])[0])
+    taught = TeacherLogits(first.member, store.read([first])[0])
     second = distill(TINY, corpus, 100, 1, store, taught, responses=None, device=CPU)
-    assert store.record(second)["ensemble"] == first.member
+    assert store.read_record(second)["ensemble"] == first.member
     # What only its teacher can have told it: that there are no buses.
     buses = np.intersect1d(corpus.rows(100, "test"), np.flatnonzero(corpus.labels() == 1))
     assert (store.read([second])[0][buses].argmax(1) == 1).mean() < 0.3
@@ -140,23 +117,23 @@ def test_every_way_of_learning_takes_a_run_from_start_to_end(corpus, store):
     }
     for name, settings in ways.items():
         recipe = replace(TINY, name=name, **{"training": once} | settings)
-        soft = soft_labels(corpus, [0, 1, 2]) if recipe.distillation else None
+        soft = make_teacher_logits(corpus, [0, 1, 2]) if recipe.distillation else None
         key = distill(recipe, corpus, 100, 0, store, soft, responses=None, device=CPU)
         assert np.isfinite(store.read([key])).all()
 
 
 def test_a_recipe_that_distils_refuses_to_run_without_an_ensemble_and_the_reverse(corpus):
     with pytest.raises(ValueError, match="a student that distils needs an ensemble"):
-        student_key(TINY, corpus, 100, 0, None, None)
+        make_student_key(TINY, corpus, 100, 0, None, None)
     with pytest.raises(ValueError, match="one alone takes none"):
-        student_key(alone(TINY), corpus, 100, 0, None, "stepwise-0")
+        make_student_key(drop_teachers(TINY), corpus, 100, 0, None, "stepwise-0")
 
 
-def test_a_student_of_two_tasks_is_refused_for_scenes_without_groups_when_planned(corpus):
-    recipe = replace(alone(TINY), model="dsmn_model1", arguments={}, two_tasks=True)
+def test_a_student_of_two_tasks_is_refused_for_scenes_without_groups(corpus):
+    recipe = replace(drop_teachers(TINY), model="dsmn_model1", arguments={}, two_tasks=True)
     strange = replace(corpus, table=_renamed(corpus.table, "beach"))
     with pytest.raises(ValueError, match="scenes beach are in no group"):
-        student_key(recipe, strange, 100, 0, None, None)
+        make_student_key(recipe, strange, 100, 0, None, None)
 
 
 def _renamed(table, scene):

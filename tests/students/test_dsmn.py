@@ -4,7 +4,7 @@ import torch
 from student_golden import assert_equals_golden, fill_by_key
 
 from students.catalogue import build
-from students.complexity import measure
+from students.complexity import measure_complexity
 from students.dsmn import DSMN
 
 
@@ -21,7 +21,7 @@ def test_both_heads_equal_those_of_the_published_model_under_its_own_names(name,
     assert_equals_golden(model, golden, rule, both)
 
 
-def test_forward_gives_the_scenes_alone():
+def test_forward_gives_the_scenes_only():
     model = DSMN(10).eval()
     x = torch.randn(2, 2, 64, 44)
     scenes_BK, groups_BG = model.heads(model.features(x))
@@ -40,7 +40,7 @@ def test_forward_gives_the_scenes_alone():
         ("dsmn_model4", 140_748),
     ],
 )
-def test_the_block_that_is_never_called_can_be_left_out_and_changes_nothing(name, used):
+def test_leaving_the_unused_block_out_changes_nothing(name, used):
     published = build(name, n_classes=10).eval()
     lean = build(name, n_classes=10, sixth_block=False).eval()
     lean.load_state_dict(
@@ -49,11 +49,11 @@ def test_the_block_that_is_never_called_can_be_left_out_and_changes_nothing(name
     x = torch.randn(1, 2, 64, 44)
     assert torch.equal(lean(x), published(x))
     shape = (1, 2, 256, 44)
-    assert measure(lean, shape).params == used
-    assert measure(lean, shape).macs == measure(published, shape).macs
+    assert measure_complexity(lean, shape).params == used
+    assert measure_complexity(lean, shape).macs == measure_complexity(published, shape).macs
 
 
-def test_a_split_block_looks_at_the_high_half_once_and_a_plain_one_at_both_alike():
+def test_a_split_block_has_one_layer_for_the_high_half_and_a_plain_one_treats_both_alike():
     split, plain = (DSMN(3, blocks=(kind,) * 5).eval() for kind in ("split", "plain"))
     assert split.conv1.conv3.in_channels == 8
     assert plain.conv1.conv3.in_channels == 24

@@ -1,46 +1,31 @@
 import functools
-import sys
 from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from tiny import AUGMENTATION, FRONT_END, RECIPE, tiny_corpus
+from tiny import FRONT_END, RECIPE
+from tiny_student import CPU, TINY_STUDENT, open_store
 from torch import nn
 
 from audio.clips import Corpus
-from audio.log_mel import FrontEnd, LogMel
-from logit_store import LogitStore
-from students import (
-    ARCHITECTURES,
-    StudentRecipe,
-    alone,
-    build,
-    export,
-    int8,
-    onnx_file,
-    onnx_int8,
-    runtime,
-)
+from audio.front_ends import FrontEnd
+from audio.log_mel import LogMel
+from students import ARCHITECTURES, build, drop_teachers, int8, runtime
 from students.complexity import OverBudget
 from students.distill import distill
-from students.export import Options, UnfitOptions
-from students.int8 import Int8Recipe, learn_in_int8
-from students.quantise import ActivationRange, calibrate, quantised, unrounded
-from students.recipes import Distillation
-from students.stored import load
+from students.export import onnx_file, onnx_int8
+from students.export.__main__ import main
+from students.export.export import export_student
+from students.export.measure import compare_with_torch
+from students.export.options import ExportOptions, UnfitExportOptions
+from students.int8 import train_in_int8
+from students.quantise import ActivationRange, calibrate, quantise, remove_rounding
+from students.recipe import Int8Recipe
+from students.stored import load_student
 
-TINY = StudentRecipe(
-    name="tiny",
-    model="isotropic",
-    arguments={"filters": 8, "depth": 2, "patch": 4},
-    front_end=FRONT_END,
-    augmentation=AUGMENTATION,
-    training=replace(RECIPE, max_epochs=10, peak_learning_rate=1e-2),
-    distillation=Distillation(),
-    device_loss_weight=0.0,
-)
+TINY = replace(TINY_STUDENT, training=replace(RECIPE, max_epochs=10, peak_learning_rate=1e-2))
 DELTAS = FrontEnd(
     sample_rate=8_000,
     n_fft=256,
@@ -71,58 +56,65 @@ FACTS = {"classes": ["a", "b"], "sample_rate": 8_000, "clip_samples": 8_000}
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return tiny_corpus(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(scope="module")
 def stored(tmp_path_factory, corpus):
-    """A store with a student that has learnt its corpus, and its key."""
-    folder = tmp_path_factory.mktemp("store")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TUTTI_CACHE", str(folder / "cache"))
-        store = LogitStore(folder / "store")
-        store.write_clips("tau", corpus.clips_table())
-        key = distill(
-            alone(TINY), corpus, 100, 0, store, None, responses=None, device=torch.device("cpu")
-        )
-        yield store, key
+    """A store with a student that was trained on its corpus, and the student's key."""
+    with open_store(tmp_path_factory.mktemp("store"), corpus) as store:
+        recipe = drop_teachers(TINY)
+        yield store, distill(recipe, corpus, 100, 0, store, None, responses=None, device=CPU)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def each_once():
-    """Let PyTorch export the same numbers once: again takes seconds."""
-    models, original = {}, onnx_file.student_model
+def convert_once():
+    """Let PyTorch convert the same model only once: each time takes seconds."""
+    models, original = {}, onnx_file.convert_student
 
-    def student_model(student, input_shape):
+    def convert_student(student, input_shape):
         numbers = [tensor.numpy().tobytes() for tensor in student.state_dict().values()]
-        asked = str(student), tuple(input_shape), *numbers
-        if asked not in models:
-            models[asked] = original(student, input_shape)
-        return models[asked]
+        key = str(student), tuple(input_shape), *numbers
+        if key not in models:
+            models[key] = original(student, input_shape)
+        return models[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(onnx_file, "front_end_model", functools.cache(onnx_file.front_end_model))
-        patch.setattr(onnx_file, "student_model", student_model)
+        convert_front_end = functools.cache(onnx_file.convert_front_end)
+        patch.setattr(onnx_file, "convert_front_end", convert_front_end)
+        patch.setattr(onnx_file, "convert_student", convert_student)
         yield
 
 
-def options(store, key, to, **changed):
-    return Options(member=key.member, store=store.address, to=to, corpus="tau", **changed)
+@pytest.fixture(scope="module")
+def exported(stored, corpus, tmp_path_factory):
+    """Export the student in a form, once: return the file and the measurements."""
+    store, key = stored
+    folder = tmp_path_factory.mktemp("exported")
+
+    @functools.cache
+    def export(form, **changed):
+        file = folder / f"{'-'.join((form, *changed))}.onnx"
+        options = make_options(store, key, file, form=form, **changed)
+        return file, export_student(options, store, corpus, key)
+
+    return export
+
+
+def make_options(store, key, to, **changed):
+    return ExportOptions(member=key.member, store=store.address, to=to, corpus="tau", **changed)
 
 
 @pytest.mark.parametrize(
     "front_end", [FRONT_END, DELTAS, EMPHASIS], ids=["plain", "deltas", "emphasis"]
 )
 def test_log_mels_of_the_front_end_inside_are_those_of_torch(front_end):
-    model = onnx_file.front_end_model(front_end, 8_000)
-    facts = FACTS | {"takes_waveforms": True}
-    exported = runtime.load(onnx_file.labelled(model, facts))
+    model = onnx_file.convert_front_end(front_end, 8_000)
+    in_file = runtime.load_exported(onnx_file.serialise(model, FACTS | {"takes_waveforms": True}))
     waveforms_BS = 0.1 * torch.randn(3, 8_000, generator=torch.Generator().manual_seed(0))
     expected = LogMel(front_end)(waveforms_BS).numpy()
-    np.testing.assert_allclose(exported.logits(waveforms_BS.numpy()), expected, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(
+        in_file.compute_logits(waveforms_BS.numpy()), expected, rtol=0, atol=1e-3
+    )
     np.testing.assert_array_equal(
-        exported.logits(waveforms_BS[1:2].numpy()), exported.logits(waveforms_BS.numpy())[1:2]
+        in_file.compute_logits(waveforms_BS[1:2].numpy()),
+        in_file.compute_logits(waveforms_BS.numpy())[1:2],
     )
 
 
@@ -130,153 +122,147 @@ def test_log_mels_of_the_front_end_inside_are_those_of_torch(front_end):
     ("form", "nearest", "bytes_per_weight"),
     [("onnx", 1e-4, 4), ("onnx-fp16", 0.02, 2), ("onnx-int8", 0.5, 1)],
 )
-def test_an_export_agrees_with_torch_and_judges_as_well(
-    stored, corpus, tmp_path, form, nearest, bytes_per_weight
+def test_an_export_agrees_with_torch_and_is_as_accurate(
+    exported, corpus, form, nearest, bytes_per_weight
 ):
-    store, key = stored
-    file = tmp_path / "student.onnx"
-    figures = export.export(options(store, key, file, form=form), store, corpus, key)
-    assert figures.judged_clips == len(corpus.rows(100, "select"))
-    assert figures.compared_clips == len(corpus.rows(100, "test"))
-    assert figures.max_difference < nearest
-    assert figures.agreement > 0.9
-    assert figures.accuracy >= figures.torch_accuracy - 0.1
-    assert figures.torch_accuracy > 0.6
-    assert figures.file_bytes == file.stat().st_size
-    assert figures.front_end_bytes == 0
-    assert figures.latency_s > 0
+    file, measured = exported(form)
+    assert measured.judged_clips == len(corpus.rows(100, "select"))
+    assert measured.compared_clips == len(corpus.rows(100, "test"))
+    assert measured.max_difference < nearest
+    assert measured.agreement > 0.9
+    assert measured.accuracy >= measured.torch_accuracy - 0.1
+    assert measured.torch_accuracy > 0.6
+    assert measured.file_bytes == file.stat().st_size
+    assert measured.front_end_bytes == 0
+    assert measured.latency_s > 0
     model = onnx.load(file)
-    n_weights = sum(p.numel() for n, p in build_tiny().named_parameters() if p.ndim > 1)
-    assert bytes_per_weight * n_weights < figures.parameter_bytes
-    assert figures.parameter_bytes == sum(
+    tiny = build("isotropic", n_classes=3, **TINY.arguments)
+    n_weights = sum(p.numel() for _, p in tiny.named_parameters() if p.ndim > 1)
+    assert bytes_per_weight * n_weights < measured.parameter_bytes
+    assert measured.parameter_bytes == sum(
         onnx.numpy_helper.to_array(each).nbytes for each in model.graph.initializer
     )
-    assert str(tmp_path) not in str(model)
+    assert str(file.parent) not in str(model)
     assert __file__.rpartition("/tests/")[0] not in str(model)
 
 
-def build_tiny():
-    return build("isotropic", n_classes=3, **TINY.arguments)
-
-
-def test_a_file_with_its_front_end_says_what_it_takes_and_takes_any_batch(stored, corpus, tmp_path):
-    store, key = stored
-    file = tmp_path / "student.onnx"
-    asked = options(store, key, file, form="onnx-fp16", with_front_end=True)
-    figures = export.export(asked, store, corpus, key)
-    assert figures.max_difference < 0.02
-    assert 0 < figures.front_end_bytes < figures.file_bytes
-    assert figures.parameter_bytes < figures.file_bytes - figures.front_end_bytes
-    exported = runtime.load(file)
-    assert exported.classes == corpus.scenes
-    assert (exported.sample_rate, exported.clip_samples) == (8_000, 8_000)
-    assert exported.takes_waveforms
-    told = exported.session.get_modelmeta().custom_metadata_map
-    assert told["member"] == f'"{key.member}"'
-    assert '"mel_bands": 24' in told["front_end"]
+def test_a_file_with_its_front_end_says_what_it_takes_and_takes_any_batch(stored, corpus, exported):
+    key = stored[1]
+    file, measured = exported("onnx-fp16", with_front_end=True)
+    assert measured.max_difference < 0.02
+    assert 0 < measured.front_end_bytes < measured.file_bytes
+    assert measured.parameter_bytes < measured.file_bytes - measured.front_end_bytes
+    student = runtime.load_exported(file)
+    assert student.classes == corpus.scenes
+    assert (student.sample_rate, student.clip_samples) == (8_000, 8_000)
+    assert student.takes_waveforms
+    metadata = student.session.get_modelmeta().custom_metadata_map
+    assert metadata["member"] == f'"{key.member}"'
+    assert '"mel_bands": 24' in metadata["front_end"]
     for n_clips in (1, 5):
-        assert exported.logits(np.zeros((n_clips, 8_000), dtype=np.float32)).shape == (n_clips, 3)
+        assert student.compute_logits(np.zeros((n_clips, 8_000), dtype=np.float32)).shape == (
+            n_clips,
+            3,
+        )
 
 
-def test_labels_of_the_test_fold_change_nothing(stored, corpus, tmp_path, monkeypatch):
+def test_labels_of_the_test_fold_change_nothing(stored, corpus, exported, tmp_path, monkeypatch):
     store, key = stored
-    asked = options(store, key, tmp_path / "student.onnx")
-    honest = export.export(asked, store, corpus, key)
+    _, honest = exported("onnx-int8")
     labels_N = corpus.labels()
     labels_N[corpus.rows(100, "test")] = 99
     monkeypatch.setattr(Corpus, "labels", lambda self: labels_N)
-    blind = export.export(asked, store, corpus, key)
+    options = make_options(store, key, tmp_path / "student.onnx")
+    blind = export_student(options, store, corpus, key)
     assert replace(blind, latency_s=0) == replace(honest, latency_s=0)
     assert honest.accuracy > 0.6
 
 
 @pytest.fixture(scope="module")
-def learnt_in_int8(stored, corpus):
-    """The key of the same student after it learnt on in int8."""
+def tuned_in_int8(stored, corpus):
+    """The key of the same student after it was fine-tuned in int8."""
     store, key = stored
-    return learn_in_int8(
+    return train_in_int8(
         key,
         Int8Recipe(epochs=2, learning_rate=1e-3),
         corpus,
         store,
         None,
         responses=None,
-        device=torch.device("cpu"),
+        device=CPU,
     )
 
 
-def test_ranges_that_were_learnt_are_those_of_the_file(
-    stored, corpus, learnt_in_int8, tmp_path, monkeypatch
-):
-    store, key = stored[0], learnt_in_int8
+def test_learnt_ranges_are_those_of_the_file(stored, corpus, tuned_in_int8, tmp_path, monkeypatch):
+    store, key = stored[0], tuned_in_int8
     monkeypatch.setattr(int8, "calibrate", None)
     file = tmp_path / "student.onnx"
-    figures = export.export(options(store, key, file), store, corpus, key)
+    measured = export_student(make_options(store, key, file), store, corpus, key)
     scales = {
         float(onnx.numpy_helper.to_array(each))
         for each in onnx.load(file).graph.initializer
         if each.name.endswith("scale") and not each.dims
     }
-    learnt = load(store, key, 3).student
-    steps = [m.grid()[0] for m in learnt.modules() if isinstance(m, ActivationRange)]
+    student = load_student(store, key, 3).student
+    steps = [m.compute_grid()[0] for m in student.modules() if isinstance(m, ActivationRange)]
     assert len(scales) > 2
     assert scales <= {float(step) for step in steps}
-    # Beside its own simulation; a sum that falls between two integers may be rounded to either.
-    assert figures.max_difference < 0.2
-    assert figures.agreement > 0.9
+    # Compared with its own simulation; a sum between two integers may be rounded to either.
+    assert measured.max_difference < 0.2
+    assert measured.agreement > 0.9
 
 
-@pytest.mark.parametrize("form", ["onnx", "onnx-fp16", "executorch"])
-def test_a_student_that_learnt_in_int8_has_no_other_form(
-    stored, corpus, learnt_in_int8, tmp_path, form
+@pytest.mark.parametrize("form", ["onnx", "onnx-fp16"])
+def test_a_student_that_was_tuned_in_int8_has_no_other_form(
+    stored, corpus, tuned_in_int8, tmp_path, form
 ):
-    store, key = stored[0], learnt_in_int8
-    asked = options(store, key, tmp_path / "f", form=form)
-    with pytest.raises(
-        UnfitOptions, match=f"learnt in int8 and is exact there only, not as {form}"
-    ):
-        export.export(asked, store, corpus, key)
+    store, key = stored[0], tuned_in_int8
+    options = make_options(store, key, tmp_path / "f", form=form)
+    message = f"fine-tuned in int8 and is exact only there, not as {form}"
+    with pytest.raises(UnfitExportOptions, match=message):
+        export_student(options, store, corpus, key)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_over_its_budget_is_not_written(stored, corpus, tmp_path, monkeypatch):
+def test_a_file_over_its_budget_is_not_written(stored, corpus, tmp_path, monkeypatch):
     store, key = stored
-    file = tmp_path / "student.onnx"
+    options = make_options(store, key, tmp_path / "student.onnx", max_bytes=100, form="onnx")
     with pytest.raises(OverBudget, match=f"student {key.member} has .* at most 100:"):
-        export.export(options(store, key, file, max_bytes=100, form="onnx"), store, corpus, key)
+        export_student(options, store, corpus, key)
     # The parameters would fit into this; the file around them does not.
-    monkeypatch.setattr(onnx_file, "parameter_bytes", lambda model: 1)
+    monkeypatch.setattr(onnx_file, "count_parameter_bytes", lambda model: 1)
     with pytest.raises(OverBudget, match=f"student {key.member} has .* at most 3,000:"):
-        export.export(options(store, key, file, max_bytes=3_000, form="onnx"), store, corpus, key)
+        export_student(replace(options, max_bytes=3_000), store, corpus, key)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("form", "given", "limit"),
+    ("form", "max_bytes", "limit"),
     [
         ("onnx", None, None),
+        ("onnx", 500_000, 500_000),
         ("onnx-fp16", None, 128_000),
         ("onnx-int8", None, 128_000),
         ("onnx-int8", 90_000, 90_000),
-        ("executorch", 500_000, 500_000),
     ],
 )
-def test_what_is_made_for_the_edge_has_the_challenges_budget(tmp_path, form, given, limit):
-    asked = Options(member="m", store="s", to=tmp_path / "f", form=form, max_bytes=given)
-    assert asked.byte_limit() == limit
+def test_forms_for_devices_have_the_budget_of_the_challenge(tmp_path, form, max_bytes, limit):
+    options = ExportOptions(
+        member="m", store="s", to=tmp_path / "f", form=form, max_bytes=max_bytes
+    )
+    assert options.byte_limit == limit
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        (["--form", "executorch", "--with-front-end"], "ExecuTorch has no Fourier transform"),
         (["--calibration-clips", "0"], "--calibration-clips 0: expected 1 or more"),
         (["--max-bytes", "0"], "--max-bytes 0: expected 1 or more"),
     ],
 )
-def test_options_that_contradict_each_other_are_refused(tmp_path, capsys, changed, message):
+def test_numbers_that_make_no_sense_are_refused(tmp_path, capsys, changed, message):
     arguments = ["member", "--store", str(tmp_path), "--to", str(tmp_path / "f"), *changed]
-    assert export.main(arguments) == 1
+    assert main(arguments) == 1
     assert message in capsys.readouterr().err
 
 
@@ -284,22 +270,22 @@ def test_the_command_prints_what_it_measured(stored, corpus, tmp_path, capsys):
     store, key = stored
     file = tmp_path / "student.onnx"
     arguments = ["tiny_alone-", "--store", store.address, "--to", str(file), "--corpus", "tau"]
-    assert export.main([*arguments, "--root", str(corpus.root), "--form", "onnx"]) == 0
+    assert main([*arguments, "--root", str(corpus.root), "--form", "onnx"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{file}: {key.member} as onnx"
     assert f"on the {len(corpus.rows(100, 'test'))} test clips" in lines[1]
-    assert "100.0 % called the same" in lines[1]
+    assert "100.0 % in the same class" in lines[1]
     assert f"macro accuracy on the {len(corpus.rows(100, 'select'))} select clips" in lines[2]
     assert f"in a file of {file.stat().st_size:,}" in lines[3]
     assert lines[4].startswith("one clip on one core, front-end included:")
 
 
-def test_a_member_that_is_not_there_or_of_another_corpus_is_refused(stored, tmp_path, capsys):
+def test_an_unknown_member_or_one_of_another_corpus_is_refused(stored, tmp_path, capsys):
     store, key = stored
     arguments = ["--store", store.address, "--to", str(tmp_path / "f")]
-    assert export.main(["nobody", *arguments]) == 1
+    assert main(["nobody", *arguments]) == 1
     assert "no member 'nobody'" in capsys.readouterr().err
-    assert export.main([key.member, *arguments]) == 1
+    assert main([key.member, *arguments]) == 1
     assert "--corpus is demo: name its own" in capsys.readouterr().err
 
 
@@ -310,12 +296,19 @@ SMALLEST = {
     "DSMN": (2, 64, 32),
 }
 """Inputs (C, F, T) that keep the tests fast: the graphs are those of any size."""
+ONE_OF_EACH_NETWORK = {
+    "isotropic_v3": {"depth": 2},
+    "recursive_2x2": {},
+    "cp_mobile_2023": {},
+    "dsmn_model3": {},
+}
+"""Odd and even kernels, response norm and strides, both kinds of blocks of a DSMN."""
 
 
-def published(name):
-    """A student of the catalogue in which no clip's signal fades, and clips of many levels."""
+def make_published(name, arguments):
+    """Return a student of the catalogue in which no clip's signal fades, and clips of many levels."""
     torch.manual_seed(0)
-    student = build(name, n_classes=10).eval()
+    student = build(name, n_classes=10, **arguments).eval()
     for module in student.modules():
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight)
@@ -326,55 +319,49 @@ def published(name):
     return student, levels * torch.randn(8, *SMALLEST[type(student).__name__])
 
 
-def runs(model):
-    return runtime.load(onnx_file.labelled(model, FACTS | {"takes_waveforms": False})).logits
+def run_model(model):
+    content = onnx_file.serialise(model, FACTS | {"takes_waveforms": False})
+    return runtime.load_exported(content).compute_logits
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_each_student_of_the_catalogue_is_exported_as_it_is_and_in_int8(name):
-    student, inputs = published(name)
-    simulated = quantised(student, (1, *inputs.shape[1:]))
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        *ONE_OF_EACH_NETWORK.items(),
+        *(pytest.param(name, {}, marks=pytest.mark.slow) for name in ARCHITECTURES),
+    ],
+)
+def test_each_student_of_the_catalogue_is_exported_as_it_is_and_in_int8(name, arguments):
+    student, inputs = make_published(name, arguments)
+    simulated = quantise(student, (1, *inputs.shape[1:]))
     calibrate(simulated, [inputs])
-    model = onnx_file.student_model(unrounded(simulated), (1, *inputs.shape[1:]))
+    model = onnx_file.convert_student(remove_rounding(simulated), (1, *inputs.shape[1:]))
     batches = [inputs[:5], inputs[5:]]
-    whole = export.parity(student, runs(model), batches)
-    # Between clips: what is the same for all of them says nothing of what the layers do.
-    spread = whole.torch_NK.std(axis=0).mean()
-    assert whole.max_difference < 1e-4 * spread
-    in_int8 = export.parity(simulated, runs(onnx_int8.in_integers(model, simulated)), batches)
-    by_rounding = np.std(in_int8.torch_NK - whole.torch_NK)
-    # A sum that falls between two integers may be rounded to either, and layers follow; where two
-    # branches of a DSMN meet, more often.
+    in_float32 = compare_with_torch(student, run_model(model), batches)
+    # Between clips: what is the same for all of them says nothing about what the layers do.
+    spread = in_float32.torch_NK.std(axis=0).mean()
+    assert in_float32.max_difference < 1e-4 * spread
+    in_integers = run_model(onnx_int8.convert_to_integers(model, simulated))
+    in_int8 = compare_with_torch(simulated, in_integers, batches)
+    by_rounding = np.std(in_int8.torch_NK - in_float32.torch_NK)
+    # A sum between two integers may be rounded to either, and layers follow; where two branches of a
+    # DSMN meet, more often.
     to_simulation = np.std(in_int8.exported_NK - in_int8.torch_NK)
     assert to_simulation < (0.2 if name.startswith("dsmn") else 0.1) * spread
     assert to_simulation < by_rounding
-    # So that what is run is no worse than what was simulated.
-    assert np.std(in_int8.exported_NK - whole.torch_NK) < 1.25 * by_rounding
+    # So the exported file is no worse than the simulation.
+    assert np.std(in_int8.exported_NK - in_float32.torch_NK) < 1.25 * by_rounding
 
 
-def test_parity_counts_what_is_called_the_same():
+def test_each_network_of_the_catalogue_is_exported_in_the_normal_run():
+    exported = {ARCHITECTURES[name].network for name in ONE_OF_EACH_NETWORK}
+    assert exported == {each.network for each in ARCHITECTURES.values()}
+
+
+def test_agreement_counts_clips_in_the_same_class():
     logits = [torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([[0.0, 3.0], [0.0, 1.0]])]
-    found = export.parity(
+    found = compare_with_torch(
         lambda batch: batch, lambda batch: batch * [[1, 0.25]] + [[0.5, 0]], logits
     )
     assert found.max_difference == pytest.approx(2.25)
     assert found.agreement == 0.5
-
-
-def test_without_executorch_its_form_says_what_to_install(stored, corpus, tmp_path, monkeypatch):
-    store, key = stored
-    monkeypatch.setitem(sys.modules, "executorch.exir", None)
-    with pytest.raises(ImportError, match="install executorch in the version for torch 2"):
-        export.export(
-            options(store, key, tmp_path / "f.pte", form="executorch"), store, corpus, key
-        )
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_with_executorch_its_programs_agree_with_torch(stored, corpus, tmp_path):
-    pytest.importorskip("executorch.exir")
-    store, key = stored
-    asked = options(store, key, tmp_path / "student.pte", form="executorch")
-    figures = export.export(asked, store, corpus, key)
-    assert figures.max_difference < 1e-4
-    assert figures.agreement == 1

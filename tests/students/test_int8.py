@@ -1,4 +1,4 @@
-"""A stored student learns on in int8 and becomes a member of its own."""
+"""A stored student is fine-tuned in int8 and becomes a member of its own."""
 
 import json
 import shutil
@@ -8,28 +8,31 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from tiny import AUGMENTATION, FRONT_END, RECIPE, tiny_corpus
+from tiny import FRONT_END, RECIPE
+from tiny_student import CPU, TINY_STUDENT, make_teacher_logits, open_store
 
 from audio.feed import Feed
 from audio.views import Augmentation
 from logit_store import LogitKey, LogitStore
 from metrics import log_loss
-from students import RECIPES, Challenge, Distillation, Mixup, Soft, StudentRecipe, int8, stored
+from students import (
+    RECIPES,
+    Challenge,
+    Mixup,
+    int8,
+    stored,
+)
 from students.distill import distill
-from students.int8 import MOVING_SHARE, Int8Recipe, in_int8, int8_key, learn_in_int8
+from students.errors import NoStudent
+from students.int8 import simulate_int8, train_in_int8
+from students.keys import make_int8_key
 from students.quantise import ActivationRange
-from students.stored import NoStudent
+from students.recipe import MOVING_SHARE, Int8Recipe
 from training import predict
 
-CPU = torch.device("cpu")
-TAUGHT = StudentRecipe(
-    name="tiny",
-    model="isotropic",
-    arguments={"filters": 8, "depth": 2, "patch": 4},
-    front_end=FRONT_END,
-    augmentation=AUGMENTATION,
+TAUGHT = replace(
+    TINY_STUDENT,
     training=replace(RECIPE, max_epochs=8, keep="last"),
-    distillation=Distillation(),
     device_loss_weight=0.025,
 )
 SETTINGS = Int8Recipe(epochs=5, learning_rate=1e-3)
@@ -41,23 +44,13 @@ class Killed(Exception):
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return tiny_corpus(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(scope="module")
 def soft(corpus):
-    one_hot = np.eye(3, dtype=np.float32)[corpus.labels()]
-    return Soft("oracle", 6 * one_hot)
+    return make_teacher_logits(corpus)
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory, corpus):
-    folder = tmp_path_factory.mktemp("store")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TUTTI_CACHE", str(folder / "cache"))
-        store = LogitStore(folder / "store")
-        store.write_clips("tau", corpus.clips_table())
+    with open_store(tmp_path_factory.mktemp("store"), corpus) as store:
         yield store
 
 
@@ -67,14 +60,14 @@ def start(store, corpus, soft):
 
 
 def go_on(store, corpus, start, soft, settings=SETTINGS, **options):
-    return learn_in_int8(
+    return train_in_int8(
         start, settings, corpus, store, soft, responses=None, device=CPU, **options
     )
 
 
 @pytest.fixture(scope="module")
 def learnt(store, corpus, start, soft):
-    """The key of the student after it learnt on, and what became of it on the way."""
+    """The key of the fine-tuned student, and its ranges after each step."""
     seen = []
     with pytest.MonkeyPatch.context() as patch:
         original = int8.move_ranges
@@ -95,45 +88,45 @@ def feed_of(corpus):
     return Feed.open(corpus, FRONT_END, Augmentation(), None, CPU)
 
 
-def test_it_is_a_member_of_its_own_that_says_what_it_was(store, start, learnt):
-    key, record = learnt[0], store.record(learnt[0])
+def test_it_is_a_member_of_its_own_whose_record_names_its_start(store, start, learnt):
+    key, record = learnt[0], store.read_record(learnt[0])
     assert key.member.startswith("tiny_int8-")
     assert key.split == start.split
     assert record["quantised_from"] == start.member
     assert record["quantisation"] == asdict(SETTINGS) | {"input_shape": [1, 1, 24, 33]}
-    before = store.record(start)
+    before = store.read_record(start)
     for name in ("kind", "recipe", "seed", "ensemble", "responses", "macs", "params", "protocol"):
         assert record[name] == before[name]
     assert record["ensemble"] == "oracle"
     assert record["epochs"] == SETTINGS.epochs
 
 
-def test_out_of_the_store_it_rounds_as_it_did_when_it_learnt(store, corpus, learnt):
-    taken = stored.load(store, learnt[0], 3)
-    assert taken.learnt_in_int8
+def test_a_loaded_student_rounds_as_in_training(store, corpus, learnt):
+    taken = stored.load_student(store, learnt[0], 3)
+    assert taken.tuned_in_int8
     feed = feed_of(corpus)
-    assert in_int8(taken, feed) is taken.student
+    assert simulate_int8(taken, feed) is taken.student
     with torch.no_grad():
-        logits_NK = taken.student(torch.cat(list(feed.batches(np.arange(len(corpus))))))
+        logits_NK = taken.student(torch.cat(list(feed.iterate_batches(np.arange(len(corpus))))))
     # The store keeps float16: 11 bits.
     np.testing.assert_allclose(logits_NK, store.read([learnt[0]])[0], rtol=2**-11, atol=1e-6)
 
 
-def test_it_has_learnt(store, corpus, start, learnt):
+def test_fine_tuning_lowers_the_loss(store, corpus, start, learnt):
     feed, rows = feed_of(corpus), corpus.rows(100, "fit")
-    before = in_int8(stored.load(store, start, 3), feed)
-    after = stored.load(store, learnt[0], 3).student
+    before = simulate_int8(stored.load_student(store, start, 3), feed)
+    after = stored.load_student(store, learnt[0], 3).student
     for name, value in before.state_dict().items():
         if name.endswith("weight"):
             assert not torch.equal(value, after.state_dict()[name])
     losses = [
-        log_loss(predict(each, each, feed.batches(rows)), corpus.labels()[rows])
+        log_loss(predict(each, each, feed.iterate_batches(rows)), corpus.labels()[rows])
         for each in (before, after)
     ]
     assert losses[1] < losses[0]
 
 
-def test_ranges_move_in_the_first_four_of_five_epochs_and_stand_still_then(learnt):
+def test_ranges_move_in_the_first_four_of_five_epochs_only(learnt):
     moving = [flag for flag, _ in learnt[1]]
     n_moving = round(MOVING_SHARE * len(moving))
     assert moving == [True] * n_moving + [False] * (len(moving) - n_moving)
@@ -143,7 +136,7 @@ def test_ranges_move_in_the_first_four_of_five_epochs_and_stand_still_then(learn
 
 
 def test_the_published_learning_rate_falls_on_a_line_to_a_tenth():
-    training = Int8Recipe().training(RECIPES["cp_mobile_2023"])
+    training = Int8Recipe().make_training(RECIPES["cp_mobile_2023"])
     factors = [training.schedule.factor(10 * epoch, 10, 200) for epoch in range(20)]
     assert (training.max_epochs, training.peak_learning_rate) == (20, 5e-5)
     assert training.optimizer == "adam"
@@ -161,8 +154,8 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(
     monkeypatch.setattr("training.checkpoint.SHARE_OF_TIME", 1e9)
     epochs = []
 
-    def until_killed(figures):
-        epochs.append(figures["epoch"])
+    def until_killed(metrics):
+        epochs.append(metrics.epoch)
         if epochs == [1, 2]:
             raise Killed
 
@@ -172,21 +165,21 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(
     assert epochs == [1, 2, 3]
     assert go_on(store, corpus, start, soft, settings) == resumed
     found, expected = (
-        stored.load(each, resumed, 3).student.state_dict() for each in (other, store)
+        stored.load_student(each, resumed, 3).student.state_dict() for each in (other, store)
     )
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
 
 
-def test_what_is_in_the_store_does_not_learn_again(store, corpus, start, soft, learnt):
+def test_a_stored_student_is_not_fine_tuned_again(store, corpus, start, soft, learnt):
     epochs = []
     assert go_on(store, corpus, start, soft, on_epoch=epochs.append) == learnt[0]
     assert epochs == []
 
 
-def test_what_changes_the_result_changes_the_name(store, corpus, start):
-    record = store.record(start)
+def test_settings_that_change_the_result_change_the_name(store, corpus, start):
+    record = store.read_record(start)
     keys = [
-        int8_key(each, record, settings, corpus, None)
+        make_int8_key(each, record, settings, corpus, None)
         for each, settings in (
             (start, SETTINGS),
             (start, replace(SETTINGS, epochs=6)),
@@ -212,7 +205,7 @@ def test_what_changes_the_result_changes_the_name(store, corpus, start):
     ],
     ids=["mixup", "challenge", "two tasks"],
 )
-def test_whatever_taught_a_student_teaches_it_on(store, corpus, soft, changed):
+def test_every_way_of_learning_can_be_fine_tuned(store, corpus, soft, changed):
     taught = replace(TAUGHT, training=replace(TAUGHT.training, max_steps=1), **changed)
     by = soft if taught.distillation else None
     key = distill(taught, corpus, 100, 0, store, by, responses=None, device=CPU)
@@ -221,21 +214,25 @@ def test_whatever_taught_a_student_teaches_it_on(store, corpus, soft, changed):
     assert np.abs(store.read([after])[0] - before).max() < 0.5 * np.abs(before).max()
 
 
-def test_students_that_cannot_learn_on_are_refused(store, corpus, start, soft, learnt, tmp_path):
-    record = store.record(start)
-    key, again = learnt[0], store.record(learnt[0])
-    with pytest.raises(ValueError, match=f"has learnt in int8: name {start.member}"):
-        int8_key(key, again, SETTINGS, corpus, None)
-    with pytest.raises(ValueError, match="learnt with the impulse responses other, these are synt"):
-        int8_key(start, record | {"responses": "other"}, SETTINGS, corpus, None)
+def test_students_that_cannot_be_fine_tuned_are_refused(
+    store, corpus, start, soft, learnt, tmp_path
+):
+    record = store.read_record(start)
+    key, again = learnt[0], store.read_record(learnt[0])
+    with pytest.raises(ValueError, match=f"was fine-tuned in int8 already: name {start.member}"):
+        make_int8_key(key, again, SETTINGS, corpus, None)
+    with pytest.raises(
+        ValueError, match="trained with the impulse responses other, these are synt"
+    ):
+        make_int8_key(start, record | {"responses": "other"}, SETTINGS, corpus, None)
     with pytest.raises(ValueError, match="taught by oracle, not by None"):
         go_on(store, corpus, start, None, replace(SETTINGS, epochs=9))
     with pytest.raises(NoStudent, match=r"tau/100/big-1/0: its record is that of 'teacher'"):
-        int8_key(LogitKey("tau", 100, "big-1"), {"kind": "teacher"}, SETTINGS, corpus, None)
+        make_int8_key(LogitKey("tau", 100, "big-1"), {"kind": "teacher"}, SETTINGS, corpus, None)
     challenged = replace(RECIPES["isotropic_rsc"], model="bcbl8", challenge=Challenge())
     told = json.loads(json.dumps(asdict(challenged)))
-    with pytest.raises(ValueError, match=r"Challenge\(.* asks a classifier by itself"):
-        int8_key(start, record | {"recipe": told}, SETTINGS, corpus, None)
+    with pytest.raises(ValueError, match=r"Challenge\(.* needs a classifier of its own"):
+        make_int8_key(start, record | {"recipe": told}, SETTINGS, corpus, None)
 
 
 @pytest.mark.parametrize(

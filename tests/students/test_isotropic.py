@@ -60,7 +60,7 @@ def test_channels_are_mixed_as_published():
     torch.testing.assert_close(mixed, torch.tensor(golden["channel_output"]), rtol=0, atol=1e-5)
 
 
-def test_a_batch_is_mixed_as_often_as_it_should_be_and_in_training_only():
+def test_a_batch_is_mixed_with_its_probability_and_in_training_only():
     torch.manual_seed(0)
     x = torch.randn(4, 3, 5, 6)
     sometimes = MixStyle(0.4)
@@ -70,7 +70,7 @@ def test_a_batch_is_mixed_as_often_as_it_should_be_and_in_training_only():
     assert torch.equal(sometimes.eval()(x), x)
 
 
-def test_mixing_follows_the_first_two_blocks_and_leaves_all_keys_as_they_are():
+def test_mixing_follows_the_first_two_blocks_and_changes_no_key():
     mix, plain = (build_student(name, n_classes=10) for name in ("isotropic_mix", "isotropic"))
     places = [key for key, module in mix.named_modules() if isinstance(module, MixStyle)]
     assert places == ["model.3.4", "model.4.4"]
@@ -97,7 +97,7 @@ def test_logits_are_the_classifier_of_the_features():
     assert model(x).shape == (3, 7)
 
 
-def test_bands_and_frames_that_fill_no_patch_are_not_seen():
+def test_bands_and_frames_that_fill_no_patch_are_ignored():
     model = Isotropic(10, filters=8, depth=1).eval()
     x = torch.randn(1, 1, 256, 66)
     changed = x.clone()

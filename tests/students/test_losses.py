@@ -5,8 +5,6 @@ import torch
 from torch.nn import functional
 
 from students.losses import (
-    Decoupled,
-    Dist,
     confidence,
     decoupled_loss,
     dist_loss,
@@ -14,6 +12,7 @@ from students.losses import (
     soften,
     standardize,
 )
+from students.recipe import Decoupled, Dist
 
 
 @pytest.fixture
@@ -80,7 +79,7 @@ def test_logits_of_a_thousand_make_a_finite_loss():
     assert loss_B.item() == pytest.approx(2000)
 
 
-def test_standardised_logits_have_mean_0_and_spread_1_whatever_they_were(logits_BK):
+def test_standardised_logits_have_mean_0_and_spread_1(logits_BK):
     standard_BK = standardize(30 * logits_BK - 7).numpy()
     np.testing.assert_allclose(standard_BK.mean(axis=1), 0, atol=1e-12)
     np.testing.assert_allclose(standard_BK.std(axis=1), 1, rtol=1e-12)
@@ -114,9 +113,7 @@ def test_decoupled_loss_equals_a_slow_computation(logits_BK, other_BK):
         assert loss.item() == pytest.approx(16 * (0.7 * true_class + 3.0 * others), rel=1e-9)
 
 
-def test_decoupled_parts_weighed_as_the_divergence_weighs_them_are_the_divergence(
-    logits_BK, other_BK
-):
+def test_decoupled_parts_with_the_weights_of_the_divergence_are_the_divergence(logits_BK, other_BK):
     # Zhao et al. 2022, eq. 6: KL = TCKD + (1 - p of the true class) NCKD.
     labels_B = torch.tensor([3])
     soft_BK = soften(other_BK[:1], 2.0)

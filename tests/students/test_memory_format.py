@@ -1,38 +1,22 @@
-"""Students learn with channels last in memory, which shows in nothing but the time it takes."""
+"""Students are trained with channels last in memory, which changes nothing but the duration."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from tiny import AUGMENTATION, FRONT_END, RECIPE, tiny_corpus, tiny_feed
+from tiny import RECIPE, tiny_feed
+from tiny_student import CPU, TINY_STUDENT, make_teacher_logits
 
 from logit_store import LogitStore
-from students import Soft, StudentRecipe
-from students.distill import distill, run_over
-from students.recipes import Distillation
+from students.distill import distill, make_run
 from training import Batch, Ema, checkpoint
 
-CPU = torch.device("cpu")
-TINY = StudentRecipe(
-    name="tiny",
-    model="isotropic",
-    arguments={"filters": 8, "depth": 2, "patch": 4},
-    front_end=FRONT_END,
-    augmentation=AUGMENTATION,
+TINY = replace(
+    TINY_STUDENT,
     training=replace(RECIPE, max_epochs=3, keep=Ema(decay=0.9)),
-    distillation=Distillation(),
     device_loss_weight=0.025,
 )
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return tiny_corpus(tmp_path_factory.mktemp("corpus"))
-
-
-def soft_labels(corpus):
-    return Soft("oracle", 6 * np.eye(3, dtype=np.float32)[corpus.labels()])
 
 
 @pytest.mark.parametrize(
@@ -50,10 +34,10 @@ def test_loss_and_gradients_are_those_of_channels_first(corpus, tmp_path, model,
     recipe = replace(TINY, model=model, arguments=arguments)
     rows_B = corpus.rows(100, "fit")[:8]
     labels_B = torch.from_numpy(corpus.labels()[rows_B])
-    batch = Batch(feed.view(rows_B, 1), labels_B, rows_B, 0.5)
+    batch = Batch(feed.make_view(rows_B, 1), labels_B, rows_B, 0.5)
     found = []
     for memory_format in (torch.channels_last, torch.contiguous_format):
-        run, student = run_over(feed, recipe, 100, 0, soft_labels(corpus))
+        run, student = make_run(feed, recipe, 100, 0, make_teacher_logits(corpus))
         run.module.to(memory_format=memory_format).train()
         loss = run.objective(batch)
         loss.backward()
@@ -63,8 +47,8 @@ def test_loss_and_gradients_are_those_of_channels_first(corpus, tmp_path, model,
     torch.testing.assert_close(*found, rtol=1e-3, atol=1e-4)
 
 
-def test_wide_weights_lie_with_channels_last(corpus, tmp_path):
-    _, student = run_over(tiny_feed(corpus, tmp_path), TINY, 100, 0, soft_labels(corpus))
+def test_wide_weights_are_stored_with_channels_last(corpus, tmp_path):
+    _, student = make_run(tiny_feed(corpus, tmp_path), TINY, 100, 0, make_teacher_logits(corpus))
     wide = [p for p in student.parameters() if p.ndim == 4 and p[0, :, 0, 0].numel() > 1]
     assert wide
     assert all(p.is_contiguous(memory_format=torch.channels_last) for p in wide)
@@ -81,7 +65,7 @@ def test_a_student_that_is_interrupted_ends_in_the_same_bits(corpus, tmp_path, m
     def learn(name, on_epoch):
         store = LogitStore(tmp_path / name)
         store.write_clips("tau", corpus.clips_table())
-        arguments = (TINY, corpus, 100, 0, store, soft_labels(corpus))
+        arguments = (TINY, corpus, 100, 0, store, make_teacher_logits(corpus))
         return store.read([distill(*arguments, responses=None, device=CPU, on_epoch=on_epoch)])
 
     def interrupt(figures):

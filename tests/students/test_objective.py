@@ -26,12 +26,13 @@ from students import (
     Distillation,
     Mixup,
     UnfitSoftLabels,
-    alone,
     build,
+    drop_teachers,
 )
-from students.challenge import challenged
+from students.challenge import challenge_features
+from students.groups import GROUP_OF_SCENE
 from students.losses import confidence, decoupled_loss, dist_loss, soft_label_loss, soften
-from students.two_tasks import GROUP_OF_SCENE
+from students.mixup import draw_mix
 from training import Batch
 
 MODEL_OF_TWO_TASKS = "dsmn_model2"
@@ -65,7 +66,7 @@ def test_distillation_and_its_gradient_equal_the_published_ones(reduction, total
     teacher_NK = TEACHER_NK.clone()
     teacher_NK[:4] = torch.tensor(golden["teacher_logits_3x4x10"]).mean(0)
     batch = Batch(inputs, torch.tensor(golden["labels"]), np.arange(4), 0.0)
-    loss = objective_of(recipe, teacher_NK).loss(batch)
+    loss = objective_of(recipe, teacher_NK).compute_loss(batch)
     loss.backward()
     assert loss.item() == pytest.approx(golden[total], rel=1e-6)
     expected = torch.tensor(golden[gradient])
@@ -87,13 +88,13 @@ def test_the_total_with_the_discriminator_equals_the_published_one():
     objective.device_N[:4] = torch.tensor(golden["devices"])
     inputs = torch.tensor(golden["student_logits"])[:, None, None]
     batch = Batch(inputs, torch.tensor(golden["labels"]), np.arange(4), 0.0)
-    assert objective.loss(batch).item() == pytest.approx(
+    assert objective.compute_loss(batch).item() == pytest.approx(
         golden["total_upstream_plus_disc"], rel=1e-6
     )
 
 
 def test_without_teachers_and_discriminator_the_loss_is_cross_entropy():
-    loss = objective_of(alone(RECIPE_OF_ECHO)).loss(BATCH)
+    loss = objective_of(drop_teachers(RECIPE_OF_ECHO)).compute_loss(BATCH)
     expected = functional.cross_entropy(LOGITS_BK, BATCH.labels_B)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
 
@@ -102,7 +103,7 @@ def test_hard_label_weight_goes_from_soft_labels_to_true_labels():
     soft = soft_label_loss(LOGITS_BK, soften(TEACHER_BK, 2.0), 2.0).mean().item()
     hard = functional.cross_entropy(LOGITS_BK, BATCH.labels_B).item()
     for weight in (0.0, 0.25, 0.9):
-        loss = objective_of(distilling(hard_label_weight=weight)).loss(BATCH).item()
+        loss = objective_of(distilling(hard_label_weight=weight)).compute_loss(BATCH).item()
         assert loss == pytest.approx(weight * hard + (1 - weight) * soft, rel=1e-5)
 
 
@@ -117,23 +118,25 @@ def test_the_soft_part_is_the_one_that_the_recipe_names():
     }
     for loss, value in expected.items():
         recipe = distilling(loss=loss, temperature=3.0, hard_label_weight=0.0)
-        assert objective_of(recipe).loss(BATCH).item() == pytest.approx(value.item(), rel=1e-5)
+        assert objective_of(recipe).compute_loss(BATCH).item() == pytest.approx(
+            value.item(), rel=1e-5
+        )
 
 
 def test_standardised_logits_make_size_and_offset_of_both_sides_meaningless():
     recipe = distilling(standardized=True, hard_label_weight=0.0)
-    loss = objective_of(recipe).loss(BATCH).item()
+    loss = objective_of(recipe).compute_loss(BATCH).item()
     larger = objective_of(recipe, 5 * TEACHER_NK + 3)
-    assert larger.loss(replace(BATCH, inputs_BCFT=0.1 * BATCH.inputs_BCFT - 8)).item() == (
+    assert larger.compute_loss(replace(BATCH, inputs_BCFT=0.1 * BATCH.inputs_BCFT - 8)).item() == (
         pytest.approx(loss, rel=1e-4)
     )
-    assert objective_of(distilling(hard_label_weight=0.0)).loss(BATCH).item() != (
+    assert objective_of(distilling(hard_label_weight=0.0)).compute_loss(BATCH).item() != (
         pytest.approx(loss, rel=1e-2)
     )
 
 
 def test_standardised_distillation_equals_a_slow_computation():
-    loss = objective_of(distilling(standardized=True, hard_label_weight=0.25)).loss(BATCH)
+    loss = objective_of(distilling(standardized=True, hard_label_weight=0.25)).compute_loss(BATCH)
     expected = 0.0
     for logits_K, teacher_K, label in zip(LOGITS_BK, TEACHER_BK, BATCH.labels_B, strict=True):
         p_K, q_K = (
@@ -151,7 +154,7 @@ def test_confident_soft_labels_count_more_and_1_on_average():
     weights_N = confidence(TEACHER_NK) / confidence(TEACHER_NK).mean()
     losses_B = soft_label_loss(LOGITS_BK, soften(TEACHER_BK, 2.0), 2.0)
     expected = (weights_N[BATCH.rows_B] * losses_B).mean().item()
-    assert objective_of(recipe).loss(BATCH).item() == pytest.approx(expected, rel=1e-5)
+    assert objective_of(recipe).compute_loss(BATCH).item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("confident", [False, True])
@@ -164,9 +167,9 @@ def test_mixup_mixes_inputs_labels_soft_labels_weights_and_recording_devices(con
     objective = objective_of(recipe)
     objective.register_module("discriminator", nn.Linear(K, 2))
     torch.manual_seed(11)
-    loss = objective.loss(BATCH)
+    loss = objective.compute_loss(BATCH)
     torch.manual_seed(11)
-    mix = recipe.mixup.draw(len(BATCH.rows_B), torch.device("cpu"))
+    mix = draw_mix(recipe.mixup, len(BATCH.rows_B), torch.device("cpu"))
     weights_N = confidence(TEACHER_NK) / confidence(TEACHER_NK).mean()
     expected = 0.0
     for at, (partner, keep) in enumerate(
@@ -184,25 +187,27 @@ def test_mixup_mixes_inputs_labels_soft_labels_weights_and_recording_devices(con
     assert loss.item() == pytest.approx(expected.item() / len(BATCH.rows_B), rel=1e-5)
 
 
-def test_a_challenged_student_is_judged_by_what_is_left_of_its_features():
-    recipe = replace(alone(RECIPE_OF_ECHO), challenge=Challenge(drop_features=0.33))
-    seen_BK = challenged(LOGITS_BK, nn.Identity(), BATCH.labels_B, recipe.challenge)
+def test_the_loss_of_a_challenged_student_uses_its_unmuted_features():
+    recipe = replace(drop_teachers(RECIPE_OF_ECHO), challenge=Challenge(drop_features=0.33))
+    seen_BK = challenge_features(LOGITS_BK, nn.Identity(), BATCH.labels_B, recipe.challenge)
     assert (seen_BK == 0).any()
     expected = functional.cross_entropy(seen_BK, BATCH.labels_B)
-    assert objective_of(recipe).loss(BATCH).item() == pytest.approx(expected.item(), rel=1e-6)
+    assert objective_of(recipe).compute_loss(BATCH).item() == pytest.approx(
+        expected.item(), rel=1e-6
+    )
 
 
-def test_a_challenged_student_hears_soft_labels_by_what_is_left_and_devices_by_all():
+def test_soft_labels_use_unmuted_features_and_the_discriminator_uses_all():
     recipe = replace(distilling(), challenge=Challenge(drop_features=0.33), device_loss_weight=0.5)
     objective = objective_of(recipe)
     objective.register_module("discriminator", nn.Linear(K, 2))
-    seen_BK = challenged(LOGITS_BK, nn.Identity(), BATCH.labels_B, recipe.challenge)
+    seen_BK = challenge_features(LOGITS_BK, nn.Identity(), BATCH.labels_B, recipe.challenge)
     hard = functional.cross_entropy(seen_BK, BATCH.labels_B)
     soft = soft_label_loss(seen_BK, soften(TEACHER_BK, 2.0), 2.0).mean()
     devices_B = torch.from_numpy((BATCH.rows_B >= N // 2).astype(np.int64))
     device = functional.cross_entropy(objective.discriminator(LOGITS_BK), devices_B)
     expected = 0.02 * hard + 0.98 * soft + 0.5 * device
-    assert objective.loss(BATCH).item() == pytest.approx(expected.item(), rel=1e-6)
+    assert objective.compute_loss(BATCH).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 @pytest.mark.parametrize(("seed", "in_conflict"), [(0, False), (5, True)])
@@ -212,7 +217,7 @@ def test_two_tasks_give_the_gradients_of_two_separate_passes_merged(seed, in_con
     student = build(recipe.model, n_classes=K)
     student.dropout.p = 0.0
     batch = batch_of([0, 3, 5, 7], inputs=normal(1, 4, 2, 32, 32))
-    objective_of(recipe, student=student).loss(batch).backward()
+    objective_of(recipe, student=student).compute_loss(batch).backward()
     found = torch.cat([p.grad.flatten() for p in student.parameters()])
     gradients = []
     for task in range(2):
@@ -253,9 +258,9 @@ def test_two_tasks_of_mixed_clips_learn_mixed_scenes_soft_labels_and_groups():
     student = build(recipe.model, n_classes=K).eval()
     batch = batch_of([0, 3, 5, 7], inputs=normal(1, 4, 2, 32, 32))
     torch.manual_seed(11)
-    loss = objective_of(recipe, student=student).loss(batch)
+    loss = objective_of(recipe, student=student).compute_loss(batch)
     torch.manual_seed(11)
-    mix = recipe.mixup.draw(4, torch.device("cpu"))
+    mix = draw_mix(recipe.mixup, 4, torch.device("cpu"))
     group_of = [("indoor", "outdoor", "transport").index(GROUP_OF_SCENE[s]) for s in SCENES]
     scenes = groups = 0.0
     for at, (partner, keep) in enumerate(
@@ -280,17 +285,19 @@ def test_each_view_of_a_clip_has_its_own_soft_labels():
     for view in (0, 1):
         soft_BK = soften(logits_VNK[view][BATCH.rows_B], 2.0)
         expected = soft_label_loss(LOGITS_BK, soft_BK, 2.0).mean().item()
-        loss = objective.loss(replace(BATCH, view=view)).item()
+        loss = objective.compute_loss(replace(BATCH, view=view)).item()
         assert loss == pytest.approx(expected, rel=1e-5)
 
 
 def test_without_stored_views_every_view_has_the_soft_labels_of_the_untouched_clip():
     objective = objective_of()
-    losses = {objective.loss(replace(BATCH, view=view)).item() for view in (0, 1, 3_000_001)}
+    losses = {
+        objective.compute_loss(replace(BATCH, view=view)).item() for view in (0, 1, 3_000_001)
+    }
     assert len(losses) == 1
 
 
-def test_soft_labels_take_no_place_in_a_checkpoint():
+def test_soft_labels_are_not_in_a_checkpoint():
     recipe = replace(distilling(confident=True), device_loss_weight=0.1)
     kept = objective_of(recipe).state_dict()
     assert kept
@@ -313,15 +320,15 @@ def test_soft_labels_of_other_classes_clips_or_views_are_refused(logits, n_views
         objective_of(distilling(n_views=n_views), logits)
 
 
-def test_confidence_in_guesses_alone_is_refused():
-    with pytest.raises(UnfitSoftLabels, match="oracle are a guess for every clip"):
+def test_confidence_of_teachers_that_only_guess_is_refused():
+    with pytest.raises(UnfitSoftLabels, match="oracle are the same for every class of every clip"):
         objective_of(distilling(confident=True), torch.zeros(N, K))
 
 
 def test_every_way_of_learning_has_a_fingerprint_of_its_own():
     ways = [
         RECIPE_OF_ECHO,
-        alone(RECIPE_OF_ECHO),
+        drop_teachers(RECIPE_OF_ECHO),
         *(distilling(loss=loss) for loss in (Dist(), Decoupled(), Dist(within_class_weight=2.0))),
         distilling(standardized=True),
         distilling(confident=True),

@@ -7,17 +7,18 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from students import build, onnx_file
-from students.onnx_int8 import in_integers
+from students import build
+from students.export import onnx_file
+from students.export.onnx_int8 import convert_to_integers
 from students.quantise import (
     ActivationRange,
     QuantisedLayer,
     calibrate,
+    compute_weight_scale,
     move_ranges,
-    quantised,
-    unrounded,
-    weight_integers,
-    weight_scale,
+    quantise,
+    remove_rounding,
+    round_weight,
 )
 
 SHAPE = (1, 1, 24, 20)
@@ -33,7 +34,7 @@ def noise(n=6, seed=0):
 
 
 def student(name="isotropic", **arguments):
-    """A student whose norms have seen something."""
+    """Return a student whose norms have statistics."""
     torch.manual_seed(0)
     model = build(name, n_classes=4, **arguments)
     for seed in range(3):
@@ -56,9 +57,9 @@ def layers(model):
 def test_weights_have_the_published_grid(golden):
     weight = torch.tensor(golden["weights"])
     expected = golden["per_channel_symmetric"]
-    scale_O = weight_scale(weight)
+    scale_O = compute_weight_scale(weight)
     np.testing.assert_allclose(scale_O, expected["scale"], rtol=1e-6)
-    integers = weight_integers(weight)
+    integers = round_weight(weight)
     assert integers.dtype == torch.int8
     wrapped = QuantisedLayer(nn.Conv2d(2, 4, 3, bias=False), rectified=False, rounds=False)
     wrapped.layer.weight = nn.Parameter(weight)
@@ -82,13 +83,13 @@ def test_activations_follow_the_published_running_range_and_grid(golden):
         rounded = observed(torch.tensor(batch))
         assert float(observed.low) == pytest.approx(low, rel=1e-6)
         assert float(observed.high) == pytest.approx(high, rel=1e-6)
-    scale, zero_point = observed.grid()
+    scale, zero_point = observed.compute_grid()
     assert [float(scale)] == pytest.approx(expected["scale"], rel=1e-6)
     assert int(zero_point) == expected["zero_point"]
     torch.testing.assert_close(rounded, torch.tensor(expected["fake_quant_of_batch2"]))
 
 
-def test_ranges_move_while_learning_and_stand_still_afterwards():
+def test_ranges_move_in_training_only():
     observed = ActivationRange()
     observed(torch.tensor([0.0, 1.0]))
     observed(torch.tensor([-1.0, 3.0]))
@@ -97,8 +98,8 @@ def test_ranges_move_while_learning_and_stand_still_afterwards():
     assert (float(observed.low), float(observed.high)) == pytest.approx((-0.01, 1.02))
 
 
-def test_ranges_can_stand_still_while_the_rest_learns():
-    copied = quantised(small_isotropic(), SHAPE)
+def test_ranges_can_be_fixed_in_training():
+    copied = quantise(small_isotropic(), SHAPE)
     calibrate(copied, [noise()])
     ranges = [each for each in copied.modules() if isinstance(each, ActivationRange)]
     before = [float(each.high) for each in ranges]
@@ -120,7 +121,7 @@ def test_calibration_takes_the_whole_range_of_all_batches():
 
 def test_a_norm_and_a_relu_that_follow_a_convolution_become_part_of_it():
     model = small_cp_mobile()
-    copied = quantised(model, SHAPE)
+    copied = quantise(model, SHAPE)
     assert not any(isinstance(each, nn.BatchNorm2d) for each in copied.modules())
     # Two in the stem, two inside each of six blocks, and those behind blocks without a shortcut.
     assert sum(each.rectified for each in layers(copied)) == 2 + 2 * 6 + 2
@@ -131,22 +132,22 @@ def test_a_norm_and_a_relu_that_follow_a_convolution_become_part_of_it():
 
 
 def test_layers_of_another_model_are_not_made_integers():
-    copied = quantised(small_isotropic(), SHAPE)
+    copied = quantise(small_isotropic(), SHAPE)
     calibrate(copied, [noise()])
     with pytest.raises(ValueError, match=r"layer model\.0: no node of the model has its weights"):
-        in_integers(onnx.ModelProto(), copied)
+        convert_to_integers(onnx.ModelProto(), copied)
 
 
 @pytest.mark.parametrize("make", [lambda: small_isotropic(kernel=4), small_cp_mobile])
 def test_without_rounding_it_is_the_student_again(make):
     model = make()
     with torch.no_grad():
-        torch.testing.assert_close(unrounded(quantised(model, SHAPE))(noise()), model(noise()))
+        torch.testing.assert_close(remove_rounding(quantise(model, SHAPE))(noise()), model(noise()))
 
 
 def test_a_norm_behind_an_activation_stays():
     model = small_isotropic()
-    kept = [each for each in quantised(model, SHAPE).modules() if isinstance(each, nn.BatchNorm2d)]
+    kept = [each for each in quantise(model, SHAPE).modules() if isinstance(each, nn.BatchNorm2d)]
     assert len(kept) == 1 + 2 * 2
 
 
@@ -165,26 +166,26 @@ class _Twice(nn.Module):
         return self.relu(forked) + forked
 
 
-def test_what_two_take_or_two_give_is_not_fused():
-    copied = quantised(_Twice().eval(), SHAPE)
+def test_modules_with_two_inputs_or_two_takers_are_not_folded():
+    copied = quantise(_Twice().eval(), SHAPE)
     assert isinstance(copied.norm, nn.BatchNorm2d)
     assert isinstance(copied.relu, nn.ReLU)
     assert not copied.forked.rectified
 
 
-def test_a_student_stays_as_it_was():
+def test_quantising_leaves_the_student_unchanged():
     model = small_cp_mobile()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    quantised(model, SHAPE)
+    quantise(model, SHAPE)
     assert list(model.state_dict()) == list(before)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not model.training
 
 
 def test_without_calibration_there_are_no_integers():
-    copied = quantised(small_isotropic(), SHAPE)
+    copied = quantise(small_isotropic(), SHAPE)
     with pytest.raises(ValueError, match=r"layer model\.0: no clip has set the range"):
-        in_integers(onnx.ModelProto(), copied)
+        convert_to_integers(onnx.ModelProto(), copied)
     with pytest.raises(ValueError, match="no clip has set the range"):
         copied(noise())
     with pytest.raises(ValueError, match="no clip has set the range"):
@@ -192,7 +193,7 @@ def test_without_calibration_there_are_no_integers():
 
 
 def test_a_quantised_student_learns():
-    copied = quantised(small_isotropic(), SHAPE).train()
+    copied = quantise(small_isotropic(), SHAPE).train()
     inputs, labels = noise(16), torch.arange(16) % 4
     before = [weights.detach().clone() for weights in copied.parameters()]
     optimizer = torch.optim.Adam(copied.parameters(), lr=1e-2)
@@ -210,20 +211,20 @@ def test_a_quantised_student_learns():
     )
 
 
-def test_what_was_learnt_goes_through_a_checkpoint():
-    learnt = quantised(small_isotropic(), SHAPE)
+def test_learnt_ranges_are_in_a_checkpoint():
+    learnt = quantise(small_isotropic(), SHAPE)
     calibrate(learnt, [noise()])
-    fresh = quantised(build("isotropic", n_classes=4, filters=8, depth=2, patch=3), SHAPE).eval()
+    fresh = quantise(build("isotropic", n_classes=4, filters=8, depth=2, patch=3), SHAPE).eval()
     fresh.load_state_dict(learnt.state_dict())
     with torch.no_grad():
         assert torch.equal(fresh(noise()), learnt(noise()))
 
 
 @pytest.mark.parametrize("make", [lambda: small_isotropic(kernel=4), small_cp_mobile])
-def test_the_runtime_computes_in_integers_what_was_simulated(make, tmp_path):
-    copied = quantised(make(), SHAPE)
+def test_the_runtime_computes_in_integers_as_simulated(make, tmp_path):
+    copied = quantise(make(), SHAPE)
     calibrate(copied, [noise()])
-    model = in_integers(onnx_file.student_model(unrounded(copied), SHAPE), copied)
+    model = convert_to_integers(onnx_file.convert_student(remove_rounding(copied), SHAPE), copied)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")

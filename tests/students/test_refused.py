@@ -1,4 +1,4 @@
-"""What cannot work is refused before anything learns: recipes, teachers and budgets."""
+"""Recipes, teachers and budgets that cannot work are refused before any training."""
 
 from dataclasses import replace
 from itertools import product
@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 import torch
 from echo import RECIPE_OF_ECHO, TEACHER_NK, K, batch_of, normal, objective_of
-from tiny import FRONT_END, tiny_corpus
+from tiny import FRONT_END
 
-from audio.log_mel import ASCDOMAIN_CNN
+from audio.front_ends import ASCDOMAIN_CNN
 from logit_store import LogitKey, LogitStore, MissingLogits
 from students import (
     RECIPES,
@@ -20,9 +20,9 @@ from students import (
     Distillation,
     Mixup,
     UnfitSoftLabels,
-    alone,
     build,
     check_teachers,
+    drop_teachers,
 )
 from students.complexity import OverBudget
 from students.distill import check_recipe
@@ -45,15 +45,15 @@ EXCLUDED = (
     ({"loss": "decoupled", "reduction": "element_mean"}, "use batch_mean"),
     ({"loss": "dist", "reduction": "element_mean"}, "use batch_mean"),
     ({"loss": "dist", "confident": True}, "no clip has a loss of its own to weigh"),
-    ({"mixup": True, "challenge": True}, "Challenge.* asks for the true class"),
-    ({"mixup": True, "loss": "decoupled"}, "Decoupled.* asks for the true class"),
+    ({"mixup": True, "challenge": True}, "Challenge.* needs the true class"),
+    ({"mixup": True, "loss": "decoupled"}, "Decoupled.* needs the true class"),
     ({"two_tasks": True, "challenge": True}, "two_tasks=True has two"),
 )
 COMBINATIONS = [dict(zip(CHOICES, values, strict=True)) for values in product(*CHOICES.values())]
 
 
 def reasons(choice):
-    """Of all that the choice contradicts."""
+    """Return the reasons to refuse a choice."""
     return [reason for parts, reason in EXCLUDED if parts.items() <= choice.items()]
 
 
@@ -90,7 +90,7 @@ def test_no_other_combination_is_refused():
 
 
 def recipes_to_learn(two_tasks):
-    """Of what is not refused; standardised and with views, or neither, which halves the time."""
+    """Yield accepted choices: standardised and with views, or neither, which halves the time."""
     recipes = []
     for choice in COMBINATIONS:
         as_one = choice["standardized"] == (choice["n_views"] is not None)
@@ -116,7 +116,9 @@ def test_every_combination_that_is_not_refused_has_a_finite_gradient(two_tasks, 
     for recipe in recipes:
         with_views = recipe.distillation and recipe.distillation.n_views
         student.zero_grad()
-        loss = objective_of(recipe, both_views if with_views else TEACHER_NK, student).loss(batch)
+        loss = objective_of(recipe, both_views if with_views else TEACHER_NK, student).compute_loss(
+            batch
+        )
         loss.backward()
         gradients = [p.grad for p in student.parameters() if p.grad is not None]
         assert torch.isfinite(loss), recipe
@@ -148,14 +150,9 @@ def test_a_value_that_distillation_cannot_have_is_refused_when_it_is_made(settin
         ({"device_loss_weight": float("nan")}, "device_loss_weight=nan"),
     ],
 )
-def test_a_recipe_that_its_model_cannot_follow_is_refused_by_its_name(settings, message):
+def test_a_recipe_that_does_not_fit_its_model_is_refused_by_name(settings, message):
     with pytest.raises(ValueError, match=f"student recipe echo: .*{message}"):
         replace(RECIPE_OF_ECHO, **settings)
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return tiny_corpus(tmp_path_factory.mktemp("corpus"))
 
 
 MEMBER = LogitKey("tau", 100, "oracle-0123456789ab")
@@ -163,7 +160,7 @@ MEMBER = LogitKey("tau", 100, "oracle-0123456789ab")
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory, corpus):
-    """One member, with view 0 alone."""
+    """A store with one member, which has view 0 only."""
     store = LogitStore(tmp_path_factory.mktemp("store"))
     store.write_clips("tau", corpus.clips_table())
     store.write(MEMBER, np.zeros((len(corpus), 3), np.float32), {"kind": "teacher"})
@@ -178,11 +175,11 @@ def test_members_with_the_logits_of_a_split_may_teach_it(corpus, store):
     check(corpus, store, MEMBER)
 
 
-def test_a_student_alone_needs_nobody(corpus, store):
-    check(corpus, store, recipe=alone(RECIPE_OF_ECHO))
+def test_a_student_without_teachers_needs_no_members(corpus, store):
+    check(corpus, store, recipe=drop_teachers(RECIPE_OF_ECHO))
 
 
-def test_soft_labels_of_nobody_are_refused(corpus, store):
+def test_soft_labels_without_members_are_refused(corpus, store):
     with pytest.raises(UnfitSoftLabels, match="recipe echo learns from soft labels, but no member"):
         check(corpus, store)
 
@@ -208,23 +205,23 @@ def test_a_view_that_a_member_did_not_store_is_named(corpus, store):
     ],
 )
 def test_a_member_of_another_split_or_corpus_is_refused(corpus, store, member, found):
-    with pytest.raises(UnfitSoftLabels, match=f"learnt {found}, student echo learns split 100 of"):
+    with pytest.raises(UnfitSoftLabels, match=f"trained on {found}, student echo on split 100 of"):
         check(corpus, store, member)
 
 
-def test_a_member_that_tells_other_classes_apart_is_refused(corpus, store):
+def test_a_member_with_other_classes_is_refused(corpus, store):
     scenes = ["beach" if each == "bus" else each for each in corpus.table["scene"].to_pylist()]
     at = corpus.table.column_names.index("scene")
     others = replace(corpus, table=corpus.table.set_column(at, "scene", pa.array(scenes)))
-    told = f"{', '.join(corpus.scenes)} apart, expected {', '.join(others.scenes)}"
-    with pytest.raises(UnfitSoftLabels, match=f"oracle-0123456789ab/0 tells the classes {told}"):
+    difference = f"{', '.join(corpus.scenes)}, expected {', '.join(others.scenes)}"
+    with pytest.raises(UnfitSoftLabels, match=f"ab/0 has the classes {difference}"):
         check(others, store, MEMBER)
 
 
 def test_a_student_over_the_budget_of_its_own_input_is_refused(corpus):
     recipe = RECIPES["cp_mobile_2023"]
     check_recipe(recipe, corpus)
-    # A frame more than it was made for.
+    # One frame more than it was made for.
     with pytest.raises(OverBudget, match="student cp_mobile_2023 has 31,"):
         check_recipe(replace(recipe, front_end=ASCDOMAIN_CNN), corpus)
 

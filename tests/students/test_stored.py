@@ -1,4 +1,4 @@
-"""A record in JSON is enough to have its recipe again."""
+"""A recipe is restored from its record in JSON."""
 
 import json
 from dataclasses import asdict, replace
@@ -6,8 +6,9 @@ from dataclasses import asdict, replace
 import pytest
 
 from logit_store import LogitKey
-from students import RECIPES, Challenge, Decoupled, Dist, Distillation, Mixup, alone
-from students.stored import NoStudent, recipe_of
+from students import RECIPES, Challenge, Decoupled, Dist, Distillation, Mixup, drop_teachers
+from students.errors import NoStudent
+from students.records import restore_recipe
 from training import Ema, RampHoldLinear, Soup, WarmupCosine
 
 BASE = RECIPES["isotropic"]
@@ -22,7 +23,7 @@ UNIONS = {
     "ramp": replace(BASE, training=replace(BASE.training, schedule=RampHoldLinear())),
     "challenge": replace(BASE, challenge=Challenge(drop_clips=0.33)),
     "mixup": replace(BASE, mixup=Mixup(one_share_per="clip")),
-    "alone": alone(BASE),
+    "alone": drop_teachers(BASE),
     "tuples": replace(
         RECIPES["dsmn_model1"],
         arguments={"blocks": ("plain",) * 5, "channels": (8, 8, 8, 8, 8)},
@@ -32,13 +33,13 @@ UNIONS = {
 
 
 def record_of(recipe):
-    """As the store gives it back."""
+    """Return the record as the store returns it."""
     return json.loads(json.dumps({"kind": "student", "recipe": asdict(recipe)}))
 
 
 @pytest.mark.parametrize("recipe", [*RECIPES.values(), *UNIONS.values()], ids=[*RECIPES, *UNIONS])
-def test_a_record_tells_its_recipe(recipe):
-    assert recipe_of(record_of(recipe)) == recipe
+def test_a_record_has_its_recipe(recipe):
+    assert restore_recipe(record_of(recipe)) == recipe
 
 
 @pytest.mark.parametrize(
@@ -54,10 +55,10 @@ def test_a_recipe_of_another_version_is_refused(changed, message):
     record = record_of(BASE)
     record["recipe"] |= changed
     with pytest.raises(NoStudent, match=message):
-        recipe_of(record)
+        restore_recipe(record)
 
 
 @pytest.mark.parametrize("record", [{}, {"kind": "teacher", "recipe": {}}, {"kind": "student"}])
-def test_who_is_no_student_has_no_recipe(record):
+def test_a_member_that_is_no_student_has_no_recipe(record):
     with pytest.raises(NoStudent, match="tau/25/big-1/0: its record is that of"):
-        recipe_of(record, LogitKey("tau", 25, "big-1"))
+        restore_recipe(record, LogitKey("tau", 25, "big-1"))

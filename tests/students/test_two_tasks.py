@@ -4,7 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from students.two_tasks import GROUP_OF_SCENE, group_matrix, merged
+from students.groups import GROUP_OF_SCENE
+from students.two_tasks import make_group_matrix, merge_losses
 
 GOLDEN = student_golden.load("dsmn_loss")
 
@@ -21,7 +22,7 @@ def test_merged_gradients_equal_the_published_ones(case):
             for p, g in zip(parameters, gradient.split([2, len(first) - 2]), strict=True)
         )
 
-    value = merged(loss(first), loss(second), parameters)
+    value = merge_losses(loss(first), loss(second), parameters)
     value.backward()
     assert value.item() == pytest.approx((first.sum() + second.sum()).item() / 2, abs=1e-6)
     expected = torch.tensor(case["merged_mean"])
@@ -32,7 +33,7 @@ def test_merged_gradients_equal_the_published_ones(case):
 def test_both_tasks_losses_with_soft_labels_equal_the_published_ones():
     logits = torch.tensor(GOLDEN["logits"])
     targets_BK = torch.tensor(GOLDEN["targets10"])
-    targets_BG = targets_BK @ group_matrix(sorted(GROUP_OF_SCENE))
+    targets_BG = targets_BK @ make_group_matrix(sorted(GROUP_OF_SCENE))
     torch.testing.assert_close(targets_BG, torch.tensor(GOLDEN["targets3"]))
     # Published as sums over the batch; ours are means.
     scenes = 3 * functional.cross_entropy(logits[:, :10], targets_BK)
@@ -42,24 +43,24 @@ def test_both_tasks_losses_with_soft_labels_equal_the_published_ones():
 
 
 def test_scenes_are_in_the_published_groups():
-    assert group_matrix(sorted(GROUP_OF_SCENE)).argmax(1).tolist() == GOLDEN["class_to_group"]
+    assert make_group_matrix(sorted(GROUP_OF_SCENE)).argmax(1).tolist() == GOLDEN["class_to_group"]
 
 
-def test_the_graph_is_left_for_further_losses():
+def test_the_graph_is_kept_for_further_losses():
     parameter = nn.Parameter(torch.tensor([1.0, 2.0]))
     shared = parameter.exp()
-    merged(shared[0], shared[1], [parameter])
+    merge_losses(shared[0], shared[1], [parameter])
     shared.sum().backward()
     torch.testing.assert_close(parameter.grad, parameter.detach().exp())
 
 
 def test_a_loss_without_gradient_conflicts_with_nothing():
     used, unused = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(1))
-    merged(used.sum(), (0 * used).sum(), [used, unused]).backward()
+    merge_losses(used.sum(), (0 * used).sum(), [used, unused]).backward()
     assert used.grad.tolist() == [0.5, 0.5]
     assert unused.grad.tolist() == [0.0]
 
 
 def test_a_scene_without_a_group_is_refused():
     with pytest.raises(ValueError, match="scenes beach are in no group"):
-        group_matrix(["airport", "beach"])
+        make_group_matrix(["airport", "beach"])

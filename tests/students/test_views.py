@@ -3,35 +3,32 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
-from tiny import AUGMENTATION, FRONT_END, RECIPE, tiny_corpus
+from tiny import AUGMENTATION, FRONT_END, RECIPE
+from tiny_student import CPU, TINY_STUDENT
 
 from audio import impulse_responses
 from audio.feed import Feed
 from audio.views import stored_views
-from logit_store import LogitKey, LogitStore, MissingLogits
-from students import Distillation, Soft, StudentRecipe, UnfitSoftLabels, check_views
+from logit_store import LogitKey, MissingLogits
+from students import Distillation, TeacherLogits, UnfitSoftLabels, check_views
 from students.distill import distill
-from students.stored import load
-from teachers.finetune import TeacherRun, finetune
+from students.stored import load_student
+from teachers.finetune import finetune
 from teachers.recipes import demo_mn
-from training import view_keys
+from teachers.run import TeacherRun
+from training import list_view_keys
 
-CPU = torch.device("cpu")
 HEARD = stored_views(FRONT_END.sample_rate)
 AUGMENTATION = replace(
     AUGMENTATION,
     max_roll_samples=HEARD.max_roll_samples,
     impulse_response_probability=HEARD.impulse_response_probability,
 )
-RECIPE_WITH_VIEWS = StudentRecipe(
-    name="tiny",
-    model="isotropic",
-    arguments={"filters": 8, "depth": 2, "patch": 4},
-    front_end=FRONT_END,
+RECIPE_WITH_VIEWS = replace(
+    TINY_STUDENT,
     augmentation=AUGMENTATION,
     training=replace(RECIPE, max_epochs=4, clips_per_epoch=16),
     distillation=Distillation(n_views=3),
-    device_loss_weight=0.0,
 )
 MEMBER = LogitKey("tau", 100, "oracle-0123456789ab")
 RECORD = {
@@ -42,26 +39,13 @@ RECORD = {
         "length": {"how": "native", "duration_s": None},
     },
     "view_augmentation": asdict(HEARD),
-    "responses": impulse_responses.identity(None),
+    "responses": impulse_responses.identify_responses(None),
 }
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return tiny_corpus(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture
-def store(tmp_path, corpus, monkeypatch):
-    monkeypatch.setenv("TUTTI_CACHE", str(tmp_path / "cache"))
-    store = LogitStore(tmp_path / "store")
-    store.write_clips("tau", corpus.clips_table())
-    return store
-
-
 def write_views(store, corpus, n_views, record=RECORD):
-    """A member whose logits of view v are v for every class but the true one."""
-    for key in view_keys(MEMBER, n_views):
+    """Write a member whose logits in view v are v for every class but the true one."""
+    for key in list_view_keys(MEMBER, n_views):
         logits_NK = np.full((len(corpus), 3), float(key.view), np.float32)
         logits_NK[np.arange(len(corpus)), corpus.labels()] = 9
         store.write(key, logits_NK, record)
@@ -77,16 +61,16 @@ def test_a_student_sees_view_v_with_the_soft_labels_of_view_v(corpus, store, mon
 
     def training_batch(feed, rows_B, view, *rest):
         seen.append(view)
-        return feed.view(rows_B, view)
+        return feed.make_view(rows_B, view)
 
-    monkeypatch.setattr(Feed, "training_batch", training_batch)
-    logits_VNK = store.read(view_keys(MEMBER, 3))
-    soft = Soft(MEMBER.member, logits_VNK, (MEMBER,))
+    monkeypatch.setattr(Feed, "make_training_batch", training_batch)
+    logits_VNK = store.read(list_view_keys(MEMBER, 3))
+    soft = TeacherLogits(MEMBER.member, logits_VNK, (MEMBER,))
     distill(RECIPE_WITH_VIEWS, corpus, 100, 0, store, soft, responses=None, device=CPU)
     assert seen == [0, 0, 1, 1, 2, 2, 0, 0]
 
 
-def test_a_teacher_that_learnt_with_other_changes_stores_what_all_members_hear(corpus, store):
+def test_a_teacher_trained_with_other_changes_stores_the_common_views(corpus, store):
     teacher = replace(
         demo_mn(),
         augmentation=replace(AUGMENTATION, max_roll_samples=0, impulse_response_probability=0.1),
@@ -100,7 +84,7 @@ def test_a_teacher_that_learnt_with_other_changes_stores_what_all_members_hear(c
 
 def test_a_student_stores_views_from_which_the_next_one_learns(corpus, store):
     write_views(store, corpus, 3)
-    soft = Soft(MEMBER.member, store.read(view_keys(MEMBER, 3)), (MEMBER,))
+    soft = TeacherLogits(MEMBER.member, store.read(list_view_keys(MEMBER, 3)), (MEMBER,))
     epochs = []
 
     def learn(seed, soft, n_views):
@@ -121,21 +105,21 @@ def test_a_student_stores_views_from_which_the_next_one_learns(corpus, store):
     # Views that are asked for later are predicted by what was learnt, and nothing is learnt again.
     assert learn(0, soft, 3) == first
     assert len(epochs) == RECIPE_WITH_VIEWS.training.max_epochs
-    views_VNK = store.read(view_keys(first, 3))
-    student = load(store, first, 3).student
+    views_VNK = store.read(list_view_keys(first, 3))
+    student = load_student(store, first, 3).student
     feed = Feed.open(corpus, FRONT_END, HEARD, None, CPU)
     with torch.no_grad():
         for view, logits_NK in enumerate(views_VNK):
-            inputs = feed.batches(np.arange(len(corpus)), view)
+            inputs = feed.iterate_batches(np.arange(len(corpus)), view)
             expected_NK = torch.cat([student(each) for each in inputs]).numpy()
             # The store holds float16.
             np.testing.assert_allclose(logits_NK, expected_NK, rtol=1e-3, atol=1e-3)
     assert not np.array_equal(views_VNK[0], views_VNK[1])
-    second = learn(1, Soft(first.member, views_VNK, (first,)), 1)
-    assert store.record(second)["ensemble"] == first.member
+    second = learn(1, TeacherLogits(first.member, views_VNK, (first,)), 1)
+    assert store.read_record(second)["ensemble"] == first.member
 
 
-def test_masks_and_mixing_belong_to_who_learns(corpus, store):
+def test_masks_and_mixing_may_differ_from_the_teachers(corpus, store):
     write_views(store, corpus, 3)
     other = replace(AUGMENTATION, max_masked_bands=2, mixstyle_probability=0.0)
     check_views(replace(RECIPE_WITH_VIEWS, augmentation=other), (MEMBER,), store, None)
@@ -158,10 +142,10 @@ def test_masks_and_mixing_belong_to_who_learns(corpus, store):
             with_recipe(length={"how": "crop", "duration_s": 0.5}),
             "random windows True, the student False",
         ),
-        ({"kind": "teacher", "recipe": "imported"}, "does not say what was done to the clips"),
+        ({"kind": "teacher", "recipe": "imported"}, "does not say how the clips were changed"),
     ],
 )
-def test_a_teacher_that_heard_something_else_is_refused(corpus, store, record, message):
+def test_a_teacher_that_was_given_another_sound_is_refused(corpus, store, record, message):
     write_views(store, corpus, 3, record)
     with pytest.raises(UnfitSoftLabels, match=f"oracle-0123456789ab.*{message}"):
         check_views(RECIPE_WITH_VIEWS, (MEMBER,), store, None)
@@ -173,9 +157,11 @@ def test_a_view_that_is_missing_is_named(corpus, store):
         check_views(RECIPE_WITH_VIEWS, (MEMBER,), store, None)
 
 
-def test_views_of_nobody_are_refused_before_anything_is_learnt(corpus, store):
-    soft = Soft("oracle", np.zeros((3, len(corpus), 3), np.float32))
-    with pytest.raises(UnfitSoftLabels, match="learns from 3 stored views, but nobody says whose"):
+def test_views_without_members_are_refused_before_training(corpus, store):
+    soft = TeacherLogits("oracle", np.zeros((3, len(corpus), 3), np.float32))
+    with pytest.raises(
+        UnfitSoftLabels, match="learns from 3 stored views, but no members are named"
+    ):
         distill(RECIPE_WITH_VIEWS, corpus, 100, 0, store, soft, responses=None, device=CPU)
 
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from students import RECIPES, Decoupled, Dist, Distillation, Mixup
-from students.challenge import Challenge
-from students.ways import AS_NAMED, WAYS, taught
-from training.averaging import Ema, Soup
+from students.recipe import Challenge
+from students.ways import AS_NAMED, WAYS, apply_way
+from training.recipe import Ema, Soup
 
 BASE = RECIPES["isotropic_ascdomain"]
 assert BASE.distillation
@@ -45,8 +45,8 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("way", EXPECTED)
-def test_a_way_changes_what_it_says_and_nothing_else(way):
-    assert replace(taught(BASE, way), name=BASE.name) == EXPECTED[way]
+def test_a_way_changes_only_what_it_says(way):
+    assert replace(apply_way(BASE, way), name=BASE.name) == EXPECTED[way]
 
 
 def test_every_word_is_tried_here():
@@ -54,11 +54,12 @@ def test_every_word_is_tried_here():
     assert tried == set(WAYS) - {AS_NAMED}
 
 
-def test_the_name_says_how_it_learns_unless_nothing_was_changed():
+def test_the_name_contains_the_way_unless_nothing_was_changed():
     assert (
-        taught(BASE, "standardized+mixup=0.4").name == "isotropic_ascdomain_standardized_mixup0.4"
+        apply_way(BASE, "standardized+mixup=0.4").name
+        == "isotropic_ascdomain_standardized_mixup0.4"
     )
-    assert taught(BASE, AS_NAMED) is BASE
+    assert apply_way(BASE, AS_NAMED) is BASE
 
 
 @pytest.mark.parametrize(
@@ -72,14 +73,14 @@ def test_the_name_says_how_it_learns_unless_nothing_was_changed():
         ("temperature=0", "temperature=0.0, expected a number above 0"),
         ("soup=1", "expected at least 2"),
         ("alone+decoupled", "learns from labels alone: put distilled before it"),
-        ("decoupled", "it is a scale of the divergence's"),
+        ("decoupled", "only the divergence has this reduction"),
         ("distilled+confident+dist", "no clip has a loss of its own"),
-        ("mixup+rsc", "asks for the true class"),
-        ("distilled+decoupled+mixup", "asks for the true class"),
+        ("mixup+rsc", "needs the true class"),
+        ("distilled+decoupled+mixup", "needs the true class"),
         ("", "no such way to learn"),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_the_reason(way, message):
+def test_a_way_that_makes_no_sense_is_refused_with_the_reason(way, message):
     with pytest.raises(ValueError, match=message) as refusal:
-        taught(BASE, way)
+        apply_way(BASE, way)
     assert str(refusal.value).startswith(f"way {way!r}")

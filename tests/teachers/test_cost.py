@@ -2,11 +2,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from teachers.cost import measure
+from teachers.cost import measure_cost
 
 
 class Attention(nn.Module):
-    """Two tokens' worth of everything that is counted, some of it without a module."""
+    """Everything that is counted, for two tokens, some of it without a module."""
 
     def __init__(self):
         super().__init__()
@@ -26,16 +26,16 @@ def test_products_are_counted_in_modules_and_outside_of_them():
     convolution = 4 * 5 * 8 * 3 * 3
     linear = n_tokens * 8 * 6
     attention = 2 * n_tokens * n_tokens * 6
-    cost = measure(Attention(), (1, 1, 5, 8))
+    cost = measure_cost(Attention(), (1, 1, 5, 8))
     assert cost.macs == convolution + linear + 2 * attention
     assert cost.params == 4 * 9 + 4 + 8 * 6 + 6
 
 
-def test_a_model_is_left_in_the_mode_that_it_was_in():
+def test_a_model_keeps_its_mode():
     model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
     before = model[1].running_mean.clone()
-    measure(model, (1, 3))
+    measure_cost(model, (1, 3))
     assert model.training
     assert torch.equal(model[1].running_mean, before)
-    measure(model.eval(), (1, 3))
+    measure_cost(model.eval(), (1, 3))
     assert not model.training

@@ -20,7 +20,8 @@ import pytest
 
 from logit_store import LogitStore
 from teachers import DamagedWeights, MissingWeights, UnfitWeights, WeightsError
-from teachers.fetch import CHUNK_BYTES, fetch, place_of
+from teachers.fetch import fetch_file, locate_file
+from teachers.servers import CHUNK_BYTES
 
 ROOT = Path(__file__).parents[2]
 CONTENT = bytes(range(256)) * 12_000  # 3 MB: several chunks
@@ -28,7 +29,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Site:
-    """What the server has to tell, and what it was asked."""
+    """What the server serves, and the requests that it received."""
 
     def __init__(self) -> None:
         self.content = CONTENT
@@ -37,9 +38,9 @@ class Site:
         self.failures: list[tuple[int, dict[str, str]]] = []
         """Answered first, one after the other: status and headers."""
         self.cuts: list[int] = []
-        """The next answers break off after so many bytes."""
+        """The next answers break off after this many bytes."""
         self.pause_s = 0.0
-        """Before each piece."""
+        """Time that passes before each piece."""
         self.asked: list[dict[str, str]] = []
         self.address = ""
         self.lock = threading.Lock()
@@ -96,7 +97,7 @@ class Handler(BaseHTTPRequestHandler):
         return int(match[1]) if match and is_same and site.takes_ranges else 0
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: a server that talks would be read as the tests' own words."""
+        """Print nothing: it would appear in the output of the tests."""
 
 
 @pytest.fixture
@@ -117,11 +118,11 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The weights' folder; and nobody waits between attempts."""
+    """Set the weights' folder, and no waits between attempts."""
     folder = tmp_path / "weights"
     monkeypatch.setenv("TUTTI_WEIGHTS", str(folder))
     monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr("teachers.fetch.WAITS_S", (0.0,) * 4)
+    monkeypatch.setattr("teachers.transfer.WAITS_S", (0.0,) * 4)
     return folder
 
 
@@ -134,27 +135,27 @@ def leftovers(folder: Path) -> set[str]:
     return {path.name.rpartition(".")[2] for path in folder.iterdir() if path.name.startswith(".")}
 
 
-def test_a_file_comes_whole_and_only_once(site: Site, folder: Path):
-    told: list[tuple[int, int | None]] = []
-    place = fetch(site.address, on_progress=lambda done, total: told.append((done, total)))
+def test_a_file_is_downloaded_whole_and_only_once(site: Site, folder: Path):
+    progress: list[tuple[int, int | None]] = []
+    place = fetch_file(site.address, on_progress=lambda done, total: progress.append((done, total)))
     assert place.read_bytes() == CONTENT
-    assert fetch(site.address) == place
+    assert fetch_file(site.address) == place
     assert len(site.asked) == 1
-    assert told[0] == (0, len(CONTENT))
-    assert told[-1] == (len(CONTENT), len(CONTENT))
-    assert told == sorted(told)
+    assert progress[0] == (0, len(CONTENT))
+    assert progress[-1] == (len(CONTENT), len(CONTENT))
+    assert progress == sorted(progress)
     assert leftovers(folder) == {"lock"}
 
 
 def test_a_redirect_is_followed_and_the_asked_address_names_the_file(site: Site):
     moved = site.address.replace("/v1/", "/moved/v1/")
-    assert fetch(moved).read_bytes() == CONTENT
-    assert fetch(moved) != fetch(site.address)
+    assert fetch_file(moved).read_bytes() == CONTENT
+    assert fetch_file(moved) != fetch_file(site.address)
 
 
 def test_a_cut_connection_is_resumed_where_it_broke(site: Site):
     site.cuts = [16 * CHUNK_BYTES, 10 * CHUNK_BYTES + 1]
-    assert fetch(site.address).read_bytes() == CONTENT
+    assert fetch_file(site.address).read_bytes() == CONTENT
     assert [asked.get("range") for asked in site.asked] == [
         None,
         f"bytes={16 * CHUNK_BYTES}-",
@@ -173,12 +174,12 @@ def test_what_cannot_be_resumed_starts_over(site: Site, why: str):
         if why == "has a new version" and done:
             site.etag, site.content = '"v2"', CONTENT[::-1]
 
-    assert fetch(site.address, on_progress=change).read_bytes() == site.content
+    assert fetch_file(site.address, on_progress=change).read_bytes() == site.content
     assert len(site.asked) == 2
 
 
 def test_what_an_earlier_process_left_is_resumed_even_if_nothing_is_missing(site: Site):
-    place = place_of(site.address)
+    place = locate_file(site.address)
     place.parent.mkdir(parents=True)
     for left, asked in (
         (2_000_000, ["bytes=2000000-"]),
@@ -187,7 +188,7 @@ def test_what_an_earlier_process_left_is_resumed_even_if_nothing_is_missing(site
         place.with_name(f".{place.name}.part").write_bytes(CONTENT[:left])
         place.with_name(f".{place.name}.tag").write_text('"v1"')
         site.asked.clear()
-        assert fetch(site.address).read_bytes() == CONTENT
+        assert fetch_file(site.address).read_bytes() == CONTENT
         assert [each.get("range") for each in site.asked] == asked
         place.unlink()
 
@@ -195,57 +196,57 @@ def test_what_an_earlier_process_left_is_resumed_even_if_nothing_is_missing(site
 @pytest.mark.parametrize("status", [500, 503, 429, 408])
 def test_a_busy_server_is_asked_again(site: Site, status: int):
     site.failures = [(status, {}), (status, {"Retry-After": "0"})]
-    assert fetch(site.address).read_bytes() == CONTENT
+    assert fetch_file(site.address).read_bytes() == CONTENT
     assert len(site.asked) == 3
 
 
-def test_a_server_that_stays_busy_is_an_error_that_says_so(site: Site):
+def test_a_server_that_stays_busy_is_reported(site: Site):
     site.failures = [(503, {})] * 99
     with pytest.raises(MissingWeights, match="HTTP 503"):
-        fetch(site.address)
+        fetch_file(site.address)
     assert len(site.asked) == 5
 
 
-def test_a_file_that_always_ends_too_early_is_given_up_and_never_taken(site: Site):
+def test_a_file_that_always_ends_too_early_is_given_up_and_never_used(site: Site):
     site.takes_ranges = False
     site.cuts = [1_000_000] * 99
     with pytest.raises(MissingWeights, match="IncompleteRead|Connection broken"):
-        fetch(site.address)
-    assert not place_of(site.address).exists()
+        fetch_file(site.address)
+    assert not locate_file(site.address).exists()
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
 def test_a_refusal_is_final_and_says_what_to_do(site: Site, status: int):
     site.failures = [(status, {})] * 99
     with pytest.raises(MissingWeights) as caught:
-        fetch(site.address)
+        fetch_file(site.address)
     assert len(site.asked) == 1
     message = str(caught.value)
     assert f"HTTP {status}" in message
-    assert f"curl -L -o '{place_of(site.address)}' '{site.address}'" in message
+    assert f"curl -L -o '{locate_file(site.address)}' '{site.address}'" in message
     assert "--weights none" in message
 
 
-def test_without_a_network_the_error_says_the_same():
+def test_without_a_network_the_error_says_what_to_do():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}/mn.pt"
         with pytest.raises(MissingWeights, match="(?s)refused.*--weights none"):
-            fetch(address)
+            fetch_file(address)
 
 
 def test_a_file_put_in_place_by_hand_needs_no_server(store: LogitStore):
     address = "https://nowhere.invalid/mn.pt"
-    place = place_of(address)
+    place = locate_file(address)
     place.parent.mkdir(parents=True)
     place.write_bytes(b"by hand")
     for _ in range(2):
-        assert fetch(address, store=store) == place
+        assert fetch_file(address, store=store) == place
 
 
-def test_files_of_one_name_from_two_hosts_do_not_meet():
+def test_files_of_one_name_from_two_hosts_do_not_collide():
     places = {
-        place_of(f"{start}/mn10(2).pt")
+        locate_file(f"{start}/mn10(2).pt")
         for start in ("https://a.org/v1", "https://b.org/v1", "https://a.org/v2", "s3://a.org/v1")
     }
     assert len(places) == 4
@@ -255,41 +256,43 @@ def test_files_of_one_name_from_two_hosts_do_not_meet():
 @pytest.mark.parametrize(
     "address", ["ftp://a.org/mn.pt", "https://a.org/", "https://a.org", "mn.pt"]
 )
-def test_what_is_no_address_of_a_file_is_refused_by_its_words(address: str):
+def test_what_is_not_the_address_of_a_file_is_refused(address: str):
     with pytest.raises(ValueError, match=f"address '{address}'"):
-        fetch(address)
+        fetch_file(address)
 
 
-def test_the_first_use_is_remembered(site: Site, store: LogitStore):
-    place = fetch(site.address.replace("//", "//me:secret@") + "?signature=secret", store=store)
-    record = json.loads(store.read_object(f"weights/v1/{place.name}/fetched.json"))
+def test_the_first_use_is_recorded(site: Site, store: LogitStore):
+    place = fetch_file(
+        site.address.replace("//", "//me:secret@") + "?signature=secret", store=store
+    )
+    record = json.loads(store.objects.read(f"weights/v1/{place.name}/fetched.json"))
     assert record.pop("when").endswith("+00:00")
     assert record == {"address": site.address, "bytes": len(CONTENT), "sha256": SHA256}
 
 
-def test_another_file_than_at_the_first_use_is_refused_with_both_hashes(
+def test_a_file_that_differs_from_the_first_use_is_refused_with_both_hashes(
     site: Site, store: LogitStore
 ):
-    place = fetch(site.address, store=store)
+    place = fetch_file(site.address, store=store)
     place.unlink()
     site.content = b"other bytes"
     with pytest.raises(DamagedWeights) as caught:
-        fetch(site.address, store=store)
+        fetch_file(site.address, store=store)
     message = str(caught.value)
     assert SHA256 in message
     assert hashlib.sha256(b"other bytes").hexdigest() in message
     assert message.startswith(str(place))
     assert f"{store.address}/weights/v1/{place.name}/fetched.json" in message
     assert "Delete the file to fetch it again" in message
-    # Who does not keep a store does not compare.
-    assert fetch(site.address) == place
+    # Without a store nothing is compared.
+    assert fetch_file(site.address) == place
 
 
-def test_a_store_whose_record_was_broken_says_so(site: Site, store: LogitStore):
-    place = fetch(site.address, store=store)
-    store.write_object(f"weights/v1/{place.name}/fetched.json", b"{}")
-    with pytest.raises(DamagedWeights, match=r"fetched\.json: no record.*\n.*Delete it"):
-        fetch(site.address, store=store)
+def test_a_broken_record_in_the_store_is_reported(site: Site, store: LogitStore):
+    place = fetch_file(site.address, store=store)
+    store.objects.write(f"weights/v1/{place.name}/fetched.json", b"{}")
+    with pytest.raises(DamagedWeights, match=r"fetched\.json: not a record.*\n.*Delete it"):
+        fetch_file(site.address, store=store)
 
 
 def test_a_file_is_hashed_once_per_process(site: Site, store: LogitStore, monkeypatch):
@@ -297,7 +300,7 @@ def test_a_file_is_hashed_once_per_process(site: Site, store: LogitStore, monkey
     digest = hashlib.file_digest
     monkeypatch.setattr(hashlib, "file_digest", lambda *args: hashed.append(1) or digest(*args))
     for _ in range(3):
-        fetch(site.address, store=store)
+        fetch_file(site.address, store=store)
     assert len(hashed) == 1
 
 
@@ -306,14 +309,15 @@ import multiprocessing
 import os
 import sys
 
-from teachers.fetch import fetch
+from teachers.fetch import fetch_file
+from teachers.servers import open_http  # once, not in each process
 
 def one(barrier):
     barrier.wait()
     # In one call: 16 processes write to the same pipe.
-    os.write(1, b"%d\\n" % fetch(sys.argv[1]).stat().st_size)
+    os.write(1, b"%d\\n" % fetch_file(sys.argv[1]).stat().st_size)
 
-# Forked: 16 fresh interpreters would each import torch first.
+# Forked: 16 fresh interpreters would each import the HTTP library first.
 context = multiprocessing.get_context("fork")
 barrier = context.Barrier(16)
 children = [context.Process(target=one, args=(barrier,)) for _ in range(16)]
@@ -331,14 +335,14 @@ def test_sixteen_processes_at_once_download_once(site: Site):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [str(len(CONTENT))] * 16
     assert len(site.asked) == 1
-    assert place_of(site.address).read_bytes() == CONTENT
+    assert locate_file(site.address).read_bytes() == CONTENT
 
 
 def test_a_killed_download_leaves_a_part_that_the_next_one_resumes(site: Site, folder: Path):
     site.pause_s = 0.05
-    program = "import sys; from teachers.fetch import fetch; fetch(sys.argv[1])"
+    program = "import sys; from teachers.fetch import fetch_file; fetch_file(sys.argv[1])"
     child = subprocess.Popen([sys.executable, "-c", program, site.address], cwd=ROOT)
-    part = place_of(site.address).with_name(f".{place_of(site.address).name}.part")
+    part = locate_file(site.address).with_name(f".{locate_file(site.address).name}.part")
     deadline = time.monotonic() + 60
     while not (part.exists() and part.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -346,20 +350,20 @@ def test_a_killed_download_leaves_a_part_that_the_next_one_resumes(site: Site, f
     child.wait()
     left = part.stat().st_size
     assert 0 < left < len(CONTENT)
-    assert not place_of(site.address).exists()
+    assert not locate_file(site.address).exists()
     site.pause_s = 0
-    assert fetch(site.address).read_bytes() == CONTENT
+    assert fetch_file(site.address).read_bytes() == CONTENT
     assert site.asked[-1]["range"] == f"bytes={left}-"
     assert leftovers(folder) == {"lock"}
 
 
-def test_a_full_disk_is_no_fault_of_the_server(site: Site, monkeypatch):
+def test_a_full_disk_is_not_blamed_on_the_server(site: Site, monkeypatch):
     def fail(done: int, total: int | None) -> None:
         if done:
             raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
-        fetch(site.address, on_progress=fail)
+        fetch_file(site.address, on_progress=fail)
     assert len(site.asked) == 1
 
 
@@ -371,7 +375,7 @@ def test_a_full_disk_is_no_fault_of_the_server(site: Site, monkeypatch):
         UnfitWeights("mn.pt", "does not fit", "Give another"),
     ],
 )
-def test_errors_cross_process_borders_whole(error: WeightsError):
+def test_errors_survive_pickling(error: WeightsError):
     other = pickle.loads(pickle.dumps(error))
     assert type(other) is type(error)
     assert str(other) == str(error)
@@ -391,7 +395,7 @@ def s3_endpoint() -> Iterator[str]:
 
 @pytest.fixture
 def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, bytes], str]:
-    """Puts bytes at a key, returns their address."""
+    """Return a function that puts bytes at a key and returns their address."""
     import s3fs
 
     for name, value in (
@@ -412,41 +416,45 @@ def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, 
     return put
 
 
-def test_a_file_of_a_bucket_comes_whole(bucket: Callable[[str, bytes], str], store: LogitStore):
+def test_a_file_in_a_bucket_is_downloaded_whole(
+    bucket: Callable[[str, bytes], str], store: LogitStore
+):
     address = bucket("v1/mn.safetensors", CONTENT)
-    told: list[int] = []
-    place = fetch(address, store=store, on_progress=lambda done, total: told.append(done))
+    progress: list[int] = []
+    place = fetch_file(address, store=store, on_progress=lambda done, total: progress.append(done))
     assert place.read_bytes() == CONTENT
     assert place.suffix == ".safetensors"
-    assert told[-1] == len(CONTENT)
+    assert progress[-1] == len(CONTENT)
 
 
-def test_a_part_of_a_buckets_file_is_resumed_if_it_is_of_the_same_version(
+def test_a_part_of_a_file_in_a_bucket_is_resumed_if_its_version_is_the_same(
     bucket: Callable[[str, bytes], str],
 ):
     address = bucket("v2/mn.pt", CONTENT)
-    place = place_of(address)
+    place = locate_file(address)
     place.parent.mkdir(parents=True)
     etag = f'"{hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()}"'
     for tag, first in ((etag, 1_000_000), ('"other"', 0)):
         place.with_name(f".{place.name}.part").write_bytes(CONTENT[:1_000_000])
         place.with_name(f".{place.name}.tag").write_text(tag)
-        told: list[int] = []
-        fetch(address, on_progress=lambda done, total, told=told: told.append(done))
+        progress: list[int] = []
+        fetch_file(
+            address, on_progress=lambda done, total, progress=progress: progress.append(done)
+        )
         assert place.read_bytes() == CONTENT
-        assert told[0] == first
+        assert progress[0] == first
         place.unlink()
 
 
-def test_what_a_bucket_does_not_hold_is_missing_with_a_way_out(
+def test_a_file_that_a_bucket_lacks_is_missing_with_a_way_out(
     bucket: Callable[[str, bytes], str],
 ):
     bucket("v1/other.pt", b"1")
     with pytest.raises(MissingWeights, match="(?s)FileNotFoundError.*aws s3 cp"):
-        fetch("s3://weights/v1/none.pt")
+        fetch_file("s3://weights/v1/none.pt")
 
 
-def test_a_bucket_without_keys_says_which_variables_to_set(
+def test_without_keys_for_a_bucket_the_error_says_which_variables_to_set(
     bucket: Callable[[str, bytes], str], monkeypatch
 ):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -455,4 +463,4 @@ def test_a_bucket_without_keys_says_which_variables_to_set(
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     with pytest.raises(MissingWeights, match="set AWS_ACCESS_KEY_ID"):
-        fetch("s3://weights/v1/mn.pt")
+        fetch_file("s3://weights/v1/mn.pt")

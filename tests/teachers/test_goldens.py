@@ -23,7 +23,7 @@ from teachers import UnfitWeights, build
 from teachers.cp_resnet import CPResNet
 from teachers.dymn import DyMN
 from teachers.mobilenet import MobileNet
-from teachers.passt import Draw, PaSST
+from teachers.passt import PaSST, PatchDraw
 
 BUILD: dict[str, Callable[[], nn.Module]] = {
     "mn04_as_10": lambda: MobileNet(10, width=0.4),
@@ -53,7 +53,7 @@ golden_of = functools.cache(load_golden)
 
 @pytest.fixture(scope="module")
 def filled() -> Iterator[Callable[[str], nn.Module]]:
-    """A model by name with the golden's parameters, float32: made once, not to be changed."""
+    """Return a function from a name to a float32 model with the golden's parameters, made once."""
 
     @functools.cache
     def build(name: str) -> nn.Module:
@@ -70,7 +70,7 @@ def as_float64(values: Any) -> Tensor:
 
 
 def head(model: nn.Module, embedding_BD: Tensor) -> Tensor:
-    """Logits from the embedding alone, in evaluation."""
+    """Return the logits of an embedding, in evaluation."""
     if isinstance(model, CPResNet):
         return model.feed_forward(embedding_BD[:, :, None, None]).flatten(1)
     return model.get_submodule("head" if isinstance(model, PaSST) else "classifier")(embedding_BD)
@@ -91,7 +91,7 @@ def test_logits_agree_in_float64(name, filled):
     logits_BK, embedding_BD = model(golden_input(golden).double())
     expected = as_float64(golden["logits_float64"])
     torch.testing.assert_close(logits_BK, expected, rtol=0, atol=1e-9)
-    # The files hold no float64 embedding: but it must be the one that the logits come from.
+    # The files hold no float64 embedding, but it must be the one that the logits come from.
     torch.testing.assert_close(head(model, embedding_BD), expected, rtol=0, atol=1e-9)
 
 
@@ -152,11 +152,11 @@ def test_one_training_pass_moves_the_running_statistics_as_published(name, fille
         assert statistics["num_batches_tracked"] == expected["num_batches_tracked"]
 
 
-def golden_draw(case: dict[str, Any]) -> Draw:
+def golden_draw(case: dict[str, Any]) -> PatchDraw:
     def indices(key: str) -> Tensor | None:
         return torch.tensor(case[key]) if key in case else None
 
-    return Draw(
+    return PatchDraw(
         time_offset=case["time_offset"],
         columns=indices("kept_time_columns"),
         rows=indices("kept_frequency_rows"),
@@ -172,7 +172,7 @@ def test_passt_agrees_in_training_when_the_same_patches_stay(case, filled, monke
     golden = golden_of("passt_10")
     expected = golden[case]
     model = filled("passt_10")
-    monkeypatch.setattr(model, "draw", lambda n_columns: golden_draw(expected))
+    monkeypatch.setattr(model, "draw_patches", lambda n_columns: golden_draw(expected))
     monkeypatch.setattr(model, "training", True)
     logits_BK, embedding_BD = model(golden_input(golden))
     tolerance = {"rtol": 0.0, "atol": FLOAT32_ATOL["passt_10"]}
@@ -212,5 +212,5 @@ def test_size_and_cost_are_the_measured_ones(build, shape, params, macs):
 
 def test_patchout_halves_the_cost_of_training_passt():
     model = PaSST(10).train().to("meta")
-    model.draw = lambda n_columns: Draw(rows=torch.arange(6))
+    model.draw = lambda n_columns: PatchDraw(rows=torch.arange(6))
     assert n_macs(model, 1, 1, 128, 101) == 4_835_384_832

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from teachers.mobilenet import STRIDES, MobileNet, SqueezeExcite, block_shapes, round_channels
+from teachers.mobilenet import STRIDES, MobileNet, SqueezeExcite, make_block_shapes, round_channels
 
 
 @pytest.mark.parametrize("width", [0.1, 0.4, 0.5, 1.0, 2.0, 3.3])
@@ -25,41 +25,17 @@ def test_rounded_channels_are_multiples_of_8_and_at_most_a_tenth_below(width):
     ],
 )
 def test_the_first_blocks_have_the_published_channels(width, channels):
-    shapes = block_shapes(width)
+    shapes = make_block_shapes(width)
     assert [(shape.expanded, shape.channels_out) for shape in shapes[:8]] == channels
 
 
 @pytest.mark.parametrize("width", [0.1, 0.2, 0.4, 1.3])
 def test_every_block_takes_what_the_one_before_it_gives(width):
-    shapes = block_shapes(width)
+    shapes = make_block_shapes(width)
     assert [shape.channels_in for shape in shapes[1:]] == [s.channels_out for s in shapes[:-1]]
 
 
-@pytest.mark.parametrize("width", [0.1, 0.2, 0.4])
-@pytest.mark.parametrize(("n_bands", "n_frames"), [(256, 65), (128, 100), (33, 7)])
-def test_any_size_of_input_gives_finite_logits_and_every_parameter_a_gradient(
-    width, n_bands, n_frames
-):
-    torch.manual_seed(0)
-    model = MobileNet(7, width)
-    logits_BK, embedding_BD = model(torch.randn(3, 1, n_bands, n_frames))
-    assert logits_BK.shape == (3, 7)
-    assert embedding_BD.shape == (3, 6 * round_channels(160 * width))
-    logits_BK.square().sum().backward()
-    gradients = [parameter.grad for parameter in model.parameters()]
-    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
-
-
-def test_clips_of_a_batch_do_not_see_each_other_in_evaluation():
-    torch.manual_seed(0)
-    model = MobileNet(10, 0.2).double().eval()
-    x = torch.randn(3, 1, 64, 20, dtype=torch.float64)
-    # float64: another order of sums, for another batch size, stays far below 1e-12.
-    alone = torch.cat([model(clip[None])[0] for clip in x])
-    torch.testing.assert_close(model(x)[0], alone, rtol=0, atol=1e-12)
-
-
-def test_a_fully_convolutional_head_averages_what_it_says_of_each_place():
+def test_a_fully_convolutional_head_averages_the_logits_of_all_places():
     torch.manual_seed(0)
     model = MobileNet(5, 0.1, head="fully_convolutional").double().eval()
     mean_K = model.get_buffer("classifier.1.running_mean").uniform_(-1, 1)
@@ -100,7 +76,7 @@ def test_strides_change_the_size_of_the_last_map_and_no_weight(strides, size):
 
 
 def test_strides_belong_to_the_blocks_that_halve_both_axes():
-    strides = [shape.stride for shape in block_shapes(1.0, (2, 1, 2, 1))]
+    strides = [shape.stride for shape in make_block_shapes(1.0, (2, 1, 2, 1))]
     assert strides == [1, 2, 1, 1, 1, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1]
 
 

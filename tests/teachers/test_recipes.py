@@ -7,11 +7,17 @@ import torch
 from audio.corpora import demo
 from audio.lengths import ClipLength
 from teachers import RECIPES, TeacherRun, build
-from teachers.finetune import UnfitClips, check_input, teacher_key
-from teachers.recipes import DEMO, PUBLISHED, as_published, find
+from teachers.errors import UnfitClips
+from teachers.recipes import (
+    DEMO_TEACHERS,
+    PUBLISHED_TEACHERS,
+    find_teacher_recipes,
+    keep_as_published,
+)
+from teachers.run import check_input, make_teacher_key
 from training import WarmupCosine
 
-# facts: the table of section 5, one row a script.
+# The defaults of ASCDomain's four training scripts, one row each.
 SCRIPTS = {
     "mn": (150, 256, 2e-4, 0.4, 0.3, 0.6, 48, 0),
     "dymn": (150, 256, 2e-4, 0.4, 0.3, 0.6, 48, 0),
@@ -32,7 +38,7 @@ def test_every_recipe_builds_a_model_that_takes_its_front_ends_output(name):
     model = built(recipe.model, tuple(recipe.arguments.items()))
     n_samples = recipe.front_end.sample_rate
     with torch.no_grad():
-        logits_BK, embedding_BD = model(torch.zeros(2, *recipe.front_end.shape(n_samples)))
+        logits_BK, embedding_BD = model(torch.zeros(2, *recipe.front_end.compute_shape(n_samples)))
     assert logits_BK.shape == (2, 7)
     assert embedding_BD.shape[0] == 2
 
@@ -47,8 +53,8 @@ def test_the_22_published_names_are_there():
         f"{width}_as_dir_fms{ending}" for width in ("dymn04", "dymn10") for ending in ("", "_lr")
     ]
     others = ["passt_dir_fms", "passt_dir_fms_lr_ws", "cpr_128_dir_fms"]
-    assert list(PUBLISHED) == mn + dymn + others
-    assert len(PUBLISHED) == 22
+    assert list(PUBLISHED_TEACHERS) == mn + dymn + others
+    assert len(PUBLISHED_TEACHERS) == 22
 
 
 @pytest.mark.parametrize(
@@ -83,29 +89,32 @@ def test_no_two_recipes_are_the_same():
 
 
 def test_there_is_a_demo_recipe_of_each_family():
-    assert DEMO == ("demo_mn", "demo_dymn", "demo_passt", "demo_cpr")
-    assert all(RECIPES[name].weights == "none" for name in DEMO)
+    assert DEMO_TEACHERS == ("demo_mn", "demo_dymn", "demo_passt", "demo_cpr")
+    assert all(RECIPES[name].weights == "none" for name in DEMO_TEACHERS)
 
 
 def test_recipes_are_found_by_name_glob_and_all_each_once():
-    assert [recipe.name for recipe in find(["all"])] == list(PUBLISHED)
-    names = [recipe.name for recipe in find(["*_early", "mn04_as_dir_fms_early", "demo_mn"])]
+    assert [recipe.name for recipe in find_teacher_recipes(["all"])] == list(PUBLISHED_TEACHERS)
+    names = [
+        recipe.name
+        for recipe in find_teacher_recipes(["*_early", "mn04_as_dir_fms_early", "demo_mn"])
+    ]
     assert names == [f"{width}_as_dir_fms_early" for width in ("mn04", "mn05", "mn10")] + [
         "demo_mn"
     ]
     with pytest.raises(ValueError, match="no teacher recipe mn10_as_dir_fsm; nearest: mn10_as_dir"):
-        find(["mn10_as_dir_fsm"])
+        find_teacher_recipes(["mn10_as_dir_fsm"])
 
 
 def test_a_timm_backbone_is_a_recipe_by_its_name():
-    (recipe,) = find(["timm:convnext_nano"])
+    (recipe,) = find_teacher_recipes(["timm:convnext_nano"])
     assert (recipe.name, recipe.model) == ("timm_convnext_nano", "timm:convnext_nano")
     assert recipe.weights == "pretrained"
 
 
 def test_the_published_protocol_keeps_the_last_epoch_of_a_dymn():
-    assert as_published(RECIPES["dymn04_as_dir_fms"]).training.keep == "last"
-    assert as_published(RECIPES["mn04_as_dir_fms_early"]).training.keep == "best"
+    assert keep_as_published(RECIPES["dymn04_as_dir_fms"]).training.keep == "last"
+    assert keep_as_published(RECIPES["mn04_as_dir_fms_early"]).training.keep == "best"
 
 
 def test_incremental_transfer_has_two_learning_rates_in_both_stages():
@@ -124,21 +133,21 @@ def test_a_member_is_named_by_everything_that_changes_it(tmp_path):
     (tmp_path / "ir.wav").write_bytes(b"any")
     sit = TeacherRun(recipe=RECIPES["passt_sit"], split=25, start="one")
     keys = [
-        teacher_key(run, corpus, None),
-        teacher_key(replace(run, split=100), corpus, None),
-        teacher_key(replace(run, seed=1), corpus, None),
-        teacher_key(replace(run, protocol="published"), corpus, None),
-        teacher_key(run, corpus, tmp_path),
-        teacher_key(run, fewer, None),
-        teacher_key(replace(run, recipe=RECIPES["cpr_128_dir_fms"]), corpus, None),
-        teacher_key(sit, corpus, None),
-        teacher_key(replace(sit, start="other"), corpus, None),
+        make_teacher_key(run, corpus, None),
+        make_teacher_key(replace(run, split=100), corpus, None),
+        make_teacher_key(replace(run, seed=1), corpus, None),
+        make_teacher_key(replace(run, protocol="published"), corpus, None),
+        make_teacher_key(run, corpus, tmp_path),
+        make_teacher_key(run, fewer, None),
+        make_teacher_key(replace(run, recipe=RECIPES["cpr_128_dir_fms"]), corpus, None),
+        make_teacher_key(sit, corpus, None),
+        make_teacher_key(replace(sit, start="other"), corpus, None),
     ]
     assert len({key.member for key in keys}) == len(keys)
-    assert teacher_key(run, demo.read(), None) == keys[0]
+    assert make_teacher_key(run, demo.read(), None) == keys[0]
     assert keys[0].member.startswith("demo_cpr-")
     with pytest.raises(ValueError, match="starts from None"):
-        teacher_key(replace(sit, start=None), corpus, None)
+        make_teacher_key(replace(sit, start=None), corpus, None)
 
 
 def test_clips_that_a_model_does_not_take_are_refused_before_any_work():

@@ -1,4 +1,4 @@
-"""Weights find their way into a model, or an error says which do not."""
+"""Weights are loaded into a model, or an error says which do not fit."""
 
 import logging
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from teachers import MissingWeights, UnfitWeights, build, fetch_weights
-from teachers.fetch import place_of
+from teachers.fetch import locate_file
 from teachers.weights import MAX_LISTED, load_weights, read_weights
 
 SMALL = {"width": 0.1}
@@ -43,7 +43,7 @@ def test_weights_from_a_file_replace_the_random_ones(name: str, tmp_path: Path, 
     assert not caplog.records
 
 
-def test_a_head_for_other_classes_is_replaced_and_said_once(tmp_path: Path, caplog):
+def test_a_head_for_other_classes_is_replaced_with_one_warning(tmp_path: Path, caplog):
     source = mobilenet(527)
     file = save(source, tmp_path / "mn.pt")
     for _ in range(2):
@@ -64,7 +64,7 @@ def test_a_file_without_a_head_gets_a_fresh_one(tmp_path: Path):
     assert_same(own["classifier.2.weight"], stored["classifier.2.weight"])
 
 
-def test_a_fresh_head_is_made_anew_even_if_the_stored_one_fits(tmp_path: Path):
+def test_a_fresh_head_stays_fresh_even_if_the_stored_one_fits(tmp_path: Path):
     source, model = mobilenet(), mobilenet()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     load_weights(model, save(source, tmp_path / "mn.pt"), ("classifier",), fresh_head=True)
@@ -86,7 +86,7 @@ def test_a_long_list_of_misfits_is_cut_and_counted(tmp_path: Path):
         mobilenet(weights=tmp_path / "empty.pt")
     message = str(caught.value)
     assert message.count("missing ") == MAX_LISTED
-    # The absent head is no misfit.
+    # A missing head is not an error.
     assert f"and {n_keys - 2 - MAX_LISTED} more" in message
 
 
@@ -130,7 +130,7 @@ def test_an_unknown_key_is_refused_by_its_name(tmp_path: Path):
 
 
 class MakesAFile:
-    """Unpickled with trust, it would create a file."""
+    """If it were unpickled with trust, it would create a file."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
@@ -141,10 +141,12 @@ class MakesAFile:
 
 def test_code_in_a_file_is_refused_and_not_run(tmp_path: Path):
     torch.save({"features.0.0.weight": MakesAFile(tmp_path / "ran")}, tmp_path / "mn.pt")
-    # The payload is alive: a reader with trust runs it.
+    # The payload works: a reader that trusts the file runs it.
     torch.load(tmp_path / "mn.pt", weights_only=False)
     (tmp_path / "ran").unlink()
-    with pytest.raises(UnfitWeights, match=r"(?s)mn\.pt is no state dict.*is never run") as caught:
+    with pytest.raises(
+        UnfitWeights, match=r"(?s)mn\.pt is not a state dict.*is never run"
+    ) as caught:
         mobilenet(weights=tmp_path / "mn.pt")
     assert not (tmp_path / "ran").exists()
     assert "weights_only" not in str(caught.value)
@@ -162,21 +164,21 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path: Path):
         (b"version https://git-lfs.github.com/spec/v1\n", "cannot be read"),
     ],
 )
-def test_what_is_no_state_dict_is_said_with_a_way_out(
+def test_what_is_not_a_state_dict_is_refused_with_a_way_out(
     name: str, content: bytes, problem: str, tmp_path: Path
 ):
     file = tmp_path / name
     file.write_bytes(content)
     with pytest.raises(UnfitWeights) as caught:
         mobilenet(weights=file)
-    assert str(caught.value).startswith(f"{file} is no state dict: it {problem}")
-    assert "delete it, and it is fetched again" in str(caught.value)
+    assert str(caught.value).startswith(f"{file} is not a state dict: it {problem}")
+    assert "delete it to fetch it again" in str(caught.value)
 
 
-def test_a_file_that_was_cut_off_is_said_so(tmp_path: Path):
+def test_a_truncated_file_is_reported(tmp_path: Path):
     file = save(mobilenet(), tmp_path / "mn.pt")
     file.write_bytes(file.read_bytes()[:-1000])
-    with pytest.raises(UnfitWeights, match="it is cut off or of another kind"):
+    with pytest.raises(UnfitWeights, match="it is truncated or of another kind"):
         read_weights(file)
 
 
@@ -187,15 +189,13 @@ def test_a_file_that_was_cut_off_is_said_so(tmp_path: Path):
         ({"state_dict": {"a": torch.zeros(1)}, "epoch": 3}, "than tensors: state_dict, epoch"),
     ],
 )
-def test_a_file_of_other_things_than_tensors_names_them(
-    stored: object, problem: str, tmp_path: Path
-):
+def test_contents_other_than_tensors_are_named(stored: object, problem: str, tmp_path: Path):
     torch.save(stored, tmp_path / "mn.pt")
     with pytest.raises(UnfitWeights, match=problem):
         read_weights(tmp_path / "mn.pt")
 
 
-def test_a_file_that_is_not_there_is_said_with_what_could_be_given(tmp_path: Path):
+def test_a_missing_file_is_reported_with_the_alternatives(tmp_path: Path):
     with pytest.raises(MissingWeights, match="(?s)audioste: there is no such file.*audioset"):
         mobilenet(weights="audioste")
 
@@ -203,19 +203,19 @@ def test_a_file_that_is_not_there_is_said_with_what_could_be_given(tmp_path: Pat
 def test_a_cached_web_page_names_the_file_and_the_way_out(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("TUTTI_WEIGHTS", str(tmp_path))
     address = "https://nowhere.invalid/mn.pt"
-    place_of(address).write_bytes(b"<html>Sign in first</html>")
+    locate_file(address).write_bytes(b"<html>Sign in first</html>")
     with pytest.raises(
-        UnfitWeights, match=r"mn-[0-9a-f]{12}\.pt is no state dict: it is a web page"
+        UnfitWeights, match=r"mn-[0-9a-f]{12}\.pt is not a state dict: it is a web page"
     ):
         mobilenet(weights=address)
 
 
-def test_fetching_ahead_gives_the_file_that_building_takes(tmp_path: Path, monkeypatch):
+def test_fetching_ahead_returns_the_file_that_building_uses(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("TUTTI_WEIGHTS", str(tmp_path))
     address = "https://nowhere.invalid/mn.pt"
     source = mobilenet()
-    save(source, place_of(address))
-    assert fetch_weights("mn10_as", address) == place_of(address)
+    save(source, locate_file(address))
+    assert fetch_weights("mn10_as", address) == locate_file(address)
     assert fetch_weights("mn10_as", "none") is None
     loaded = mobilenet(weights=address)
     assert_same(loaded.state_dict()["classifier.5.bias"], source.state_dict()["classifier.5.bias"])

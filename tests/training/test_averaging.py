@@ -9,16 +9,16 @@ from torch.nn import functional
 
 from logit_store import LogitStore
 from training import Ema, Run, Soup, fit
-from training.averaging import fold_in, retake_statistics
+from training.averaging import recompute_statistics, update_average
 from training.checkpoint import Checkpoint
-from training.loop import batches
+from training.steps import split_into_batches
 
 NAME = "teachers/v1/tiny-0/checkpoint.pt"
 EPOCHS = 5
 
 
 class Killed(Exception):
-    """Stands for whatever ends a process."""
+    """Stands for anything that ends a process."""
 
 
 class EveryStep(Checkpoint):
@@ -46,7 +46,7 @@ def make_run(feed, keep, **settings):
 
 
 def weights_after_every_step(feed, folder):
-    """What a run that keeps its last weights has in its linear layer, step by step."""
+    """Return the linear layer of a run that keeps its last weights, step by step."""
     run, seen = make_run(feed, "last"), []
     step = run.objective
 
@@ -59,12 +59,12 @@ def weights_after_every_step(feed, folder):
 
 
 def kept(run, folder):
-    fit(run, Checkpoint(LogitStore(folder), NAME), lambda figures: None)
+    fit(run, Checkpoint(LogitStore(folder), NAME), lambda metrics: None)
     return run.module.linear.weight.detach().numpy()
 
 
 def steps_per_epoch(feed):
-    return len(list(batches(len(feed.corpus.rows(100, "fit")), RECIPE.batch_size)))
+    return len(list(split_into_batches(len(feed.corpus.rows(100, "fit")), RECIPE.batch_size)))
 
 
 def test_a_moving_average_follows_every_step(feed, tmp_path):
@@ -100,8 +100,8 @@ def test_averaged_weights_have_statistics_of_their_own(feed, tmp_path):
     # One epoch of the view that would come next, in the batches in which it would be learnt.
     order = np.random.default_rng([0, 0, EPOCHS]).permutation(feed.corpus.rows(100, "fit"))
     means = []
-    for part in batches(len(order), RECIPE.batch_size):
-        inputs_BCFT = feed.view(order[part], run.view(EPOCHS))
+    for part in split_into_batches(len(order), RECIPE.batch_size):
+        inputs_BCFT = feed.make_view(order[part], run.choose_view(EPOCHS))
         pooled = torch.cat([inputs_BCFT.mean(3), inputs_BCFT.std(3)], dim=2).flatten(1)
         means.append(pooled.mean(0).numpy())
     # Every batch counts the same; float32.
@@ -129,7 +129,7 @@ def test_a_run_interrupted_anywhere_ends_in_the_same_average_bit_for_bit(feed, t
             return run.objective(batch)
 
         checkpoint = EveryStep(LogitStore(tmp_path / "killed"), NAME)
-        fit(replace(run, objective=objective), checkpoint, lambda figures: None)
+        fit(replace(run, objective=objective), checkpoint, lambda metrics: None)
         return run
 
     for _ in range(4):
@@ -145,17 +145,17 @@ def test_a_module_without_normalisation_is_not_fed_for_statistics():
         raise AssertionError("asked for a batch")
         yield
 
-    retake_statistics(nn.Linear(2, 2), lambda inputs: inputs, nothing())
+    recompute_statistics(nn.Linear(2, 2), lambda inputs: inputs, nothing())
 
 
 def test_an_average_of_nothing_becomes_a_copy_that_does_not_follow():
     layer, average = nn.Linear(2, 2), {}
-    fold_in(average, layer, 0.5)
+    update_average(average, layer, 0.5)
     before = layer.weight.detach().clone()
     with torch.no_grad():
         layer.weight += 1
     assert torch.equal(average["weight"], before)
-    fold_in(average, layer, 0.25)
+    update_average(average, layer, 0.25)
     torch.testing.assert_close(average["weight"], before + 0.25)
 
 

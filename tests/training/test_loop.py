@@ -12,16 +12,16 @@ from torch.nn import functional
 
 from logit_store import LogitKey, LogitStore, StoreFull
 from metrics import log_loss
-from training import Run, fit, learn_and_store, predict, store_views, view_keys
+from training import Run, fit, list_view_keys, predict, store_views, train_and_store
 from training.checkpoint import Checkpoint
-from training.loop import batches
-from training.recipe import make_optimizer
+from training.optimizer import make_optimizer
+from training.steps import split_into_batches
 
 KEY = LogitKey("tau", 100, "tiny-0")
 
 
 class Killed(Exception):
-    """Stands for whatever ends a process."""
+    """Stands for anything that ends a process."""
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def make_run(feed, seed=0, recipe=RECIPE):
     return Run(model, objective, model, feed, 100, recipe, seed)
 
 
-def learn(run, store, on_epoch=lambda figures: None):
+def learn(run, store, on_epoch=lambda metrics: None):
     return fit(run, Checkpoint(store, "teachers/v1/tiny-0/checkpoint.pt"), on_epoch)
 
 
@@ -56,7 +56,7 @@ def test_a_model_learns_tones_and_its_loss_falls(feed, store):
     history = learn(run, store).history
     assert history[-1]["loss"] < 0.7 * history[0]["loss"]
     test_rows = feed.corpus.rows(100, "test")
-    logits_NK = predict(run.module, run.logits_of, feed.batches(test_rows))
+    logits_NK = predict(run.module, run.compute_logits, feed.iterate_batches(test_rows))
     assert (logits_NK.argmax(1) == feed.corpus.labels()[test_rows]).mean() > 0.8
 
 
@@ -80,7 +80,9 @@ class EveryStep(Checkpoint):
 def test_a_run_interrupted_at_5_random_steps_ends_in_the_same_bits(feed, store, tmp_path):
     whole = make_run(feed)
     expected = learn(whole, LogitStore(tmp_path / "whole"))
-    n_steps = RECIPE.max_epochs * len(list(batches(len(feed.corpus.rows(100, "fit")), 8)))
+    n_steps = RECIPE.max_epochs * len(
+        list(split_into_batches(len(feed.corpus.rows(100, "fit")), 8))
+    )
     kills = sorted(np.random.default_rng(5).choice(n_steps, 5, replace=False).tolist())
     steps_done = 0
 
@@ -97,7 +99,7 @@ def test_a_run_interrupted_at_5_random_steps_ends_in_the_same_bits(feed, store, 
             return run.objective(batch)
 
         checkpoint = EveryStep(store, "teachers/v1/tiny-0/checkpoint.pt")
-        return run, fit(replace(run, objective=objective), checkpoint, lambda figures: None)
+        return run, fit(replace(run, objective=objective), checkpoint, lambda metrics: None)
 
     for _ in range(5):
         with pytest.raises(Killed):
@@ -115,13 +117,13 @@ def test_the_weights_of_the_epoch_with_the_lowest_log_loss_on_select_are_kept(fe
     run = make_run(feed, recipe=replace(RECIPE, peak_learning_rate=1.0))
     progress = learn(run, store)
     rows = feed.corpus.rows(100, "select")
-    logits_NK = predict(run.module, run.logits_of, feed.batches(rows))
-    best = min(figures["select_log_loss"] for figures in progress.history)
+    logits_NK = predict(run.module, run.compute_logits, feed.iterate_batches(rows))
+    best = min(metrics["select_log_loss"] for metrics in progress.history)
     assert log_loss(logits_NK, feed.corpus.labels()[rows]) == pytest.approx(best, rel=1e-6)
     assert progress.history[progress.best_epoch - 1]["select_log_loss"] == best
 
 
-def test_a_run_stops_when_it_has_waited_long_enough(feed, store):
+def test_a_run_stops_when_patience_runs_out(feed, store):
     impatient = replace(RECIPE, peak_learning_rate=1e-12, max_epochs=50, patience=3)
     frozen = make_run(feed, recipe=impatient)
     for layer in frozen.module.modules():
@@ -131,16 +133,18 @@ def test_a_run_stops_when_it_has_waited_long_enough(feed, store):
     assert progress.epochs_done == progress.best_epoch + 3 < 50
 
 
-def test_kept_inputs_of_select_change_nothing_but_the_time(feed, tmp_path, monkeypatch):
+def test_cached_inputs_of_select_change_nothing_but_the_time(feed, tmp_path, monkeypatch):
     kept = learn(make_run(feed), LogitStore(tmp_path / "kept"))
-    monkeypatch.setattr("training.loop.JUDGE_CACHE_BYTES", 0)
+    monkeypatch.setattr("training.prediction.JUDGE_CACHE_BYTES", 0)
     computed = learn(make_run(feed), LogitStore(tmp_path / "computed"))
     for first, second in zip(kept.history, computed.history, strict=True):
         assert first["select_log_loss"] == second["select_log_loss"]
 
 
 @pytest.mark.parametrize("clips", [10, 50])
-def test_an_epoch_is_as_many_clips_as_asked_and_shares_them_fairly(feed, store, clips):
+def test_an_epoch_has_as_many_clips_as_asked_and_none_much_more_often_than_others(
+    feed, store, clips
+):
     seen = []
     run = make_run(feed, recipe=replace(RECIPE, max_epochs=10, clips_per_epoch=clips))
 
@@ -172,7 +176,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_its_epoch(feed, store):
 
 def test_batches_hold_every_clip_once_and_never_a_single_one():
     def sizes(n_clips):
-        parts = list(batches(n_clips, 8))
+        parts = list(split_into_batches(n_clips, 8))
         assert [i for part in parts for i in range(n_clips)[part]] == list(range(n_clips))
         return [part.stop - part.start for part in parts]
 
@@ -207,7 +211,7 @@ def test_the_published_protocol_learns_select_and_lets_test_judge(feed, store):
     taught = set(feed.corpus.rows(100, "fit", "select").tolist())
     assert set(np.concatenate(seen).tolist()) == taught
     rows = feed.corpus.rows(100, "test")
-    logits_NK = predict(run.module, run.logits_of, feed.batches(rows))
+    logits_NK = predict(run.module, run.compute_logits, feed.iterate_batches(rows))
     assert log_loss(logits_NK, feed.corpus.labels()[rows]) == pytest.approx(
         progress.best_loss, rel=1e-6
     )
@@ -241,8 +245,8 @@ def test_a_disk_that_fills_up_leaves_the_last_good_checkpoint(feed, small_disk):
     store = LogitStore(small_disk / "store")
     name = "teachers/v1/tiny-0/checkpoint.pt"
 
-    def fill(figures):
-        if figures["epoch"] == 2:
+    def fill(metrics):
+        if metrics.epoch == 2:
             status = os.statvfs(small_disk)
             (small_disk / "other").write_bytes(bytes((status.f_bfree - 2) * status.f_bsize))
 
@@ -265,49 +269,53 @@ def test_a_disk_that_fills_up_leaves_the_last_good_checkpoint(feed, small_disk):
 
 def test_a_stored_run_leaves_logits_weights_and_record_and_no_checkpoint(feed, store):
     run = make_run(feed)
-    learn_and_store(run, KEY, "teacher", run.module, {"seed": 0}, store, lambda figures: None)
-    logits_NK = predict(run.module, run.logits_of, feed.batches(np.arange(len(feed.corpus))))
+    train_and_store(run, KEY, "teacher", run.module, {"seed": 0}, store, lambda metrics: None)
+    logits_NK = predict(
+        run.module, run.compute_logits, feed.iterate_batches(np.arange(len(feed.corpus)))
+    )
     # The store keeps float16: 11 bits.
     np.testing.assert_allclose(store.read([KEY])[0], logits_NK, rtol=2**-11, atol=1e-6)
-    record = store.record(KEY)
+    record = store.read_record(KEY)
     assert record["kind"] == "teacher"
     assert record["epochs"] == RECIPE.max_epochs
     assert record["versions"]["torch"].startswith("2.")
-    assert store.has_object("teachers/v1/tiny-0/weights.safetensors")
-    assert not store.has_object("teachers/v1/tiny-0/checkpoint.pt")
+    assert "teachers/v1/tiny-0/weights.safetensors" in store.objects
+    assert "teachers/v1/tiny-0/checkpoint.pt" not in store.objects
     assert record["protocol"] == "honest"
 
 
 def shown_epochs(store):
-    """Epochs in the TensorBoard files of a run, one file after the other."""
-    folder = store.local_object("teachers/v1/tiny-0/record.json").parent
+    """Return the epochs in the TensorBoard files of a run, in the order of the files."""
+    folder = store.objects.fetch("teachers/v1/tiny-0/record.json").parent
     accumulator = EventAccumulator(str(folder)).Reload()
     return [event.step for event in accumulator.Scalars("select_log_loss")]
 
 
-def test_a_killed_runs_tensorboard_files_go_on_where_they_ended(feed, store):
+def test_the_tensorboard_files_of_a_killed_run_continue_where_they_ended(feed, store):
     run = make_run(feed)
 
-    def killed_in_epoch_4(figures):
-        if figures["epoch"] == 4:
+    def kill_in_epoch_4(metrics):
+        if metrics.epoch == 4:
             raise Killed
 
     with pytest.raises(Killed):
-        learn_and_store(run, KEY, "teacher", run.module, {}, store, killed_in_epoch_4)
+        train_and_store(run, KEY, "teacher", run.module, {}, store, kill_in_epoch_4)
     again = make_run(feed)
-    learn_and_store(again, KEY, "teacher", again.module, {}, store, lambda figures: None)
+    train_and_store(again, KEY, "teacher", again.module, {}, store, lambda metrics: None)
     assert shown_epochs(store) == [1, 2, 3, 4, 5, 6]
 
 
 def test_views_are_stored_beside_the_untouched_clips(feed, store):
     run = make_run(feed)
-    learn_and_store(run, KEY, "teacher", run.module, {"seed": 0}, store, lambda figures: None)
+    train_and_store(run, KEY, "teacher", run.module, {"seed": 0}, store, lambda metrics: None)
     store_views(run, KEY, 3, store)
-    keys = view_keys(KEY, 3)
+    keys = list_view_keys(KEY, 3)
     assert store.keys("tau", view=None) == list(keys)
     everything = np.arange(len(feed.corpus))
     for key, logits_NK in zip(keys, store.read(keys), strict=True):
-        expected_NK = predict(run.module, run.logits_of, feed.batches(everything, key.view))
+        expected_NK = predict(
+            run.module, run.compute_logits, feed.iterate_batches(everything, key.view)
+        )
         # The store keeps float16: 11 bits.
         np.testing.assert_allclose(logits_NK, expected_NK, rtol=2**-11, atol=1e-6)
-    assert store.record(keys[2])["view"] == 2
+    assert store.read_record(keys[2])["view"] == 2

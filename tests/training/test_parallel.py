@@ -1,6 +1,7 @@
-"""Two processes that teach one model together, over gloo."""
+"""Two processes that train one model together, over gloo."""
 
 import json
+import multiprocessing
 import socket
 from dataclasses import replace
 
@@ -14,12 +15,12 @@ from torch import nn
 from torch.nn import functional
 
 from logit_store import LogitKey, LogitStore
-from training import Run, learn_and_store, store_views, view_keys
-from training.parallel import SharedBatchNorm, Workers
+from training import Run, list_view_keys, store_views, train_and_store
+from training.parallel import SharedBatchNorm, WorkerGroup
 
 KEY = LogitKey("tau", 100, "tiny-0")
-# No dropout: each worker of several drops its own.
-TOGETHER = replace(RECIPE, max_epochs=3, batch_size=10)
+# No dropout: each of several workers drops different activations.
+SHARED_RECIPE = replace(RECIPE, max_epochs=3, batch_size=10)
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +42,8 @@ class Unused(nn.Module):
         return self.tiny(inputs_BCFT)
 
 
-def teach(corpus_folder, store):
-    """A member's history, its weights and its logits of two views, by however many workers."""
+def train(corpus_folder, store):
+    """Train and store a member by all workers; return its history and its weights."""
     from audio.corpora import tau
 
     feed = tiny_feed(tau.read(corpus_folder / "tau"), corpus_folder / "cache")
@@ -53,38 +54,41 @@ def teach(corpus_folder, store):
     def objective(batch):
         return functional.cross_entropy(model(batch.inputs_BCFT), batch.labels_B)
 
-    run = Run(model, objective, model, feed, 100, TOGETHER, 0)
-    learn_and_store(run, KEY, "teacher", model, {}, store, lambda figures: None)
+    run = Run(model, objective, model, feed, 100, SHARED_RECIPE, 0)
+    train_and_store(run, KEY, "teacher", model, {}, store, lambda metrics: None)
     store_views(run, KEY, 2, store)
-    record = json.loads(store.read_object("teachers/v1/tiny-0/record.json"))
+    record = json.loads(store.objects.read("teachers/v1/tiny-0/record.json"))
     return record["history"], model.state_dict()
 
 
-def as_worker(rank, size, port, corpus_folder, out):
+def train_as_worker(rank, size, port, corpus_folder, out):
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=size
     )
-    history, weights = teach(corpus_folder, LogitStore(out / "store"))
+    history, weights = train(corpus_folder, LogitStore(out / "store"))
     torch.save((history, weights), out / f"{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
 
 
-def test_two_workers_teach_as_one_would(corpus_folder, tmp_path):
+def test_two_workers_train_as_one_would(corpus_folder, tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    mp.spawn(as_worker, (2, port, corpus_folder, tmp_path), nprocs=2)
+    # Both workers are forked from one process that has imported torch: that takes seconds.
+    multiprocessing.set_forkserver_preload(["torch.distributed"])
+    arguments = (2, port, corpus_folder, tmp_path)
+    mp.start_processes(train_as_worker, arguments, nprocs=2, start_method="forkserver")
     results = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
-    alone_history, alone = teach(corpus_folder, LogitStore(tmp_path / "alone"))
-    keys = view_keys(KEY, 2)
+    expected_history, alone = train(corpus_folder, LogitStore(tmp_path / "alone"))
+    keys = list_view_keys(KEY, 2)
     by_two, by_one = (LogitStore(tmp_path / name).read(keys) for name in ("store", "alone"))
     np.testing.assert_allclose(by_two, by_one, rtol=1e-2, atol=1e-3)
     for history, weights in results:
         for name in ("loss", "select_log_loss", "select_accuracy"):
             # Sums in another order: float32 rounding, grown over 15 steps.
-            expected = pytest.approx([f[name] for f in alone_history], rel=1e-4)
+            expected = pytest.approx([f[name] for f in expected_history], rel=1e-4)
             assert [f[name] for f in history] == expected
         for key, value in alone.items():
             torch.testing.assert_close(weights[key], value, rtol=1e-3, atol=1e-5)
@@ -94,23 +98,23 @@ def test_two_workers_teach_as_one_would(corpus_folder, tmp_path):
 
 def test_shares_are_everything_once_and_weigh_as_much_as_they_hold():
     for n in (1, 7, 10, 256):
-        parts = [Workers(rank, 3).share(n) for rank in range(3)]
+        parts = [WorkerGroup(rank, 3).share(n) for rank in range(3)]
         assert [i for part in parts for i in range(n)[part]] == list(range(n))
         sizes = [part.stop - part.start for part in parts]
         assert max(sizes) - min(sizes) <= 1
-        weights = [Workers(rank, 3).weight(n) for rank in range(3)]
+        weights = [WorkerGroup(rank, 3).weight(n) for rank in range(3)]
         assert weights == pytest.approx([3 * size / n for size in sizes])
 
 
 def test_one_worker_alone_gathers_and_averages_nothing():
     own = torch.arange(3.0)
-    alone = Workers(0, 1)
+    alone = WorkerGroup(0, 1)
     assert alone.gather(own, 3) is own
     assert alone.mean(own) is own
     assert alone.leads
 
 
-def test_a_shared_norm_goes_on_with_the_statistics_of_the_one_that_it_stands_for():
+def test_a_shared_norm_continues_with_the_statistics_of_the_one_that_it_replaces():
     norm = nn.BatchNorm2d(4, eps=1e-3, momentum=0.01)
     norm(torch.randn(8, 4, 3, 3))
     shared = SharedBatchNorm.of(norm).eval()

@@ -12,7 +12,7 @@ GOLDEN = json.loads(
 
 
 @pytest.mark.parametrize("case", GOLDEN["cosine_warmup"], ids=lambda case: case["split"])
-def test_the_learning_rate_goes_as_published(case):
+def test_the_learning_rate_changes_as_published(case):
     for step, expected in case["values"]:
         schedule = WarmupCosine(warmup_steps=case["warmup"])
         factor = schedule.factor(step, 546, case["total"])

@@ -1,0 +1,1 @@
+"""What is written while jobs run, and read by `jobs/status.py`."""

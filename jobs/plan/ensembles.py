@@ -1,0 +1,189 @@
+"""Which ensembles a command asks to select: from its options to tasks, checked before any work."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from ensemble.options import MeanSpace, SelectionMetric
+from jobs.plan.options import CostOptions, parse_splits
+from jobs.schedule.task import Task
+from jobs.worker.select import ReadCandidates, SelectEnsemble, SelectionSettings
+from logit_store import LogitStore, strip_fingerprint
+from terminal.console import UserError, console, progress_bar
+from terminal.tables import build_table
+from training import Protocol
+from training.recipe import find_judging_fold
+
+SPACES: tuple[MeanSpace, ...] = ("logits", "probabilities")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnsembleOptions(CostOptions):
+    """Options of the command."""
+
+    splits: tuple[int | Literal["all"], ...] = ("all",)
+    """Splits to select for; all means those that have candidates in the store."""
+    query: str | None = None
+    """Which members are candidates: SQL over the columns of the view `members`, for example
+    "family != 'passt' and log_loss_select < 1.5"; all teachers if not given."""
+    name: str = "stepwise"
+    """Name of the ensemble; with several pools or replacements, these are added to it."""
+    pools: tuple[str, ...] = ("logits",)
+    """What is averaged: logits, probabilities, or both, one ensemble each."""
+    replacement: Literal["without", "with", "both"] = "without"
+    """with: a member may be added several times, which is its weight (Caruana et al. 2004)."""
+    metric: SelectionMetric = "log_loss"
+    """What each addition has to improve."""
+    max_members: int | None = None
+    """Largest number of members."""
+    patience: int = 0
+    """Number of additions without a gain before the selection ends; the best ensemble is kept."""
+    bags: int = 0
+    """Number of random halves of the recordings to select on; the weights are the mean over them."""
+    weights: Literal["counts", "convex"] = "counts"
+    """Weights of the members: how often each was added, or those with the lowest log loss."""
+    calibrate: bool = False
+    """Divide each member's logits by its own temperature first."""
+    require: tuple[str, ...] = ()
+    """Members that are in from the start, by their names with or without fingerprint."""
+    forbid: tuple[str, ...] = ()
+    """Members that are left out."""
+    protocol: Protocol = "honest"
+    """published: select among teachers trained by that protocol, on the test clips, as publications
+    do; only to compare with them."""
+    plot: Path | None = None
+    """Folder for a picture (SVG) of each ensemble: its path, who agrees with whom, the weights."""
+
+
+def parse_settings(options: EnsembleOptions) -> dict[str, SelectionSettings]:
+    """Return the settings of each ensemble of a split, by its name.
+
+    Raises:
+        UserError: an option makes no sense.
+    """
+    words = [word for pool in options.pools for word in pool.split(",")]
+    spaces = [space for space in SPACES if space in words]
+    if not words or set(words) - set(SPACES):
+        raise UserError(f"--pools {' '.join(options.pools)}: expected {' or '.join(SPACES)}")
+    for name, least in (("max_members", 1), ("patience", 0), ("bags", 0)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(f"{option} {value}: expected {least} or more")
+    ways = ("without", "with") if options.replacement == "both" else (options.replacement,)
+    common = SelectionSettings(
+        metric=options.metric,
+        max_members=options.max_members,
+        patience=options.patience,
+        bags=options.bags,
+        weights=options.weights,
+        calibrate=options.calibrate,
+    )
+    several = len(spaces) * len(ways) > 1
+    return {
+        f"{options.name}-{space}-{way}" if several else options.name: replace(
+            common, space=space, with_replacement=way == "with"
+        )
+        for space, way in itertools.product(spaces, ways)
+    }
+
+
+def find_candidates(options: EnsembleOptions, store: LogitStore) -> dict[int, tuple[str, ...]]:
+    """Return the candidates of each split; splits without any are left out.
+
+    Raises:
+        UserError: there are none, or none in a split that the options name.
+    """
+    splits = parse_splits(options.splits)
+    condition = f"({options.query})" if options.query else "kind = 'teacher'"
+    with progress_bar() as bar:
+        bar.add_task("members", total=None)
+        rows = store.sql(
+            "select split, member from members where view = 0 "
+            f"and corpus = '{options.corpus}' and protocol = '{options.protocol}' and {condition}"
+        ).to_pylist()
+    candidates = {
+        split: tuple(
+            row["member"]
+            for row in rows
+            if row["split"] == split and not _is_one_of(row["member"], options.forbid)
+        )
+        for split in splits
+    }
+    empty = [] if "all" in options.splits else [split for split in splits if not candidates[split]]
+    candidates = {split: members for split, members in candidates.items() if members}
+    if empty or not candidates:
+        what = f"members with {options.query}" if options.query else "teachers"
+        raise UserError(
+            f"{store.address} has no {what} of corpus {options.corpus} ({options.protocol} "
+            f"protocol){f' for split {empty}' if empty else ''}: run python jobs/teachers.py first"
+        )
+    for (split, members), name in itertools.product(candidates.items(), options.require):
+        if not any(_is_one_of(member, [name]) for member in members):
+            raise UserError(f"--require {name}: no candidate of split {split} has this name")
+    return candidates
+
+
+def _is_one_of(member: str, names: Sequence[str]) -> bool:
+    """Return whether one of these is the member's name, with or without its fingerprint."""
+    return member in names or strip_fingerprint(member) in names
+
+
+def plan_selections(
+    options: EnsembleOptions,
+    store: LogitStore,
+    split: int,
+    members: Sequence[str],
+    variants: Mapping[str, SelectionSettings],
+) -> list[Task[SelectEnsemble]]:
+    """Return the selections of one split's ensembles; a task's result is a `SelectedEnsemble`.
+
+    The candidates' logits are read once for all of them.
+    """
+    candidates = find_input(options, store, split, members)
+    required = tuple(member for member in members if _is_one_of(member, options.require))
+    return [
+        Task(
+            f"ensemble {name} split {split}",
+            SelectEnsemble(
+                input=candidates, name=name, settings=replace(settings, required=required)
+            ),
+        )
+        for name, settings in variants.items()
+    ]
+
+
+def find_input(
+    options: EnsembleOptions, store: LogitStore, split: int, members: Sequence[str]
+) -> ReadCandidates:
+    """Return the work that reads the logits of a split's candidates on the judging fold."""
+    return ReadCandidates(
+        store=store.address,
+        corpus=options.corpus,
+        split=split,
+        members=tuple(members),
+        fold=find_judging_fold(options.protocol),
+    )
+
+
+def show_ensemble(store: LogitStore, corpus: str, split: int, reference: str) -> None:
+    """Print the losses of one ensemble as members were added, and how reliable its loss is."""
+    document = store.ensembles.read(corpus, split, reference)
+    fold, metric = document["fold"], document["settings"]["metric"].replace("_", " ")
+    steps = zip(document["order"], document["losses"], strict=True)
+    rows = [[member, f"{loss:.4f}"] for member, loss in steps]
+    n_candidates = len(document["candidates"])
+    console.print(f"{reference}, split {split}, of {n_candidates} candidates:", markup=False)
+    console.print(build_table(["member added", f"{metric} on {fold}"], rows))
+    estimate, calibration = document["optimism"], document["calibration"]
+    gap, before, after = estimate["optimism"], calibration["before"], calibration["after"]
+    console.print(
+        f"log loss {estimate['selected_on']:.4f} on the clips it was selected on; {fold} clips that "
+        f"a selection did not see: {estimate['nested']:.4f}, so {gap['value']:+.4f} of optimism "
+        f"(95 % interval {gap['low']:+.4f} to {gap['high']:+.4f}, {estimate['n_folds']} folds over "
+        f"recordings)\ntemperature {document['temperature']:.3f} would change the calibration error "
+        f"from {before['calibration_error']:.3f} to {after['calibration_error']:.3f} and the log "
+        f"loss to {after['log_loss']:.4f}"
+    )

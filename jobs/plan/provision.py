@@ -1,0 +1,103 @@
+"""Prepares the fine-tuning of teachers: decodes, fetches weights, and measures needs."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from jobs.plan.estimates import find_workloads, measure_memory_needs, measure_steps_on_workers
+from jobs.plan.teachers import TeacherPlan, TeachersOptions
+from jobs.schedule.fanout import IN_FLIGHT
+from jobs.schedule.task import Needs, Task
+from jobs.schedule.workers import Workers
+from jobs.worker.train import FineTune
+from jobs.worker.where import prepare
+from logit_store import LogitStore
+from teachers import TeacherRecipe, build, fetch_weights
+from terminal.console import UserError, progress_bar
+from training.needs import DryStep
+
+
+def prepare_teachers(planned: TeacherPlan, to_do: Sequence[Task[FineTune]]) -> None:
+    """Decode the clips of the runs, and fetch and try the weights that they start from.
+
+    Raises:
+        BrokenAudio: some clips cannot be read.
+        WeightsError: some weights cannot be fetched, or do not fit their model.
+    """
+    for corpus in filter(None, (planned.corpus, planned.first_corpus)):
+        rates = {
+            task.work.teacher.recipe.front_end.sample_rate
+            for task in planned.list_tasks()
+            if planned.find_corpus(task) is corpus
+        }
+        prepare(corpus, planned.store, rates)
+    runs = [task.work.teacher for task in to_do]
+    starting = {
+        (run.recipe.model, run.recipe.weights): run.recipe
+        for run in runs
+        if run.start is None and run.recipe.weights != "none"
+    }
+    for recipe in starting.values():
+        _try_weights(recipe, len(planned.corpus.scenes), planned.store)
+
+
+def _try_weights(recipe: TeacherRecipe, n_classes: int, store: LogitStore) -> None:
+    """Fetch the weights that a recipe starts from, with a bar, and load them once."""
+    with progress_bar() as bar:
+        shown = bar.add_task(f"weights of {recipe.model}", total=None)
+
+        def show(done: int, total: int | None) -> None:
+            bar.update(shown, completed=done, total=total)
+
+        fetch_weights(recipe.model, recipe.weights, store, show)
+    build(
+        recipe.model,
+        n_classes=n_classes,
+        weights=recipe.weights,
+        store=store,
+        **recipe.arguments,
+    )
+
+
+def limit_in_flight(options: TeachersOptions, workers: Workers[Any]) -> int:
+    """Return how many runs are submitted at the same time.
+
+    Raises:
+        UserError: the workers have fewer GPUs than one teacher needs.
+    """
+    if options.gpus_per_teacher == 1:
+        return IN_FLIGHT
+    n_gpus = workers.count_gpus()
+    if options.gpus_per_run is None and options.gpus_per_teacher > n_gpus:
+        raise UserError(
+            f"--gpus-per-teacher {options.gpus_per_teacher}: the cluster has {n_gpus:g} GPUs; "
+            "start it with more (cluster/), say --gpus-per-run 1 if more are to come, or leave the "
+            "option out"
+        )
+    # A run that waits for its GPUs occupies processes meanwhile, so only one of them may wait.
+    return int(min(IN_FLIGHT, 1 + n_gpus // options.gpus_per_teacher))
+
+
+def measure_needs(
+    planned: TeacherPlan, to_do: Sequence[Task[FineTune]], workers: Workers[Any], needs: Needs
+) -> tuple[TeacherPlan, dict[str, DryStep]]:
+    """Measure what each run needs of a machine, where the options and the plan do not say it.
+
+    Returns:
+        The plan with the needs, and the dry steps that were taken on GPUs, by the name of their pace.
+
+    Raises:
+        UserError: a dry step failed.
+    """
+    options = planned.options
+    if options.gpus_per_teacher > 1 or (needs.gpus and options.gpus_per_run is not None):
+        return planned, {}
+    workloads = find_workloads(to_do, planned.store, planned.find_corpus)
+    paces = {name: workload.pace for name, workload in workloads.items()}
+    if not needs.gpus:
+        return planned.with_needs(measure_memory_needs(paces, workers, needs)), {}
+    by_name = {pace.name: pace for pace in paces.values()}
+    steps = measure_steps_on_workers(by_name, workers, needs)
+    shares = {name: steps[pace.name].gpu_share or needs.gpus for name, pace in paces.items()}
+    needed = {name: replace(needs, gpus=share) for name, share in shares.items()}
+    return planned.with_needs(needed), steps

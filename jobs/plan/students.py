@@ -1,0 +1,269 @@
+"""The student runs that a command asks for and their teachers, checked before any work."""
+
+import json
+from dataclasses import dataclass, replace
+
+from audio.clips import Corpus
+from jobs.plan.options import (
+    CorpusOptions,
+    LearningOptions,
+    check_counts,
+    find_recipes,
+    parse_splits,
+)
+from jobs.schedule.task import Task
+from jobs.worker.soft_labels import find_teaching_members
+from jobs.worker.train import Distill
+from logit_store import LogitKey, LogitStore, MissingObject, strip_fingerprint
+from students import RECIPES, StudentRecipe, UnfitSoftLabels, check_teachers, drop_teachers
+from students.complexity import MAX_BYTES, MAX_MACS, Precision
+from students.keys import make_student_key
+from students.search_space import make_found_recipe
+from students.ways import AS_NAMED, apply_way
+from terminal.console import UserError
+from training import list_view_keys
+
+COMPARED_SEEDS = (0, 1, 2, 3, 4)
+"""This many seeds tell a gain from chance."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentsOptions(LearningOptions):
+    """Options of the command."""
+
+    recipes: tuple[str, ...] = ("isotropic",)
+    """Names in students/recipes.py: isotropic, isotropic_ascdomain (as published),
+    dcase24_baseline, cp_mobile_2023, demo_isotropic and so on; search:NAME is the best that
+    jobs/search.py found under that name."""
+    ways: tuple[str, ...] = (AS_NAMED,)
+    """How each recipe is trained: as_named, or changes of it, words of students/ways.py joined by +,
+    as in decoupled+mixup=0.4, alone+rsc, views=4+soup."""
+    seeds: tuple[int, ...] = ()
+    """One run per seed; 0, or with --compare 0 to 4, if not given."""
+    views: int = 1
+    """Number of views whose logits are stored, so that the student can teach from views."""
+    compare: bool = False
+    """Train each recipe alone, taught by the best single teacher, by the ensemble, by the ensemble
+    against the device discriminator, and from its views; print each one's accuracy on test and
+    its gain over the first."""
+    ensemble: str | None = None
+    """Ensemble that teaches: NAME@HASH, or NAME for the newest of that name; not needed if all
+    ensembles of a split have the same name."""
+    teacher: str | None = None
+    """Member that teaches instead, a teacher or another student, with or without its
+    fingerprint."""
+    no_teacher: bool = False
+    """Train on the labels alone: the baseline."""
+    precision: Precision = "int8"
+    """Precision of the parameters when the student is used, for --max-bytes."""
+    max_macs: int = MAX_MACS
+    """Refuse students with more multiply-accumulates a clip."""
+    max_bytes: int = MAX_BYTES
+    """Refuse students whose parameters take more bytes."""
+
+    def find_seeds(self) -> tuple[int, ...]:
+        """Return the seeds of the options, or the usual ones."""
+        return self.seeds or (COMPARED_SEEDS if self.compare else (0,))
+
+
+def plan_students(
+    options: StudentsOptions, corpus: Corpus, store: LogitStore, teachers: dict[int, str | None]
+) -> list[Task[Distill]]:
+    """Return all runs that the options ask for; `teachers` names each split's teacher, or None.
+
+    Raises:
+        UserError: a way contradicts itself or the recipe, or a student is over the budget or does
+            not fit its teacher.
+    """
+    recipes = find_student_recipes(options, store)
+    return [
+        task
+        for split, taught_by in teachers.items()
+        for recipe in recipes
+        for task in plan_recipe(options, corpus, store, recipe, split, taught_by)
+    ]
+
+
+def find_student_recipes(options: StudentsOptions, store: LogitStore) -> list[StudentRecipe]:
+    """Return the recipes that the options ask for, in all their ways.
+
+    Raises:
+        UserError: there is no such recipe, search or way, or a way contradicts a recipe.
+    """
+    return [
+        parse_way(_find_recipe(name, store), way)
+        for name in options.recipes
+        for way in options.ways
+    ]
+
+
+def _find_recipe(name: str, store: LogitStore) -> StudentRecipe:
+    kind, _, search = name.partition(":")
+    if kind != "search" or not search:
+        return find_recipes([name], RECIPES, "student")[0]
+    try:
+        return make_found_recipe(json.loads(store.objects.read(f"search/v1/{search}/result.json")))
+    except KeyError as error:
+        raise UserError(
+            f"--recipes {name}: its result has no {error}: it was not a search"
+        ) from error
+    except (MissingObject, ValueError) as error:
+        raise UserError(f"--recipes {name}: {error}; see python jobs/search.py --help") from error
+
+
+def parse_way(recipe: StudentRecipe, way: str) -> StudentRecipe:
+    """Return the recipe changed to a way of `students.ways`.
+
+    Raises:
+        UserError: there is no such way, or it contradicts the recipe.
+    """
+    try:
+        return apply_way(recipe, way)
+    except ValueError as error:
+        raise UserError(f"--ways: {error}") from error
+
+
+def plan_recipe(
+    options: StudentsOptions,
+    corpus: Corpus,
+    store: LogitStore,
+    recipe: StudentRecipe,
+    split: int,
+    taught_by: str | None,
+) -> list[Task[Distill]]:
+    """Plan the runs of one recipe on one split, one per seed.
+
+    Raises:
+        UserError: it is over the budget, or does not fit its teacher.
+    """
+    check_counts(views=options.views)
+    _check_budget(options, corpus, recipe)
+    shorter = replace(recipe, training=options.limit_training(recipe.training))
+    if taught_by is None and shorter.distillation is not None:
+        shorter = drop_teachers(shorter)
+    if shorter.distillation is None:
+        taught_by = None
+    if taught_by is not None:
+        _check_teachers(options, corpus, store, shorter, split, taught_by)
+    tasks = []
+    for seed in options.find_seeds():
+        work = Distill(
+            recipe=shorter,
+            where=options.make_where(store),
+            split=split,
+            seed=seed,
+            responses=options.find_responses(),
+            taught_by=taught_by,
+            n_views=options.views,
+        )
+        key = _make_key(options, shorter, corpus, split, seed, taught_by)
+        name = f"{shorter.name} split {split} seed {seed}"
+        tasks.append(Task(name, work, list_view_keys(key, options.views)))
+    return tasks
+
+
+def _make_key(
+    options: StudentsOptions,
+    recipe: StudentRecipe,
+    corpus: Corpus,
+    split: int,
+    seed: int,
+    taught_by: str | None,
+) -> LogitKey:
+    try:
+        return make_student_key(recipe, corpus, split, seed, options.find_responses(), taught_by)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _check_teachers(
+    options: StudentsOptions,
+    corpus: Corpus,
+    store: LogitStore,
+    recipe: StudentRecipe,
+    split: int,
+    taught_by: str,
+) -> None:
+    members = find_teaching_members(store, corpus.name, split, taught_by)
+    try:
+        check_teachers(recipe, corpus, split, members, store, options.find_responses())
+    except UnfitSoftLabels as error:
+        raise UserError(f"{taught_by}: {error}") from error
+
+
+def _check_budget(options: StudentsOptions, corpus: Corpus, recipe: StudentRecipe) -> None:
+    """Refuse a student over the budget before anything runs: training does not make it smaller."""
+    # It builds the student, and so needs torch, which takes seconds to import.
+    from students.distill import check_recipe
+
+    try:
+        check_recipe(
+            recipe,
+            corpus,
+            precision=options.precision,
+            max_macs=options.max_macs,
+            max_bytes=options.max_bytes,
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def make_export_command(options: CorpusOptions, member: str) -> list[str]:
+    """Return the command that exports a student for `python -m students.classify`."""
+    how = ["--form", "onnx-int8", "--with-front-end", "--to", f"{strip_fingerprint(member)}.onnx"]
+    return ["python", "-m", "students.export", member, *options.list_data_options(), *how]
+
+
+def find_teachers(
+    options: StudentsOptions, corpus: str, store: LogitStore
+) -> dict[int, str | None]:
+    """Return each split's teacher: `NAME@HASH` of an ensemble, a member's name, or None.
+
+    Raises:
+        UserError: there is no such teacher, there are several, or the options exclude each other.
+    """
+    choices = [bool(options.ensemble), bool(options.teacher), options.no_teacher]
+    if sum(choices) > 1:
+        raise UserError("--ensemble, --teacher and --no-teacher exclude each other: give one")
+    if options.no_teacher:
+        return dict.fromkeys(parse_splits(options.splits))
+    if options.teacher is None:
+        return dict(find_ensembles(options, corpus, store))
+    return {
+        split: _find_member(store, corpus, split, options.teacher)
+        for split in parse_splits(options.splits)
+    }
+
+
+def _find_member(store: LogitStore, corpus: str, split: int, name: str) -> str:
+    """Return the member of a split that has this name, with or without its fingerprint."""
+    stored = [key.member for key in store.keys(corpus, split)]
+    found = [member for member in stored if name in (member, strip_fingerprint(member))]
+    if len(found) != 1:
+        listed = ", ".join(found or stored) or "none"
+        raise UserError(
+            f"--teacher {name}: split {split} has {len(found)} members of this name, expected one "
+            f"(in the store: {listed})"
+        )
+    return found[0]
+
+
+def find_ensembles(options: StudentsOptions, corpus: str, store: LogitStore) -> dict[int, str]:
+    """Return the NAME@HASH of each split's ensemble: the named one, or the only one.
+
+    Raises:
+        UserError: there is none, or one must be chosen.
+    """
+    found = {}
+    for split in parse_splits(options.splits):
+        stored = store.ensembles.find_all(corpus, split)
+        names = sorted({reference.partition("@")[0] for reference in stored})
+        wanted = options.ensemble or (names[0] if len(names) == 1 else None)
+        if wanted is None or wanted not in (*names, *stored):
+            which = f"named {options.ensemble}" if options.ensemble else "that is the only one"
+            raise UserError(
+                f"split {split} has no ensemble {which} (in the store: {', '.join(stored) or 'none'}): "
+                "run python jobs/ensemble.py, name one with --ensemble, or use --no-teacher"
+            )
+        found[split] = store.ensembles.find(corpus, split, wanted)
+    return found

@@ -1,0 +1,232 @@
+"""The teacher runs that a command asks for: from its options to tasks, checked before any work."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from audio.clips import Corpus
+from audio.corpora import CorpusName
+from audio.errors import CorpusError, UnfitLength
+from audio.lengths import ClipLength
+from jobs.plan.options import LearningOptions, check_counts, parse_splits
+from jobs.schedule.carry_out import find_stored
+from jobs.schedule.task import Needs, Task
+from jobs.worker.train import FineTune, TrainingWork
+from jobs.worker.where import Where, read_corpus
+from logit_store import LogitKey, LogitStore
+from teachers import TeacherRecipe, TeacherRun, UnfitClips, recipes
+from teachers.run import check_input, make_teacher_key
+from terminal.console import UserError
+from training import Protocol, list_view_keys
+
+FIRST_SPLIT = 100
+"""Split of the corpus of a first stage: all of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeachersOptions(LearningOptions):
+    """Options of the command."""
+
+    recipes: tuple[str, ...] = ("all",)
+    """Names in teachers/recipes.py, globs ('mn*_early'), timm:MODEL, or all: the 22 published.
+    demo_mn demo_dymn demo_passt demo_cpr need no GPU."""
+    weights: str | None = None
+    """Weights that all recipes start from: none (random), a file or an address; if not given, those
+    of each recipe."""
+    length: str | None = None
+    """How clips are brought to the length that the model takes: native, crop:SECONDS,
+    repeat:SECONDS or pad:SECONDS; if not given, as each recipe says."""
+    views: int = 1
+    """Number of views of each clip whose logits are stored: view 0 is the untouched clip, the others
+    are changed at random, each always in the same way."""
+    protocol: Protocol = "honest"
+    """published: train on the select clips too and judge on the test clips, as publications do; only
+    to compare with them."""
+    gpus_per_teacher: int = 1
+    """Number of GPUs that train one teacher together."""
+    first_corpus: CorpusName = "cochlscene"
+    """Corpus that recipes with a first stage (passt_sit, passt_sequential) are trained on first."""
+    first_root: str | None = None
+    """Folder or s3://BUCKET/PREFIX of that corpus."""
+    first_length: str | None = None
+    """As --length, for the clips of that corpus."""
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherPlan:
+    """All runs that the options ask for."""
+
+    options: TeachersOptions
+    corpus: Corpus
+    store: LogitStore
+    first_corpus: Corpus | None
+    tasks: list[Task[FineTune]]
+    """Runs on the corpus, the large splits first, because they take longest."""
+    first: dict[LogitKey, Task[FineTune]]
+    """Runs of first stages, by their keys."""
+
+    def find_ready(self) -> list[Task[FineTune]]:
+        """Return the tasks that do not wait for a first stage."""
+        return [
+            *self.first.values(),
+            *(task for task in self.tasks if self._find_first(task) is None),
+        ]
+
+    def follow(self, done: LogitKey) -> list[Task[FineTune]]:
+        """Return the tasks that can start once the run with this key is done."""
+        if done not in self.first:
+            return []
+        return [task for task in self.tasks if self._find_first(task) == done.member]
+
+    def list_tasks(self) -> list[Task[FineTune]]:
+        """Return first stages and all other tasks."""
+        return [*self.first.values(), *self.tasks]
+
+    def find_corpus(self, task: Task[TrainingWork]) -> Corpus:
+        """Return the corpus that a task's model is trained on."""
+        if self.first_corpus is not None and not self.first.keys().isdisjoint(task.keys):
+            return self.first_corpus
+        return self.corpus
+
+    def find_missing(self) -> list[Task[FineTune]]:
+        """Return the tasks that are not in the store."""
+        tasks = self.list_tasks()
+        states = find_stored(tasks, self.store)
+        return [task for task, done in zip(tasks, states, strict=True) if not done]
+
+    def with_needs(self, needs: dict[str, Needs]) -> "TeacherPlan":
+        """Return the plan with the needs of some tasks, by their names."""
+        first = {
+            key: replace(task, needs=needs.get(task.name, task.needs))
+            for key, task in self.first.items()
+        }
+        tasks = [replace(task, needs=needs.get(task.name, task.needs)) for task in self.tasks]
+        return replace(self, tasks=tasks, first=first)
+
+    @staticmethod
+    def _find_first(task: Task[FineTune]) -> str | None:
+        return task.work.teacher.start
+
+
+def plan_teachers(options: TeachersOptions, corpus: Corpus, store: LogitStore) -> TeacherPlan:
+    """Return all runs that the options ask for, checked as far as possible before they run.
+
+    Raises:
+        UserError: an option makes no sense.
+        CorpusError: the corpus does not have a split.
+        UnfitLength, UnfitClips: a recipe's model does not take the corpus's clips.
+    """
+    wanted, splits = _find_recipes(options), parse_splits(options.splits)
+    check_counts(views=options.views, gpus_per_teacher=options.gpus_per_teacher)
+    firsts = [recipe.first_stage for recipe in wanted if recipe.first_stage]
+    first_corpus = _read_first_corpus(options, store, firsts) if firsts else None
+    planned = TeacherPlan(options, corpus, store, first_corpus, [], {})
+    _check_corpus(corpus, wanted, splits)
+    _check_shares(options, wanted)
+    for split in sorted(splits, reverse=True):
+        for recipe in wanted:
+            for seed in options.seeds:
+                start = _plan_first(planned, recipe, seed)
+                teacher = TeacherRun(
+                    recipe=recipe, split=split, seed=seed, protocol=options.protocol, start=start
+                )
+                planned.tasks.append(
+                    _make_task(planned, teacher, corpus, options.make_where(store))
+                )
+    return planned
+
+
+def _plan_first(planned: TeacherPlan, recipe: TeacherRecipe, seed: int) -> str | None:
+    """Plan a recipe's first stage, once for all splits; return the member that it makes."""
+    if recipe.first_stage is None or planned.first_corpus is None:
+        return None
+    options = planned.options
+    teacher = TeacherRun(recipe=recipe.first_stage, split=FIRST_SPLIT, seed=seed)
+    where = Where.of(options.first_corpus, options.first_root, planned.store)
+    task = _make_task(planned, teacher, planned.first_corpus, where)
+    planned.first[task.keys[0]] = task
+    return task.keys[0].member
+
+
+def _make_task(
+    planned: TeacherPlan, teacher: TeacherRun, corpus: Corpus, where: Where
+) -> Task[FineTune]:
+    options = planned.options
+    n_gpus = options.gpus_per_teacher
+    work = FineTune(
+        teacher=teacher,
+        where=where,
+        responses=options.find_responses(),
+        n_views=options.views,
+        n_gpus=n_gpus,
+    )
+    key = make_teacher_key(teacher, corpus, options.find_responses())
+    task = Task(teacher.name, work, list_view_keys(key, options.views))
+    if n_gpus == 1:
+        return task
+    # The task itself only waits for the trainer that it starts, which reserves the GPUs.
+    return replace(task, needs=Needs(cpus=0), occupies=Needs(cpus=n_gpus, gpus=n_gpus))
+
+
+def _find_recipes(options: TeachersOptions) -> list[TeacherRecipe]:
+    """Return the recipes with the changes of the options."""
+    try:
+        found = recipes.find_teacher_recipes(options.recipes)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return [_apply_options(recipe, options) for recipe in found]
+
+
+def _apply_options(recipe: TeacherRecipe, options: TeachersOptions) -> TeacherRecipe:
+    changed = replace(recipe, training=options.limit_training(recipe.training))
+    if options.weights is not None and recipe.first_stage is None:
+        changed = replace(changed, weights=options.weights)
+    if options.length is not None:
+        changed = replace(changed, length=_parse_length(options.length))
+    if recipe.first_stage is not None:
+        first = replace(options, length=options.first_length)
+        changed = replace(changed, first_stage=_apply_options(recipe.first_stage, first))
+    return recipes.keep_as_published(changed) if options.protocol == "published" else changed
+
+
+def _parse_length(text: str) -> ClipLength:
+    """Parse `native`, `crop:7.25` and the like."""
+    how, _, seconds = text.partition(":")
+    try:
+        return ClipLength(how=cast(Any, how), duration_s=float(seconds) if seconds else None)
+    except ValueError as error:
+        raise UserError(
+            f"--length {text}: expected native, crop:SECONDS, repeat:SECONDS or pad:SECONDS"
+        ) from error
+
+
+def _check_shares(options: TeachersOptions, wanted: Sequence[TeacherRecipe]) -> None:
+    for recipe in wanted:
+        if options.gpus_per_teacher > recipe.training.batch_size:
+            raise UserError(
+                f"--gpus-per-teacher {options.gpus_per_teacher}: {recipe.name} trains on "
+                f"{recipe.training.batch_size} clips at a time, expected at least one a GPU"
+            )
+
+
+def _read_first_corpus(
+    options: TeachersOptions, store: LogitStore, firsts: Sequence[TeacherRecipe]
+) -> Corpus:
+    try:
+        corpus = read_corpus(options.first_corpus, options.first_root, store)
+        _check_corpus(corpus, firsts, (FIRST_SPLIT,))
+    except (CorpusError, UnfitLength, UnfitClips) as error:
+        names = ", ".join(sorted({recipe.name for recipe in firsts}))
+        raise UserError(
+            f"{names} cannot be trained on corpus {options.first_corpus}: {error}\nSee --first-corpus, "
+            "--first-root and --first-length"
+        ) from error
+    return corpus
+
+
+def _check_corpus(corpus: Corpus, wanted: Sequence[TeacherRecipe], splits: tuple[int, ...]) -> None:
+    for split in splits:
+        for fold in ("fit", "select"):
+            corpus.rows(split, fold)
+    for recipe in wanted:
+        check_input(recipe, corpus)

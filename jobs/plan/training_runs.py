@@ -1,0 +1,42 @@
+"""Carries out runs that train on one corpus."""
+
+from collections.abc import Sequence
+
+from audio.clips import Corpus
+from jobs.plan.estimates import plan_spending
+from jobs.plan.options import LearningOptions
+from jobs.schedule.carry_out import carry_out, print_if_all_stored
+from jobs.schedule.cluster import connect
+from jobs.schedule.task import Task
+from jobs.worker.train import TrainingWork
+from jobs.worker.where import prepare
+from logit_store import LogitStore
+
+
+def carry_out_runs(
+    options: LearningOptions,
+    tasks: Sequence[Task[TrainingWork]],
+    corpus: Corpus,
+    store: LogitStore,
+    sample_rates: set[int],
+) -> bool:
+    """Carry out the runs that are not in the store, and return whether all succeeded.
+
+    Args:
+        options: options of the command.
+        tasks: the runs.
+        corpus: the corpus that they train on.
+        store: the store that they use.
+        sample_rates: sample rates of their clips, in Hz.
+
+    Raises:
+        BrokenAudio: some clips cannot be read.
+        UserError: the options do not fit the workers.
+    """
+    if print_if_all_stored(tasks, store):
+        return True
+    prepare(corpus, store, sample_rates)
+    with connect() as workers:
+        needs = options.find_needs(workers)
+        spending = plan_spending(options, tasks, store, lambda task: corpus, workers, needs)
+        return carry_out(tasks, store, workers, needs, spending=spending)

@@ -1,0 +1,104 @@
+"""Carries out a list of tasks: skips those that are stored, prints a line for each that ends."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jobs.schedule.fanout import IN_FLIGHT, FanOut
+from jobs.schedule.job_log import JobLog
+from jobs.schedule.spending import Spending
+from jobs.schedule.task import AnyWork, Needs, Outcome, Task
+from jobs.schedule.workers import Workers
+from logit_store import LogitStore, MissingStore
+from terminal.console import console, error_console, progress_bar
+
+Then = Callable[[Outcome[AnyWork]], Sequence[Task[AnyWork]]]
+"""Returns the tasks that can be done once this one is done."""
+
+
+def find_stored(tasks: Sequence[Task[Any]], store: LogitStore) -> list[bool]:
+    """Return for each task whether its logits are in the store."""
+    try:
+        # One listing, because thousands of single requests take minutes on S3.
+        stored = set(store.keys(view=None))
+    except MissingStore:
+        stored = set()
+    return [bool(task.keys) and stored.issuperset(task.keys) for task in tasks]
+
+
+def print_if_all_stored(tasks: Sequence[Task[Any]], store: LogitStore) -> bool:
+    """Return whether all tasks are in the store, and print so: then a job needs no workers."""
+    if not all(find_stored(tasks, store)):
+        return False
+    console.print(f"{len(tasks)} of {len(tasks)} runs are in the store already", markup=False)
+    return True
+
+
+def carry_out(
+    tasks: Sequence[Task[AnyWork]],
+    store: LogitStore,
+    workers: Workers[Any],
+    needs: Needs,
+    then: Then = lambda outcome: (),
+    in_flight: int = IN_FLIGHT,
+    spending: Spending | None = None,
+) -> bool:
+    """Run the tasks that are not in the store, print a line for each, and return whether all succeeded.
+
+    Args:
+        tasks: the tasks, the most urgent first.
+        store: a task whose logits are in it is done.
+        workers: where tasks run.
+        needs: needs of each task that does not name its own.
+        then: called with each task that is done; returns the tasks that can be done after it.
+        in_flight: number of tasks submitted at once.
+        spending: the budget, if there is one.
+    """
+    failed: list[Outcome[AnyWork]] = []
+    with JobLog(store) as log, progress_bar() as bar:
+        fan_out = FanOut(workers, needs, in_flight, spending=spending, log=log)
+        shown = bar.add_task("runs", total=0)
+        total = _add_missing(fan_out, log, tasks, store, then)
+        for done, outcome in enumerate(fan_out, start=1):
+            if outcome.error is None:
+                total += _add_missing(fan_out, log, then(outcome), store, then)
+            else:
+                failed.append(outcome)
+            state = f"done in {outcome.took_s:.0f} s" if outcome.error is None else "FAILED"
+            bar.update(shown, completed=done, total=total)
+            console.print(f"[{done}/{total}] {outcome.task.name}: {state}", markup=False)
+    _show_failures(failed)
+    if spending is not None:
+        spending.say_end([task.name for task in fan_out.left])
+    return not failed and not fan_out.left
+
+
+def _show_failures(failed: Sequence[Outcome[AnyWork]]) -> None:
+    """Print each error once, with the names of the runs that failed by it."""
+    runs: dict[str | None, list[str]] = {}
+    for outcome in failed:
+        runs.setdefault(outcome.error, []).append(outcome.task.name)
+    for error, names in runs.items():
+        error_console.print(f"failed: {', '.join(names)}: {error}", markup=False)
+
+
+def _add_missing(
+    fan_out: FanOut,
+    log: JobLog,
+    tasks: Sequence[Task[AnyWork]],
+    store: LogitStore,
+    then: Then,
+) -> int:
+    """Queue the tasks that are not in the store, and those that follow the stored ones; count them."""
+    if not tasks:
+        return 0
+    missing: list[Task[AnyWork]] = []
+    done: list[Task[AnyWork]] = []
+    states = find_stored(tasks, store)
+    log.plan(tasks, states)
+    for task, is_stored in zip(tasks, states, strict=True):
+        (done if is_stored else missing).append(task)
+    if done:
+        console.print(f"{len(done)} of {len(tasks)} runs are in the store already", markup=False)
+    fan_out.add(missing)
+    following = [then(Outcome(task, task.keys[0])) for task in done]
+    return len(missing) + sum(_add_missing(fan_out, log, more, store, then) for more in following)

@@ -1,0 +1,166 @@
+"""Connects a job to workers: a running Ray cluster, one of its own, or this process itself."""
+
+import logging
+import os
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from jobs import TOKEN
+from jobs.schedule.uploads import find_upload, is_uploaded
+from jobs.schedule.workers import IN_PROCESS, PRETENDED_GPUS, InProcess, Workers
+from terminal.console import UserError, console
+from training.provenance import COMMIT_VARIABLE, find_commit
+
+ROOT = Path(__file__).resolve().parents[2]
+MEMORY_SHARE = 0.4
+"""Share of the machine's memory for the runs of a cluster that a job starts itself. The rest is for
+Ray, the page cache that holds the recordings, and the owner of the laptop."""
+FORWARDED = (
+    "MLFLOW_TRACKING_URI",
+    "TUTTI_WEIGHTS",
+    "TUTTI_CACHE",
+    "TUTTI_CACHE_GB",
+    "AWS_ENDPOINT_URL",
+    "AWS_DEFAULT_REGION",
+)
+"""Environment variables of this process that workers need as well. Keys are not among them, because
+Ray shows them in its dashboard; machines of a cluster have keys of their own."""
+
+
+@contextmanager
+def connect() -> Iterator[Workers[Any]]:
+    """Connect to the workers of a job; a cluster that it had to start ends with the block.
+
+    Raises:
+        UserError: the cluster does not answer, or refuses the connection, or the upload is too big.
+    """
+    if os.environ.get(IN_PROCESS) == "1":
+        yield InProcess()
+        return
+    # Ray takes seconds to import, and a job that has nothing to do does not need it.
+    import ray
+
+    from jobs.schedule.ray_workers import RayWorkers
+
+    address = find_cluster()
+    # The nodes of a simulated cluster share a folder of this machine, and a node that unpacks an
+    # upload removes the copy that the others use.
+    is_elsewhere = address is not None and PRETENDED_GPUS not in os.environ
+    if is_elsewhere:
+        where = "this job runs in an uploaded copy of it"
+        console.print(
+            f"working folder, {find_upload(ROOT)}: "
+            f"{where if is_uploaded() else 'uploaded to the cluster'}",
+            markup=False,
+        )
+    if console.no_color or not console.is_terminal:
+        # Otherwise Ray colours the names in front of what workers print, also in a pipe.
+        os.environ["RAY_COLOR_PREFIX"] = "0"
+    _start_ray(address, is_elsewhere=is_elsewhere)
+    try:
+        yield RayWorkers(is_shared=address is not None)
+    finally:
+        ray.shutdown()
+
+
+def _start_ray(address: str | None, *, is_elsewhere: bool) -> None:
+    """Connect this process to the cluster at an address, or start one on this machine.
+
+    Args:
+        address: of the cluster; None starts one.
+        is_elsewhere: whether its nodes do not have this project's folder.
+    """
+    import psutil
+    import ray
+    from ray.exceptions import AuthenticationError
+
+    waiting = "connecting to the Ray cluster" if address else "starting Ray on this machine"
+    on_loopback = address is None or _is_own_loopback(address)
+    with (
+        console.status(waiting),
+        # Ray warns about its own future changes at each start.
+        warnings.catch_warnings(),
+        _keep_on_loopback() if on_loopback else nullcontext(),
+    ):
+        warnings.simplefilter("ignore")
+        try:
+            ray.init(
+                address=address or "local",
+                logging_level=logging.ERROR,
+                runtime_env=_make_runtime_env(elsewhere=is_elsewhere),
+                _memory=None if address else int(MEMORY_SHARE * psutil.virtual_memory().total),
+            )
+        except (ConnectionError, AuthenticationError) as error:
+            raise UserError(
+                f"no Ray cluster answers at {address}: {error}\nIs it running? Is RAY_AUTH_MODE "
+                "here what it was at `ray start` (token or disabled), and the token in "
+                f"{TOKEN} the cluster's?"
+            ) from error
+
+
+@contextmanager
+def _keep_on_loopback() -> Iterator[None]:
+    """Let what Ray starts in this block, and this process, listen on loopback only."""
+    from jobs.schedule.ray_private import LOOPBACK_VARIABLE, keep_process_on_loopback
+
+    before = os.environ.get(LOOPBACK_VARIABLE)
+    # Ray has read the variable in this process; those that it starts have not.
+    os.environ[LOOPBACK_VARIABLE] = "0"
+    try:
+        with keep_process_on_loopback():
+            yield
+    finally:
+        del os.environ[LOOPBACK_VARIABLE]
+        if before is not None:
+            os.environ[LOOPBACK_VARIABLE] = before
+
+
+def find_cluster() -> str | None:
+    """Return the address of the cluster that a job would use; None: it would start its own."""
+    return os.environ.get("RAY_ADDRESS") or _find_local_cluster()
+
+
+def _find_local_cluster() -> str | None:
+    """Return the address of the cluster that `ray start` made on this machine, if it still answers.
+
+    Ray keeps the address in a file. A cluster that was killed leaves it behind, and connecting to
+    it would take minutes to fail.
+    """
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    try:
+        address = (Path(folder) / "ray" / "ray_current_cluster").read_text().strip()
+        host, port = address.rsplit(":", 1)
+        socket.create_connection((host, int(port)), timeout=2).close()
+    except (OSError, ValueError):
+        return None
+    return address
+
+
+def _is_own_loopback(address: str) -> bool:
+    """Return whether a cluster is one that `ray start` made on this machine's loopback."""
+    return address.startswith("127.") and address == _find_local_cluster()
+
+
+def _make_runtime_env(*, elsewhere: bool) -> dict[str, Any]:
+    """Return what workers need: variables and, unless `ray job submit` has uploaded it, the code.
+
+    .rayignore names what is not uploaded; Ray reads it in both cases. The locked requirements are
+    not included: they are in the image, or installed when a node starts (cluster/), because
+    otherwise each new node would install 6 GB for each job, which takes minutes.
+    """
+    environment: dict[str, Any] = {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}}
+    variables = {COMMIT_VARIABLE: find_commit()}
+    variables |= {name: os.environ.get(name) for name in FORWARDED}
+    if not elsewhere:
+        # Workers of this machine import the project from its folder: nothing is copied, and the next
+        # job finds what numba has compiled.
+        paths = filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
+        variables["PYTHONPATH"] = os.pathsep.join(paths)
+    elif not is_uploaded():
+        environment["working_dir"] = str(ROOT)
+    environment["env_vars"] |= {name: value for name, value in variables.items() if value}
+    return environment

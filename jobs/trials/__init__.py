@@ -1,0 +1,1 @@
+"""What a search tries: options, limits, proposals, journal and races."""

@@ -1,0 +1,1 @@
+"""What a worker does: finds corpus and store, trains, selects."""

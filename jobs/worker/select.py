@@ -1,0 +1,228 @@
+"""Selects ensembles on a worker: a split's logits are read once, for many selections.
+
+Dimensions: M members, N clips of the judging fold, K classes.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+import ensemble
+from ensemble.options import MeanSpace, SelectionMetric
+from logit_store import LogitKey, LogitStore
+
+FEW_RECORDINGS = 100
+"""Up to this number of recordings, each is left out once to estimate the optimism; above it, a fifth
+of them at a time."""
+N_PARTS = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SelectionSettings:
+    """How members are chosen and how much each counts; see `ensemble.select`."""
+
+    space: MeanSpace = "logits"
+    """What is averaged."""
+    metric: SelectionMetric = "log_loss"
+    with_replacement: bool = False
+    max_members: int | None = None
+    patience: int = 0
+    bags: int = 0
+    """The mean of selections on this number of random halves of the recordings; 0 selects once, on
+    all."""
+    weights: Literal["counts", "convex"] = "counts"
+    calibrate: bool = False
+    """Divide each member's logits by its own temperature first."""
+    required: tuple[str, ...] = ()
+    """Members that are in from the start."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Candidates:
+    """The input that all selections of a split share; Ray keeps one copy on each node."""
+
+    members: tuple[str, ...]
+    """Sorted by name, so that the same members always give the same ensemble."""
+    hashes: tuple[str, ...]
+    """Hash of each member's logits, from its file's footer."""
+    logits_MKN: NDArray[np.floating]
+    labels_N: NDArray[np.int64]
+    recordings_N: NDArray[np.int64]
+
+    @property
+    def logits_MNK(self) -> NDArray[np.floating]:
+        """The logits in the order of axes that selections need, without a copy."""
+        return self.logits_MKN.transpose(0, 2, 1)
+
+    def apply_temperatures(self, temperatures_M: NDArray[np.float64]) -> "Candidates":
+        """Return the candidates with each member's logits divided by its temperature."""
+        scales_M = (1 / temperatures_M).astype(np.float32)
+        return replace(self, logits_MKN=self.logits_MKN * scales_M[:, None, None])
+
+    def take(self, rows: NDArray[np.integer]) -> "Candidates":
+        """Return the candidates on some of the clips."""
+        return replace(
+            self,
+            logits_MKN=np.take(self.logits_MKN, rows, axis=2),
+            labels_N=self.labels_N[rows],
+            recordings_N=self.recordings_N[rows],
+        )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class SelectedEnsemble:
+    """An ensemble that is in the store."""
+
+    reference: str
+    """NAME@HASH."""
+    agreement_MM: NDArray[np.float64]
+    """Share of clips to which each two of its members give the same class."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadCandidates:
+    """Reads the logits of a split's candidates on the clips of one fold, and what these clips are."""
+
+    store: str
+    """Address of the store."""
+    corpus: str
+    split: int
+    members: tuple[str, ...]
+    fold: str
+
+    def __str__(self) -> str:
+        return f"logits of split {self.split}"
+
+    def run(self) -> Candidates:
+        """Return the candidates."""
+        import pyarrow.compute as pc
+
+        store = LogitStore(self.store)
+        keys = [LogitKey(self.corpus, self.split, member) for member in sorted(self.members)]
+        clips = store.read_clips(self.corpus)
+        in_fold = pc.fill_null(pc.equal(clips[f"fold_{self.split}"], self.fold), False)
+        rows = np.flatnonzero(in_fold.to_numpy())
+        judged = clips.take(rows)
+        scenes = sorted(pc.unique(clips["scene"]).to_pylist())
+        footers = store.read_footers(keys)
+        return Candidates(
+            members=tuple(key.member for key in keys),
+            hashes=tuple(footers[key].logits_hash for key in keys),
+            # In the layout of the store, because Ray would copy an array that is not contiguous.
+            logits_MKN=store.read(keys, rows, dtype=np.float16).transpose(0, 2, 1),
+            labels_N=np.searchsorted(scenes, judged["scene"].to_numpy()),
+            recordings_N=np.unique(judged["recording"].to_numpy(), return_inverse=True)[1],
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SelectEnsemble:
+    """Selects an ensemble among a split's candidates and stores it.
+
+    The same candidates and settings always give the same ensemble.
+    """
+
+    input: ReadCandidates
+    name: str
+    """The ensemble's name."""
+    settings: SelectionSettings
+
+    def run_on(self, value: Candidates) -> SelectedEnsemble:
+        """Select among the candidates that `input` read, and store the ensemble."""
+        settings, candidates = self.settings, value
+        temperatures_M = np.ones(len(candidates.members))
+        if settings.calibrate:
+            temperatures_M = ensemble.fit_temperatures(candidates.logits_MNK, candidates.labels_N)
+            candidates = candidates.apply_temperatures(temperatures_M)
+        selection = select_members(settings, candidates)
+        chosen = np.flatnonzero(selection.weights)
+        chosen_MNK = candidates.logits_MNK[chosen]
+        document = _describe_ensemble(
+            settings, candidates, selection, chosen_MNK, temperatures_M, self.input.fold
+        )
+        store = LogitStore(self.input.store)
+        reference = store.ensembles.write(self.input.corpus, self.input.split, self.name, document)
+        return SelectedEnsemble(reference, _measure_agreement(chosen_MNK))
+
+
+def _describe_ensemble(
+    settings: SelectionSettings,
+    candidates: Candidates,
+    selection: "ensemble.Selection",
+    chosen_MNK: NDArray[np.floating],
+    temperatures_M: NDArray[np.float64],
+    fold: str,
+) -> dict[str, Any]:
+    """Return the document of an ensemble in the store, with its optimism and calibration."""
+    chosen, labels_N = np.flatnonzero(selection.weights), candidates.labels_N
+    mean_NK = ensemble.mean_logits(chosen_MNK, selection.weights[chosen], space=settings.space)
+    best = ensemble.fit_temperature(mean_NK, labels_N)
+    estimate = ensemble.estimate_optimism(
+        candidates.logits_MNK,
+        labels_N,
+        candidates.recordings_N,
+        lambda rows: select_members(settings, candidates.take(rows)).weights,
+        space=settings.space,
+        n_folds=count_folds(candidates.recordings_N),
+    )
+    pairs = list(zip(candidates.members, candidates.hashes, strict=True))
+    return {
+        "space": settings.space,
+        "members": [
+            {
+                "member": pairs[m][0],
+                "hash": pairs[m][1],
+                "weight": float(selection.weights[m]),
+                "temperature": float(temperatures_M[m]),
+            }
+            for m in chosen
+        ],
+        "order": [candidates.members[m] for m in selection.members],
+        "losses": list(selection.losses),
+        "clips": len(labels_N),
+        "fold": fold,
+        "candidates": [{"member": member, "hash": digest} for member, digest in pairs],
+        "settings": asdict(settings),
+        "temperature": best,
+        "calibration": asdict(ensemble.measure_calibration(mean_NK, labels_N, best)),
+        "optimism": asdict(estimate),
+    }
+
+
+def select_members(settings: SelectionSettings, candidates: Candidates) -> "ensemble.Selection":
+    """Select members, and weigh them as the settings say."""
+    logits_MNK, labels_N = candidates.logits_MNK, candidates.labels_N
+    how: dict[str, Any] = {
+        "space": settings.space,
+        "metric": settings.metric,
+        "with_replacement": settings.with_replacement,
+        "max_members": settings.max_members,
+        "patience": settings.patience,
+        "required": [candidates.members.index(member) for member in settings.required],
+        "names": candidates.members,
+    }
+    if settings.bags:
+        found = ensemble.select_in_bags(
+            logits_MNK, labels_N, candidates.recordings_N, n_bags=settings.bags, **how
+        )
+    else:
+        found = ensemble.select(logits_MNK, labels_N, **how)
+    if settings.weights == "counts":
+        return found
+    chosen = np.flatnonzero(found.weights)
+    weights_M = np.zeros(len(logits_MNK))
+    weights_M[chosen] = ensemble.convex_weights(logits_MNK[chosen], labels_N, space=settings.space)
+    return replace(found, weights=weights_M)
+
+
+def count_folds(recordings_N: NDArray[np.int64]) -> int:
+    """Return in how many parts the recordings are left out in turn, to estimate the optimism."""
+    n_recordings = len(np.unique(recordings_N))
+    return n_recordings if n_recordings <= FEW_RECORDINGS else N_PARTS
+
+
+def _measure_agreement(logits_MNK: NDArray[np.floating]) -> NDArray[np.float64]:
+    classes_MN = logits_MNK.argmax(axis=2)
+    return np.stack([(classes_MN == classes_N).mean(axis=1) for classes_N in classes_MN])

@@ -1,0 +1,174 @@
+"""The work that trains models on a worker: each finds its data by name, and is safe to run twice."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs.log.task_log import TaskLog, get_current_log, keep_log, log_line
+from jobs.worker.device import find_reserved_device
+from jobs.worker.where import Where
+from logit_store import LogitKey
+from students import StudentRecipe
+from teachers import TeacherRun
+from terminal.console import console
+from terminal.tables import format_duration
+
+if TYPE_CHECKING:
+    import torch
+
+    from students.recipe import Int8Recipe
+    from training import EpochMetrics, OnEpoch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FineTune:
+    """Fine-tunes one teacher on one split, on one device or on several GPUs (`teachers.finetune`)."""
+
+    teacher: TeacherRun
+    where: Where
+    responses: Path | None
+    """Folder of impulse responses; None is the synthetic set."""
+    n_views: int = 1
+    """Number of views whose logits are stored."""
+    n_gpus: int = 1
+
+    def run(self) -> LogitKey:
+        """Return the key of view 0 of the teacher's logits, which are then in the store."""
+        if self.n_gpus == 1:
+            return self.run_on_device(find_reserved_device())
+        # Ray Train takes seconds to import, and most runs do not need it.
+        from jobs.worker.several_gpus import run_on_workers
+        from teachers.run import make_teacher_key
+
+        store, corpus = self.where.open()
+        key = make_teacher_key(self.teacher, corpus, self.responses)
+        notes = store.objects.locate(f"teachers/v1/{key.member}/train")
+        log = get_current_log()
+        run_on_workers(
+            lambda device: self.run_on_device(device, log),
+            notes,
+            n_workers=self.n_gpus,
+            use_gpu=True,
+        )
+        return key
+
+    def run_on_device(self, device: "torch.device", log: TaskLog | None = None) -> LogitKey:
+        """Fine-tune on this device; `log` is for a process of a group, which has no log yet."""
+        from teachers.finetune import finetune
+        from training.parallel import WorkerGroup
+
+        store, corpus = self.where.open()
+        # One process of a group keeps the log for all; a task on one device has its log already.
+        with keep_log(log) if WorkerGroup.current().leads else nullcontext():
+            return finetune(
+                self.teacher,
+                corpus,
+                store,
+                responses=self.responses,
+                device=device,
+                n_views=self.n_views,
+                on_epoch=_print_epochs(self.teacher.name),
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Distill:
+    """Trains one student on one split, taught by an ensemble, a member or nobody."""
+
+    recipe: StudentRecipe
+    where: Where
+    split: int
+    seed: int
+    responses: Path | None
+    """Folder of impulse responses; None is the synthetic set."""
+    taught_by: str | None
+    """`NAME@HASH` of an ensemble, a member's name, or None for the labels alone."""
+    n_views: int = 1
+    """Number of views whose logits are stored."""
+
+    def run(self) -> LogitKey:
+        """Return the key of view 0 of the student's logits, which are then in the store."""
+        from jobs.worker.soft_labels import read_soft_labels
+        from students.distill import distill
+
+        store, corpus = self.where.open()
+        soft, way = None, self.recipe.distillation
+        if self.taught_by is not None and way is not None:
+            soft = read_soft_labels(store, corpus.name, self.split, self.taught_by, way.n_views)
+        return distill(
+            self.recipe,
+            corpus,
+            self.split,
+            self.seed,
+            store,
+            soft,
+            responses=self.responses,
+            device=find_reserved_device(),
+            n_views=self.n_views,
+            on_epoch=_print_epochs(f"{self.recipe.name} split {self.split} seed {self.seed}"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quantise:
+    """Trains a stored student further in int8, with the soft labels that it had."""
+
+    start: LogitKey
+    settings: "Int8Recipe"
+    where: Where
+    responses: Path | None
+    """Folder of impulse responses; None is the synthetic set."""
+
+    def run(self) -> LogitKey:
+        """Return the key of the logits of the student in int8, which are then in the store."""
+        from jobs.worker.soft_labels import read_soft_labels
+        from students.int8 import train_in_int8
+        from students.records import restore_recipe
+
+        store, corpus = self.where.open()
+        record = store.read_record(self.start)
+        way, soft = restore_recipe(record).distillation, None
+        if way is not None:
+            split, taught_by = self.start.split, record["ensemble"]
+            soft = read_soft_labels(store, corpus.name, split, taught_by, way.n_views)
+        return train_in_int8(
+            self.start,
+            self.settings,
+            corpus,
+            store,
+            soft,
+            responses=self.responses,
+            device=find_reserved_device(),
+            on_epoch=_print_epochs(f"{self.start} in int8"),
+        )
+
+
+TrainingWork = FineTune | Distill | Quantise
+
+
+def _print_epochs(name: str) -> "OnEpoch":
+    """Make a function that prints and logs one line for each epoch of a run."""
+
+    def print_epoch(metrics: "EpochMetrics") -> None:
+        console.print(f"{name}: {log_epoch(metrics)}", markup=False)
+
+    return print_epoch
+
+
+def log_epoch(metrics: "EpochMetrics") -> str:
+    """Log how an epoch of the task that runs now went, and return the line for people."""
+    line = (
+        f"epoch {metrics.epoch}/{metrics.max_epochs}, loss {metrics.loss:.3f}, on "
+        f"{metrics.judging_fold}: log loss {metrics.log_loss:.3f}, macro accuracy "
+        f"{100 * metrics.accuracy:.1f} %; {metrics.clips_per_s:.0f} clips/s, at most "
+        f"{format_duration(metrics.time_left_s)} left"
+    )
+    log_line(
+        line,
+        epoch=metrics.epoch,
+        max_epochs=metrics.max_epochs,
+        clips_per_s=metrics.clips_per_s,
+        time_left_s=metrics.time_left_s,
+    )
+    return line

@@ -1,0 +1,88 @@
+"""Scores of a member per fold and recording device, for its footer (N clips, K classes)."""
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from logit_store.clips_table import fold_column
+from logit_store.footer import SCORED_FOLDS, FoldScores
+from metrics.scores import check_predictions, hits, losses
+
+_BLOCK = 16_384
+"""Clips at a time: intermediate results of this many fit into the processor's cache."""
+
+
+def name_scored_columns(split: int) -> list[str]:
+    """Return the names of the columns that `score_folds` needs of the clips."""
+    return ["scene", "recording_device", fold_column(split)]
+
+
+def score_folds(
+    logits_KN: NDArray[np.float16], clips: pa.Table, classes: Sequence[str], split: int
+) -> tuple[FoldScores, ...]:
+    """Compute the scores of all folds but `test`, each over all clips and per recording device.
+
+    Args:
+        logits_KN: finite; for all clips.
+        clips: with the columns of `name_scored_columns`, plain or as dictionaries.
+        classes: K names, in the order of the logits.
+        split: whose folds are used.
+    """
+    fold_N = _number_values(clips[fold_column(split)], SCORED_FOLDS)
+    inside = np.flatnonzero(fold_N >= 0)
+    if len(inside) == 0:
+        return ()
+    devices = sorted(pc.unique(clips["recording_device"]).to_pylist())
+    device_N = _number_values(clips["recording_device"], devices)[inside]
+    labels_N = _number_values(clips["scene"], classes)[inside]
+    hit_N, loss_N = _judge_clips(logits_KN[:, inside], labels_N)
+    group_N = fold_N[inside] * len(devices) + device_N
+
+    def sums(weights_N: NDArray[np.generic] | None) -> NDArray[np.float64]:
+        n_groups = len(SCORED_FOLDS) * len(devices)
+        sums_G = np.bincount(group_N, weights_N, n_groups).astype(np.float64)
+        return sums_G.reshape(len(SCORED_FOLDS), -1)
+
+    clips_FD, hits_FD, losses_FD = sums(None), sums(hit_N), sums(loss_N)
+    scores = []
+    for (f, fold), (d, device) in product(
+        enumerate(SCORED_FOLDS), [(slice(None), None), *enumerate(devices)]
+    ):
+        n = int(clips_FD[f, d].sum())
+        if n:
+            scores.append(
+                FoldScores(
+                    fold=fold,
+                    recording_device=device,
+                    n=n,
+                    log_loss=float(losses_FD[f, d].sum() / n),
+                    accuracy=float(hits_FD[f, d].sum() / n),
+                )
+            )
+    return tuple(scores)
+
+
+def _judge_clips(
+    logits_KN: NDArray[np.float16], labels_N: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Return for each clip whether it was recognised, and its log loss."""
+    n = len(labels_N)
+    hit_N, loss_N = np.empty(n, np.bool_), np.empty(n)
+    for begin in range(0, n, _BLOCK):
+        block = slice(begin, begin + _BLOCK)
+        # Classes stay the first axis in memory: twice as fast as rows of ten numbers.
+        logits, labels = check_predictions(logits_KN[:, block].T, labels_N[block])
+        hit_N[block], loss_N[block] = hits(logits, labels), losses(logits, labels)
+    return hit_N, loss_N
+
+
+def _number_values(values: pa.ChunkedArray, order: Sequence[str]) -> NDArray[np.int64]:
+    """Return the place of each value in `order`; -1 for null and for values that it lacks."""
+    encoded = values.combine_chunks().dictionary_encode()
+    places = [order.index(v) if v in order else -1 for v in encoded.dictionary.to_pylist()]
+    # Nulls have the index -1, which takes the last element.
+    return np.array([*places, -1])[encoded.indices.fill_null(-1).to_numpy()]

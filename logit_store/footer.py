@@ -1,0 +1,148 @@
+"""Footers: what the files of logits and clips say about themselves (N clips, K classes)."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import pyarrow as pa
+
+from logit_store.errors import DamagedFile, UnsupportedVersion
+from logit_store.keys import hash_json, hash_row_order
+
+FORMAT_VERSION = "1"
+
+
+SCORED_FOLDS = ("fit", "select")
+"""Folds whose scores are in the footer; `test` is only for the report."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoldScores:
+    """The scores of a member on some of the clips."""
+
+    fold: str
+    """Never `test`."""
+    recording_device: str | None
+    """Only clips of this device; None: all clips of the fold."""
+    n: int
+    """Number of clips."""
+    log_loss: float
+    """Mean over the clips, in nats."""
+    accuracy: float
+    """0...1."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Footer:
+    """What a file of logits says about itself."""
+
+    row_order_hash: str
+    classes: tuple[str, ...]
+    """Class order: the scenes, sorted."""
+    largest_logit: float
+    """Largest absolute value in the file."""
+    logits_hash: str
+    """16 hex digits that stand for the logits: equal for equal values."""
+    scores: tuple[FoldScores, ...]
+    record: dict[str, Any]
+    """How the logits were made: recipe, seed, hash of the weights, versions, duration..."""
+
+    def find_scores(self, fold: str, recording_device: str | None = None) -> FoldScores | None:
+        """Return the scores of a fold, over one recording device or all (None); None: no clips."""
+        wanted = (fold, recording_device)
+        return next((f for f in self.scores if (f.fold, f.recording_device) == wanted), None)
+
+    def to_metadata(self) -> dict[str, str]:
+        """Return the footer as key-value pairs of a Parquet file."""
+        return {
+            "tutti.format_version": FORMAT_VERSION,
+            "tutti.row_order_hash": self.row_order_hash,
+            "tutti.class_order": json.dumps(self.classes),
+            "tutti.largest_logit": repr(self.largest_logit),
+            "tutti.logits_hash": self.logits_hash,
+            "tutti.figures": json.dumps([asdict(each) for each in self.scores]),
+            "tutti.record": json.dumps(self.record, sort_keys=True, allow_nan=False),
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[bytes, bytes] | None, path: str) -> Self:
+        """Decode the key-value pairs of the file at `path`.
+
+        Raises:
+            UnsupportedVersion: the file has another format version.
+            DamagedFile: `to_metadata` did not make these pairs.
+        """
+        pairs = decode_metadata(metadata, path)
+        try:
+            return cls(
+                row_order_hash=pairs["tutti.row_order_hash"],
+                classes=tuple(json.loads(pairs["tutti.class_order"])),
+                largest_logit=float(pairs["tutti.largest_logit"]),
+                logits_hash=pairs["tutti.logits_hash"],
+                scores=tuple(FoldScores(**each) for each in json.loads(pairs["tutti.figures"])),
+                record=json.loads(pairs["tutti.record"]),
+            )
+        except (KeyError, ValueError, TypeError) as error:
+            raise DamagedFile(path, f"footer: {error!r}") from error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClipsHeader:
+    """What a file of clips says about itself."""
+
+    n: int
+    row_order_hash: str
+    content_hash: str
+    classes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, clips: pa.Table) -> Self:
+        """Make the header of a table that `check_clips` returned."""
+        return cls(
+            n=clips.num_rows,
+            row_order_hash=hash_row_order(clips["clip_id"].to_pylist()),
+            content_hash=hash_json(clips.to_pydict()),
+            classes=tuple(sorted(clips["scene"].unique().to_pylist())),
+        )
+
+    def to_metadata(self) -> dict[str, str]:
+        """Return the header as key-value pairs of a Parquet file."""
+        return {
+            "tutti.format_version": FORMAT_VERSION,
+            "tutti.row_order_hash": self.row_order_hash,
+            "tutti.content_hash": self.content_hash,
+            "tutti.class_order": json.dumps(self.classes),
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[bytes, bytes] | None, n: int, path: str) -> Self:
+        """Decode the key-value pairs of the file at `path`, which has n rows.
+
+        Raises:
+            UnsupportedVersion: the file has another format version.
+            DamagedFile: `to_metadata` did not make these pairs.
+        """
+        pairs = decode_metadata(metadata, path)
+        try:
+            return cls(
+                n=n,
+                row_order_hash=pairs["tutti.row_order_hash"],
+                content_hash=pairs["tutti.content_hash"],
+                classes=tuple(json.loads(pairs["tutti.class_order"])),
+            )
+        except (KeyError, ValueError) as error:
+            raise DamagedFile(path, f"footer: {error!r}") from error
+
+
+def decode_metadata(metadata: Mapping[bytes, bytes] | None, path: str) -> dict[str, str]:
+    """Return the key-value pairs of a file as text, after checking the format version.
+
+    Raises:
+        UnsupportedVersion: the file has another format version.
+    """
+    pairs = {key.decode(): value.decode() for key, value in (metadata or {}).items()}
+    found = pairs.get("tutti.format_version")
+    if found != FORMAT_VERSION:
+        raise UnsupportedVersion(path, found=found, expected=FORMAT_VERSION)
+    return pairs

@@ -1,0 +1,69 @@
+"""Listings of a store's logits, from the catalogues."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import pyarrow as pa
+
+from logit_store import catalogue, parquet, runs
+from logit_store.catalogue import MEMBERS_SCHEMA, CataloguedLogits
+from logit_store.files import Entry, Files
+from logit_store.footer import ClipsHeader
+from logit_store.keys import LogitKey
+from logit_store.paths import logits_pattern, parse_corpus
+
+
+@dataclass(frozen=True, slots=True)
+class LogitsListing:
+    """The files of logits at one moment."""
+
+    files: Files
+    entries: Mapping[str, Sequence[Entry]]
+    """By corpus."""
+    read_header: Callable[[str], ClipsHeader]
+    """From a corpus to the header of its clips."""
+
+    @classmethod
+    def of(
+        cls, files: Files, corpus: str | None, read_header: Callable[[str], ClipsHeader]
+    ) -> Self:
+        """List the logits of a corpus; None: of all."""
+        entries: dict[str, list[Entry]] = {}
+        for entry in files.find(logits_pattern(corpus)):
+            entries.setdefault(parse_corpus(entry.name), []).append(entry)
+        return cls(files, entries, read_header)
+
+    def look_up(self, is_wanted: Callable[[LogitKey], bool]) -> list[CataloguedLogits]:
+        """Look up the logits that are wanted, one item per corpus.
+
+        Raises:
+            UnreadableFile: one of them cannot be used.
+        """
+        found = []
+        for corpus, entries in self.entries.items():
+            logits = catalogue.look_up(self.files, corpus, entries).select(is_wanted)
+            logits.check_belongs(self.read_header(corpus), self.files.locate)
+            found.append(logits)
+        return found
+
+    def tabulate_members(self, split: int | None) -> pa.Table:
+        """Return a row for each member, split and view (MEMBERS_SCHEMA); None: all splits."""
+        tables = [logits.to_members() for logits in self.look_up(make_filter(split, None))]
+        members = pa.concat_tables([parquet.make_empty(MEMBERS_SCHEMA), *tables])
+        return _sort(members, "member", "corpus", "split", "view")
+
+    def tabulate_runs(self, split: int | None) -> pa.Table:
+        """Return a row for each member and split (RUNS_SCHEMA); None: all splits."""
+        tables = [runs.tabulate_runs(each.rows) for each in self.look_up(make_filter(split, 0))]
+        table = pa.concat_tables([parquet.make_empty(runs.RUNS_SCHEMA), *tables])
+        return _sort(table, "member", "corpus", "split")
+
+
+def make_filter(split: int | None, view: int | None) -> Callable[[LogitKey], bool]:
+    """Return a function that recognises the keys of a split and a view; None: any."""
+    return lambda key: split in (None, key.split) and view in (None, key.view)
+
+
+def _sort(table: pa.Table, *columns: str) -> pa.Table:
+    return table.sort_by([(name, "ascending") for name in columns])

@@ -1,0 +1,115 @@
+"""The path of each file of a store, from the store's root."""
+
+from pathlib import PurePosixPath
+
+from logit_store.errors import StrayFile
+from logit_store.keys import LogitKey, check_name, check_split
+
+CLIPS_PATTERN = "clips/v1/corpus=*/clips.parquet"
+"""Matches the clips of all corpora."""
+
+
+def clips_path(corpus: str) -> str:
+    """Return the path of a corpus's clips."""
+    check_name("corpus", corpus)
+    return f"clips/v1/corpus={corpus}/clips.parquet"
+
+
+def logits_path(key: LogitKey) -> str:
+    """Return the path of some logits."""
+    return logits_pattern(key.corpus, key.split, key.member, key.view)
+
+
+def logits_pattern(
+    corpus: str | None = None,
+    split: int | None = None,
+    member: str | None = None,
+    view: int | None = None,
+) -> str:
+    """Return a glob pattern for logits; None matches any."""
+    parts = {"corpus": corpus, "split": split, "member": member, "view": view}
+    folders = [f"{name}={'*' if value is None else value}" for name, value in parts.items()]
+    return "/".join(["logits/v1", *folders, "logits.parquet"])
+
+
+def parse_corpus(path: str) -> str:
+    """Return the corpus of a path with a folder `corpus=C`."""
+    return PurePosixPath(path).parts[2].partition("=")[2]
+
+
+def parse_key(path: str, address: str) -> LogitKey:
+    """Return the key of the logits at a path.
+
+    Args:
+        path: of the file.
+        address: its full address, for the error message.
+
+    Raises:
+        StrayFile: no key has this path.
+    """
+    values = [part.partition("=")[2] for part in PurePosixPath(path).parts[2:-1]]
+    try:
+        corpus, split, member, view = values
+        key = LogitKey(corpus, int(split), member, int(view))
+    except ValueError as error:
+        raise StrayFile(address, str(error)) from error
+    if logits_path(key) != path:
+        raise StrayFile(address, f"the logits of {key} lie at {logits_path(key)}")
+    return key
+
+
+CATALOGUE_PATTERN = "catalogue/v1/corpus=*/catalogue.parquet"
+"""Matches the catalogues of all corpora."""
+
+
+def catalogue_path(corpus: str) -> str:
+    """Return the path of the catalogue of a corpus's logits."""
+    check_name("corpus", corpus)
+    return f"catalogue/v1/corpus={corpus}/catalogue.parquet"
+
+
+ENSEMBLES_PATTERN = "ensembles/v1/corpus=*/split=*/*.json"
+"""Matches all ensembles."""
+
+
+def ensembles_pattern(corpus: str, split: int, name: str = "*") -> str:
+    """Return a glob pattern for the ensembles of a split; `name` may be a pattern."""
+    check_name("corpus", corpus)
+    check_split(split)
+    return f"ensembles/v1/corpus={corpus}/split={split}/{name}.json"
+
+
+def ensemble_path(corpus: str, split: int, reference: str) -> str:
+    """Return the path of an ensemble; `reference` is `NAME` or `NAME@HASH`."""
+    for part in reference.split("@", 1):
+        check_name(f"ensemble {reference!r}: part", part)
+    _check_visible("ensemble", reference)
+    return ensembles_pattern(corpus, split, reference)
+
+
+_OBJECTS = ("teachers", "students", "weights", "search", "jobs", "units")
+
+
+def check_object_name(name: str) -> str:
+    """Check an object's name, which is also its path, and return it.
+
+    Raises:
+        ValueError: it is not `teachers/v1/MEMBER/...`, `students/v1/MEMBER/...`,
+            `weights/v1/FILE/...`, `search/v1/NAME/...`, `jobs/v1/JOB/...` or `units/v1/JOB/...`.
+    """
+    parts = name.split("/")
+    if len(parts) < 4 or parts[0] not in _OBJECTS or parts[1] != "v1":
+        raise ValueError(
+            f"object {name!r}, expected teachers/v1/MEMBER/FILE, students/v1/MEMBER/FILE, "
+            "weights/v1/FILE/RECORD, search/v1/NAME/FILE, jobs/v1/JOB/FILE or units/v1/JOB/.../FILE"
+        )
+    for part in parts:
+        check_name(f"object {name!r}: part", part)
+        _check_visible(f"object {name!r}: part", part)
+    return name
+
+
+def _check_visible(what: str, name: str) -> None:
+    # A leading dot marks files that are being written. This also keeps ".." out of paths.
+    if name.startswith("."):
+        raise ValueError(f"{what} {name!r} must not begin with a dot")

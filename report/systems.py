@@ -1,0 +1,141 @@
+"""The systems that a store has for a corpus, each with all its seeds; nothing is judged yet."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from audio.clips import SPLITS
+from logit_store import LogitKey, LogitStore, LogitStoreError, strip_fingerprint
+
+SystemKind = Literal["teacher", "ensemble", "student"]
+SYSTEM_KINDS: tuple[SystemKind, ...] = ("teacher", "ensemble", "student")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class StoredSystem:
+    """A teacher, an ensemble or a student on one split, with one run for each seed."""
+
+    kind: SystemKind
+    split: int
+    keys: tuple[LogitKey, ...]
+    """Keys of its logits, one for each seed; of an ensemble, those of its members."""
+    records: tuple[Mapping[str, Any], ...]
+    """The records of the keys, in their order."""
+    reference: str | None = None
+    """NAME@HASH of an ensemble; None for others."""
+    document: Mapping[str, Any] = field(default_factory=dict)
+    """What the selection of an ensemble wrote into the store; empty for others."""
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """The recipe in the first record; of an ensemble, the settings of its selection."""
+        return self.document["settings"] if self.reference else read_recipe(self.records[0])
+
+    @property
+    def taught_by(self) -> str | None:
+        """What taught a student: NAME@HASH of an ensemble, or a member; None without a teacher."""
+        return self.records[0].get("ensemble") if self.kind == "student" else None
+
+
+def read_recipe(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Read the recipe of a record; published logits of others have no more than its name."""
+    recipe = record.get("recipe", {})
+    return recipe if isinstance(recipe, Mapping) else {"name": recipe}
+
+
+def find_systems(store: LogitStore, corpus: str) -> tuple[list[StoredSystem], list[str]]:
+    """Find all systems, ordered by split and kind, and the ensembles that cannot be read.
+
+    Returns:
+        The systems; a text for each unreadable ensemble that names it and the reason.
+
+    Raises:
+        LogitStoreError: there is no such store, or a file of logits must not be used.
+    """
+    footers = store.read_footers(store.keys(corpus))
+    records = {key: footer.record for key, footer in footers.items()}
+    ensembles, left_out = _find_ensembles(store, corpus, records)
+    systems = [*_group_members(records), *ensembles]
+    return sorted(systems, key=lambda each: (each.split, SYSTEM_KINDS.index(each.kind))), left_out
+
+
+def _group_members(records: Mapping[LogitKey, Mapping[str, Any]]) -> list[StoredSystem]:
+    groups: dict[str, list[LogitKey]] = {}
+    for key, record in records.items():
+        groups.setdefault(_identify_without_seed(key, record), []).append(key)
+    return [
+        StoredSystem(
+            kind=records[keys[0]].get("kind", "teacher"),
+            split=keys[0].split,
+            keys=tuple(sorted(keys, key=lambda key: records[key].get("seed") or 0)),
+            records=tuple(
+                sorted((records[key] for key in keys), key=lambda each: each.get("seed") or 0)
+            ),
+        )
+        for keys in groups.values()
+    ]
+
+
+def _identify_without_seed(key: LogitKey, record: Mapping[str, Any]) -> str:
+    """Return a text that is equal for members that differ only in their seed."""
+    # The names of what a run started from end with fingerprints, which depend on the seed.
+    origins = [strip_fingerprint(record.get(name) or "-") for name in ("start", "quantised_from")]
+    same = [record.get(name) for name in ("kind", "protocol", "recipe", "ensemble", "responses")]
+    return json.dumps([key.split, strip_fingerprint(key.member), *origins, *same], sort_keys=True)
+
+
+def _find_ensembles(
+    store: LogitStore, corpus: str, records: Mapping[LogitKey, Mapping[str, Any]]
+) -> tuple[list[StoredSystem], list[str]]:
+    found, left_out = [], []
+    for split in SPLITS:
+        for reference in store.ensembles.find_all(corpus, split):
+            try:
+                keys = tuple(store.ensembles.read_weights(corpus, split, reference))
+                document = store.ensembles.read(corpus, split, reference)
+            except LogitStoreError as error:
+                left_out.append(f"{reference} of split {split}: {error}")
+                continue
+            found.append(
+                StoredSystem(
+                    kind="ensemble",
+                    split=split,
+                    keys=keys,
+                    records=tuple(records[key] for key in keys),
+                    reference=reference,
+                    document=document,
+                )
+            )
+    return found, left_out
+
+
+def find_protocols(systems: Sequence[StoredSystem]) -> list[str]:
+    """Return the protocol of each system: `published` if test clips chose any part of it.
+
+    This is so for a run with that protocol, an ensemble selected on test or with such a member, and
+    a student that one of these taught.
+    """
+    published = {
+        key.member
+        for each in systems
+        for key, record in zip(each.keys, each.records, strict=True)
+        if record.get("protocol") == "published"
+    }
+    chosen_on_test = {
+        (each.split, each.reference)
+        for each in systems
+        if each.reference
+        and (each.document["fold"] == "test" or published & {key.member for key in each.keys})
+    }
+
+    def is_published(each: StoredSystem) -> bool:
+        if each.reference:
+            return (each.split, each.reference) in chosen_on_test
+        return (
+            any(key.member in published for key in each.keys)
+            or each.taught_by in published
+            or (each.split, each.taught_by) in chosen_on_test
+        )
+
+    return ["published" if is_published(each) else "honest" for each in systems]

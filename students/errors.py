@@ -1,0 +1,18 @@
+"""What may be wrong with students and what teaches them.
+
+    ValueError
+        NoStudent            a member whose weights and recipe are not those of a student
+        UnfitSoftLabels      soft labels of other clips, classes or views than the student's
+        OverBudget           students.complexity.budget: it costs more than it may
+        UnfitExportOptions   students.export.options: options that contradict each other
+
+A device needs `students.classify.UnfitSound` and `students.runtime.UnfitModel` beside their modules.
+"""
+
+
+class NoStudent(ValueError):
+    """A member of the store that is not a student, or whose weights or recipe are missing."""
+
+
+class UnfitSoftLabels(ValueError):
+    """Soft labels that do not belong to the clips, classes or views that a student sees."""

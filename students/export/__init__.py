@@ -1,0 +1,1 @@
+"""A stored student as a file for other runtimes, and what it is worth there."""

@@ -1,0 +1,96 @@
+"""From a stored student to the content of its file.
+
+Dimensions: B clips in a batch, C channels, F mel bands, T frames.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import onnx
+
+from audio.clips import Corpus
+from audio.feed import Feed
+from students.export import onnx_file, onnx_int8
+from students.export.options import ExportForm, ExportOptions, UnfitExportOptions
+from students.int8 import simulate_int8
+from students.quantise import remove_rounding
+from students.recipe import CALIBRATION_CLIPS
+from students.stored import StoredStudent
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ExportedFile:
+    """The content of a student's file, and of the same file with its front-end."""
+
+    content: bytes
+    """What is written: with its front-end if that was asked for."""
+    with_front_end: bytes
+    """The same with its front-end, to be timed from waveforms on."""
+    parameter_bytes: int
+    """Bytes of the student's parameters in the file."""
+    front_end_bytes: int
+    """Bytes of the front-end in the content: 0 if it is not inside."""
+
+
+def check_form(student: StoredStudent, form: ExportForm) -> None:
+    """Refuse a form that a student's weights are not made for.
+
+    Raises:
+        UnfitExportOptions: a form other than int8 for a student that was fine-tuned in int8.
+    """
+    if student.tuned_in_int8 and form != "onnx-int8":
+        raise UnfitExportOptions(
+            f"{student.key} was fine-tuned in int8 and is exact only there, not as {form}: choose "
+            "onnx-int8, or the student that it started from (quantised_from in its record)"
+        )
+
+
+def convert(options: ExportOptions, student: StoredStudent, feed: Feed) -> ExportedFile:
+    """Convert a student to the content of its file."""
+    model = convert_to_onnx(student, feed, options.form, options.calibration_clips)
+    facts = collect_facts(student, feed.corpus, options.form)
+    front_end = onnx_file.convert_front_end(student.front_end, facts["clip_samples"])
+    whole = onnx_file.prepend_front_end(model, front_end)
+    bare = onnx_file.serialise(model, facts | {"takes_waveforms": False})
+    both = onnx_file.serialise(whole, facts | {"takes_waveforms": True})
+    content = both if options.with_front_end else bare
+    return ExportedFile(
+        content, both, onnx_file.count_parameter_bytes(model), len(content) - len(bare)
+    )
+
+
+def convert_to_onnx(
+    student: StoredStudent,
+    feed: Feed,
+    form: ExportForm,
+    calibration_clips: int = CALIBRATION_CLIPS,
+) -> onnx.ModelProto:
+    """Convert a student to an ONNX model from log-mels [B, C, F, T] to logits.
+
+    Args:
+        student: the student, on the CPU.
+        feed: the corpus that it was trained on, on the CPU.
+        form: only int8 for a student that was fine-tuned in int8.
+        calibration_clips: at most this many clips of the fold fit set the ranges of int8.
+    """
+    if form == "onnx-int8":
+        simulated = simulate_int8(student, feed, calibration_clips)
+        in_float32 = onnx_file.convert_student(remove_rounding(simulated), feed.input_shape)
+        return onnx_int8.convert_to_integers(in_float32, simulated)
+    model = onnx_file.convert_student(student.student, feed.input_shape)
+    return onnx_file.convert_to_float16(model) if form == "onnx-fp16" else model
+
+
+def collect_facts(student: StoredStudent, corpus: Corpus, form: ExportForm) -> dict[str, Any]:
+    """Return the metadata of a student's file, except `takes_waveforms`."""
+    sample_rate = student.front_end.sample_rate
+    return {
+        "member": student.key.member,
+        "corpus": student.key.corpus,
+        "split": student.key.split,
+        "form": form,
+        "classes": corpus.scenes,
+        "sample_rate": sample_rate,
+        "clip_samples": round(corpus.clip_duration_s * sample_rate),
+        "front_end": asdict(student.front_end),
+    }

@@ -1,0 +1,170 @@
+"""What a student's file is worth: its logits beside torch's, its accuracy, its bytes, its speed.
+
+Dimensions: B clips in a batch, N clips, S samples of a clip, C channels, F mel bands, T frames,
+K classes.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from audio import waveforms
+from audio.clips import Corpus
+from audio.feed import Feed
+from audio.log_mel import LogMel
+from audio.views import Augmentation
+from metrics import macro_accuracy
+from students import runtime
+from students.export.convert import ExportedFile
+from students.stored import StoredStudent
+
+BATCH = 64
+_CPU = torch.device("cpu")
+ComputeLogits = Callable[[np.ndarray], np.ndarray]
+"""From a batch of inputs to its logits [B, K]."""
+OnCompared = Callable[[int, int], None]
+"""Called with the number of clips that are compared, and of all clips."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Parity:
+    """Logits of an exported student and of the one in torch, for the same clips."""
+
+    torch_NK: np.ndarray
+    """Logits in torch, float32."""
+    exported_NK: np.ndarray
+    """Logits of the file on its own runtime, float32."""
+
+    @property
+    def max_difference(self) -> float:
+        """Largest absolute difference of a logit."""
+        return float(np.abs(self.torch_NK - self.exported_NK).max())
+
+    @property
+    def agreement(self) -> float:
+        """Share of the clips that both assign to the same class, 0...1."""
+        return float((self.torch_NK.argmax(axis=1) == self.exported_NK.argmax(axis=1)).mean())
+
+    def select(self, rows: slice) -> "Parity":
+        """Return the same for a part of the clips."""
+        return Parity(self.torch_NK[rows], self.exported_NK[rows])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportMeasurements:
+    """What an export is worth."""
+
+    compared_clips: int
+    """Number of clips of the fold test, all of which are compared."""
+    max_difference: float
+    """Largest difference of a logit on them between the file and torch."""
+    agreement: float
+    """Share of them that both assign to the same class, 0...1."""
+    judged_clips: int
+    """Number of clips of the fold select, all of which are judged."""
+    torch_accuracy: float
+    """Macro accuracy of the student in torch on them, 0...1."""
+    accuracy: float
+    """Macro accuracy of the file on its own runtime on them, 0...1."""
+    parameter_bytes: int
+    """Bytes of all numbers in the file except the front-end's constants."""
+    file_bytes: int
+    front_end_bytes: int
+    """Bytes of the front-end in the file; its constants are not parameters of the student."""
+    latency_s: float
+    """Median time for one clip on one core, from waveform to logits."""
+
+    def describe(self) -> str:
+        """Return the measurements in lines for people."""
+        return (
+            f"on the {self.compared_clips:,} test clips, compared with torch: largest difference of a "
+            f"logit {self.max_difference:.2g}, {100 * self.agreement:.1f} % in the same class\n"
+            f"macro accuracy on the {self.judged_clips:,} select clips: "
+            f"{100 * self.accuracy:.1f} % on its own runtime, "
+            f"{100 * self.torch_accuracy:.1f} % in torch\n"
+            f"bytes: {self.parameter_bytes:,} of parameters in a file of {self.file_bytes:,}, of "
+            f"which {self.front_end_bytes:,} are the front-end, which has no parameters\n"
+            f"one clip on one core, front-end included: {1000 * self.latency_s:.2f} ms\n"
+        )
+
+
+class ExportClips:
+    """The clips that judge and compare an export, as waveforms and as log-mels."""
+
+    def __init__(self, corpus: Corpus, student: StoredStudent) -> None:
+        self.corpus = corpus
+        self.feed = Feed.open(corpus, student.front_end, Augmentation(), None, _CPU)
+        self.decoded = waveforms.load_waveforms(corpus, student.front_end.sample_rate)
+        split = student.key.split
+        self.select, self.test = corpus.rows(split, "select"), corpus.rows(split, "test")
+
+    def iterate_inputs(self, *, as_waveforms: bool) -> Iterable[Tensor]:
+        """Return batches of the select clips, then of the test clips: [B, S] or [B, C, F, T]."""
+        rows_N = np.concatenate([self.select, self.test])
+        if not as_waveforms:
+            return self.feed.iterate_batches(rows_N)
+        parts = np.array_split(rows_N, -(-len(rows_N) // BATCH))
+        return (self.decoded.load_batch(rows_B, _CPU) for rows_B in parts)
+
+
+def compare_with_torch(
+    model: Callable[[Tensor], Tensor], exported: ComputeLogits, inputs: Iterable[Tensor]
+) -> Parity:
+    """Compare an exported student with the one in torch.
+
+    Args:
+        model: from inputs to logits [B, K], in evaluation mode, on the inputs' device.
+        exported: the same for arrays, as `runtime.load_exported(file).compute_logits`.
+        inputs: batches, at least one.
+    """
+    pairs = []
+    with torch.no_grad():
+        for batch in inputs:
+            pairs.append((model(batch).float().cpu().numpy(), exported(batch.cpu().numpy())))
+    torch_NK, exported_NK = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    return Parity(torch_NK, exported_NK)
+
+
+def measure_export(
+    exported: ExportedFile,
+    student: StoredStudent,
+    clips: ExportClips,
+    on_compared: OnCompared,
+    *,
+    with_front_end: bool,
+) -> ExportMeasurements:
+    """Measure a file on the clips; never looks at the labels of the fold test."""
+    in_torch = student.student
+    model = nn.Sequential(LogMel(student.front_end), in_torch) if with_front_end else in_torch
+    n_judged, n_clips = len(clips.select), len(clips.select) + len(clips.test)
+    inputs = _report(clips.iterate_inputs(as_waveforms=with_front_end), n_clips, on_compared)
+    logits = runtime.load_exported(exported.content).compute_logits
+    everything = compare_with_torch(model, logits, inputs)
+    judged, compared = everything.select(slice(n_judged)), everything.select(slice(n_judged, None))
+    labels_N = clips.corpus.labels()[clips.select]
+    one_clip = clips.decoded.load_batch(clips.select[:1], _CPU).numpy()
+    from_waveforms = runtime.load_exported(exported.with_front_end).compute_logits
+    return ExportMeasurements(
+        compared_clips=len(compared.torch_NK),
+        max_difference=compared.max_difference,
+        agreement=compared.agreement,
+        judged_clips=n_judged,
+        torch_accuracy=macro_accuracy(judged.torch_NK, labels_N),
+        accuracy=macro_accuracy(judged.exported_NK, labels_N),
+        parameter_bytes=exported.parameter_bytes,
+        file_bytes=len(exported.content),
+        front_end_bytes=exported.front_end_bytes,
+        latency_s=runtime.measure_latency(from_waveforms, one_clip),
+    )
+
+
+def _report(inputs: Iterable[Tensor], n_clips: int, on_compared: OnCompared) -> Iterator[Tensor]:
+    """Pass batches on, and report each when it is done with."""
+    done = 0
+    for batch in inputs:
+        yield batch
+        done += len(batch)
+        on_compared(done, n_clips)

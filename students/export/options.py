@@ -1,0 +1,73 @@
+"""The options of an export."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from audio.corpora import CorpusName
+from students.complexity.budget import MAX_BYTES
+from students.recipe import CALIBRATION_CLIPS
+
+ExportForm = Literal["onnx", "onnx-fp16", "onnx-int8"]
+
+
+class UnfitExportOptions(ValueError):
+    """Options that contradict each other, or the store."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportOptions:
+    r"""Write a stored student as an ONNX file, and measure what it is worth there.
+
+    Clips of the fold fit set the ranges of int8, unless the student was fine-tuned in int8. The
+    file's logits are compared with torch's on the clips of the fold test, whose labels stay unread;
+    its accuracy is measured on the fold select.
+
+    Example:
+        python -m students.export demo_isotropic_int8 --store runs/demo \
+            --with-front-end --to student.onnx
+    """
+
+    member: tyro.conf.Positional[str]
+    """The student's name, or enough of its beginning to distinguish it from others."""
+    store: str
+    """The logit store that has the student: a folder or s3://BUCKET/PREFIX."""
+    to: Path
+    """The file to write; an existing file is replaced."""
+    form: ExportForm = "onnx-int8"
+    """onnx: float32; onnx-fp16: parameters in float16; onnx-int8: convolutions and linear layers in
+    int8."""
+    corpus: CorpusName = "demo"
+    """The corpus whose clips calibrate (fold fit), judge (fold select) and compare (fold test)."""
+    root: Path | None = None
+    """The corpus's folder (demo: needs none)."""
+    with_front_end: bool = False
+    """The file takes waveforms, not log-mels, as python -m students.classify needs it."""
+    calibration_clips: int = CALIBRATION_CLIPS
+    """At most this many clips of the fold fit set the ranges of int8; a student that was fine-tuned
+    in int8 (python jobs/quantise.py) has its own."""
+    max_bytes: int | None = None
+    """Limit for the parameters in the file, and for the file without its front-end; if not given,
+    128,000 for onnx-fp16 and onnx-int8, and no limit for float32."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def check(self) -> None:
+        """Refuse numbers that make no sense, before anything is read.
+
+        Raises:
+            UnfitExportOptions: says what to change.
+        """
+        for name in ("calibration_clips", "max_bytes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UnfitExportOptions(f"--{name.replace('_', '-')} {value}: expected 1 or more")
+
+    @property
+    def byte_limit(self) -> int | None:
+        """Largest size of the student in the file; None is no limit."""
+        if self.max_bytes is None and self.form in ("onnx-fp16", "onnx-int8"):
+            return MAX_BYTES
+        return self.max_bytes

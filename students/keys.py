@@ -1,0 +1,86 @@
+"""Where the logits of a student are: what their names are made of, known before it is trained."""
+
+from pathlib import Path
+from typing import Any
+
+from audio import impulse_responses
+from audio.clips import Corpus
+from logit_store import LogitKey, strip_fingerprint
+from students.catalogue import ARCHITECTURES
+from students.groups import check_groups
+from students.recipe import Int8Recipe, StudentRecipe
+from students.records import restore_recipe
+from training import make_member_key
+
+
+def make_student_key(
+    recipe: StudentRecipe,
+    corpus: Corpus,
+    split: int,
+    seed: int,
+    responses: Path | None,
+    ensemble: str | None,
+) -> LogitKey:
+    """Return the key of such a student's logits.
+
+    Args:
+        recipe: the student's recipe.
+        corpus: the corpus that it is trained on.
+        split: 5, 10, 25, 50 or 100.
+        seed: the seed of everything random.
+        responses: folder of impulse responses; None is the synthetic set.
+        ensemble: name of its teachers; None for a student without teachers.
+
+    Raises:
+        ValueError: the recipe distils and there is no ensemble, or the reverse; or the recipe needs
+            groups of scenes, and the corpus has a scene without a group.
+    """
+    if (recipe.distillation is None) != (ensemble is None):
+        raise ValueError(
+            f"student recipe {recipe.name} with distillation {recipe.distillation} and ensemble "
+            f"{ensemble}: a student that distils needs an ensemble, one alone takes none"
+        )
+    if recipe.two_tasks:
+        check_groups(corpus.scenes)
+    identity = {"recipe": recipe, "ensemble": ensemble}
+    return make_member_key(recipe.name, corpus, split, seed, responses, identity)
+
+
+def make_int8_key(
+    start: LogitKey,
+    record: dict[str, Any],
+    settings: Int8Recipe,
+    corpus: Corpus,
+    responses: Path | None,
+) -> LogitKey:
+    """Return the key of the logits of a student that was fine-tuned in int8.
+
+    Args:
+        start: the key of the student that it starts from.
+        record: the record of that student.
+        settings: how it is fine-tuned.
+        corpus: the corpus that both are trained on.
+        responses: folder of impulse responses; None is the synthetic set.
+
+    Raises:
+        NoStudent: `start` is not a student, or was written by another version.
+        ValueError: it was fine-tuned in int8 already, it was trained with other impulse responses, or
+            its way of learning has no int8 form.
+    """
+    recipe = restore_recipe(record, start)
+    if "quantisation" in record:
+        raise ValueError(f"{start} was fine-tuned in int8 already: name {record['quantised_from']}")
+    before, now = record["responses"], impulse_responses.identify_responses(responses)
+    if before != now:
+        raise ValueError(
+            f"{start} was trained with the impulse responses {before}, these are {now}: name the same "
+            "folder"
+        )
+    if recipe.challenge is not None and ARCHITECTURES[recipe.model].network == "cp_mobile.CPMobile":
+        raise ValueError(
+            f"{start} was trained with {recipe.challenge}, which needs a classifier of its own; in "
+            f"int8 that of {recipe.model} is a part of other layers: export it without fine-tuning"
+        )
+    name = f"{strip_fingerprint(start.member)}_int8"
+    identity = {"quantised_from": start.member, "settings": settings}
+    return make_member_key(name, corpus, start.split, record["seed"], responses, identity)

@@ -1,0 +1,55 @@
+"""What can go wrong with teachers and their weights."""
+
+from typing import Any
+
+
+class UnknownTeacher(ValueError):
+    """There is no teacher of that name, or it has no such weights; the message lists what exists."""
+
+
+class UnfitClips(ValueError):
+    """A teacher's model does not take a corpus's clips through its front-end."""
+
+
+class WeightsError(Exception):
+    """The base of all errors about weights; they survive pickling.
+
+    WeightsError
+    ├── MissingWeights   (also a FileNotFoundError) not on this machine, and cannot be fetched
+    ├── DamagedWeights   (also an OSError) not the bytes that were fetched before
+    └── UnfitWeights     (also a ValueError) not a state dict, or that of another architecture
+    """
+
+    parts: tuple[Any, ...] = ()
+
+    # An error crosses process borders in Ray. By default pickle would call the class with the
+    # finished message, which is not what the constructors here take.
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self.parts
+
+
+class MissingWeights(WeightsError, FileNotFoundError):
+    """Weights are not on this machine and could not be fetched."""
+
+    def __init__(self, address: str, reason: str, way_out: str) -> None:
+        self.parts = (address, reason, way_out)
+        self.address, self.reason, self.way_out = self.parts
+        super().__init__(f"no weights from {address}: {reason}\n{way_out}")
+
+
+class DamagedWeights(WeightsError, OSError):
+    """A file differs from what it was when it was fetched."""
+
+    def __init__(self, place: str, problem: str, way_out: str) -> None:
+        self.parts = (place, problem, way_out)
+        self.place, self.problem, self.way_out = self.parts
+        super().__init__(f"{place}: {problem}\n{way_out}")
+
+
+class UnfitWeights(WeightsError, ValueError):
+    """A file is not a state dict, or its keys or shapes are not those of the architecture."""
+
+    def __init__(self, file: str, problem: str, way_out: str) -> None:
+        self.parts = (file, problem, way_out)
+        self.file, self.problem, self.way_out = self.parts
+        super().__init__(f"{file} {problem}\n{way_out}")

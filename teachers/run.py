@@ -1,0 +1,73 @@
+"""One teacher to fine-tune: what it is called, where its logits are, and whether clips fit it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from audio.clips import Corpus
+from logit_store import LogitKey
+from teachers.catalogue import find_architecture
+from teachers.errors import UnfitClips
+from teachers.recipes import TeacherRecipe
+from training.keys import make_member_key
+from training.recipe import Protocol
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TeacherRun:
+    """One teacher that learns one split of a corpus."""
+
+    recipe: TeacherRecipe
+    split: int
+    """5, 10, 25, 50 or 100."""
+    seed: int = 0
+    """The seed of everything random."""
+    protocol: Protocol = "honest"
+    start: str | None = None
+    """The member whose weights it starts from: the result of its recipe's first stage."""
+
+    @property
+    def name(self) -> str:
+        """The name that people see."""
+        ending = "" if self.protocol == "honest" else f" ({self.protocol} protocol)"
+        return f"{self.recipe.name} split {self.split} seed {self.seed}{ending}"
+
+
+def make_teacher_key(run: TeacherRun, corpus: Corpus, responses: Path | None) -> LogitKey:
+    """Return the key of the teacher's logits.
+
+    Raises:
+        ValueError: the recipe has a first stage and nothing to start from, or the reverse.
+    """
+    if (run.recipe.first_stage is None) != (run.start is None):
+        raise ValueError(
+            f"teacher recipe {run.recipe.name} starts from {run.start!r}; a recipe with a first "
+            "stage starts from the result of that stage, one without from its own weights"
+        )
+    identity = {"recipe": run.recipe, "protocol": run.protocol, "start": run.start}
+    return make_member_key(run.recipe.name, corpus, run.split, run.seed, responses, identity)
+
+
+def check_input(recipe: TeacherRecipe, corpus: Corpus) -> None:
+    """Make sure that the recipe's model takes the corpus's clips.
+
+    Raises:
+        UnfitLength: the clips cannot be brought to the recipe's length.
+        UnfitClips: the model takes other lengths or mel bands; says what to change.
+    """
+    front_end, model = recipe.front_end, find_architecture(recipe.model)
+    n_samples = recipe.length.count_samples(corpus.clip_duration_s, front_end.sample_rate)
+    _, n_bands, n_frames = front_end.compute_shape(n_samples)
+    if model.mel_bands not in (None, n_bands):
+        raise UnfitClips(
+            f"teacher recipe {recipe.name}: its front-end has {n_bands} mel bands, {recipe.model} "
+            f"takes {model.mel_bands}"
+        )
+    longest = model.longest_frames
+    if n_frames < model.shortest_frames or (longest is not None and n_frames > longest):
+        most = "any number" if longest is None else longest
+        raise UnfitClips(
+            f"teacher recipe {recipe.name}: clips of {corpus.clip_duration_s:g} s (corpus "
+            f"{corpus.name}), taken as {recipe.length.how}, are {n_frames} frames; {recipe.model} "
+            f"takes {model.shortest_frames} to {most}: see --length (crop:SECONDS, repeat:SECONDS, "
+            "pad:SECONDS)"
+        )

@@ -1,0 +1,68 @@
+"""How much each kind of training work has to do."""
+
+import json
+from dataclasses import asdict, replace
+from types import SimpleNamespace
+from typing import get_args
+
+import pytest
+
+from audio.corpora import demo
+from jobs.plan.workload import count_workload, find_workload
+from jobs.worker.train import Distill, FineTune, Quantise, TrainingWork
+from jobs.worker.where import Where
+from logit_store import LogitKey
+from students import RECIPES as STUDENTS
+from students.recipe import Int8Recipe
+from teachers import RECIPES as TEACHERS
+from teachers import TeacherRun
+
+WHERE = Where("demo", None, "/nowhere")
+TEACHER, STUDENT = TEACHERS["demo_cpr"], STUDENTS["demo_isotropic"]
+IN_INT8 = Int8Recipe(epochs=2)
+WORKS = [
+    FineTune(
+        teacher=TeacherRun(recipe=TEACHER, split=25, protocol="published"),
+        where=WHERE,
+        responses=None,
+        n_views=3,
+    ),
+    Distill(
+        recipe=STUDENT, where=WHERE, split=50, seed=0, responses=None, taught_by=None, n_views=2
+    ),
+    Quantise(
+        start=LogitKey("demo", 100, "demo_isotropic-0123456789ab"),
+        settings=IN_INT8,
+        where=WHERE,
+        responses=None,
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    return demo.read()
+
+
+@pytest.fixture
+def store():
+    """A store with the record of one student."""
+    recipe = json.loads(json.dumps(asdict(STUDENT)))
+    record = {"kind": "student", "recipe": recipe, "protocol": "honest"}
+    return SimpleNamespace(read_record=lambda key: record)
+
+
+def test_each_kind_of_training_work_has_a_workload(corpus, store):
+    assert tuple(map(type, WORKS)) == get_args(TrainingWork)
+    in_int8 = replace(STUDENT, training=IN_INT8.make_training(STUDENT))
+    assert [find_workload(work, corpus, store) for work in WORKS] == [
+        count_workload(corpus, TEACHER, 25, protocol="published", n_views=3),
+        count_workload(corpus, STUDENT, 50, n_views=2),
+        count_workload(corpus, in_int8, 100, in_int8=True),
+    ]
+
+
+def test_further_training_in_int8_takes_its_own_epochs(corpus, store):
+    found = find_workload(WORKS[-1], corpus, store)
+    n_epoch = STUDENT.training.clips_per_epoch or len(corpus.rows(100, "fit"))
+    assert (found.n_learnt, found.pace.in_int8) == (2 * n_epoch, True)
