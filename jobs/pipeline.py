@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 from audio.clips import Corpus
+from ensemble.stored import compute_ensemble_logits
 from jobs.command import REPORT, run
 from jobs.plan.dry_run import show_plan
 from jobs.plan.ensembles import EnsembleOptions, parse_settings, plan_selections, show_ensemble
@@ -20,7 +21,6 @@ from jobs.schedule.carry_out import carry_out
 from jobs.schedule.cluster import connect
 from jobs.schedule.task import AnyWork, Outcome, Task
 from jobs.worker.select import SelectedEnsemble, SelectEnsemble
-from jobs.worker.soft_labels import read_ensemble_logits
 from jobs.worker.train import Distill, FineTune, TrainingWork
 from jobs.worker.where import prepare
 from logit_store import LogitKey, LogitStore, strip_fingerprint
@@ -191,7 +191,7 @@ def show_results(corpus: Corpus, store: LogitStore, tasks: PipelineTasks) -> Non
         best = min(keys, key=lambda key: find_select_scores(key, footers[key]).log_loss)
         systems.append(read_system(store, f"best: {strip_fingerprint(best.member)}", [best]))
         systems.append(
-            System("ensemble", split, [read_ensemble_logits(store, corpus.name, split, name)])
+            System("ensemble", split, [compute_ensemble_logits(store, corpus.name, split, name)])
         )
         if split in tasks.student_splits:
             alone = read_system(store, "student alone", find_keys(tasks.baselines, split))

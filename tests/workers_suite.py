@@ -74,7 +74,7 @@ class WorkersSuite:
 
     def test_every_task_ends_with_its_result(self, workers):
         tasks = [Task(str(i), Double(i)) for i in range(40)]
-        results = results_of(fan_out(workers, tasks, Needs(cpus=0.5)))
+        results = results_of(fan_out(workers, tasks))
         assert results == {str(i): 2 * i for i in range(40)}
 
     def test_a_task_that_fails_is_named_with_its_error_and_does_not_stop_the_others(self, workers):
@@ -86,7 +86,7 @@ class WorkersSuite:
     def test_an_input_is_read_once_for_all_tasks_that_share_it(self, workers, tmp_path):
         logs = [tmp_path / "first", tmp_path / "second"]
         tasks = [Task(f"{log.name} {i}", Add(Read(str(log)), i)) for log in logs for i in range(3)]
-        results = results_of(fan_out(workers, tasks, Needs(cpus=0.5)))
+        results = results_of(fan_out(workers, tasks))
         assert results == {task.name: 7 + task.work.number for task in tasks}
         assert [log.read_text() for log in logs] == ["x", "x"]
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from audio.clips import Corpus
+from ensemble.stored import compute_ensemble_logits
 from jobs.plan.members import find_select_scores
 from jobs.plan.students import (
     StudentsOptions,
@@ -13,7 +14,6 @@ from jobs.plan.students import (
     plan_recipe,
 )
 from jobs.schedule.task import Task
-from jobs.worker.soft_labels import read_ensemble_logits
 from logit_store import LogitKey, LogitStore, strip_fingerprint
 from report.as_text import read_system, show_gains, show_systems
 from report.summary import System
@@ -80,7 +80,7 @@ class Comparison:
             best = read_system(
                 store, f"teacher {strip_fingerprint(group.best.member)}", [group.best]
             )
-            logits_NK = read_ensemble_logits(store, corpus.name, group.split, group.ensemble)
+            logits_NK = compute_ensemble_logits(store, corpus.name, group.split, group.ensemble)
             ensemble = System("ensemble", group.split, [logits_NK])
             show_systems(corpus, [best, ensemble, alone, *others])
             show_gains(corpus, "{}", alone, others, unseen=True)

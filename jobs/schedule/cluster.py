@@ -100,6 +100,14 @@ def _start_ray(address: str | None, *, is_elsewhere: bool) -> None:
                 "here what it was at `ray start` (token or disabled), and the token in "
                 f"{TOKEN} the cluster's?"
             ) from error
+        except Exception as error:
+            # Ray raises a bare Exception when its processes do not come up in time.
+            if address is not None or type(error) is not Exception:
+                raise
+            raise UserError(
+                f"Ray did not start on this machine: {error}\nThe machine may be very busy, or somebody "
+                "ran `ray stop` meanwhile: try again, or start Ray with `ray start --head`"
+            ) from error
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from statistics import mean, stdev
 
 from audio.clips import Corpus
+from ensemble.stored import compute_ensemble_logits
 from jobs.log.watcher import Watcher
 from jobs.plan.members import find_select_scores
 from jobs.plan.options import check_counts
@@ -16,7 +17,6 @@ from jobs.schedule.job_log import JobLog
 from jobs.trials.estimates import plan_trial_spending, show_trials
 from jobs.trials.journal import ENDED, Journal, Trial
 from jobs.trials.options import SearchOptions
-from jobs.worker.soft_labels import read_ensemble_logits
 from jobs.worker.where import prepare
 from logit_store import LogitStore, fingerprint
 from metrics import log_loss
@@ -172,7 +172,9 @@ def find_contenders(store: LogitStore, corpus: Corpus, split: int, n: int) -> li
         ensembles = [
             Contender(
                 name,
-                log_loss(read_ensemble_logits(store, corpus.name, split, name)[rows], labels[rows]),
+                log_loss(
+                    compute_ensemble_logits(store, corpus.name, split, name)[rows], labels[rows]
+                ),
             )
             for name in listed
             if store.ensembles.read(corpus.name, split, name).get("fold") == "select"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ensemble.stored import compute_ensemble_logits
 from logit_store import LogitKey, LogitStore
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def read_soft_labels(
     views = []
     for view in range(n_views or 1):
         if "@" in taught_by:
-            views.append(read_ensemble_logits(store, corpus, split, taught_by, view))
+            views.append(compute_ensemble_logits(store, corpus, split, taught_by, view))
         else:
             views += list(store.read([replace(members[0], view=view)]))
     return TeacherLogits(taught_by, views[0] if n_views is None else np.stack(views), members)
@@ -49,13 +50,3 @@ def find_teaching_members(
     member = LogitKey(corpus, split, taught_by)
     store.read_footer(member)
     return (member,)
-
-
-def read_ensemble_logits(
-    store: LogitStore, corpus: str, split: int, reference: str, view: int = 0
-) -> np.ndarray:
-    """Return an ensemble's logits of a view of all clips, float32 [N, K]; see `ensemble.stored`."""
-    # Numba takes a second to import, and most workers do not need it.
-    from ensemble import stored
-
-    return stored.compute_ensemble_logits(store, corpus, split, reference, view)

@@ -78,7 +78,7 @@ def convert_to_onnx(
         in_float32 = onnx_file.convert_student(remove_rounding(simulated), feed.input_shape)
         return onnx_int8.convert_to_integers(in_float32, simulated)
     model = onnx_file.convert_student(student.student, feed.input_shape)
-    return onnx_file.convert_to_float16(model) if form == "onnx-fp16" else model
+    return onnx_file.convert_model_to_float16(model) if form == "onnx-fp16" else model
 
 
 def collect_facts(student: StoredStudent, corpus: Corpus, form: ExportForm) -> dict[str, Any]:

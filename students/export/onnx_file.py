@@ -47,7 +47,7 @@ def prepend_front_end(student: onnx.ModelProto, front_end: onnx.ModelProto) -> o
     return compose.merge_models(first, student, io_map=joints)
 
 
-def convert_to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
+def convert_model_to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy whose parameters are float16.
 
     A runtime widens them once, when it loads the model, and computes in float32: a CPU has no other

@@ -7,9 +7,9 @@ import pytest
 
 from audio.corpora import tau
 from ensemble import mean_logits, select
+from ensemble.stored import compute_ensemble_logits
 from jobs.plan.ensembles import EnsembleOptions, find_candidates, parse_settings, show_ensemble
 from jobs.worker.select import ReadCandidates, SelectEnsemble, SelectionSettings
-from jobs.worker.soft_labels import read_ensemble_logits
 from logit_store import LogitKey, LogitStore, QueryFailed
 from metrics import log_loss
 from terminal.console import UserError
@@ -75,7 +75,7 @@ def test_students_see_the_weighted_mean_of_calibrated_members(corpus, store):
         temperatures_M=[each["temperature"] for each in document["members"]],
         space="probabilities",
     )
-    seen_NK = read_ensemble_logits(store, "tau", 25, made.reference)
+    seen_NK = compute_ensemble_logits(store, "tau", 25, made.reference)
     np.testing.assert_array_equal(seen_NK, by_hand_NK)
     rows = corpus.rows(25, "select")
     loss = log_loss(seen_NK[rows], corpus.labels()[rows])

@@ -16,9 +16,11 @@ import workers_suite
 from ray import exceptions
 from workers_suite import Double, WorkersSuite, fan_out
 
+from jobs.schedule import cluster
 from jobs.schedule.task import Needs, Task
 from jobs.schedule.workers import FailedScheduling, LostNode, LostWorker
 from jobs.worker.device import find_reserved_device
+from terminal.console import UserError
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -135,3 +137,14 @@ def test_a_cluster_of_ones_own_listens_on_loopback_only(workers, own_cluster):
 def test_a_task_without_a_reserved_gpu_computes_on_the_cpu(workers):
     (outcome,) = fan_out(workers, [Task("device", FindDevice())])
     assert outcome.result == torch.device("cpu")
+
+
+def test_a_cluster_that_does_not_start_is_one_clear_error(monkeypatch):
+    def fail(**settings):
+        raise Exception("The current node timed out during startup.")  # noqa: TRY002 - as Ray does
+
+    monkeypatch.setattr(cluster, "find_cluster", lambda: None)
+    monkeypatch.setattr(ray, "init", fail)
+    expected = pytest.raises(UserError, match=r"Ray did not start on this machine: .*timed out")
+    with expected, cluster.connect():
+        pass
