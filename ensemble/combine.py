@@ -58,6 +58,9 @@ def soft_labels(
 ) -> Singles:
     """Return the class probabilities of `mean_logits` at a temperature, float32 [N, K].
 
+    For use outside of training: a student's training softens logits itself
+    (`students.losses.soften`).
+
     Hinton et al. 2015, arXiv:1503.02531, eq. 1.
 
     Args:

@@ -18,15 +18,16 @@ from jobs.plan.ensembles import (
     plan_selections,
     show_ensemble,
 )
+from jobs.plan.estimates import Estimate
 from jobs.plan.records import Machine
 from jobs.plan.rehearsal import Rehearsal
-from jobs.schedule.carry_out import carry_out
+from jobs.schedule.carry_out import carry_out, find_stored, print_if_all_stored
 from jobs.schedule.cluster import connect
 from jobs.schedule.task import AnyWork, Needs, Outcome, Task
 from jobs.worker.select import (
-    SelectedEnsemble,
     SelectEnsemble,
     SelectionSettings,
+    measure_agreement,
 )
 from logit_store import LogitStore
 from terminal.console import console, progress_bar, repeat_command, say_next
@@ -45,7 +46,8 @@ def main(options: EnsembleOptions) -> int:
         show_selections(options, store, candidates, variants)
         say_next(repeat_command(less="--dry-run"))
         return 0
-    selected: dict[tuple[int, str], SelectedEnsemble] = {}
+    selected: dict[tuple[int, str], str] = {}
+    """NAME@HASH by split and name."""
 
     def note(outcome: Outcome[AnyWork]) -> tuple[Task[AnyWork], ...]:
         match outcome.task.work:
@@ -55,17 +57,20 @@ def main(options: EnsembleOptions) -> int:
                 raise TypeError(f"{outcome.task.name}: not a selection but {type(work).__name__}")
         return ()
 
-    with connect() as workers:
-        tasks = [
-            task
-            for split, members in candidates.items()
-            for task in plan_selections(options, store, split, members, variants)
-        ]
-        went_well = carry_out(tasks, store, workers, Needs(), then=note)
-    for (split, _), made in sorted(selected.items()):
-        show_ensemble(store, options.corpus, split, made.reference)
+    tasks = [
+        task
+        for split, members in candidates.items()
+        for task in plan_selections(options, store, split, members, variants)
+    ]
+    went_well = print_if_all_stored(tasks, store, then=note)
+    if not went_well:
+        with connect() as workers:
+            went_well = carry_out(tasks, store, workers, Needs(), then=note)
+    for (split, _), reference in sorted(selected.items()):
+        show_ensemble(store, options.corpus, split, reference)
         if options.plot:
-            console.print(f"picture: {draw_picture(store, options, split, made)}", markup=False)
+            picture = draw_picture(store, options, split, reference)
+            console.print(f"picture: {picture}", markup=False)
     if not went_well:
         say_next(repeat_command())
         return 1
@@ -78,13 +83,11 @@ def main(options: EnsembleOptions) -> int:
     return 0
 
 
-def find_best_name(
-    store: LogitStore, corpus: str, selected: Mapping[tuple[int, str], SelectedEnsemble]
-) -> str:
+def find_best_name(store: LogitStore, corpus: str, selected: Mapping[tuple[int, str], str]) -> str:
     """Return the name whose ensembles are best on unseen clips, by the mean over the splits."""
     losses: dict[str, list[float]] = {}
-    for (split, name), made in selected.items():
-        document = store.ensembles.read(corpus, split, made.reference)
+    for (split, name), reference in selected.items():
+        document = store.ensembles.read(corpus, split, reference)
         losses.setdefault(name, []).append(document["optimism"]["nested"])
     return min(losses, key=lambda name: mean(losses[name]))
 
@@ -95,31 +98,36 @@ def show_selections(
     candidates: Mapping[int, Sequence[str]],
     variants: Mapping[str, SelectionSettings],
 ) -> None:
-    """Print which selections would run, need and cost; one of each is made and not kept."""
-    estimates = {}
+    """Print which selections would run, need and cost; one of each is made for that, and not kept."""
+    names: list[str] = []
+    estimates: dict[str, Estimate] = {}
     with progress_bar() as bar:
         for split, members in bar.track(list(candidates.items()), description="rehearsals"):
-            rehearsal = Rehearsal.read(find_input(options, store, split, members))
-            for name, settings in variants.items():
-                estimates[f"ensemble {name} split {split}"] = rehearsal.estimate(settings)
+            tasks = plan_selections(options, store, split, members, variants)
+            names += [task.name for task in tasks]
+            states = find_stored(tasks, store)
+            missing = [task for task, done in zip(tasks, states, strict=True) if not done]
+            if missing:
+                rehearsal = Rehearsal.read(missing[0].work.input)
+                estimates |= {task.name: rehearsal.estimate(task.work.settings) for task in missing}
     device = replace(Machine.here(1), accelerator=None)
-    show_estimates(list(estimates), estimates, device, options.find_price(), spot=options.spot)
+    show_estimates(names, estimates, device, options.find_price(), spot=options.spot)
 
 
-def draw_picture(
-    store: LogitStore, options: EnsembleOptions, split: int, made: SelectedEnsemble
-) -> Path:
+def draw_picture(store: LogitStore, options: EnsembleOptions, split: int, reference: str) -> Path:
     """Write the picture of one ensemble, and return its path."""
     # Matplotlib takes a second to import, and most commands draw nothing.
     from report.ensemble_picture import draw_ensemble
 
     if options.plot is None:
         raise ValueError("no folder for pictures")
-    document = store.ensembles.read(options.corpus, split, made.reference)
-    title = f"{made.reference}, {options.corpus}, split {split}"
-    path = options.plot.expanduser() / f"{options.corpus}-{split}-{made.reference}.svg"
+    document = store.ensembles.read(options.corpus, split, reference)
+    members = [each["member"] for each in document["members"]]
+    agreement_MM = measure_agreement(find_input(options, store, split, members).run().logits_MNK)
+    title = f"{reference}, {options.corpus}, split {split}"
+    path = options.plot.expanduser() / f"{options.corpus}-{split}-{reference}.svg"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(draw_ensemble(title, document, made.agreement_MM))
+    path.write_bytes(draw_ensemble(title, document, agreement_MM))
     return path
 
 

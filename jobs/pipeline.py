@@ -17,10 +17,10 @@ from jobs.plan.options import LearningOptions, parse_splits
 from jobs.plan.provision import measure_needs, prepare_teachers
 from jobs.plan.students import StudentsOptions, plan_students
 from jobs.plan.teachers import TeachersOptions, plan_teachers
-from jobs.schedule.carry_out import carry_out
+from jobs.schedule.carry_out import carry_out, print_if_all_stored
 from jobs.schedule.cluster import connect
 from jobs.schedule.task import AnyWork, Outcome, Task
-from jobs.worker.select import SelectedEnsemble, SelectEnsemble
+from jobs.worker.select import SelectEnsemble
 from jobs.worker.train import Distill, FineTune, TrainingWork
 from jobs.worker.where import prepare
 from logit_store import LogitKey, LogitStore, strip_fingerprint
@@ -94,10 +94,31 @@ def main(options: PipelineOptions) -> int:
         )
         say_next(repeat_command(less="--dry-run"))
         return 0
+    if not print_if_all_stored(tasks.list_first(), store, tasks.follow):
+        # Asking what is stored has followed a part of the tasks already.
+        tasks = PipelineTasks(stages, corpus, store)
+        carry_out_pipeline(options, tasks)
+    for split, name in sorted(tasks.ensembles.items()):
+        show_ensemble(store, corpus.name, split, name)
+    show_results(corpus, store, tasks)
+    listing = ["python", "-m", "logit_store", "ls", "--store", options.list_data_options()[-1]]
+    say_next([*REPORT, *options.list_data_options()], listing)
+    return 0
+
+
+def carry_out_pipeline(options: PipelineOptions, tasks: "PipelineTasks") -> None:
+    """Carry out all tasks that are not in the store.
+
+    Raises:
+        UserError: some failed or were not started.
+    """
+    corpus, store = tasks.corpus, tasks.store
     to_do = tasks.planned.find_missing()
     prepare_teachers(tasks.planned, to_do)
     prepare(
-        corpus, store, {STUDENT_RECIPES[n].front_end.sample_rate for n in stages.students.recipes}
+        corpus,
+        store,
+        {STUDENT_RECIPES[n].front_end.sample_rate for n in tasks.stages.students.recipes},
     )
     with connect() as workers:
         needs = options.find_needs(workers)
@@ -105,17 +126,11 @@ def main(options: PipelineOptions) -> int:
         spending = plan_spending(
             options, tasks.list_expected(), store, tasks.planned.find_corpus, workers, needs, steps
         )
-        first = [*tasks.planned.find_ready(), *tasks.baselines]
+        first = tasks.list_first()
         if not carry_out(first, store, workers, needs, then=tasks.follow, spending=spending):
             raise UserError(
                 "some runs failed or were not started: correct that and start again; the others are kept"
             )
-    for split, name in sorted(tasks.ensembles.items()):
-        show_ensemble(store, corpus.name, split, name)
-    show_results(corpus, store, tasks)
-    listing = ["python", "-m", "logit_store", "ls", "--store", options.list_data_options()[-1]]
-    say_next([*REPORT, *options.list_data_options()], listing)
-    return 0
 
 
 class PipelineTasks:
@@ -132,6 +147,10 @@ class PipelineTasks:
         self.ensembles: dict[int, str] = {}
         splits = parse_splits(stages.teachers.splits)
         self._pending = {split: set(find_keys(self.teachers, split)) for split in splits}
+
+    def list_first(self) -> list[Task[TrainingWork]]:
+        """Return the tasks that can be done at once."""
+        return [*self.planned.find_ready(), *self.baselines]
 
     def list_expected(self) -> list[Task[TrainingWork]]:
         """Return all runs that train, to estimate them.
@@ -166,11 +185,11 @@ class PipelineTasks:
         options = self.stages.ensemble
         return plan_selections(options, self.store, key.split, members, parse_settings(options))
 
-    def _follow_selection(self, split: int, selected: SelectedEnsemble) -> Sequence[Task[AnyWork]]:
-        self.ensembles[split] = selected.reference
+    def _follow_selection(self, split: int, reference: str) -> Sequence[Task[AnyWork]]:
+        self.ensembles[split] = reference
         if split not in self.student_splits:
             return []
-        taught: dict[int, str | None] = {split: selected.reference}
+        taught: dict[int, str | None] = {split: reference}
         tasks = plan_students(self.stages.students, self.corpus, self.store, taught)
         self.distilled += tasks
         return tasks

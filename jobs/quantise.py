@@ -12,8 +12,8 @@ from jobs.plan.members import find_best_member, show_members
 from jobs.plan.options import LearningOptions, parse_splits
 from jobs.plan.students import make_export_command
 from jobs.plan.training_runs import carry_out_runs
-from jobs.schedule.task import Task
-from jobs.worker.soft_labels import find_teaching_members
+from jobs.schedule.task import Task, make_names_unique
+from jobs.worker.teacher_logits import find_teaching_members
 from jobs.worker.train import Quantise
 from logit_store import LogitKey, LogitStore, strip_fingerprint
 from students.keys import make_int8_key
@@ -102,7 +102,7 @@ def plan_quantising(
         )
         name = f"{strip_fingerprint(key.member)} split {start.split} seed {record['seed']}"
         tasks.append(Task(name, work, (key,)))
-    return tasks
+    return make_names_unique(tasks)
 
 
 def main(options: QuantiseOptions) -> int:

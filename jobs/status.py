@@ -217,7 +217,9 @@ def _show_others(watcher: Watcher, job: str | None) -> None:
     shown = {job} if job else set(watcher.find_current())
     others = [each for each in watcher.list_jobs() if each not in shown]
     if others:
-        console.print(f"{len(others)} more jobs, see --job: {', '.join(others[-5:])}", markup=False)
+        console.print(
+            f"other jobs ({len(others)}), see --job: {', '.join(others[-5:])}", markup=False
+        )
 
 
 def show_log(watcher: Watcher, name: str, job: str | None) -> None:

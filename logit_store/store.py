@@ -127,7 +127,7 @@ class LogitStore:
         """Store one member's logits for all clips of a corpus, as float16.
 
         Args:
-            key: names them.
+            key: the key to store them under.
             logits_NK: floats; clips in the corpus's order, classes in the order of the sorted
                 scenes.
             record: how they were made; anything that JSON can hold. `members` shows `kind`,
@@ -254,13 +254,13 @@ class LogitStore:
         view: int | None = 0,
         kind: str | None = None,
     ) -> list[LogitKey]:
-        """Return the names of the logits in the store, sorted by member; None: any.
+        """Return the keys of the logits in the store, sorted by member.
 
         Args:
-            corpus: of the logits.
-            split: of the logits.
-            view: of the logits.
-            kind: in the record: "teacher", "student"...
+            corpus: only logits of this corpus; None: of any.
+            split: only logits of this split; None: of any.
+            view: only logits of this view; None: of any.
+            kind: only logits whose record has this kind ("teacher", "student"...); None: any.
         """
         check_exists(self.files, self.address)
         if kind is None:

@@ -29,6 +29,8 @@ def standardize(logits_BK: Tensor) -> Tensor:
 def soften(logits_BK: Tensor, temperature: float, *, standardized: bool = False) -> Tensor:
     """Return soft labels: probabilities at a temperature, with any axes before the classes.
 
+    `ensemble.soft_labels` does the same for numpy arrays, without torch.
+
     Args:
         logits_BK: logits of a teacher or an ensemble.
         temperature: above 0; 1 leaves the logits as they are, more is softer.

@@ -122,7 +122,7 @@ class _Learner:
         return self.workers.mean(loss)
 
     def _make_batch(self, epoch: int, step: int, rows_B: np.ndarray) -> Batch:
-        """Return this worker's share of the clips, changed as the view and the step ask for."""
+        """Return this worker's slice of the clips, with the random changes of the view and the step."""
         feed, view, n_clips = self.run.feed, self.run.choose_view(epoch), len(rows_B)
         randomness = seed_step(self.run.seed, step, self.workers.rank)
         share = self.workers.share(n_clips)
@@ -160,10 +160,10 @@ class _Learner:
             module.load_state_dict(self.progress.best_weights)
         elif keep != "last":
             module.load_state_dict(self.progress.average, strict=False)
-            recompute_statistics(module, self.run.compute_logits, self._draw_untrained_epoch())
+            recompute_statistics(module, self.run.compute_logits, self._draw_statistics_epoch())
 
-    def _draw_untrained_epoch(self) -> Iterator[Tensor]:
-        """Yield the inputs of one more epoch, from which nothing is learnt."""
+    def _draw_statistics_epoch(self) -> Iterator[Tensor]:
+        """Yield the inputs of one more epoch, to recompute statistics; no step is taken on them."""
         run, plan, epoch = self.run, self.plan, self.progress.epochs_done
         for index, rows_B in enumerate(plan.draw_epoch(epoch)[: plan.total_steps]):
             seed_step(run.seed, plan.total_steps + index, self.workers.rank)

@@ -40,7 +40,7 @@ class StepPlan:
         return -(-self.total_steps // self.steps_per_epoch)
 
     def draw_epoch(self, epoch: int) -> list[np.ndarray]:
-        """Return the rows [B] of each step of an epoch, as if no step were too many."""
+        """Return the rows [B] of each step of a whole epoch, also beyond the run's last step."""
         randomness = np.random.default_rng([self.seed, 0, epoch])
         order = _draw(self.rows_N, self.clips_per_epoch, randomness)
         parts = split_into_batches(self.clips_per_epoch, self.batch_size)

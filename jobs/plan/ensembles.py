@@ -138,7 +138,7 @@ def plan_selections(
     members: Sequence[str],
     variants: Mapping[str, SelectionSettings],
 ) -> list[Task[SelectEnsemble]]:
-    """Return the selections of one split's ensembles; a task's result is a `SelectedEnsemble`.
+    """Return the selections of one split's ensembles; a task's result is `NAME@HASH`.
 
     The candidates' logits are read once for all of them.
     """

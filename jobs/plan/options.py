@@ -27,8 +27,9 @@ class CorpusOptions:
     """demo: the recordings that come with the project; tau: TAU 2022 Mobile or its layout;
     cochlscene: as published; folder: your own, a folder of audio files per class or a clips.csv."""
     root: str | None = None
-    """Folder with meta.csv and audio/ of the corpus (demo: needs none), or s3://BUCKET/PREFIX with
-    the same in it, which each node copies once."""
+    """Folder of the corpus (demo: needs none): for tau with meta.csv and audio/, for folder a folder
+    per class or a clips.csv; or s3://BUCKET/PREFIX with the same in it, which each node copies
+    once."""
     store: str | None = None
     """The logit store: a folder, or s3://BUCKET/PREFIX with endpoint, region and keys in the AWS_*
     variables; runs/CORPUS if not given."""

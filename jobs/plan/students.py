@@ -11,8 +11,8 @@ from jobs.plan.options import (
     find_recipes,
     parse_splits,
 )
-from jobs.schedule.task import Task
-from jobs.worker.soft_labels import find_teaching_members
+from jobs.schedule.task import Task, make_names_unique
+from jobs.worker.teacher_logits import find_teaching_members
 from jobs.worker.train import Distill
 from logit_store import LogitKey, LogitStore, MissingObject, strip_fingerprint
 from students import RECIPES, StudentRecipe, UnfitSoftLabels, check_teachers, drop_teachers
@@ -76,12 +76,12 @@ def plan_students(
             not fit its teacher.
     """
     recipes = find_student_recipes(options, store)
-    return [
+    return make_names_unique(
         task
         for split, taught_by in teachers.items()
         for recipe in recipes
         for task in plan_recipe(options, corpus, store, recipe, split, taught_by)
-    ]
+    )
 
 
 def find_student_recipes(options: StudentsOptions, store: LogitStore) -> list[StudentRecipe]:
@@ -260,10 +260,12 @@ def find_ensembles(options: StudentsOptions, corpus: str, store: LogitStore) -> 
         names = sorted({reference.partition("@")[0] for reference in stored})
         wanted = options.ensemble or (names[0] if len(names) == 1 else None)
         if wanted is None or wanted not in (*names, *stored):
-            which = f"named {options.ensemble}" if options.ensemble else "that is the only one"
+            which = f"no ensemble named {options.ensemble}" if options.ensemble else "no ensemble"
+            if len(names) > 1 and options.ensemble is None:
+                which = f"{len(names)} ensembles"
             raise UserError(
-                f"split {split} has no ensemble {which} (in the store: {', '.join(stored) or 'none'}): "
-                "run python jobs/ensemble.py, name one with --ensemble, or use --no-teacher"
+                f"split {split} has {which} (in the store: {', '.join(stored) or 'none'}): run python "
+                "jobs/ensemble.py, name one with --ensemble, or use --no-teacher"
             )
         found[split] = store.ensembles.find(corpus, split, wanted)
     return found

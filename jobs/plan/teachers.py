@@ -10,7 +10,7 @@ from audio.errors import CorpusError, UnfitLength
 from audio.lengths import ClipLength
 from jobs.plan.options import LearningOptions, check_counts, parse_splits
 from jobs.schedule.carry_out import find_stored
-from jobs.schedule.task import Needs, Task
+from jobs.schedule.task import Needs, Task, make_names_unique
 from jobs.worker.train import FineTune, TrainingWork
 from jobs.worker.where import Where, read_corpus
 from logit_store import LogitKey, LogitStore
@@ -133,7 +133,7 @@ def plan_teachers(options: TeachersOptions, corpus: Corpus, store: LogitStore) -
                 planned.tasks.append(
                     _make_task(planned, teacher, corpus, options.make_where(store))
                 )
-    return planned
+    return replace(planned, tasks=make_names_unique(planned.tasks))
 
 
 def _plan_first(planned: TeacherPlan, recipe: TeacherRecipe, seed: int) -> str | None:

@@ -1,1 +1,1 @@
-"""Ray: tasks, the fan-out, the cluster, uploads, prices and spending."""
+"""Tasks, the fan-out, the cluster, uploads, prices and spending."""

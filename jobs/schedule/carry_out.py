@@ -6,30 +6,55 @@ from typing import Any
 from jobs.schedule.fanout import IN_FLIGHT, FanOut
 from jobs.schedule.job_log import JobLog
 from jobs.schedule.spending import Spending
-from jobs.schedule.task import AnyWork, Needs, Outcome, Task
+from jobs.schedule.task import AnyWork, Needs, Outcome, Task, WorkOnInput
 from jobs.schedule.workers import Workers
-from logit_store import LogitStore, MissingStore
+from logit_store import LogitKey, LogitStore, MissingStore
 from terminal.console import console, error_console, progress_bar
 
 Then = Callable[[Outcome[AnyWork]], Sequence[Task[AnyWork]]]
 """Returns the tasks that can be done once this one is done."""
 
 
-def find_stored(tasks: Sequence[Task[Any]], store: LogitStore) -> list[bool]:
-    """Return for each task whether its logits are in the store."""
+def find_results(tasks: Sequence[Task[Any]], store: LogitStore) -> list[Any | None]:
+    """Return the results of the tasks that are in the store, and None for each of the others."""
     try:
         # One listing, because thousands of single requests take minutes on S3.
         stored = set(store.keys(view=None))
     except MissingStore:
         stored = set()
-    return [bool(task.keys) and stored.issuperset(task.keys) for task in tasks]
+    return [_find_result(task, stored, store) for task in tasks]
 
 
-def print_if_all_stored(tasks: Sequence[Task[Any]], store: LogitStore) -> bool:
-    """Return whether all tasks are in the store, and print so: then a job needs no workers."""
-    if not all(find_stored(tasks, store)):
-        return False
-    console.print(f"{len(tasks)} of {len(tasks)} runs are in the store already", markup=False)
+def _find_result(task: Task[Any], stored: set[LogitKey], store: LogitStore) -> Any | None:
+    if task.keys:
+        return task.keys[0] if stored.issuperset(task.keys) else None
+    return task.work.find_result(store) if isinstance(task.work, WorkOnInput) else None
+
+
+def find_stored(tasks: Sequence[Task[Any]], store: LogitStore) -> list[bool]:
+    """Return for each task whether its result is in the store."""
+    return [result is not None for result in find_results(tasks, store)]
+
+
+def print_if_all_stored(
+    tasks: Sequence[Task[Any]], store: LogitStore, then: Then = lambda outcome: ()
+) -> bool:
+    """Return whether all tasks, and those that follow them, are stored; then a job needs no workers.
+
+    Args:
+        tasks: the tasks that can be done at once.
+        store: where their results would be.
+        then: as for `carry_out`; called with tasks that are stored, also if others are not.
+    """
+    n_tasks = 0
+    while tasks:
+        results = find_results(tasks, store)
+        if any(result is None for result in results):
+            return False
+        n_tasks += len(tasks)
+        outcomes = map(Outcome, tasks, results)
+        tasks = [following for outcome in outcomes for following in then(outcome)]
+    console.print(f"{n_tasks} of {n_tasks} runs are in the store already", markup=False)
     return True
 
 
@@ -46,7 +71,7 @@ def carry_out(
 
     Args:
         tasks: the tasks, the most urgent first.
-        store: a task whose logits are in it is done.
+        store: a task whose result is in it is done.
         workers: where tasks run.
         needs: needs of each task that does not name its own.
         then: called with each task that is done; returns the tasks that can be done after it.
@@ -91,14 +116,13 @@ def _add_missing(
     """Queue the tasks that are not in the store, and those that follow the stored ones; count them."""
     if not tasks:
         return 0
-    missing: list[Task[AnyWork]] = []
-    done: list[Task[AnyWork]] = []
-    states = find_stored(tasks, store)
-    log.plan(tasks, states)
-    for task, is_stored in zip(tasks, states, strict=True):
-        (done if is_stored else missing).append(task)
+    results = find_results(tasks, store)
+    log.plan(tasks, [result is not None for result in results])
+    pairs = list(zip(tasks, results, strict=True))
+    missing = [task for task, result in pairs if result is None]
+    done = [Outcome(task, result) for task, result in pairs if result is not None]
     if done:
         console.print(f"{len(done)} of {len(tasks)} runs are in the store already", markup=False)
     fan_out.add(missing)
-    following = [then(Outcome(task, task.keys[0])) for task in done]
+    following = [then(outcome) for outcome in done]
     return len(missing) + sum(_add_missing(fan_out, log, more, store, then) for more in following)

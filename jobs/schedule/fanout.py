@@ -33,7 +33,7 @@ LOST_NODES = 100
 """Number of nodes that one task may lose: it did not cause that, and resumes from its checkpoint."""
 
 WAIT_S = 1.0
-"""The longest time for which a lost Ctrl-C stays unnoticed."""
+"""Ray may swallow a Ctrl-C; it is noticed after this time at the latest."""
 
 
 @dataclass(slots=True)

@@ -69,7 +69,11 @@ class Price(BaseModel):
         return max(shares)
 
     def find_cost(self, needs: Needs, seconds: float, *, spot: bool) -> float:
-        """Return the cost of a run of this duration; raises as `find_hourly_price` does."""
+        """Return the cost of a run of this duration.
+
+        Raises:
+            UserError: the run needs a GPU and the machine has none, or has no spot price.
+        """
         return self.find_share(needs) * self.find_hourly_price(spot=spot) * seconds / 3600
 
     def find_hourly_price(self, *, spot: bool) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jobs.schedule.task import Needs, Outcome, Task
+from logit_store import LogitKey
 from terminal.console import console, error_console
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Spending:
     ) -> None:
         self.budget, self.price, self.spot = budget, price, spot
         self._needs, self._expected_s, self._usual_s = needs, dict(expected_s), usual_s
-        self._running: dict[str, Task[Any]] = {}
+        self._running: dict[tuple[str, tuple[LogitKey, ...]], Task[Any]] = {}
         self._took_s: list[float] = []
         self._total_expected_s = self._took_of_expected_s = 0.0
         self.spent = 0.0
@@ -62,11 +63,11 @@ class Spending:
 
     def start(self, task: Task[Any]) -> None:
         """Note that a task was started."""
-        self._running[task.name] = task
+        self._running[task.name, task.keys] = task
 
     def end(self, outcome: Outcome[Any]) -> None:
         """Note how long a task took; one that failed counts with its expected duration."""
-        task = self._running.pop(outcome.task.name)
+        task = self._running.pop((outcome.task.name, outcome.task.keys))
         seconds = outcome.took_s
         if outcome.error is not None:
             seconds = self._estimate_s(task)

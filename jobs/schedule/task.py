@@ -1,9 +1,11 @@
 """A task: work that one worker of the cluster does, and what it needs of a machine."""
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
-from logit_store import LogitKey
+from logit_store import LogitKey, LogitStore
 
 GIB = 1024**3
 """Bytes of a GiB."""
@@ -28,6 +30,10 @@ class WorkOnInput(Protocol):
     @property
     def input(self) -> Work:
         """The work that makes that result; it is done once for all tasks with an equal input."""
+        ...
+
+    def find_result(self, store: LogitStore) -> Any | None:
+        """Return the result if the store has it already; None if the work is still to be done."""
         ...
 
     def run_on(self, value: Any) -> Any:
@@ -76,3 +82,15 @@ class Outcome(Generic[W_co]):
     error: str | None = None
     took_s: float = 0.0
     """Duration of the last attempt."""
+
+
+def make_names_unique(tasks: Iterable[Task[W_co]]) -> list[Task[W_co]]:
+    """Return the tasks without repetitions; where several have one name, with their fingerprints."""
+    distinct = list({(task.name, task.keys): task for task in tasks}.values())
+    counts = Counter(task.name for task in distinct)
+    return [
+        replace(task, name=f"{task.name} ({task.keys[0].member.rpartition('-')[2]})")
+        if counts[task.name] > 1 and task.keys
+        else task
+        for task in distinct
+    ]

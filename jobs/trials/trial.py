@@ -17,7 +17,7 @@ from jobs.trials.journal import (
     find_checkpoint_object,
 )
 from jobs.worker.device import find_reserved_device
-from jobs.worker.soft_labels import read_soft_labels
+from jobs.worker.teacher_logits import read_teacher_logits
 from jobs.worker.train import log_epoch
 from students import check_views
 from students.distill import prepare_run
@@ -57,7 +57,7 @@ class RunTrial:
         soft = None
         if recipe.distillation is not None and self.taught_by is not None:
             n_views = recipe.distillation.n_views
-            soft = read_soft_labels(store, corpus.name, settings.split, self.taught_by, n_views)
+            soft = read_teacher_logits(store, corpus.name, settings.split, self.taught_by, n_views)
             check_views(recipe, soft.members, store, settings.responses)
         run, _ = prepare_run(
             recipe,

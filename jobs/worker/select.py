@@ -3,6 +3,7 @@
 Dimensions: M members, N clips of the judging fold, K classes.
 """
 
+import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 import ensemble
 from ensemble.options import MeanSpace, SelectionMetric
-from logit_store import LogitKey, LogitStore
+from logit_store import LogitKey, LogitStore, MissingEnsemble, MissingLogits, MissingStore
 
 FEW_RECORDINGS = 100
 """Up to this number of recordings, each is left out once to estimate the optimism; above it, a fifth
@@ -71,16 +72,6 @@ class Candidates:
         )
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class SelectedEnsemble:
-    """An ensemble that is in the store."""
-
-    reference: str
-    """NAME@HASH."""
-    agreement_MM: NDArray[np.float64]
-    """Share of clips to which each two of its members give the same class."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadCandidates:
     """Reads the logits of a split's candidates on the clips of one fold, and what these clips are."""
@@ -95,12 +86,16 @@ class ReadCandidates:
     def __str__(self) -> str:
         return f"logits of split {self.split}"
 
+    def list_keys(self) -> list[LogitKey]:
+        """Return the keys of the candidates' logits, sorted by name."""
+        return [LogitKey(self.corpus, self.split, member) for member in sorted(self.members)]
+
     def run(self) -> Candidates:
         """Return the candidates."""
         import pyarrow.compute as pc
 
         store = LogitStore(self.store)
-        keys = [LogitKey(self.corpus, self.split, member) for member in sorted(self.members)]
+        keys = self.list_keys()
         clips = store.read_clips(self.corpus)
         in_fold = pc.fill_null(pc.equal(clips[f"fold_{self.split}"], self.fold), False)
         rows = np.flatnonzero(in_fold.to_numpy())
@@ -129,8 +124,29 @@ class SelectEnsemble:
     """The ensemble's name."""
     settings: SelectionSettings
 
-    def run_on(self, value: Candidates) -> SelectedEnsemble:
-        """Select among the candidates that `input` read, and store the ensemble."""
+    def find_result(self, store: LogitStore) -> str | None:
+        """Return `NAME@HASH` if the newest ensemble of this name was selected in the same way.
+
+        An older one does not count: selecting it again makes it the newest.
+        """
+        read = self.input
+        try:
+            reference = store.ensembles.find(read.corpus, read.split, self.name)
+            document = store.ensembles.read(read.corpus, read.split, reference)
+            footers = store.read_footers(read.list_keys())
+        except (MissingStore, MissingEnsemble, MissingLogits):
+            return None
+        candidates = [
+            {"member": key.member, "hash": footers[key].logits_hash} for key in read.list_keys()
+        ]
+        expected = {"candidates": candidates, "settings": asdict(self.settings), "fold": read.fold}
+        is_same = json.loads(json.dumps(expected)) == {
+            name: document.get(name) for name in expected
+        }
+        return reference if is_same else None
+
+    def run_on(self, value: Candidates) -> str:
+        """Select among the candidates that `input` read, store the ensemble, return `NAME@HASH`."""
         settings, candidates = self.settings, value
         temperatures_M = np.ones(len(candidates.members))
         if settings.calibrate:
@@ -143,8 +159,7 @@ class SelectEnsemble:
             settings, candidates, selection, chosen_MNK, temperatures_M, self.input.fold
         )
         store = LogitStore(self.input.store)
-        reference = store.ensembles.write(self.input.corpus, self.input.split, self.name, document)
-        return SelectedEnsemble(reference, _measure_agreement(chosen_MNK))
+        return store.ensembles.write(self.input.corpus, self.input.split, self.name, document)
 
 
 def _describe_ensemble(
@@ -223,6 +238,7 @@ def count_folds(recordings_N: NDArray[np.int64]) -> int:
     return n_recordings if n_recordings <= FEW_RECORDINGS else N_PARTS
 
 
-def _measure_agreement(logits_MNK: NDArray[np.floating]) -> NDArray[np.float64]:
+def measure_agreement(logits_MNK: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the share of clips to which each two members give the same class, float64 [M, M]."""
     classes_MN = logits_MNK.argmax(axis=2)
     return np.stack([(classes_MN == classes_N).mean(axis=1) for classes_N in classes_MN])

@@ -54,7 +54,7 @@ class FineTune:
         return key
 
     def run_on_device(self, device: "torch.device", log: TaskLog | None = None) -> LogitKey:
-        """Fine-tune on this device; `log` is for a process of a group, which has no log yet."""
+        """Fine-tune on this device; a process of a group is given the task's `log`, as it has none yet."""
         from teachers.finetune import finetune
         from training.parallel import WorkerGroup
 
@@ -89,13 +89,13 @@ class Distill:
 
     def run(self) -> LogitKey:
         """Return the key of view 0 of the student's logits, which are then in the store."""
-        from jobs.worker.soft_labels import read_soft_labels
+        from jobs.worker.teacher_logits import read_teacher_logits
         from students.distill import distill
 
         store, corpus = self.where.open()
         soft, way = None, self.recipe.distillation
         if self.taught_by is not None and way is not None:
-            soft = read_soft_labels(store, corpus.name, self.split, self.taught_by, way.n_views)
+            soft = read_teacher_logits(store, corpus.name, self.split, self.taught_by, way.n_views)
         return distill(
             self.recipe,
             corpus,
@@ -122,7 +122,7 @@ class Quantise:
 
     def run(self) -> LogitKey:
         """Return the key of the logits of the student in int8, which are then in the store."""
-        from jobs.worker.soft_labels import read_soft_labels
+        from jobs.worker.teacher_logits import read_teacher_logits
         from students.int8 import train_in_int8
         from students.records import restore_recipe
 
@@ -131,7 +131,7 @@ class Quantise:
         way, soft = restore_recipe(record).distillation, None
         if way is not None:
             split, taught_by = self.start.split, record["ensemble"]
-            soft = read_soft_labels(store, corpus.name, split, taught_by, way.n_views)
+            soft = read_teacher_logits(store, corpus.name, split, taught_by, way.n_views)
         return train_in_int8(
             self.start,
             self.settings,

@@ -9,8 +9,9 @@ from jobs.plan.options import LearningOptions
 from jobs.schedule.fanout import FanOut
 from jobs.schedule.prices import PRICES, Price, find_price
 from jobs.schedule.spending import Spending
-from jobs.schedule.task import GIB, Needs, Outcome, Task
+from jobs.schedule.task import GIB, Needs, Outcome, Task, make_names_unique
 from jobs.schedule.workers import InProcess
+from logit_store import LogitKey
 from terminal.console import UserError
 
 ENTRY = """
@@ -127,6 +128,19 @@ def test_what_runs_counts_as_expected_and_what_ran_as_it_took(big):
     assert spending.spent == 2
     assert spending.committed == pytest.approx(4)
     assert spending.may_start()
+
+
+def test_two_tasks_of_one_name_are_two_tasks(big):
+    spending = Spending(100, big, Needs(cpus=16), {})
+    keys = [(LogitKey("tau", 25, f"same-{n}"),) for n in range(2)]
+    tasks = [task("same", keys=each) for each in keys]
+    for each in tasks:
+        spending.start(each)
+    for each in tasks:
+        spending.end(Outcome(each, took_s=900))
+    assert spending.spent == 4
+    names = [each.name for each in make_names_unique([*tasks, *tasks, task("other")])]
+    assert names == ["same (0)", "same (1)", "other"]
 
 
 def test_tasks_of_which_nothing_is_known_count_as_those_that_ended(big):

@@ -1,5 +1,6 @@
 """Ensembles of members that are in a store, selected by the command (M members, N clips)."""
 
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -9,7 +10,12 @@ from audio.corpora import tau
 from ensemble import mean_logits, select
 from ensemble.stored import compute_ensemble_logits
 from jobs.plan.ensembles import EnsembleOptions, find_candidates, parse_settings, show_ensemble
-from jobs.worker.select import ReadCandidates, SelectEnsemble, SelectionSettings
+from jobs.worker.select import (
+    ReadCandidates,
+    SelectEnsemble,
+    SelectionSettings,
+    measure_agreement,
+)
 from logit_store import LogitKey, LogitStore, QueryFailed
 from metrics import log_loss
 from terminal.console import UserError
@@ -45,29 +51,53 @@ def select_among_all(store, split, fold="select", **settings):
         store=store.address, corpus="tau", split=split, members=members, fold=fold
     )
     work = SelectEnsemble(input=candidates, name="mine", settings=SelectionSettings(**settings))
-    made = work.run_on(candidates.run())
-    return made, store.ensembles.read("tau", split, made.reference)
+    reference = work.run_on(candidates.run())
+    return reference, store.ensembles.read("tau", split, reference)
 
 
 def test_the_ensemble_is_what_selection_by_hand_gives(corpus, store):
     rows = corpus.rows(100, "select")
     keys = store.keys("tau", 100)
     expected = select(store.read(keys, rows), corpus.labels()[rows])
-    made, document = select_among_all(store, 100)
+    reference, document = select_among_all(store, 100)
     assert document["order"] == [keys[m].member for m in expected.members]
     assert document["losses"] == pytest.approx(expected.losses, abs=1e-12)
     assert document["clips"] == len(rows)
     assert document["optimism"]["nested"] > document["optimism"]["selected_on"]
-    assert select_among_all(store, 100)[0].reference == made.reference
-    assert store.ensembles.find_all("tau", 100).count(made.reference) == 1
-    n_members = len(document["members"])
-    assert made.agreement_MM.shape == (n_members, n_members)
-    assert (np.diag(made.agreement_MM) == 1).all()
+    assert select_among_all(store, 100)[0] == reference
+    assert store.ensembles.find_all("tau", 100).count(reference) == 1
+
+
+def test_the_agreement_of_members_is_the_share_of_clips_with_the_same_class():
+    logits_MNK = np.eye(3)[[[0, 1, 2, 0], [0, 1, 0, 1]]]
+    assert measure_agreement(logits_MNK).tolist() == [[1.0, 0.5], [0.5, 1.0]]
+
+
+def test_a_selection_is_found_again_until_its_candidates_its_settings_or_its_name_change(store):
+    members = tuple(key.member for key in store.keys("tau", 25))
+    read = ReadCandidates(
+        store=store.address, corpus="tau", split=25, members=members, fold="select"
+    )
+    work = SelectEnsemble(input=read, name="again", settings=SelectionSettings(max_members=1))
+    assert work.find_result(store) is None
+    reference = work.run_on(read.run())
+    assert work.find_result(store) == reference
+    fewer = replace(read, members=members[1:])
+    for other in (
+        replace(work, name="other"),
+        replace(work, settings=SelectionSettings(max_members=2)),
+        replace(work, input=fewer),
+        replace(work, input=replace(read, fold="test")),
+    ):
+        assert other.find_result(store) is None
+    # Selecting it again makes it the newest of its name, so it must not be skipped.
+    replace(work, input=fewer).run_on(fewer.run())
+    assert work.find_result(store) is None
 
 
 def test_students_see_the_weighted_mean_of_calibrated_members(corpus, store):
     how = {"space": "probabilities", "calibrate": True, "weights": "convex", "bags": 3}
-    made, document = select_among_all(store, 25, **how)
+    reference, document = select_among_all(store, 25, **how)
     keys = [LogitKey("tau", 25, each["member"]) for each in document["members"]]
     by_hand_NK = mean_logits(
         store.read(keys),
@@ -75,7 +105,7 @@ def test_students_see_the_weighted_mean_of_calibrated_members(corpus, store):
         temperatures_M=[each["temperature"] for each in document["members"]],
         space="probabilities",
     )
-    seen_NK = compute_ensemble_logits(store, "tau", 25, made.reference)
+    seen_NK = compute_ensemble_logits(store, "tau", 25, reference)
     np.testing.assert_array_equal(seen_NK, by_hand_NK)
     rows = corpus.rows(25, "select")
     loss = log_loss(seen_NK[rows], corpus.labels()[rows])
@@ -90,11 +120,11 @@ def test_required_members_are_in_from_the_start(store):
 
 
 def test_the_published_protocol_judges_on_test_and_says_so(corpus, store, capsys):
-    made, document = select_among_all(store, 25, find_judging_fold("published"))
+    reference, document = select_among_all(store, 25, find_judging_fold("published"))
     rows = corpus.rows(25, "test")
     expected = select(store.read(store.keys("tau", 25), rows), corpus.labels()[rows])
     assert document["losses"] == pytest.approx(expected.losses, abs=1e-12)
-    show_ensemble(store, "tau", 25, made.reference)
+    show_ensemble(store, "tau", 25, reference)
     printed = capsys.readouterr().out
     assert "log loss on test" in printed
     assert "test clips that a selection did not see" in printed

@@ -7,7 +7,7 @@ import torch
 
 from jobs.plan.provision import prepare_teachers
 from jobs.plan.teachers import TeachersOptions, plan_teachers
-from jobs.worker.soft_labels import read_soft_labels
+from jobs.worker.teacher_logits import read_teacher_logits
 from students import RECIPES
 from students.distill import distill
 
@@ -49,7 +49,7 @@ def test_a_teacher_and_a_student_learn_from_files_of_several_lengths(root, tmp_p
     recipe = RECIPES["demo_isotropic"]
     recipe = replace(recipe, training=replace(recipe.training, max_steps=2))
     corpus = task.work.where.open()[1]
-    soft = read_soft_labels(store, corpus.name, 100, teacher.member, None)
+    soft = read_teacher_logits(store, corpus.name, 100, teacher.member, None)
     student = distill(recipe, corpus, 100, 0, store, soft, responses=None, device=CPU)
     assert corpus.clip_duration_s == pytest.approx(1.8)
     assert len(corpus) > 16

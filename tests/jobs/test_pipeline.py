@@ -24,7 +24,7 @@ def test_the_pipeline_goes_all_the_way_and_what_is_stored_is_not_done_again(
     assert document["losses"] == sorted(document["losses"], reverse=True)
     assert sum(member["weight"] for member in document["members"]) == pytest.approx(1)
     again = called(*command)
-    assert "5 of 5 runs are in the store already" in again
+    assert "8 of 8 runs are in the store already" in again
     assert (
         again[again.index("on the test clips") :] == printed[printed.index("on the test clips") :]
     )

@@ -10,7 +10,7 @@ from tiny import AUGMENTATION, FRONT_END, RECIPE, tiny_corpus
 
 from jobs.quantise import QuantiseOptions, find_students, main, plan_quantising
 from jobs.worker import train
-from jobs.worker.soft_labels import read_soft_labels
+from jobs.worker.teacher_logits import read_teacher_logits
 from logit_store import LogitKey, LogitStore, MissingEnsemble, MissingLogits
 from students import Distillation, StudentRecipe
 from students.distill import distill
@@ -45,7 +45,7 @@ def store(tmp_path_factory, corpus):
         store.write_clips("tau", corpus.clips_table())
         teacher = LogitKey("tau", 100, TEACHER)
         store.write(teacher, 6 * np.eye(3)[corpus.labels()], {"kind": "teacher"})
-        soft = read_soft_labels(store, "tau", 100, TEACHER, None)
+        soft = read_teacher_logits(store, "tau", 100, TEACHER, None)
         for seed in (0, 1):
             distill(
                 TAUGHT, corpus, 100, seed, store, soft, responses=None, device=torch.device("cpu")

@@ -141,7 +141,7 @@ def test_jobs_that_run_are_all_shown_and_others_named(run_status, store, monkeyp
         logs[0].end("ended")
         printed = run_status()
         assert all(f"{log.job}: running for" in printed for log in logs[1:])
-        assert f"1 more jobs, see --job: {logs[0].job}" in printed
+        assert f"other jobs (1), see --job: {logs[0].job}" in printed
         assert f"{logs[0].job}: ended" in run_status("--job", logs[0].job)
 
 

@@ -11,7 +11,7 @@ from audio.corpora import tau
 from audio.views import stored_views
 from jobs.plan.comparison import Comparison
 from jobs.plan.students import StudentsOptions, find_teachers, plan_students
-from jobs.worker.soft_labels import read_soft_labels
+from jobs.worker.teacher_logits import read_teacher_logits
 from logit_store import LogitKey, LogitStore, MissingLogits
 from students import RECIPES
 from terminal.console import UserError
@@ -68,19 +68,19 @@ def test_who_teaches_must_be_clear(store, changes, message):
 
 
 def test_a_student_learns_from_a_members_logits(store):
-    soft = read_soft_labels(store, "tau", 25, TEACHERS[1], None)
+    soft = read_teacher_logits(store, "tau", 25, TEACHERS[1], None)
     assert soft.name == TEACHERS[1]
     np.testing.assert_array_equal(soft.logits, store.read([LogitKey("tau", 25, TEACHERS[1])])[0])
 
 
 def test_each_view_has_the_soft_labels_of_that_view(store):
-    soft = read_soft_labels(store, "tau", 25, TEACHERS[0], 2)
+    soft = read_teacher_logits(store, "tau", 25, TEACHERS[0], 2)
     first = LogitKey("tau", 25, TEACHERS[0])
     assert soft.members == (first,)
     expected_VNK = store.read([first, replace(first, view=1)])
     np.testing.assert_array_equal(soft.logits, expected_VNK)
     with pytest.raises(MissingLogits, match="tau/25/wise-0123456789ab/2"):
-        read_soft_labels(store, "tau", 25, TEACHERS[0], 3)
+        read_teacher_logits(store, "tau", 25, TEACHERS[0], 3)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,6 @@ from jobs.schedule.task import Needs
 from jobs.trials import race
 from jobs.trials.journal import Trial
 from jobs.trials.options import SearchOptions
-from jobs.worker.select import SelectedEnsemble
 from logit_store.tables import draw_members
 from report import as_text
 from report.summary import System
@@ -235,8 +234,7 @@ def test_students_learn_from_the_ensemble_that_is_best_on_unseen_clips():
             return {"optimism": {"nested": losses[reference]}}
 
     made = {(25, "a"): "a@1", (25, "b"): "b@1", (100, "a"): "a@2", (100, "b"): "b@2"}
-    found = {place: SelectedEnsemble(reference, np.eye(1)) for place, reference in made.items()}
-    assert find_best_name(SimpleNamespace(ensembles=Ensembles()), "demo", found) == "b"
+    assert find_best_name(SimpleNamespace(ensembles=Ensembles()), "demo", made) == "b"
 
 
 def test_failed_tasks_bring_their_log_and_then_the_same_command():

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from students import TeacherLogits
 
 
-def read_soft_labels(
+def read_teacher_logits(
     store: LogitStore, corpus: str, split: int, taught_by: str, n_views: int | None
 ) -> "TeacherLogits":
     """Return the logits of a teacher: an ensemble, `NAME@HASH`, or a member.
