@@ -170,7 +170,7 @@ def _carry_out_search(
     from jobs.trials.tune import carry_out_trials
 
     base = planned.space.base
-    with connect() as workers, JobLog(store, search=planned.name) as log:
+    with connect(needs_ray=True) as workers, JobLog(store, search=planned.name) as log:
         needs = options.as_students().find_needs(workers)
         return carry_out_trials(
             trials,

@@ -1,5 +1,7 @@
 """The objective of a student, in the words of `students.ways`."""
 
+from typing import assert_never
+
 from students import StudentRecipe
 from students.recipe import Challenge, Decoupled, Dist, Distillation, Mixup
 from students.ways import ADVERSARIAL_WEIGHT
@@ -32,8 +34,10 @@ def _describe_distillation(distillation: Distillation) -> list[str]:
             first = ["decoupled"]
         case Dist():
             first = ["dist"]
-        case _:
+        case "divergence":
             first = ["distilled"]
+        case unknown:
+            assert_never(unknown)
     if distillation.reduction != plain.reduction:
         first.append("published")
     first += [name for name in ("standardized", "confident") if getattr(distillation, name)]

@@ -5,6 +5,7 @@ bands, T frames.
 """
 
 from collections.abc import Callable
+from typing import assert_never
 
 import numpy as np
 import torch
@@ -136,6 +137,8 @@ class DistillationObjective(nn.Module):
                 )
             case "divergence":
                 loss_B = soft_label_loss(logits_BK, soft_BK, settings.temperature)
+            case unknown:
+                assert_never(unknown)
         weight_B = soft_labels.look_up_weights(batch.view, rows_B)
         loss = (loss_B if weight_B is None else mix(weight_B) * loss_B).mean()
         return loss / logits_BK.shape[1] if settings.reduction == "element_mean" else loss

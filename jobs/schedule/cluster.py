@@ -32,13 +32,19 @@ Ray shows them in its dashboard; machines of a cluster have keys of their own.""
 
 
 @contextmanager
-def connect() -> Iterator[Workers[Any]]:
+def connect(*, needs_ray: bool = False) -> Iterator[Workers[Any]]:
     """Connect to the workers of a job; a cluster that it had to start ends with the block.
 
+    Args:
+        needs_ray: whether the job also uses Ray by itself, as searches use Ray Tune.
+
     Raises:
-        UserError: the cluster does not answer, or refuses the connection, or the upload is too big.
+        UserError: the cluster does not answer, or refuses the connection, the upload is too big, or
+            the job needs Ray and is to do without.
     """
     if os.environ.get(IN_PROCESS) == "1":
+        if needs_ray:
+            raise UserError(f"{IN_PROCESS}=1: this command needs Ray; run it without that variable")
         yield InProcess()
         return
     # Ray takes seconds to import, and a job that has nothing to do does not need it.

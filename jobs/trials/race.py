@@ -94,7 +94,7 @@ def _carry_out_race(
     """Run the race on workers; return whether it came to its end."""
     limits = options.make_student_limits(corpus)
     settings = options.make_trial_settings(store, journal.name, space)
-    with connect() as workers, JobLog(store, search=journal.name) as log:
+    with connect(needs_ray=True) as workers, JobLog(store, search=journal.name) as log:
         # Tune takes seconds to import, and a plan does not need it.
         from jobs.trials.tune import carry_out_trials
 

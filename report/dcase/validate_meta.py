@@ -12,7 +12,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    StringConstraints,
     ValidationError,
     create_model,
 )
@@ -34,7 +33,14 @@ def _check_affiliation(value: Any) -> Any:
     return value
 
 
-_FilledText = Annotated[str, StringConstraints(pattern=r"\S")]
+def _check_filled(text: str) -> str:
+    if not text.strip():
+        raise ValueError("only space")
+    return text
+
+
+# Python's idea of space, which has a few characters more than a pattern's \s.
+_FilledText = Annotated[str, AfterValidator(_check_filled)]
 _Text = Annotated[_FilledText, Field(description="a text that is not empty")]
 _Anything = Annotated[Any, Field(description="a value, or null")]
 _Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -349,3 +349,9 @@ def test_a_trial_reports_its_own_errors_and_that_it_diverged(attempted):
     assert "has no dimension arguments.side" in failed["error"]
     (diverged,) = attempted({"arguments.filters": 32, "training.peak_learning_rate": 1e30})
     assert diverged["state"] == "diverged"
+
+
+def test_a_search_is_refused_without_ray(commands, called, tmp_path):
+    search = ("--split", "25", "--no-teacher", "--trials", "1", "--epochs", "1")
+    printed = called(*commands.arguments("search", *search, store=tmp_path), code=1)
+    assert "error: TUTTI_IN_PROCESS=1: this command needs Ray" in printed

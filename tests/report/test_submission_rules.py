@@ -259,6 +259,12 @@ def test_the_label_must_be_that_of_the_folder(files):
     )
 
 
+@pytest.mark.parametrize("text", ["", " \n", "\x1c"])
+def test_a_name_of_nothing_but_space_is_refused(files, text):
+    put_in = put(["submission", "name"], text)
+    assert "expected a text that is not empty" in only_problem(with_meta(files, put_in))
+
+
 def test_an_abbreviation_of_eleven_characters_is_refused(files):
     put_in = put(["submission", "abbreviation"], "ElevenChars")
     assert "'ElevenChars', expected a text of at most 10" in only_problem(with_meta(files, put_in))
