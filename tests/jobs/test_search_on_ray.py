@@ -15,7 +15,7 @@ SEARCH = ("--split", "25", "--recipe", "demo_isotropic", "--no-teacher", "--name
 def test_a_search_leaves_its_result_and_is_not_done_again(
     commands, own_cluster, called, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr("jobs.search.connect", lambda: nullcontext(own_cluster.workers))
+    monkeypatch.setattr("jobs.search.connect", lambda **how: nullcontext(own_cluster.workers))
     options = ("--trials", "2", "--epochs", "1", "--no-halving")
     arguments = commands.arguments("search", *SEARCH, *options, store=tmp_path)
     printed = called(*arguments)
