@@ -18,58 +18,60 @@ ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "docs" / "reference.md"
 HEAD = """# Every command, every option
 
-Made from the code by `make reference`; a test says if it is not fresh. The same is in each command's
-`--help`. An option that is left out has its default; where that column is empty, the text says what
-happens without it, and an option that takes no value is off.
+This page is made from the code by `make reference`; a test fails if it is out of date. Each command's
+`--help` says the same. An option that is not given has its default. Where that column is empty, the text
+says what happens without the option; an option that takes no value is then off.
 """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Command:
-    """One command of the project, for people."""
+    """One command of the project."""
 
     program: str
-    """As it is typed: python jobs/teachers.py."""
+    """The words to type, such as `python jobs/teachers.py`."""
     about: str
-    """What it does, and an example: a docstring."""
+    """The docstring that says what it does, with an example."""
     options: list[Option]
     kind: type | None = None
-    """What tyro reads its options into; None of the command that does without."""
+    """The class that tyro reads its options into; None for the command that uses argparse."""
 
 
-def commands() -> list[Command]:
-    """All commands: those of jobs/ by their names, then those of the packages."""
-    return [*_jobs(), *_of_the_store(), *_others()]
+def list_commands() -> list[Command]:
+    """Return all commands: those of jobs/ by name, then those of the packages."""
+    return [*_list_jobs(), *_list_store_commands(), *_list_other_commands()]
 
 
-def _jobs() -> list[Command]:
+def _list_jobs() -> list[Command]:
     files = sorted((ROOT / "jobs").glob("*.py"))
     names = [file.stem for file in files if "\nif __name__ ==" in file.read_text()]
-    return [_job(name) for name in names]
+    return [_describe_job(name) for name in names]
 
 
-def _job(name: str) -> Command:
+def _describe_job(name: str) -> Command:
     main = importlib.import_module(f"jobs.{name}").main
     kind = inspect.get_annotations(main, eval_str=True)["options"]
-    return _of_tyro(f"python jobs/{name}.py", main.__doc__ or "", kind)
+    return _describe_command(f"python jobs/{name}.py", main.__doc__ or "", kind)
 
 
-def _of_the_store() -> list[Command]:
+def _list_store_commands() -> list[Command]:
     return [
-        _of_tyro(f"{logit_store_command.PROGRAM} {kind.__name__.lower()}", kind.__doc__ or "", kind)
+        _describe_command(
+            f"{logit_store_command.PROGRAM} {kind.__name__.lower()}", kind.__doc__ or "", kind
+        )
         for kind in logit_store_command.COMMANDS
     ]
 
 
-def _others() -> list[Command]:
+def _list_other_commands() -> list[Command]:
     check, complexity = dcase_command.Check, complexity_command.ComplexityOptions
     export = export_command.ExportOptions
     return [
-        _of_tyro(export_command.PROGRAM, export.__doc__ or "", export),
-        _classify(),
-        _of_tyro(complexity_command.PROGRAM, complexity.__doc__ or "", complexity),
-        _of_tyro(f"{dcase_command.PROGRAM} check", check.__doc__ or "", check),
-        _of_tyro(
+        _describe_command(export_command.PROGRAM, export.__doc__ or "", export),
+        _describe_classify(),
+        _describe_command(complexity_command.PROGRAM, complexity.__doc__ or "", complexity),
+        _describe_command(f"{dcase_command.PROGRAM} check", check.__doc__ or "", check),
+        _describe_command(
             "python -m cluster.simulated",
             simulated.main.__doc__ or "",
             simulated.SimulatedClusterOptions,
@@ -77,11 +79,11 @@ def _others() -> list[Command]:
     ]
 
 
-def _of_tyro(program: str, about: str, kind: type) -> Command:
+def _describe_command(program: str, about: str, kind: type) -> Command:
     return Command(program=program, about=about, options=describe_options(kind), kind=kind)
 
 
-def _classify() -> Command:
+def _describe_classify() -> Command:
     about = f"{classify.ABOUT}\n\n{EXAMPLE_HEADING}\n    {classify.EXAMPLE}\n"
     options = [
         Option(
@@ -96,21 +98,21 @@ def _classify() -> Command:
     return Command(program=classify.PROGRAM, about=about, options=options)
 
 
-def reference() -> str:
-    """The page."""
-    return "\n".join([HEAD, *map(_section, commands())])
+def render_reference() -> str:
+    """Return the text of the page."""
+    return "\n".join([HEAD, *map(_render_section, list_commands())])
 
 
-def _section(command: Command) -> str:
-    told, _, typed = inspect.cleandoc(command.about).partition(f"{EXAMPLE_HEADING}\n")
-    rows = "\n".join(map(_row, command.options))
+def _render_section(command: Command) -> str:
+    about, _, example = inspect.cleandoc(command.about).partition(f"{EXAMPLE_HEADING}\n")
+    rows = "\n".join(map(_render_row, command.options))
     return (
-        f"## `{command.program}`\n\n{told.strip()}\n\n```sh\n{inspect.cleandoc(typed)}\n```\n\n"
+        f"## `{command.program}`\n\n{about.strip()}\n\n```sh\n{inspect.cleandoc(example)}\n```\n\n"
         f"| option | default | |\n|---|---|---|\n{rows}\n"
     )
 
 
-def _row(option: Option) -> str:
+def _render_row(option: Option) -> str:
     default = f"`{option.default}`" if option.default else ""
     if option.default is None:
         default = "must be given"
@@ -120,4 +122,4 @@ def _row(option: Option) -> str:
 
 
 if __name__ == "__main__":
-    FILE.write_text(reference())
+    FILE.write_text(render_reference())

@@ -2,11 +2,11 @@
 
 import shlex
 
-from docs.make_reference import commands
+from docs.make_reference import list_commands
 from students import classify
 from terminal import parse_options
 
-COMMANDS = tuple(commands())
+COMMANDS = tuple(list_commands())
 
 
 def read(line: str) -> object:

@@ -7,7 +7,7 @@ import pytest
 from command_lines import COMMANDS as ALL
 from command_lines import read
 
-from docs.make_reference import FILE, ROOT, reference
+from docs.make_reference import FILE, ROOT, render_reference
 from terminal import COLUMNS, describe_options, find_examples
 
 COMMANDS = {command.program: command for command in ALL}
@@ -92,11 +92,11 @@ def test_an_example_that_cannot_be_read_is_found():
 
 
 def test_the_reference_is_fresh():
-    assert FILE.read_text() == reference(), "docs/reference.md is not fresh: run `make reference`"
+    assert FILE.read_text() == render_reference(), "docs/reference.md is not fresh: run `make reference`"
 
 
 def test_the_reference_has_a_section_a_command_with_every_option_of_it():
-    sections = reference().split("\n## ")[1:]
+    sections = render_reference().split("\n## ")[1:]
     assert [section.partition("`\n")[0] for section in sections] == [
         f"`{name}" for name in COMMANDS
     ]
