@@ -5,6 +5,7 @@ are cached in $TUTTI_CACHE/headers, and a file is opened again only if its size 
 """
 
 import hashlib
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,12 @@ import pyarrow.parquet as pq
 from audio.waveforms import find_cache_folder, read_file_states
 from disk import open_whole
 
+logger = logging.getLogger(__name__)
+
 READERS = 8
 """Headers read at the same time: on a network disk each waits for the server."""
 _COLUMNS = ("size_bytes", "modified_ns", "frames", "sample_rate", "channels")
+_SCHEMA = pa.schema({"file": pa.string(), **dict.fromkeys(_COLUMNS, pa.int64())})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +73,8 @@ def _hash_root(root: Path) -> str:
 def _read_cache(cache: Path, files: list[str]) -> np.ndarray:
     """Return the cached columns of these files, int64 [N, columns]; -1 where nothing is cached."""
     columns_NC = np.full((len(files), len(_COLUMNS)), -1, dtype=np.int64)
-    if cache.is_file():
-        table = pq.read_table(cache)
+    table = _read_table(cache)
+    if table is not None:
         places = pc.index_in(pa.array(files, pa.string()), table["file"].combine_chunks())
         known = pc.is_valid(places).to_numpy(zero_copy_only=False)
         found = table.take(places.drop_null())
@@ -78,7 +82,21 @@ def _read_cache(cache: Path, files: list[str]) -> np.ndarray:
     return columns_NC
 
 
+def _read_table(cache: Path) -> pa.Table | None:
+    if not cache.is_file():
+        return None
+    try:
+        table = pq.read_table(cache, page_checksum_verification=True)
+        return table.select(["file", *_COLUMNS]).cast(_SCHEMA)
+    except PermissionError:
+        raise
+    except Exception as error:  # noqa: BLE001 - damage shows in a dozen ways
+        logger.warning("%s: damaged, so it is made again (%s)", cache, " ".join(str(error).split()))
+        return None
+
+
 def _write_cache(cache: Path, files: list[str], columns_NC: np.ndarray) -> None:
     columns = dict(zip(_COLUMNS, columns_NC.T, strict=True))
     with open_whole(cache) as file:
-        pq.write_table(pa.table({"file": pa.array(files, pa.string()), **columns}), file)
+        table = pa.table({"file": pa.array(files, pa.string()), **columns}, _SCHEMA)
+        pq.write_table(table, file, write_page_checksum=True)

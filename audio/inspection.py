@@ -14,9 +14,10 @@ import numpy as np
 
 from audio import waveforms
 from audio.clips import Corpus
+from audio.decoded_map import read_index
 from audio.decoding import FULL_SCALE
+from audio.npz_cache import read_arrays, write_arrays
 from audio.waveforms import Waveforms
-from disk import open_whole
 
 WAVEFORM_CHUNK_BYTES = 8 * 2**20
 """Size of a chunk of waveforms: its intermediate results stay in the processor's cache."""
@@ -64,10 +65,9 @@ def inspect_clips(
         on_progress: Called with (clips done, clips to do).
     """
     folder = waveforms.name_map_folder(corpus, decoded.sample_rate, cache)
-    index = waveforms.read_index(folder, len(corpus))
-    state_N2 = np.stack([index.size_bytes, index.modified_ns], axis=1)
-    inspection, seen_N2 = _read(folder / "inspection.npz", len(corpus))
-    rows = np.flatnonzero((seen_N2 != state_N2).any(axis=1))
+    hashes_N = read_index(folder, len(corpus)).hashes
+    inspection, seen_N = _read(folder / "inspection.npz", len(corpus))
+    rows = np.flatnonzero(seen_N != hashes_N)
     done = 0
     for rows_B in _split_into_chunks(rows, decoded.samples_NS.shape[1]):
         samples_BS = decoded.samples_NS[rows_B]
@@ -77,7 +77,8 @@ def inspect_clips(
         done += len(rows_B)
         on_progress(done, len(rows))
     if len(rows):
-        _write(folder / "inspection.npz", inspection, state_N2)
+        arrays = {name: getattr(inspection, name) for name in Inspection.__slots__}
+        write_arrays(folder / "inspection.npz", arrays | {"hashes": hashes_N})
     return inspection
 
 
@@ -133,22 +134,12 @@ def _measure_level_db(samples_BS: np.ndarray) -> np.ndarray:
 
 
 def _read(file: Path, n_clips: int) -> tuple[Inspection, np.ndarray]:
-    """Return the stored results and the file states they are for; states are -1 without a file."""
-    try:
-        with np.load(file) as arrays:
-            columns = (arrays[name] for name in ("digest", "full_scale_share", "level_db"))
-            return Inspection(*columns), arrays["state"]
-    except FileNotFoundError:
-        columns = (np.zeros(n_clips, dtype) for dtype in (np.uint64, np.float32, np.float32))
-        return Inspection(*columns), np.full((n_clips, 2), -1, dtype=np.int64)
+    """Return the stored results and the hashes of the samples they are for; 0 if there are none.
 
-
-def _write(file: Path, inspection: Inspection, state_N2: np.ndarray) -> None:
-    with open_whole(file) as opened:
-        np.savez(
-            opened,
-            digest=inspection.digest,
-            full_scale_share=inspection.full_scale_share,
-            level_db=inspection.level_db,
-            state=state_N2,
-        )
+    Results from before there were hashes do not say which samples they are for, and do not count.
+    """
+    arrays = read_arrays(file)
+    if arrays.keys() == {*Inspection.__slots__, "hashes"}:
+        return Inspection(*(arrays[name] for name in Inspection.__slots__)), arrays["hashes"]
+    columns = (np.zeros(n_clips, dtype) for dtype in (np.uint64, np.float32, np.float32))
+    return Inspection(*columns), np.zeros(n_clips, dtype=np.uint64)

@@ -2,9 +2,9 @@
 
 Dimensions: N clips of a corpus, B clips in a batch, S samples of a clip.
 
-All processes of a node read the same map through the page cache. An index next to it holds the size
-and time of every file, so that only changed files are decoded again, and an interrupted run
-continues where it stopped.
+All processes of a node read the same map through the page cache. An index next to it (see
+`audio.decoded_map`) holds the size and time of every file, so that only changed files are decoded
+again, and an interrupted run continues where it stopped. It also vouches for the map itself.
 """
 
 import hashlib
@@ -19,9 +19,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from audio.clips import Corpus
+from audio.decoded_map import (
+    Index,
+    hash_samples,
+    open_map_to_read,
+    open_map_to_write,
+    open_whole_map,
+    read_index,
+    take_back_lost_clips,
+    write_index,
+)
 from audio.decoding import FULL_SCALE, decode_file
 from audio.errors import BrokenAudio, BrokenClip
-from disk import hold_lock, open_whole
+from disk import hold_lock
 
 if TYPE_CHECKING:
     import torch
@@ -83,27 +93,25 @@ def decode_corpus(
 
 
 def load_waveforms(corpus: Corpus, sample_rate: int, *, cache: Path | None = None) -> Waveforms:
-    """Return the map of a corpus; decode it only if this machine has no complete one.
+    """Return the map of a corpus; decode only what this machine has not, or no longer as decoded.
 
-    Unlike `decode_corpus`, this does not check whether decoded files have changed.
+    Unlike `decode_corpus`, this does not check whether decoded files have changed if the map is as
+    the index says.
 
     Raises:
         BrokenAudio: Some files are missing or unreadable.
     """
     folder = name_map_folder(corpus, sample_rate, cache)
-    index = read_index(folder, len(corpus))
-    if not index.decoded.all():
+    index = read_index(folder, len(corpus), quiet=True)
+    shape = _compute_shape(corpus, sample_rate)
+    samples_NS = open_whole_map(folder, index, shape)
+    if samples_NS is None and folder.is_dir() and not os.access(folder, os.W_OK):
+        # A map in an image or on another's disk: it can be checked, but not noted nor made again.
+        take_back_lost_clips(folder, index, shape)
+        samples_NS = open_map_to_read(folder, shape) if index.decoded.all() else None
+    if samples_NS is None:
         return decode_corpus(corpus, sample_rate, cache=cache)
-    return Waveforms(_open_map(folder, corpus, sample_rate, mode="r"), sample_rate)
-
-
-@dataclass(frozen=True, slots=True)
-class Index:
-    """Which clips are decoded, and the size and time of their files then: arrays [N]."""
-
-    decoded: np.ndarray
-    size_bytes: np.ndarray
-    modified_ns: np.ndarray
+    return Waveforms(samples_NS, sample_rate)
 
 
 def _decode_changed(
@@ -113,9 +121,10 @@ def _decode_changed(
     threads: int | None,
     on_progress: Callable[[int, int], None],
 ) -> Waveforms:
-    index = read_index(folder, len(corpus))
+    index, shape = read_index(folder, len(corpus)), _compute_shape(corpus, sample_rate)
+    take_back_lost_clips(folder, index, shape)
     rows, broken = _find_rows_to_decode(corpus, index)
-    samples_NS = _open_map(folder, corpus, sample_rate, mode="r+")
+    samples_NS = open_map_to_write(folder, shape)
     mixed_down = saturated = 0
     saved = time.monotonic()
     results = _decode_rows(corpus, sample_rate, rows, samples_NS, threads)
@@ -123,17 +132,18 @@ def _decode_changed(
         if isinstance(result, BrokenClip):
             broken.append(result)
         else:
-            index.decoded[row] = True
-            mixed_down, saturated = mixed_down + result[0], saturated + result[1]
+            index.decoded[row], index.hashes[row] = True, result.samples_hash
+            mixed_down += result.is_mixed_down
+            saturated += result.is_saturated
         on_progress(done, len(rows))
         if time.monotonic() - saved > SAVE_EVERY_S:
-            _write_index(folder, index, samples_NS)
+            write_index(folder, index, samples_NS)
             saved = time.monotonic()
-    _write_index(folder, index, samples_NS)
+    write_index(folder, index, samples_NS)
     if broken:
         broken.sort(key=lambda clip: clip.file)
         raise BrokenAudio(corpus.name, corpus.root, len(corpus), broken)
-    read_only_NS = _open_map(folder, corpus, sample_rate, mode="r")
+    read_only_NS = open_map_to_read(folder, shape)
     return Waveforms(read_only_NS, sample_rate, mixed_down, saturated)
 
 
@@ -149,13 +159,22 @@ def _find_rows_to_decode(corpus: Corpus, index: Index) -> tuple[list[int], list[
     return [row for row in rows if files[row] not in missing], broken
 
 
+@dataclass(frozen=True, slots=True)
+class _DecodedClip:
+    """What is known of a clip whose samples are in the map."""
+
+    samples_hash: int
+    is_mixed_down: bool
+    is_saturated: bool
+
+
 def _decode_rows(
     corpus: Corpus, sample_rate: int, rows: list[int], samples_NS: np.ndarray, threads: int | None
-) -> Iterator[tuple[int, tuple[bool, bool] | BrokenClip]]:
-    """Decode clips into the map; yield for each whether it is mixed down and saturated."""
+) -> Iterator[tuple[int, _DecodedClip | BrokenClip]]:
+    """Decode clips into the map; yield what is known of each."""
     files, starts_s = corpus.table["file"].to_pylist(), corpus.starts_s()
 
-    def decode(row: int) -> tuple[bool, bool] | BrokenClip:
+    def decode(row: int) -> _DecodedClip | BrokenClip:
         try:
             clip = decode_file(
                 corpus.root / files[row], sample_rate, corpus.clip_duration_s, starts_s[row]
@@ -163,7 +182,9 @@ def _decode_rows(
         except (ValueError, OSError) as error:
             return BrokenClip(files[row], str(error))
         samples_NS[row] = clip.samples_S
-        return clip.is_mixed_down, clip.is_saturated
+        # Of what was decoded, not of what is read back.
+        samples_hash = hash_samples(clip.samples_S)
+        return _DecodedClip(samples_hash, clip.is_mixed_down, clip.is_saturated)
 
     with ThreadPoolExecutor(threads) as pool:
         yield from zip(rows, pool.map(decode, rows), strict=True)
@@ -197,33 +218,5 @@ def name_map_folder(corpus: Corpus, sample_rate: int, cache: Path | None) -> Pat
     return (cache or find_cache_folder()) / "waveforms" / name
 
 
-def _open_map(folder: Path, corpus: Corpus, sample_rate: int, *, mode: str) -> np.ndarray:
-    file = folder / "waveforms.int16"
-    shape = (len(corpus), round(corpus.clip_duration_s * sample_rate))
-    if mode == "r+":
-        with file.open("ab") as handle:
-            handle.truncate(shape[0] * shape[1] * 2)
-    return np.memmap(file, dtype=np.int16, mode="r" if mode == "r" else "r+", shape=shape)
-
-
-def read_index(folder: Path, n_clips: int) -> Index:
-    """Read the index of a map; without one, no clip counts as decoded."""
-    try:
-        with np.load(folder / "index.npz") as arrays:
-            return Index(arrays["decoded"], arrays["size_bytes"], arrays["modified_ns"])
-    except FileNotFoundError:
-        zeros = np.zeros(n_clips, dtype=np.int64)
-        return Index(np.zeros(n_clips, dtype=bool), zeros, zeros.copy())
-
-
-def _write_index(folder: Path, index: Index, samples_NS: np.ndarray) -> None:
-    """Write the index, after the samples that it declares decoded."""
-    if isinstance(samples_NS, np.memmap):
-        samples_NS.flush()
-    with open_whole(folder / "index.npz") as file:
-        np.savez(
-            file,
-            decoded=index.decoded,
-            size_bytes=index.size_bytes,
-            modified_ns=index.modified_ns,
-        )
+def _compute_shape(corpus: Corpus, sample_rate: int) -> tuple[int, int]:
+    return len(corpus), round(corpus.clip_duration_s * sample_rate)

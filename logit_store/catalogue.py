@@ -2,18 +2,22 @@
 
 It is a cache. A row is valid as long as the listing shows that file with that size and version.
 Missing and outdated rows are read from the footers, and the catalogue is stored again. Several
-processes may do so at once: the last one wins.
+processes may do so at once: the last one wins. A digest of all its bytes, which is compared before
+any is decoded, shows damage: then the catalogue is made again, with a warning.
 """
 
 import contextlib
+import hashlib
 import json
 import logging
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from logit_store import logits_file, parquet
 from logit_store.errors import DamagedFile, LogitStoreError, UnreadableFile
@@ -66,6 +70,10 @@ _FOOTER_SCHEMA = pa.schema(
     }
 )
 _SCHEMA = pa.schema([*MEMBERS_SCHEMA, *_FOOTER_SCHEMA])
+
+_DIGEST = re.compile(rb"tutti-blake2b:([0-9a-f]{32})")
+"""The digest of the file with zeros in the place of these digits, in its key-value pairs."""
+_NO_DIGEST = b"tutti-blake2b:" + 32 * b"0"
 
 _READERS = 16
 """Footers read at once: S3 takes about 20 ms for each; on a disk it does no harm."""
@@ -174,25 +182,72 @@ def _is_sound(files: Files, entry: Entry) -> bool:
 
 def _read_stored(files: Files, corpus: str) -> pa.Table:
     try:
-        return _open(files, corpus)
-    except (FileNotFoundError, UnreadableFile):
-        return parquet.make_empty(_SCHEMA)
+        rows = _open(files, corpus)
+    except FileNotFoundError:
+        rows = None
+    except UnreadableFile:
+        path = files.locate(catalogue_path(corpus))
+        logger.warning("%s: not as this version wrote it, so it is made again", path)
+        rows = None
+    return parquet.make_empty(_SCHEMA) if rows is None else rows
 
 
-def _open(files: Files, corpus: str) -> pa.Table:
+def _open(files: Files, corpus: str) -> pa.Table | None:
+    """Read a catalogue; None if it was written before there were digests, which proves nothing.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UnreadableFile: it has another version, or is damaged.
+    """
     name = catalogue_path(corpus)
-    with parquet.open_parquet(files, name) as (_, file):
-        decode_metadata(file.metadata.metadata, files.locate(name))
+    path = files.locate(name)
+    with files.open(name) as source:
+        data = source.read()
+    # The last one: a record could hold such a text too.
+    found = next(iter([*_DIGEST.finditer(data)][-1:]), None)
+    if found is None:
+        _check_version(data, path)
+        return None
+    if _compute_digest(data, found.start()) != found[1]:
+        raise DamagedFile(path, "its digest is another")
+    with pq.ParquetFile(pa.BufferReader(data)) as file:
+        decode_metadata(file.metadata.metadata, path)
         if not file.schema_arrow.equals(_SCHEMA):
-            raise DamagedFile(files.locate(name), f"columns {file.schema_arrow.names}")
+            raise DamagedFile(path, f"columns {file.schema_arrow.names}")
         return file.read(use_threads=False)
 
 
+def _check_version(data: bytes, path: str) -> None:
+    """Make sure that a catalogue without a digest is at least a Parquet file of this version."""
+    try:
+        with pq.ParquetFile(pa.BufferReader(data)) as file:
+            decode_metadata(file.metadata.metadata, path)
+            columns = file.schema_arrow
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DamagedFile(path, " ".join(str(error).split())) from error
+    if not columns.equals(_SCHEMA):
+        raise DamagedFile(path, f"columns {columns.names}")
+
+
+def _compute_digest(data: bytes, place: int) -> bytes:
+    """Return the digest of a file whose digest stands at this place, as hex digits."""
+    view = memoryview(data)
+    hashed = hashlib.blake2b(digest_size=16)
+    for part in (view[:place], _NO_DIGEST, view[place + len(_NO_DIGEST) :]):
+        hashed.update(part)
+    return hashed.hexdigest().encode()
+
+
 def _store(files: Files, corpus: str, rows: pa.Table) -> None:
-    data = parquet.encode_small(rows, {"tutti.format_version": FORMAT_VERSION})
+    pairs = {"tutti.format_version": FORMAT_VERSION, "tutti.digest": _NO_DIGEST.decode()}
+    data = parquet.encode_small(rows, pairs).to_pybytes()
+    place = data.rindex(_NO_DIGEST)
+    digest = _compute_digest(data, place)
+    end = place + len(_NO_DIGEST)
+    whole = data[: end - len(digest)] + digest + data[end:]
     # A store without write access can still be listed.
     with contextlib.suppress(OSError, LogitStoreError):
-        files.put(catalogue_path(corpus), data)
+        files.put(catalogue_path(corpus), whole)
         logger.info("catalogued corpus=%s files=%d", corpus, rows.num_rows)
 
 

@@ -1,7 +1,14 @@
-"""All that is needed to continue in the middle of a run, as one object in the store."""
+"""All that is needed to continue in the middle of a run, as one object in the store.
 
+The object is what `torch.save` writes, a zip file, followed by a digest of it. Zip files are read
+from where their table is, so `torch.load` and `unzip` read the object as it is.
+"""
+
+import hashlib
 import io
+import logging
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,11 +16,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from logit_store import LogitStore
+from logit_store import LogitStore, MissingObject
+from training.parallel import WorkerGroup
+
+logger = logging.getLogger(__name__)
 
 SHARE_OF_TIME = 0.05
 """The share of a run that checkpoints may take: a GB to slow storage is written less often than a
 MB to a disk, and a kill costs little in both cases."""
+
+_MARK = b"\ntutti-blake2b:"
+"""Stands before the digest; checkpoints that were written before there was one end without."""
+_DIGEST_BYTES = 32
+
+
+class _Damaged(Exception):
+    """A checkpoint is not as it was written."""
 
 
 @dataclass(slots=True)
@@ -72,12 +90,18 @@ class Checkpoint:
         state |= {"module": module.state_dict(), "optimizer": optimizer.state_dict()}
         buffer = io.BytesIO()
         torch.save(state, buffer)
+        with buffer.getbuffer() as written:
+            digest = _compute_digest(written)
+        buffer.write(_MARK + digest)
         self.store.objects.write(self.name, buffer.getbuffer())
         ended = time.monotonic()
         self._next = ended + (ended - started) / SHARE_OF_TIME
 
     def resume(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-        """Load the saved state into module and optimizer; return a new Progress if there is none."""
+        """Load the saved state into module and optimizer; return a new Progress if there is none.
+
+        A state that is not as it was saved is deleted, with a warning, and there is none.
+        """
         state = self._read()
         if state is None:
             return Progress()
@@ -98,5 +122,50 @@ class Checkpoint:
     def _read(self) -> dict[str, Any] | None:
         if self.name not in self.store.objects:
             return None
-        content = io.BytesIO(self.store.objects.read(self.name))
-        return torch.load(content, map_location="cpu", weights_only=True)
+        try:
+            return _decode(self.store.objects.read(self.name))
+        except (MissingObject, FileNotFoundError):
+            # Another worker of the run found it damaged, and deleted it.
+            return None
+        except _Damaged as error:
+            place = self.store.objects.locate(self.name)
+            logger.warning("%s: damaged, so the run begins from its start (%s)", place, error)
+        # All workers of a run find it damaged; one deletes it.
+        if WorkerGroup.current().leads:
+            self.discard()
+        return None
+
+
+def _compute_digest(content: bytes | memoryview) -> bytes:
+    return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest()
+
+
+def _decode(content: bytes) -> dict[str, Any]:
+    """Return the state in a checkpoint.
+
+    Raises:
+        _Damaged: it is not as it was written.
+    """
+    end = len(content) - len(_MARK) - _DIGEST_BYTES
+    if end <= 0 or content[end : end + len(_MARK)] != _MARK:
+        _check_sums(content)
+    elif _compute_digest(memoryview(content)[:end]) != content[-_DIGEST_BYTES:]:
+        raise _Damaged("its digest is another")
+    # Not cut at `end`, which would copy it: the digest is not in the way. What fails from here on,
+    # as for want of memory, is not the checkpoint's fault.
+    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+
+
+def _check_sums(content: bytes) -> None:
+    """Compare the parts of a zip file with their check sums, which torch does not.
+
+    Raises:
+        _Damaged: a part differs, or it is no such file.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as opened:
+            damaged = opened.testzip()
+    except Exception as error:  # damage shows in a dozen ways
+        raise _Damaged(" ".join(str(error).split())) from error
+    if damaged is not None:
+        raise _Damaged(f"the check sum of {damaged} is another")

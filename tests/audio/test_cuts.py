@@ -161,3 +161,16 @@ def test_an_unreadable_file_has_a_header_of_zeros(root):
     (root / "cat/1.wav").write_bytes(b"not audio")
     found = headers.read_headers(root, ["cat/1.wav", "cat/2.wav"])
     assert found.durations_s.tolist() == [0, 0.3]
+
+
+@pytest.mark.parametrize("place", [10, -10, None])
+def test_damaged_headers_are_read_again_with_one_line(root, caplog, place):
+    files = ["cat/1.wav", "cat/2.wav", "dog/1.wav"]
+    first = headers.read_headers(root, files)
+    (cache,) = (waveforms.find_cache_folder() / "headers").iterdir()
+    content = bytearray(cache.read_bytes())
+    content[len(content) // 2 if place is None else place] ^= 255
+    cache.write_bytes(content if place else content[:-20])
+    np.testing.assert_array_equal(headers.read_headers(root, files).frames, first.frames)
+    (line,) = caplog.messages
+    assert line.startswith(f"{cache}: damaged, so it is made again")

@@ -113,7 +113,7 @@ def test_chunks_give_the_same_results_as_one_pass(root, monkeypatch):
 
 def read_nothing(n_clips):
     figures = (np.zeros(n_clips, dtype) for dtype in (np.uint64, np.float32, np.float32))
-    return inspection.Inspection(*figures), np.full((n_clips, 2), -1)
+    return inspection.Inspection(*figures), np.zeros(n_clips, np.uint64)
 
 
 def test_only_clips_that_were_decoded_again_are_inspected_again(root):
@@ -126,3 +126,20 @@ def test_only_clips_that_were_decoded_again_are_inspected_again(root):
     corpus, _, found = look_at(root, lambda done, total: seen.append(total))
     assert seen == [8, 2]
     assert names(corpus, found.find_silent()) == ["a/2"]
+
+
+def test_a_damaged_inspection_is_made_again_with_one_line(root, caplog):
+    corpus, _, found = look_at(root)
+    file = waveforms.name_map_folder(corpus, RATE, None) / "inspection.npz"
+    file.write_bytes(file.read_bytes()[:-30])
+    np.testing.assert_array_equal(look_at(root)[2].digest, found.digest)
+    (line,) = caplog.messages
+    assert line.startswith(f"{file}: damaged, so it is made again")
+
+
+def test_silence_in_the_place_of_a_lost_map_is_not_what_later_inspections_show(root):
+    corpus, _, found = look_at(root)
+    folder = waveforms.name_map_folder(corpus, RATE, None)
+    (folder / "inspection.npz").unlink()
+    (folder / "waveforms.int16").write_bytes(bytes(found.digest.size * 2 * (RATE + 3)))
+    np.testing.assert_array_equal(look_at(root)[2].level_db, found.level_db)

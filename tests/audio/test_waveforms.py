@@ -6,7 +6,7 @@ import soundfile
 import torch
 from corpus_files import SCENES, write_corpus
 
-from audio import waveforms
+from audio import decoded_map, waveforms
 from audio.corpora import tau
 from audio.errors import BrokenAudio
 
@@ -157,3 +157,141 @@ def test_a_batch_is_within_minus_one_and_one_in_the_order_of_the_rows(root, tmp_
     batch_BS = decoded.load_batch(rows_B, torch.device("cpu"))
     expected = decoded.samples_NS[rows_B].astype(np.float32) / 32768
     np.testing.assert_array_equal(batch_BS.numpy(), expected)
+
+
+def map_of(tmp_path):
+    (file,) = (tmp_path / "cache").rglob("waveforms.int16")
+    return file
+
+
+def load(root, tmp_path):
+    return waveforms.load_waveforms(tau.read(root), RATE, cache=tmp_path / "cache")
+
+
+def remove(file):
+    file.unlink()
+
+
+def cut_short(file):
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def empty(file):
+    file.write_bytes(b"")
+
+
+def write_zeros(file):
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+def put_another(file):
+    content = bytearray(file.read_bytes())
+    content[100_000] ^= 1
+    times = file.stat()
+    file.write_bytes(content)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "n_lost"),
+    [(remove, 57), (cut_short, 1), (empty, 57), (write_zeros, 57), (put_another, 1)],
+)
+@pytest.mark.parametrize("ask", [decode, load])
+def test_a_map_that_is_not_as_it_was_decoded_is_decoded_again_with_one_line(
+    root, tmp_path, caplog, spoil, n_lost, ask
+):
+    expected_NS = decode(root, tmp_path).samples_NS.copy()
+    spoil(map_of(tmp_path))
+    np.testing.assert_array_equal(ask(root, tmp_path).samples_NS, expected_NS)
+    (line,) = caplog.messages
+    assert line.startswith(f"{map_of(tmp_path)}: {n_lost} of 57 clips are missing or not as")
+    np.testing.assert_array_equal(load(root, tmp_path).samples_NS, expected_NS)
+    assert len(caplog.messages) == 1
+
+
+def test_a_run_never_starts_on_a_map_that_cannot_be_decoded_again(root, tmp_path):
+    decode(root, tmp_path)
+    map_of(tmp_path).unlink()
+    first_file(root).unlink()
+    with pytest.raises(BrokenAudio, match="1 of 57 clips"):
+        load(root, tmp_path)
+
+
+def test_a_copy_of_a_map_is_hashed_once_and_not_decoded_again(root, tmp_path, caplog, monkeypatch):
+    expected_NS = decode(root, tmp_path).samples_NS.copy()
+    file = map_of(tmp_path)
+    content = file.read_bytes()
+    file.unlink()
+    file.write_bytes(content)
+    monkeypatch.setattr(waveforms, "decode_file", None)
+    np.testing.assert_array_equal(load(root, tmp_path).samples_NS, expected_NS)
+    monkeypatch.setattr(decoded_map, "_hash_clips", None)
+    np.testing.assert_array_equal(load(root, tmp_path).samples_NS, expected_NS)
+    assert not caplog.messages
+
+
+def test_a_map_in_a_folder_without_write_access_is_hashed_and_read(root, tmp_path, monkeypatch):
+    expected_NS = decode(root, tmp_path).samples_NS.copy()
+    os.utime(map_of(tmp_path))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(waveforms, "decode_corpus", None)
+    np.testing.assert_array_equal(load(root, tmp_path).samples_NS, expected_NS)
+
+
+def write_old_index(tmp_path):
+    file = map_of(tmp_path).with_name("index.npz")
+    with np.load(file) as arrays:
+        old = {name: arrays[name] for name in ("decoded", "size_bytes", "modified_ns")}
+    np.savez(file, **old)
+
+
+def test_a_map_from_before_there_were_hashes_is_accepted_and_its_hashes_noted(
+    root, tmp_path, caplog, monkeypatch
+):
+    expected_NS = decode(root, tmp_path).samples_NS.copy()
+    write_old_index(tmp_path)
+    monkeypatch.setattr(waveforms, "decode_file", None)
+    np.testing.assert_array_equal(load(root, tmp_path).samples_NS, expected_NS)
+    assert not caplog.messages
+    monkeypatch.undo()
+    put_another(map_of(tmp_path))
+    np.testing.assert_array_equal(load(root, tmp_path).samples_NS, expected_NS)
+    assert "1 of 57 clips" in caplog.text
+
+
+@pytest.mark.parametrize("spoil", [remove, cut_short, write_zeros])
+def test_a_map_without_hashes_is_decoded_again_where_it_is_cut_or_holds_zeros(
+    root, tmp_path, caplog, spoil
+):
+    expected_NS = decode(root, tmp_path).samples_NS.copy()
+    write_old_index(tmp_path)
+    spoil(map_of(tmp_path))
+    np.testing.assert_array_equal(load(root, tmp_path).samples_NS, expected_NS)
+    assert "57 of 57 clips" in caplog.text
+
+
+def test_a_damaged_index_is_made_again_with_one_line(root, tmp_path, caplog):
+    expected_NS = decode(root, tmp_path).samples_NS.copy()
+    file = map_of(tmp_path).with_name("index.npz")
+    file.write_bytes(file.read_bytes()[:-30])
+    np.testing.assert_array_equal(load(root, tmp_path).samples_NS, expected_NS)
+    (line,) = caplog.messages
+    assert line.startswith(f"{file}: damaged, so it is made again")
+
+
+def test_an_index_with_a_flipped_bit_is_read_right_or_made_again(root, tmp_path, caplog):
+    decode(root, tmp_path)
+    file = map_of(tmp_path).with_name("index.npz")
+    whole, true = file.read_bytes(), decoded_map.read_index(file.parent, 57)
+    for place in range(0, len(whole), 3):
+        spoilt = bytearray(whole)
+        spoilt[place] ^= 1 << place % 8
+        file.write_bytes(spoilt)
+        caplog.clear()
+        found = decoded_map.read_index(file.parent, 57)
+        if caplog.messages:
+            assert len(caplog.messages) == 1
+            assert not found.decoded.any()
+        else:
+            for name in decoded_map.Index.__slots__:
+                np.testing.assert_array_equal(getattr(found, name), getattr(true, name))

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from logit_store import DamagedFile, LogitKey, LogitStore, logits_file
+from logit_store.verify import verify
 
 KEYS = [LogitKey("tau", 25, f"m-{i}") for i in range(3)]
 
@@ -105,13 +106,45 @@ def of_somebody_else(path: Path) -> None:
 
 @pytest.mark.parametrize("spoil", [Path.unlink, cut, of_version_2, of_somebody_else])
 def test_a_damaged_catalogue_is_made_again(
-    filled: LogitStore, spoil: Callable[[Path], None]
+    filled: LogitStore, caplog: pytest.LogCaptureFixture, spoil: Callable[[Path], None]
 ) -> None:
     before = filled.members()
     whole = catalogue(filled).read_bytes()
     spoil(catalogue(filled))
     assert filled.members().equals(before)
     assert catalogue(filled).read_bytes() == whole
+    line = f"{catalogue(filled)}: not as this version wrote it, so it is made again"
+    assert caplog.messages == ([] if spoil is Path.unlink else [line])
+
+
+def test_a_catalogue_with_a_flipped_bit_gives_the_true_footers(filled: LogitStore) -> None:
+    members, footers = filled.members(), filled.read_footers(KEYS)
+    file = catalogue(filled)
+    whole = file.read_bytes()
+    for place in range(0, len(whole), len(whole) // 150):
+        spoilt = bytearray(whole)
+        spoilt[place] ^= 1 << place % 8
+        file.write_bytes(spoilt)
+        assert filled.members().equals(members)
+        assert filled.read_footers(KEYS) == footers
+        assert file.read_bytes() == whole
+
+
+def test_a_catalogue_from_before_there_were_digests_is_made_again_without_a_word(
+    filled: LogitStore, caplog: pytest.LogCaptureFixture, read_footers: list[str]
+) -> None:
+    before = filled.members()
+    whole = catalogue(filled).read_bytes()
+    table = pq.read_table(catalogue(filled))
+    with pq.ParquetWriter(catalogue(filled), table.schema, store_schema=False) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({"tutti.format_version": "1"})
+    read_footers.clear()
+    assert not verify(filled)
+    assert filled.members().equals(before)
+    assert len(set(read_footers)) == 3
+    assert catalogue(filled).read_bytes() == whole
+    assert not caplog.messages
 
 
 def test_a_catalogue_of_another_store_is_ignored(

@@ -1,0 +1,153 @@
+"""The map of a decoded corpus, and the index that vouches for it (N clips, S samples of a clip).
+
+The index holds size and time of every clip's file, a hash of its samples, and what the system said
+of the map when the index was written. A map of which it says something else is hashed again, and
+a clip whose samples have another hash does not count as decoded. So a map that was removed, cut,
+emptied or overwritten is never read as if it were whole.
+"""
+
+import hashlib
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from audio.npz_cache import read_arrays, write_arrays
+
+logger = logging.getLogger(__name__)
+
+MAP_NAME = "waveforms.int16"
+INDEX_NAME = "index.npz"
+_FIRST_NAMES = {"decoded", "size_bytes", "modified_ns"}
+"""The arrays of an index that was written before there were hashes."""
+_NAMES = _FIRST_NAMES | {"hashes", "map_state"}
+
+
+@dataclass(slots=True)
+class Index:
+    """Which clips are decoded, the size and time of their files then, and their hashes: arrays [N]."""
+
+    decoded: np.ndarray
+    size_bytes: np.ndarray
+    modified_ns: np.ndarray
+    hashes: np.ndarray
+    """uint64: `hash_samples` of each clip."""
+    map_state: np.ndarray
+    """`_describe_map` when the index was written; -1 if it was written before there were hashes."""
+
+
+def read_index(folder: Path, n_clips: int, *, quiet: bool = False) -> Index:
+    """Read the index of a map; without one, or if it is damaged, no clip counts as decoded.
+
+    Args:
+        folder: of the map.
+        n_clips: of the corpus.
+        quiet: do not say that it is damaged.
+    """
+    file = folder / INDEX_NAME
+    arrays = read_arrays(file, quiet=quiet)
+    if arrays.keys() == _NAMES:
+        return Index(**arrays)
+    hashes, map_state = np.zeros(n_clips, dtype=np.uint64), np.full(4, -1, dtype=np.int64)
+    if arrays.keys() == _FIRST_NAMES:
+        return Index(**arrays, hashes=hashes, map_state=map_state)
+    if arrays and not quiet:
+        logger.warning("%s: has other arrays than expected, so it is made again", file)
+    zeros = np.zeros(n_clips, dtype=np.int64)
+    return Index(np.zeros(n_clips, dtype=bool), zeros, zeros.copy(), hashes, map_state)
+
+
+def write_index(folder: Path, index: Index, samples_NS: np.ndarray) -> None:
+    """Write the index, after the samples that it vouches for are safe on the disk."""
+    if isinstance(samples_NS, np.memmap):
+        # Returns when the samples and the length of their file are written.
+        samples_NS.flush()
+    with (folder / MAP_NAME).open("rb") as opened:
+        index.map_state = _describe_map(opened)
+    write_arrays(folder / INDEX_NAME, {name: getattr(index, name) for name in sorted(_NAMES)})
+
+
+def open_map_to_write(folder: Path, shape: tuple[int, int]) -> np.ndarray:
+    """Open the map, of this shape, to decode clips into it; make it if there is none."""
+    file = folder / MAP_NAME
+    with file.open("ab") as opened:
+        opened.truncate(shape[0] * shape[1] * 2)
+    return np.memmap(file, dtype=np.int16, mode="r+", shape=shape)
+
+
+def open_map_to_read(folder: Path, shape: tuple[int, int]) -> np.ndarray:
+    """Open the map to read it, whoever vouches for it."""
+    return np.memmap(folder / MAP_NAME, dtype=np.int16, mode="r", shape=shape)
+
+
+def open_whole_map(folder: Path, index: Index, shape: tuple[int, int]) -> np.ndarray | None:
+    """Open the map to read it; None if the index does not vouch for all of it as it lies there."""
+    if not index.decoded.all():
+        return None
+    try:
+        # What is described is what is mapped, whatever happens to the name meanwhile.
+        with (folder / MAP_NAME).open("rb") as opened:
+            if not np.array_equal(_describe_map(opened), index.map_state):
+                return None
+            return np.memmap(opened, dtype=np.int16, mode="r", shape=shape)
+    except FileNotFoundError:
+        return None
+
+
+def take_back_lost_clips(folder: Path, index: Index, shape: tuple[int, int]) -> None:
+    """Let only those clips count as decoded whose samples are in the map as they were decoded.
+
+    If the map is no longer the file that the index knows, its clips are hashed. The hashes of an
+    index without any are noted; it cannot vouch for clips of zeros, nor for a map of another size.
+    """
+    file = folder / MAP_NAME
+    if not index.decoded.any():
+        return
+    try:
+        with file.open("rb") as opened:
+            state = _describe_map(opened)
+    except FileNotFoundError:
+        state = np.zeros(4, dtype=np.int64)
+    if np.array_equal(state, index.map_state):
+        return
+    n_there = min(shape[0], int(state[0]) // (2 * shape[1]))
+    hashes = np.zeros_like(index.hashes)
+    hashes[:n_there] = _hash_clips(file, (n_there, shape[1]))
+    if index.map_state[0] < 0:
+        whole = state[0] == 2 * shape[0] * shape[1]
+        sound = (hashes != hash_samples(np.zeros(shape[1], dtype=np.int16))) & whole
+        index.hashes[:] = hashes
+    else:
+        sound = hashes == index.hashes
+    sound[n_there:] = False
+    n_known, n_lost = int(index.decoded.sum()), int((index.decoded & ~sound).sum())
+    index.decoded &= sound
+    if n_lost:
+        logger.warning(
+            "%s: %d of %d clips are missing or not as they were decoded, so they are decoded again",
+            *(file, n_lost, n_known),
+        )
+
+
+def hash_samples(samples_S: np.ndarray) -> int:
+    """Return 64 bits that stand for the samples of a clip."""
+    return int.from_bytes(hashlib.blake2b(samples_S.data, digest_size=8).digest(), "little")
+
+
+def _hash_clips(file: Path, shape: tuple[int, int]) -> np.ndarray:
+    if not shape[0]:
+        return np.zeros(0, dtype=np.uint64)
+    samples_NS = np.memmap(file, dtype=np.int16, mode="r", shape=shape)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.array(list(pool.map(hash_samples, samples_NS)), dtype=np.uint64)
+
+
+def _describe_map(opened: BinaryIO) -> np.ndarray:
+    """Return size, both times and number of a map's file, int64 [4]."""
+    status = os.fstat(opened.fileno())
+    number = status.st_ino & (2**63 - 1)
+    return np.array([status.st_size, status.st_mtime_ns, status.st_ctime_ns, number])
