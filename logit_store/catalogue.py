@@ -238,16 +238,20 @@ def _compute_digest(data: bytes, place: int) -> bytes:
     return hashed.hexdigest().encode()
 
 
-def _store(files: Files, corpus: str, rows: pa.Table) -> None:
+def encode_catalogue(rows: pa.Table) -> bytes:
+    """Return the bytes of a catalogue, its digest included."""
     pairs = {"tutti.format_version": FORMAT_VERSION, "tutti.digest": _NO_DIGEST.decode()}
     data = parquet.encode_small(rows, pairs).to_pybytes()
     place = data.rindex(_NO_DIGEST)
-    digest = _compute_digest(data, place)
-    end = place + len(_NO_DIGEST)
-    whole = data[: end - len(digest)] + digest + data[end:]
+    digest, end = _compute_digest(data, place), place + len(_NO_DIGEST)
+    return data[: end - len(digest)] + digest + data[end:]
+
+
+def _store(files: Files, corpus: str, rows: pa.Table) -> None:
+    data = encode_catalogue(rows)
     # A store without write access can still be listed.
     with contextlib.suppress(OSError, LogitStoreError):
-        files.put(catalogue_path(corpus), whole)
+        files.put(catalogue_path(corpus), data)
         logger.info("catalogued corpus=%s files=%d", corpus, rows.num_rows)
 
 

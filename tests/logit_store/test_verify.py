@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from logit_store import LogitKey, LogitStore, MissingStore, parquet
+from logit_store.catalogue import encode_catalogue
 from logit_store.collect import find_garbage
 from logit_store.verify import StoreProblem, verify
 
@@ -195,7 +196,9 @@ def test_a_wrong_catalogue_is_found(filled: LogitStore, spoilt_file: Path) -> No
     (place,) = np.flatnonzero(
         [name.endswith("split=25/member=a/view=0/logits.parquet") for name in names(path)]
     )
-    rewrite(path, with_value("largest_logit", int(place), 1.0))
+    with pq.ParquetFile(path) as file:
+        rows = with_value("largest_logit", int(place), 1.0)(file.read())
+    path.write_bytes(encode_catalogue(rows))
     assert verify(filled) == [
         StoreProblem(
             str(spoilt_file),
