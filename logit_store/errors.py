@@ -218,7 +218,7 @@ class StoreFull(LogitStoreError, OSError):
 
 
 class QueryFailed(LogitStoreError):
-    """DuckDB refused the query."""
+    """The query is not one SELECT statement that only reads, or DuckDB refused it."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason

@@ -1,6 +1,8 @@
 """SQL over a store: DuckDB in memory, with views over the Parquet files."""
 
 import re
+import tempfile
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +13,7 @@ from audio.clips import SPLITS
 from logit_store.clips_table import CLIPS_SCHEMA, fold_column
 from logit_store.errors import QueryFailed
 from logit_store.files import Files
+from logit_store.sql_text import ALLOWED, check_query, lock
 
 KEY_COLUMNS = {"corpus": "VARCHAR", "split": "INTEGER", "member": "VARCHAR", "view": "INTEGER"}
 """Columns that come from the path of a file of logits."""
@@ -38,27 +41,38 @@ def run_query(
 ) -> pa.Table:
     """Run a query over `clips`, `logits`, `predictions` and some tables.
 
+    It reads these and the files behind them; nothing else can be read, and nothing written.
+
     Args:
-        text: the query; of several statements, the last gives the result.
+        text: the query, one SELECT statement.
         files: of the store.
         corpora: whose files the views show.
         tables: more views, by name.
 
     Raises:
-        QueryFailed: DuckDB refuses the query.
+        QueryFailed: it is no such statement, or DuckDB refuses it.
     """
     with duckdb.connect(":memory:") as connection:
         # Otherwise an unknown table could be a Python variable of that name.
         connection.execute("set python_enable_replacements = false")
+        # DuckDB may read its own folder for what does not fit into memory: nobody guesses this name.
+        spill = f"{tempfile.gettempdir()}/tutti-sql-{uuid.uuid4().hex}"
+        connection.execute("set temp_directory = $1", [spill])
         find = _check_find(files.attach(connection))
         for name, table in tables.items():
             connection.register(name, table)
         connection.execute(f"create view clips as {_select_clips(corpora, find)}")
         connection.execute(f"create view logits as {_select_logits(corpora, find)}")
         connection.execute(f"create view predictions as {_select_predictions(corpora, find)}")
+        names = [name for each in corpora for name in (each.clips, *each.logits)]
+        # DuckDB asks for the pattern that a view names, and for the path that it stands for.
+        lock(connection, [place(name) for name in names for place in (find, files.locate)])
+        check_query(connection, text)
         try:
-            answer = connection.sql(text)
-            return pa.table({}) if answer is None else answer.to_arrow_table()
+            return connection.sql(text).to_arrow_table()
+        except duckdb.PermissionException as error:
+            reason = str(error).split("\n\nLINE ")[0]
+            raise QueryFailed(f"{reason}: {ALLOWED}") from error
         except duckdb.Error as error:
             raise QueryFailed(str(error)) from error
 

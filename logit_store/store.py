@@ -302,7 +302,7 @@ class LogitStore:
         """Query the views in docs/store.md with DuckDB: `members`, `runs`, `predictions`...
 
         Raises:
-            QueryFailed: DuckDB refuses the query.
+            QueryFailed: it is not one SELECT statement that only reads, or DuckDB refuses it.
             UnreadableFile: a file of the store must not be used.
         """
         # Imports DuckDB, which only SQL needs.

@@ -10,7 +10,7 @@ from ensemble.options import MeanSpace, SelectionMetric
 from jobs.plan.options import CostOptions, parse_splits
 from jobs.schedule.task import Task
 from jobs.worker.select import ReadCandidates, SelectEnsemble, SelectionSettings
-from logit_store import LogitStore, strip_fingerprint
+from logit_store import LogitStore, QueryFailed, strip_fingerprint
 from terminal.console import UserError, console, progress_bar
 from terminal.tables import build_table
 from training import Protocol
@@ -26,7 +26,7 @@ class EnsembleOptions(CostOptions):
     splits: tuple[int | Literal["all"], ...] = ("all",)
     """Splits to select for; all means those that have candidates in the store."""
     query: str | None = None
-    """Which members are candidates: SQL over the columns of the view `members`, for example
+    """Which members are candidates: one SQL expression over the columns of the view `members`, like
     "family != 'passt' and log_loss_select < 1.5"; all teachers if not given."""
     name: str = "stepwise"
     """Name of the ensemble; with several pools or replacements, these are added to it."""
@@ -94,10 +94,11 @@ def find_candidates(options: EnsembleOptions, store: LogitStore) -> dict[int, tu
     """Return the candidates of each split; splits without any are left out.
 
     Raises:
-        UserError: there are none, or none in a split that the options name.
+        UserError: there are none, or none in a split that the options name; or the query is not one
+            expression.
     """
     splits = parse_splits(options.splits)
-    condition = f"({options.query})" if options.query else "kind = 'teacher'"
+    condition = parse_condition(options.query) if options.query else "kind = 'teacher'"
     with progress_bar() as bar:
         bar.add_task("members", total=None)
         rows = store.sql(
@@ -124,6 +125,26 @@ def find_candidates(options: EnsembleOptions, store: LogitStore) -> dict[int, tu
         if not any(_is_one_of(member, [name]) for member in members):
             raise UserError(f"--require {name}: no candidate of split {split} has this name")
     return candidates
+
+
+def parse_condition(query: str) -> str:
+    """Return the condition of a query on `members`, in brackets.
+
+    Raises:
+        UserError: the query is not one expression.
+    """
+    # Imports DuckDB, which only SQL needs.
+    from logit_store.sql_text import check_expression
+
+    try:
+        check_expression(query)
+    except QueryFailed as error:
+        raise UserError(
+            f"--query {query}: {error.reason}; expected one expression over the columns of the view "
+            "members, without subqueries, for example \"family != 'passt' and split = 25\""
+        ) from error
+    # On lines of its own, as it was checked: it may end with a comment.
+    return f"(\n{query}\n)"
 
 
 def _is_one_of(member: str, names: Sequence[str]) -> bool:

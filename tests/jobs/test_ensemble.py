@@ -1,6 +1,7 @@
 """Ensembles of members that are in a store, selected by the command (M members, N clips)."""
 
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -134,6 +135,32 @@ def test_candidates_are_what_query_and_names_leave(store):
     options = EnsembleOptions(corpus="tau", query="family != 'passt'", forbid=("t0",))
     found = find_candidates(options, store)
     assert found == {split: (f"t1-{split:012x}", f"t4-{split:012x}") for split in (25, 100)}
+
+
+def test_a_query_on_members_may_end_with_a_remark(store):
+    options = EnsembleOptions(corpus="tau", query="family = 'passt' or false -- transformers")
+    assert {len(members) for members in find_candidates(options, store).values()} == {2}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "1=1); copy (select 1) to 'x.parquet'",
+        "true; copy (select 1) to 'x.parquet'",
+        "true) or (true",
+        "member in (select member from predictions where fold = 'test')",
+    ],
+)
+def test_a_query_on_members_is_one_expression_and_sees_no_other_table(
+    store, query, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    root = Path(store.address)
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match="expected one expression over the columns of the view mem"):
+        find_candidates(EnsembleOptions(corpus="tau", query=query), store)
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+    assert not list(tmp_path.iterdir())
 
 
 def test_many_selections_share_one_reading(commands, called, store, tmp_path):

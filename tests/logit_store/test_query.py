@@ -175,10 +175,6 @@ def test_a_wrong_query_gives_a_clear_error(filled: LogitStore, text: str, words:
         filled.sql(text)
 
 
-def test_a_statement_without_a_result_gives_an_empty_table(filled: LogitStore) -> None:
-    assert filled.sql("create table x (a int)").num_rows == 0
-
-
 def test_s3_gives_the_same_rows_as_a_disk(
     filled: LogitStore, clips: pa.Table, logits_NK: np.ndarray, s3_address: str
 ) -> None:
