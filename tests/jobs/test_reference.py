@@ -92,7 +92,9 @@ def test_an_example_that_cannot_be_read_is_found():
 
 
 def test_the_reference_is_fresh():
-    assert FILE.read_text() == render_reference(), "docs/reference.md is not fresh: run `make reference`"
+    assert FILE.read_text() == render_reference(), (
+        "docs/reference.md is not fresh: run `make reference`"
+    )
 
 
 def test_the_reference_has_a_section_a_command_with_every_option_of_it():
