@@ -74,22 +74,9 @@ def _read_history(store: LogitStore, kind: str, key: LogitKey) -> History:
     return json.loads(store.objects.read(name))["history"] if name in store.objects else []
 
 
-def _draw_curves(
-    results: Results, systems: list[JudgedSystem], histories: Mapping[LogitKey, History]
-) -> Figure:
-    few = max(2, min(MOST_OF_A_CURVE, POINTS // len(systems)))
-    roles = {
-        id(system): role
-        for split in list_splits(results)
-        for role, system in pick_featured(results, split).items()
-    }
-    rows = [
-        row
-        for system in systems
-        for row in _list_points(system, roles.get(id(system), ""), histories, few)
-    ]
-    table = pa.Table.from_pylist(rows)
-    lines = (
+def _draw_lines(table: pa.Table) -> alt.Chart:
+    """Draw a line for each system, the featured ones stronger, those judged on test dashed."""
+    return (
         alt.Chart(table)
         .mark_line()
         .encode(
@@ -120,6 +107,24 @@ def _draw_curves(
             ],
         )
     )
+
+
+def _draw_curves(
+    results: Results, systems: list[JudgedSystem], histories: Mapping[LogitKey, History]
+) -> Figure:
+    few = max(2, min(MOST_OF_A_CURVE, POINTS // len(systems)))
+    roles = {
+        id(system): role
+        for split in list_splits(results)
+        for role, system in pick_featured(results, split).items()
+    }
+    rows = [
+        row
+        for system in systems
+        for row in _list_points(system, roles.get(id(system), ""), histories, few)
+    ]
+    table = pa.Table.from_pylist(rows)
+    lines = _draw_lines(table)
     splits = [str(split) for split in list_splits(results)]
     chart = lines.properties(width="container", height=360)
     return Figure(
