@@ -1,9 +1,9 @@
-"""The map of a decoded corpus, and the index that vouches for it (N clips, S samples of a clip).
+"""The map of a decoded corpus, and the index that verifies it (N clips, S samples of a clip).
 
-The index holds size and time of every clip's file, a hash of its samples, and what the system said
-of the map when the index was written. A map of which it says something else is hashed again, and
-a clip whose samples have another hash does not count as decoded. So a map that was removed, cut,
-emptied or overwritten is never read as if it were whole.
+The index holds the size and time of every clip's file, a hash of its samples, and the size, times and
+inode of the map when the index was written. If these of the map have changed, its clips are hashed
+again, and a clip with another hash does not count as decoded. So a map that was removed, cut, emptied
+or overwritten is never read as if it were whole.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 MAP_NAME = "waveforms.int16"
 INDEX_NAME = "index.npz"
 _FIRST_NAMES = {"decoded", "size_bytes", "modified_ns"}
-"""The arrays of an index that was written before there were hashes."""
+"""The arrays of an index of an earlier version, without hashes."""
 _NAMES = _FIRST_NAMES | {"hashes", "map_state"}
 
 
@@ -37,16 +37,16 @@ class Index:
     hashes: np.ndarray
     """uint64: `hash_samples` of each clip."""
     map_state: np.ndarray
-    """`_describe_map` when the index was written; -1 if it was written before there were hashes."""
+    """`_describe_map` when the index was written; -1 in an index of an earlier version."""
 
 
 def read_index(folder: Path, n_clips: int, *, quiet: bool = False) -> Index:
     """Read the index of a map; without one, or if it is damaged, no clip counts as decoded.
 
     Args:
-        folder: of the map.
-        n_clips: of the corpus.
-        quiet: do not say that it is damaged.
+        folder: the folder of the map.
+        n_clips: the number of clips in the corpus.
+        quiet: whether to omit the warning about damage.
     """
     file = folder / INDEX_NAME
     arrays = read_arrays(file, quiet=quiet)
@@ -56,13 +56,13 @@ def read_index(folder: Path, n_clips: int, *, quiet: bool = False) -> Index:
     if arrays.keys() == _FIRST_NAMES:
         return Index(**arrays, hashes=hashes, map_state=map_state)
     if arrays and not quiet:
-        logger.warning("%s: has other arrays than expected, so it is made again", file)
+        logger.warning("%s: has unexpected arrays, so it is made again", file)
     zeros = np.zeros(n_clips, dtype=np.int64)
     return Index(np.zeros(n_clips, dtype=bool), zeros, zeros.copy(), hashes, map_state)
 
 
 def write_index(folder: Path, index: Index, samples_NS: np.ndarray) -> None:
-    """Write the index, after the samples that it vouches for are safe on the disk."""
+    """Write the index, after the samples that it describes are on the disk."""
     if isinstance(samples_NS, np.memmap):
         # Returns when the samples and the length of their file are written.
         samples_NS.flush()
@@ -80,16 +80,16 @@ def open_map_to_write(folder: Path, shape: tuple[int, int]) -> np.ndarray:
 
 
 def open_map_to_read(folder: Path, shape: tuple[int, int]) -> np.ndarray:
-    """Open the map to read it, whoever vouches for it."""
+    """Open the map to read it, without a check."""
     return np.memmap(folder / MAP_NAME, dtype=np.int16, mode="r", shape=shape)
 
 
 def open_whole_map(folder: Path, index: Index, shape: tuple[int, int]) -> np.ndarray | None:
-    """Open the map to read it; None if the index does not vouch for all of it as it lies there."""
+    """Open the map to read it; None unless the index describes all of it, and it is unchanged."""
     if not index.decoded.all():
         return None
     try:
-        # What is described is what is mapped, whatever happens to the name meanwhile.
+        # The same open file is described and mapped, even if it is replaced meanwhile.
         with (folder / MAP_NAME).open("rb") as opened:
             if not np.array_equal(_describe_map(opened), index.map_state):
                 return None
@@ -98,11 +98,12 @@ def open_whole_map(folder: Path, index: Index, shape: tuple[int, int]) -> np.nda
         return None
 
 
-def take_back_lost_clips(folder: Path, index: Index, shape: tuple[int, int]) -> None:
-    """Let only those clips count as decoded whose samples are in the map as they were decoded.
+def unmark_lost_clips(folder: Path, index: Index, shape: tuple[int, int]) -> None:
+    """Mark the clips whose samples in the map have changed as not decoded.
 
-    If the map is no longer the file that the index knows, its clips are hashed. The hashes of an
-    index without any are noted; it cannot vouch for clips of zeros, nor for a map of another size.
+    If the map is not the file that the index describes, its clips are hashed. An index of an earlier
+    version has no hashes: they are noted, except for clips of zeros and maps of another size, which
+    are decoded again.
     """
     file = folder / MAP_NAME
     if not index.decoded.any():
@@ -128,13 +129,13 @@ def take_back_lost_clips(folder: Path, index: Index, shape: tuple[int, int]) -> 
     index.decoded &= sound
     if n_lost:
         logger.warning(
-            "%s: %d of %d clips are missing or not as they were decoded, so they are decoded again",
+            "%s: %d of %d clips are missing or have changed, so they are decoded again",
             *(file, n_lost, n_known),
         )
 
 
 def hash_samples(samples_S: np.ndarray) -> int:
-    """Return 64 bits that stand for the samples of a clip."""
+    """Return a 64-bit hash of the samples of a clip."""
     return int.from_bytes(hashlib.blake2b(samples_S.data, digest_size=8).digest(), "little")
 
 
@@ -147,7 +148,7 @@ def _hash_clips(file: Path, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _describe_map(opened: BinaryIO) -> np.ndarray:
-    """Return size, both times and number of a map's file, int64 [4]."""
+    """Return size, mtime, ctime and inode of a map's file, int64 [4]."""
     status = os.fstat(opened.fileno())
     number = status.st_ino & (2**63 - 1)
     return np.array([status.st_size, status.st_mtime_ns, status.st_ctime_ns, number])

@@ -88,9 +88,9 @@ def _read_table(cache: Path) -> pa.Table | None:
     try:
         table = pq.read_table(cache, page_checksum_verification=True)
         return table.select(["file", *_COLUMNS]).cast(_SCHEMA)
-    except PermissionError:
+    except (PermissionError, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001 - damage shows in a dozen ways
+    except Exception as error:  # noqa: BLE001 - damage raises many kinds of errors
         logger.warning("%s: damaged, so it is made again (%s)", cache, " ".join(str(error).split()))
         return None
 

@@ -1,4 +1,4 @@
-"""Arrays that are cached in an .npz file: whole, or made again."""
+"""Arrays that are cached in an .npz file; a damaged file is made again."""
 
 import logging
 from pathlib import Path
@@ -11,20 +11,25 @@ logger = logging.getLogger(__name__)
 
 
 def read_arrays(file: Path, *, quiet: bool = False) -> dict[str, np.ndarray]:
-    """Return the arrays of a file by name; none without a file.
+    """Return the arrays of a file by name; an empty dict if there is no file, or it is damaged.
 
-    Nor has a file that cannot be read any array: its owner makes it again. A line says so, unless
-    `quiet`: for those who leave it to others to make it.
+    Args:
+        file: the .npz file.
+        quiet: whether to omit the warning about damage, because the caller does not make the file
+            again.
+
+    Raises:
+        PermissionError: the file may not be read.
     """
     try:
-        # Opened here, for numpy leaves a damaged file open.
+        # Opened here, because numpy does not close a damaged file.
         with file.open("rb") as opened, np.load(opened) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except FileNotFoundError:
         return {}
-    except PermissionError:
+    except (PermissionError, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001 - damage shows in a dozen ways
+    except Exception as error:  # noqa: BLE001 - damage raises many kinds of errors
         reason = " ".join(str(error).split()) or type(error).__name__
         if not quiet:
             logger.warning("%s: damaged, so it is made again (%s)", file, reason)
@@ -32,6 +37,6 @@ def read_arrays(file: Path, *, quiet: bool = False) -> dict[str, np.ndarray]:
 
 
 def write_arrays(file: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write arrays by name; the file appears whole, and survives a power failure."""
+    """Write arrays by name; the file appears whole, also after a power failure."""
     with open_whole(file) as opened:
         np.savez(opened, allow_pickle=False, **arrays)

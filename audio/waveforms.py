@@ -4,7 +4,7 @@ Dimensions: N clips of a corpus, B clips in a batch, S samples of a clip.
 
 All processes of a node read the same map through the page cache. An index next to it (see
 `audio.decoded_map`) holds the size and time of every file, so that only changed files are decoded
-again, and an interrupted run continues where it stopped. It also vouches for the map itself.
+again, and an interrupted run continues where it stopped. It also verifies the map itself.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from audio.decoded_map import (
     open_map_to_write,
     open_whole_map,
     read_index,
-    take_back_lost_clips,
+    unmark_lost_clips,
     write_index,
 )
 from audio.decoding import FULL_SCALE, decode_file
@@ -93,10 +93,10 @@ def decode_corpus(
 
 
 def load_waveforms(corpus: Corpus, sample_rate: int, *, cache: Path | None = None) -> Waveforms:
-    """Return the map of a corpus; decode only what this machine has not, or no longer as decoded.
+    """Return the map of a corpus; decode only clips that the map lacks, or that have changed in it.
 
-    Unlike `decode_corpus`, this does not check whether decoded files have changed if the map is as
-    the index says.
+    Unlike `decode_corpus`, this does not check whether the audio files have changed, if the map is
+    unchanged.
 
     Raises:
         BrokenAudio: Some files are missing or unreadable.
@@ -106,8 +106,8 @@ def load_waveforms(corpus: Corpus, sample_rate: int, *, cache: Path | None = Non
     shape = _compute_shape(corpus, sample_rate)
     samples_NS = open_whole_map(folder, index, shape)
     if samples_NS is None and folder.is_dir() and not os.access(folder, os.W_OK):
-        # A map in an image or on another's disk: it can be checked, but not noted nor made again.
-        take_back_lost_clips(folder, index, shape)
+        # A map on a read-only disk or in an image can be checked, but not written.
+        unmark_lost_clips(folder, index, shape)
         samples_NS = open_map_to_read(folder, shape) if index.decoded.all() else None
     if samples_NS is None:
         return decode_corpus(corpus, sample_rate, cache=cache)
@@ -122,7 +122,7 @@ def _decode_changed(
     on_progress: Callable[[int, int], None],
 ) -> Waveforms:
     index, shape = read_index(folder, len(corpus)), _compute_shape(corpus, sample_rate)
-    take_back_lost_clips(folder, index, shape)
+    unmark_lost_clips(folder, index, shape)
     rows, broken = _find_rows_to_decode(corpus, index)
     samples_NS = open_map_to_write(folder, shape)
     mixed_down = saturated = 0
@@ -161,7 +161,7 @@ def _find_rows_to_decode(corpus: Corpus, index: Index) -> tuple[list[int], list[
 
 @dataclass(frozen=True, slots=True)
 class _DecodedClip:
-    """What is known of a clip whose samples are in the map."""
+    """Facts about a clip whose samples are in the map."""
 
     samples_hash: int
     is_mixed_down: bool
@@ -171,7 +171,7 @@ class _DecodedClip:
 def _decode_rows(
     corpus: Corpus, sample_rate: int, rows: list[int], samples_NS: np.ndarray, threads: int | None
 ) -> Iterator[tuple[int, _DecodedClip | BrokenClip]]:
-    """Decode clips into the map; yield what is known of each."""
+    """Decode clips into the map; yield the facts about each."""
     files, starts_s = corpus.table["file"].to_pylist(), corpus.starts_s()
 
     def decode(row: int) -> _DecodedClip | BrokenClip:
@@ -182,7 +182,7 @@ def _decode_rows(
         except (ValueError, OSError) as error:
             return BrokenClip(files[row], str(error))
         samples_NS[row] = clip.samples_S
-        # Of what was decoded, not of what is read back.
+        # Hash the decoded samples, and not what the map gives back.
         samples_hash = hash_samples(clip.samples_S)
         return _DecodedClip(samples_hash, clip.is_mixed_down, clip.is_saturated)
 

@@ -2,8 +2,8 @@
 
 It is a cache. A row is valid as long as the listing shows that file with that size and version.
 Missing and outdated rows are read from the footers, and the catalogue is stored again. Several
-processes may do so at once: the last one wins. A digest of all its bytes, which is compared before
-any is decoded, shows damage: then the catalogue is made again, with a warning.
+processes may do so at once: the last one wins. A digest of all its bytes is compared before they are
+decoded; a damaged catalogue is made again, with a warning.
 """
 
 import contextlib
@@ -72,7 +72,7 @@ _FOOTER_SCHEMA = pa.schema(
 _SCHEMA = pa.schema([*MEMBERS_SCHEMA, *_FOOTER_SCHEMA])
 
 _DIGEST = re.compile(rb"tutti-blake2b:([0-9a-f]{32})")
-"""The digest of the file with zeros in the place of these digits, in its key-value pairs."""
+"""The digest in the key-value pairs: of the file with zeros in place of the digits."""
 _NO_DIGEST = b"tutti-blake2b:" + 32 * b"0"
 
 _READERS = 16
@@ -187,13 +187,13 @@ def _read_stored(files: Files, corpus: str) -> pa.Table:
         rows = None
     except UnreadableFile:
         path = files.locate(catalogue_path(corpus))
-        logger.warning("%s: not as this version wrote it, so it is made again", path)
+        logger.warning("%s: damaged or of another version, so it is made again", path)
         rows = None
     return parquet.make_empty(_SCHEMA) if rows is None else rows
 
 
 def _open(files: Files, corpus: str) -> pa.Table | None:
-    """Read a catalogue; None if it was written before there were digests, which proves nothing.
+    """Read a catalogue; None if it is of an earlier version without a digest.
 
     Raises:
         FileNotFoundError: there is none.
@@ -203,13 +203,13 @@ def _open(files: Files, corpus: str) -> pa.Table | None:
     path = files.locate(name)
     with files.open(name) as source:
         data = source.read()
-    # The last one: a record could hold such a text too.
+    # The last one, because a record could contain such a text too.
     found = next(iter([*_DIGEST.finditer(data)][-1:]), None)
     if found is None:
         _check_version(data, path)
         return None
     if _compute_digest(data, found.start()) != found[1]:
-        raise DamagedFile(path, "its digest is another")
+        raise DamagedFile(path, "its digest does not match")
     with pq.ParquetFile(pa.BufferReader(data)) as file:
         decode_metadata(file.metadata.metadata, path)
         if not file.schema_arrow.equals(_SCHEMA):
@@ -218,7 +218,7 @@ def _open(files: Files, corpus: str) -> pa.Table | None:
 
 
 def _check_version(data: bytes, path: str) -> None:
-    """Make sure that a catalogue without a digest is at least a Parquet file of this version."""
+    """Make sure that a catalogue without a digest is a Parquet file of this format version."""
     try:
         with pq.ParquetFile(pa.BufferReader(data)) as file:
             decode_metadata(file.metadata.metadata, path)
@@ -230,7 +230,7 @@ def _check_version(data: bytes, path: str) -> None:
 
 
 def _compute_digest(data: bytes, place: int) -> bytes:
-    """Return the digest of a file whose digest stands at this place, as hex digits."""
+    """Return the digest of a file, as hex digits, without the digest at this place."""
     view = memoryview(data)
     hashed = hashlib.blake2b(digest_size=16)
     for part in (view[:place], _NO_DIGEST, view[place + len(_NO_DIGEST) :]):

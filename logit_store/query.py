@@ -41,7 +41,7 @@ def run_query(
 ) -> pa.Table:
     """Run a query over `clips`, `logits`, `predictions` and some tables.
 
-    It reads these and the files behind them; nothing else can be read, and nothing written.
+    The query can read these and the files behind them, and nothing else. It cannot write.
 
     Args:
         text: the query, one SELECT statement.
@@ -50,12 +50,12 @@ def run_query(
         tables: more views, by name.
 
     Raises:
-        QueryFailed: it is no such statement, or DuckDB refuses it.
+        QueryFailed: it is not such a statement, or DuckDB refuses it.
     """
     with duckdb.connect(":memory:") as connection:
         # Otherwise an unknown table could be a Python variable of that name.
         connection.execute("set python_enable_replacements = false")
-        # DuckDB may read its own folder for what does not fit into memory: nobody guesses this name.
+        # Queries may always read DuckDB's spill folder, so it gets a name that cannot be guessed.
         spill = f"{tempfile.gettempdir()}/tutti-sql-{uuid.uuid4().hex}"
         connection.execute("set temp_directory = $1", [spill])
         find = _check_find(files.attach(connection))
@@ -65,7 +65,7 @@ def run_query(
         connection.execute(f"create view logits as {_select_logits(corpora, find)}")
         connection.execute(f"create view predictions as {_select_predictions(corpora, find)}")
         names = [name for each in corpora for name in (each.clips, *each.logits)]
-        # DuckDB asks for the pattern that a view names, and for the path that it stands for.
+        # DuckDB asks for the pattern that a view names, and for the path that matches it.
         lock(connection, [place(name) for name in names for place in (find, files.locate)])
         check_query(connection, text)
         try:

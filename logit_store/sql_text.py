@@ -1,4 +1,4 @@
-"""What SQL may say: it is checked by DuckDB's own parser before any of it runs."""
+"""Checks queries with DuckDB's own parser before they run: they may only read the store."""
 
 import re
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ _TABLE_FUNCTIONS = re.compile(
     "read_(blob|text|parquet|csv|csv_auto|json|json_auto|json_objects|ndjson|ndjson_auto|"
     "ndjson_objects)|duckdb_(columns|constraints|functions|keywords|schemas|settings|tables|types|views)"
 )
-"""They change nothing, and run no text as SQL. Which files they open is the connection's affair."""
+"""They change nothing, and run no text as SQL. The connection decides which files they may open."""
 _READING = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
-"""All other nodes with this end (`INSERT_QUERY_NODE`) write."""
+"""All other nodes with this ending (such as `INSERT_QUERY_NODE`) write."""
 _NO_EXPRESSION = {
     "SUBQUERY": "it has a subquery",
     "STAR": "it has a *",
@@ -39,7 +39,7 @@ def check_query(connection: duckdb.DuckDBPyConnection, text: str) -> None:
     """Make sure that a text is one SELECT statement that changes nothing.
 
     Args:
-        connection: without access to files but the store's; some statements open files when parsed.
+        connection: a locked one, because parsing some statements opens files.
         text: the query.
 
     Raises:
@@ -67,10 +67,10 @@ def check_query(connection: duckdb.DuckDBPyConnection, text: str) -> None:
 def check_expression(text: str) -> None:
     """Make sure that a text is one expression over the columns of one table.
 
-    Such a text can stand between brackets on lines of their own, and means there what it says here.
+    Such a text keeps its meaning between brackets on lines of their own.
 
     Raises:
-        QueryFailed: it is more than that, or less.
+        QueryFailed: it is something else.
     """
     with duckdb.connect(":memory:") as connection:
         lock(connection, ())
@@ -89,9 +89,9 @@ def check_expression(text: str) -> None:
 
 
 def lock(connection: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> None:
-    """Close a connection to all but some files, for good.
+    """Restrict a connection to some files, irrevocably.
 
-    A folder would not do: on S3, `FOLDER/../FILE` begins with it, and the server decides what it is.
+    Allowing a folder would not be enough: on S3, DuckDB accepts `FOLDER/../FILE` as being in it.
     """
     for setting in (
         "autoinstall_known_extensions",
@@ -117,7 +117,7 @@ def _extract_statements(connection: duckdb.DuckDBPyConnection, text: str) -> lis
 
 def _parse(connection: duckdb.DuckDBPyConnection, text: str) -> str:
     """Return the parser's tree of SELECT statements, as JSON."""
-    # The error is read by DuckDB too: Python's JSON fails for expressions of some hundred parts.
+    # DuckDB also extracts the error: Python's JSON fails for expressions of some hundred parts.
     question = "select tree, tree ->> 'error_message' from (select json_serialize_sql($1) as tree)"
     try:
         rows = connection.execute(question, [text]).fetchall()

@@ -1,7 +1,7 @@
 """All that is needed to continue in the middle of a run, as one object in the store.
 
-The object is what `torch.save` writes, a zip file, followed by a digest of it. Zip files are read
-from where their table is, so `torch.load` and `unzip` read the object as it is.
+The object is what `torch.save` writes, a zip file, followed by a digest of it. The readers of zip files
+search for the table of contents from the end, so `torch.load` and `unzip` ignore the digest.
 """
 
 import hashlib
@@ -26,12 +26,12 @@ SHARE_OF_TIME = 0.05
 MB to a disk, and a kill costs little in both cases."""
 
 _MARK = b"\ntutti-blake2b:"
-"""Stands before the digest; checkpoints that were written before there was one end without."""
+"""Precedes the digest; checkpoints of earlier versions have neither."""
 _DIGEST_BYTES = 32
 
 
 class _Damaged(Exception):
-    """A checkpoint is not as it was written."""
+    """The content of a checkpoint has changed since it was written."""
 
 
 @dataclass(slots=True)
@@ -100,7 +100,7 @@ class Checkpoint:
     def resume(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
         """Load the saved state into module and optimizer; return a new Progress if there is none.
 
-        A state that is not as it was saved is deleted, with a warning, and there is none.
+        A damaged state is deleted, with a warning, and the run begins from its start.
         """
         state = self._read()
         if state is None:
@@ -125,12 +125,12 @@ class Checkpoint:
         try:
             return _decode(self.store.objects.read(self.name))
         except (MissingObject, FileNotFoundError):
-            # Another worker of the run found it damaged, and deleted it.
+            # Another worker of the run has found it damaged and deleted it.
             return None
         except _Damaged as error:
             place = self.store.objects.locate(self.name)
             logger.warning("%s: damaged, so the run begins from its start (%s)", place, error)
-        # All workers of a run find it damaged; one deletes it.
+        # All workers of a run find the damage, and one of them deletes the checkpoint.
         if WorkerGroup.current().leads:
             self.discard()
         return None
@@ -144,28 +144,30 @@ def _decode(content: bytes) -> dict[str, Any]:
     """Return the state in a checkpoint.
 
     Raises:
-        _Damaged: it is not as it was written.
+        _Damaged: its content has changed.
     """
     end = len(content) - len(_MARK) - _DIGEST_BYTES
     if end <= 0 or content[end : end + len(_MARK)] != _MARK:
         _check_sums(content)
     elif _compute_digest(memoryview(content)[:end]) != content[-_DIGEST_BYTES:]:
-        raise _Damaged("its digest is another")
-    # Not cut at `end`, which would copy it: the digest is not in the way. What fails from here on,
-    # as for want of memory, is not the checkpoint's fault.
+        raise _Damaged("its digest does not match")
+    # It is not cut at `end`, which would copy it. Errors from here on, such as too little memory, are
+    # not caused by the checkpoint.
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
 def _check_sums(content: bytes) -> None:
-    """Compare the parts of a zip file with their check sums, which torch does not.
+    """Compare the parts of a zip file with their check sums, because torch does not.
 
     Raises:
-        _Damaged: a part differs, or it is no such file.
+        _Damaged: a part differs, or it is not a zip file.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as opened:
             damaged = opened.testzip()
-    except Exception as error:  # damage shows in a dozen ways
+    except MemoryError:
+        raise
+    except Exception as error:  # damage raises many kinds of errors
         raise _Damaged(" ".join(str(error).split())) from error
     if damaged is not None:
-        raise _Damaged(f"the check sum of {damaged} is another")
+        raise _Damaged(f"the check sum of {damaged} does not match")

@@ -143,7 +143,7 @@ def parse_condition(query: str) -> str:
             f"--query {query}: {error.reason}; expected one expression over the columns of the view "
             "members, without subqueries, for example \"family != 'passt' and split = 25\""
         ) from error
-    # On lines of its own, as it was checked: it may end with a comment.
+    # Brackets on lines of their own, as it was checked, because it may end with a comment.
     return f"(\n{query}\n)"
 
 

@@ -204,7 +204,7 @@ def test_a_map_that_is_not_as_it_was_decoded_is_decoded_again_with_one_line(
     spoil(map_of(tmp_path))
     np.testing.assert_array_equal(ask(root, tmp_path).samples_NS, expected_NS)
     (line,) = caplog.messages
-    assert line.startswith(f"{map_of(tmp_path)}: {n_lost} of 57 clips are missing or not as")
+    assert line.startswith(f"{map_of(tmp_path)}: {n_lost} of 57 clips are missing or have changed")
     np.testing.assert_array_equal(load(root, tmp_path).samples_NS, expected_NS)
     assert len(caplog.messages) == 1
 

@@ -113,7 +113,7 @@ def test_a_damaged_catalogue_is_made_again(
     spoil(catalogue(filled))
     assert filled.members().equals(before)
     assert catalogue(filled).read_bytes() == whole
-    line = f"{catalogue(filled)}: not as this version wrote it, so it is made again"
+    line = f"{catalogue(filled)}: damaged or of another version, so it is made again"
     assert caplog.messages == ([] if spoil is Path.unlink else [line])
 
 

@@ -110,3 +110,15 @@ def test_torch_and_unzip_read_a_checkpoint_as_it_is(checkpoint):
     assert torch.load(file, weights_only=True, mmap=True)["module"].keys() == {"weight", "bias"}
     with zipfile.ZipFile(file) as opened:
         assert opened.testzip() is None
+
+
+def test_too_little_memory_to_read_an_old_checkpoint_does_not_delete_it(checkpoint, monkeypatch):
+    def fail(archive):
+        raise MemoryError
+
+    file = file_of(checkpoint)
+    file.write_bytes(cut_digest(file.read_bytes()))
+    monkeypatch.setattr(zipfile.ZipFile, "testzip", fail)
+    with pytest.raises(MemoryError):
+        checkpoint.read_history()
+    assert file.exists()
