@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from disk import find_abandoned, write_whole
+from disk import remove_abandoned, write_whole
 from logit_store.errors import StoreFull
 from logit_store.files import Entry
 
@@ -71,8 +71,7 @@ class Folder:
         """Write or replace a file, whole or not at all; it survives a power failure."""
         path = self.root / name
         with _name_full_disk(path, len(data)):
-            for left in find_abandoned(path.parent.glob(".*.tmp")):
-                left.unlink(missing_ok=True)
+            remove_abandoned(path.parent.glob(".*.tmp"))
             write_whole(path, memoryview(data))
 
     def delete(self, name: str) -> None:
@@ -81,10 +80,7 @@ class Folder:
 
     def sweep(self, *, dry_run: bool = False) -> list[str]:
         """Remove what killed writers left; return the names, also if nothing is removed yet."""
-        left = find_abandoned(self.root.rglob(".*.tmp"))
-        if not dry_run:
-            for path in left:
-                path.unlink(missing_ok=True)
+        left = remove_abandoned(self.root.rglob(".*.tmp"), dry_run=dry_run)
         return sorted(path.relative_to(self.root).as_posix() for path in left)
 
 

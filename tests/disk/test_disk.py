@@ -1,14 +1,19 @@
 """Whole files and locks. tests/logit_store/test_whole_or_not.py kills writers at each stage."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from disk import find_abandoned, hold_lock, open_whole, write_whole
+from disk import hold_lock, open_whole, remove_abandoned, write_whole
+from disk.whole import hash_host
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -42,6 +47,12 @@ def write_half(path: Path) -> None:
         raise ZeroDivisionError
 
 
+def lose_temporary_file(path: Path) -> None:
+    with open_whole(path) as file:
+        file.write(b"new")
+        Path(file.name).unlink()
+
+
 @pytest.mark.parametrize("sync", [True, False])
 def test_a_file_appears_when_the_block_ends_and_replaces_the_old_one(
     tmp_path: Path, sync: bool
@@ -69,7 +80,55 @@ def test_a_temporary_file_is_not_abandoned_while_its_writer_lives(tmp_path: Path
     with open_whole(tmp_path / "file"):
         (temporary,) = tmp_path.iterdir()
         assert temporary.name.startswith(".")
-        assert find_abandoned(tmp_path.iterdir()) == []
+        assert remove_abandoned(tmp_path.iterdir()) == []
+        # Another process with the number of the writer, such as one in a container, is not asked.
+        other = temporary.rename(temporary.with_name(f".4194305-{hash_host()}-00000000.tmp"))
+        assert remove_abandoned(tmp_path.iterdir()) == []
+        other.rename(temporary)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_that_was_taken_for_abandoned_before_it_was_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, removed = fcntl.flock, []
+
+    def remove_first(file: Any, operation: int) -> None:
+        if operation == fcntl.LOCK_EX and not removed:
+            removed.append(None)
+            removed.extend(remove_abandoned(tmp_path.iterdir()))
+        real(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", remove_first)
+    write_whole(tmp_path / "file", b"new")
+    assert len(removed) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_writer_whose_temporary_file_was_removed_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_whole(path, b"old")
+    with pytest.raises(OSError, match=r"file: not written.*another program removed") as caught:
+        lose_temporary_file(path)
+    assert not isinstance(caught.value, FileNotFoundError)
+    assert path.read_bytes() == b"old"
+
+
+def test_without_locks_or_another_user_s_file_its_age_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(file: Any, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    path = tmp_path / "file"
+    write_whole(path, b"new")
+    left = [tmp_path / f".1-{hash_host()}-0000000{i}.tmp" for i in range(2)]
+    for each, age_h in zip(left, (23, 25), strict=True):
+        each.touch()
+        os.utime(each, times=(time.time() - age_h * 3600,) * 2)
+    assert remove_abandoned(tmp_path.iterdir()) == left[1:]
+    assert sorted(tmp_path.iterdir()) == [left[0], path]
 
 
 def test_one_process_holds_a_lock_until_it_ends_even_if_it_is_killed(tmp_path: Path) -> None:

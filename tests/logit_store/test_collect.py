@@ -34,8 +34,8 @@ def littered(store: LogitStore, logits_NK: np.ndarray) -> LogitStore:
         store.files.put(name, b"x" * size)
     for name in KEPT:
         store.files.put(name, b"{}")
-    # No process has this id: the largest is 4 million.
-    left = Path(store.address) / f"logits/.99999999-{hash_host()}-00000000.tmp"
+    # Nobody has locked it.
+    left = Path(store.address) / f"logits/.1-{hash_host()}-00000000.tmp"
     left.write_bytes(b"x" * 60)
     return store
 

@@ -3,17 +3,22 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from disk import hold_lock
 from disk.whole import hash_host
 from logit_store import LogitKey, LogitStore, StoreFull
+from logit_store.folder import Folder
 
+PROJECT = Path(__file__).resolve().parents[2]
 N = 20_000
 KEY = LogitKey("tau", 5, "m")
 
@@ -40,11 +45,12 @@ if stage == "half of the bytes":
         def __init__(self, file): self.file = file
         def __enter__(self): return self
         def __exit__(self, *error): pass
+        def __getattr__(self, name): return getattr(self.file, name)
         def write(self, data):
             self.file.write(bytes(data)[: len(data) // 2])
             self.file.flush()
             die()
-    pathlib.Path.open = lambda *a, **k: Half(real(*a, **k))
+    pathlib.Path.open = lambda *a, **k: Half(real(*a, **k)) if a[1:] == ("xb",) else real(*a, **k)
 elif stage == "before fsync":
     os.fsync = die
 elif stage == "before rename":
@@ -121,6 +127,40 @@ for _ in range(int(sys.argv[2])):
     for name in names:
         assert store.files.get(name) in contents, name
 print(n_half_written)
+"""
+
+KILLS_IN_NAMESPACE = """
+import os, random, signal, sys, time
+from pathlib import Path
+from logit_store.folder import Folder
+
+folder, mine, n_kills = Folder(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
+order, written, to_parent = random.Random(mine), *os.pipe()
+
+def write(child):
+    for i in range(1_000):
+        name = f"{mine}-{child}-{i}"
+        folder.put(f"all/{name}", name.encode() * 20_000)
+        os.write(to_parent, f"{name}\\n".encode())
+
+# No writer of one container has a number that a process of the other has.
+for _ in range(int(mine) * 150):
+    os.waitpid(os.fork() or os._exit(0), 0)
+
+n_half_written = 0
+print("ready", flush=True)
+sys.stdin.readline()
+for kill in range(n_kills):
+    child = os.fork()
+    if not child:
+        write(kill)
+    time.sleep(order.uniform(0.005, 0.03))
+    os.kill(child, signal.SIGKILL)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    n_half_written += any(Path(sys.argv[1]).glob(f"all/.{child}-*.tmp"))
+os.close(to_parent)
+print(n_half_written)
+print(open(written).read(), end="")
 """
 
 
@@ -212,6 +252,57 @@ def test_writers_killed_many_times_leave_whole_files_or_none(
     assert temporary_files(large_store) == []
     keys = large_store.keys()
     assert [len(np.unique(logits_NK)) for logits_NK in large_store.read(keys)] == [1] * 8
+
+
+def start_in_namespace(store: Path, number: int, n_kills: int) -> subprocess.Popen[str]:
+    """Start writers whose process numbers begin at 1, on a host of the same name."""
+    unshare = ["unshare", "--pid", "--fork", "--kill-child"]
+    if os.geteuid():
+        unshare += ["--user", "--map-root-user"]
+    try:
+        allowed = subprocess.run([*unshare, "true"], capture_output=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no unshare to make namespaces of process numbers with")
+    if allowed.returncode:
+        pytest.skip(f"namespaces of process numbers are not allowed here: {allowed.stderr!r}")
+    script = ["-c", KILLS_IN_NAMESPACE, str(store), str(number), str(n_kills)]
+    return subprocess.Popen(
+        [*unshare, sys.executable, *script],
+        cwd=PROJECT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("n_kills", [10, pytest.param(100, marks=pytest.mark.slow)])
+def test_writers_killed_in_two_containers_of_one_host_name_lose_nothing(
+    tmp_path: Path, n_kills: int
+) -> None:
+    containers = [start_in_namespace(tmp_path, number, n_kills) for number in range(2)]
+    for container in containers:
+        assert container.stdout is not None
+        assert container.stdout.readline() == "ready\n"
+    # communicate sends the line by which both begin, so that both write at once.
+    with ThreadPoolExecutor() as pool:
+        answers = list(pool.map(lambda each: each.communicate("go\n", timeout=120), containers))
+    # A write that fails leaves a traceback.
+    assert [error for _, error in answers] == ["", ""]
+    assert [container.returncode for container in containers] == [0, 0]
+    n_half_written, acknowledged = 0, []
+    for output, _ in answers:
+        first, *names = output.splitlines()
+        n_half_written += int(first)
+        acknowledged += names
+    assert n_half_written > n_kills / 10
+    assert len(acknowledged) > n_kills / 10
+    store = Folder(tmp_path)
+    assert all(store.get(f"all/{name}") == name.encode() * 20_000 for name in acknowledged)
+    store.sweep()
+    assert not list(tmp_path.rglob(".*"))
+    # A write that was killed after its rename was not acknowledged.
+    assert {path.name for path in (tmp_path / "all").iterdir()} >= set(acknowledged)
 
 
 @pytest.mark.parametrize(
@@ -310,13 +401,13 @@ def test_only_abandoned_temporary_files_are_removed(tmp_path: Path) -> None:
     store, name = LogitStore(tmp_path), "teachers/v1/m/weights"
     store.objects.write(name, b"old")
     folder = store.objects.fetch(name).parent
-    # The largest process id that Linux allows is 2^22.
-    dead, alive = 2**22 + 1, os.getpid()
-    abandoned = [f".{dead}-{hash_host()}-00000000.tmp", ".1-ffffffff-00000001.tmp"]
-    kept = [f".{alive}-{hash_host()}-00000002.tmp", ".1-ffffffff-00000003.tmp", ".mine.tmp"]
+    abandoned = [f".{os.getpid()}-{hash_host()}-00000000.tmp", ".1-ffffffff-00000001.tmp"]
+    kept = [f".1-{hash_host()}-00000002.tmp", ".1-ffffffff-00000003.tmp", ".mine.tmp"]
     for each in abandoned + kept:
         (folder / each).write_bytes(b"x")
     two_days_ago = time.time() - 2 * 24 * 3600
-    os.utime(folder / abandoned[1], (two_days_ago, two_days_ago))
-    store.objects.write(name, b"new")
+    for each in (abandoned[1], kept[0]):
+        os.utime(folder / each, (two_days_ago, two_days_ago))
+    with hold_lock(folder / kept[0]):
+        store.objects.write(name, b"new")
     assert sorted(path.name for path in temporary_files(store)) == sorted(kept)
