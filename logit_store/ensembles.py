@@ -12,7 +12,8 @@ from logit_store.ensemble_file import (
     read_pinned_members,
     tabulate_ensembles,
 )
-from logit_store.errors import EnsembleChanged, MissingEnsemble
+from logit_store.ensemble_times import read_times, write_time
+from logit_store.errors import EnsembleChanged, MissingEnsemble, TiedEnsembles
 from logit_store.files import Entry, Files, check_exists
 from logit_store.footer import Footer
 from logit_store.keys import LogitKey
@@ -52,7 +53,10 @@ class Ensembles:
             ValueError: the document is no JSON, or the name cannot be part of a path.
         """
         reference, data = encode_ensemble(name, document)
-        self._files.put(ensemble_path(corpus, split, reference), data)
+        path = ensemble_path(corpus, split, reference)
+        others = read_times(self._files, self._find_entries(corpus, split, name))
+        self._files.put(path, data)
+        write_time(self._files, path, others)
         return reference
 
     def read(self, corpus: str, split: int, reference: str) -> dict[str, Any]:
@@ -60,6 +64,7 @@ class Ensembles:
 
         Raises:
             MissingEnsemble: there is no such ensemble; names those that exist.
+            TiedEnsembles: the two newest ensembles `NAME` were made at the same time.
             DamagedFile: the file is not what was written.
         """
         return self._read(corpus, split, reference)[0]
@@ -69,6 +74,7 @@ class Ensembles:
 
         Raises:
             MissingEnsemble: there is no such ensemble; names those that exist.
+            TiedEnsembles: the two newest ensembles `NAME` were made at the same time.
         """
         return get_reference(self._find_entry(corpus, split, reference))
 
@@ -112,10 +118,7 @@ class Ensembles:
     def _find_entry(self, corpus: str, split: int, reference: str) -> Entry:
         """Return the file of `NAME@HASH`, or of the newest ensemble `NAME`."""
         check_exists(self._files, self._address)
-        names = [ensemble_path(corpus, split, reference)]
-        if "@" not in reference:
-            names.append(ensembles_pattern(corpus, split, f"{reference}@*"))
-        entries = [entry for name in names for entry in self._files.find(name)]
+        entries = self._find_entries(corpus, split, reference)
         if not entries:
             raise MissingEnsemble(
                 reference,
@@ -124,4 +127,18 @@ class Ensembles:
                 store=self._address,
                 present=self.find_all(corpus, split),
             )
-        return max(entries, key=lambda entry: (entry.written, entry.name))
+        if len(entries) == 1:
+            return entries[0]
+        times = read_times(self._files, entries)
+        newest = [each for each, made in zip(entries, times, strict=True) if made == max(times)]
+        if len(newest) > 1:
+            tied = [get_reference(each) for each in newest]
+            raise TiedEnsembles(reference, corpus=corpus, split=split, tied=tied, made=max(times))
+        return newest[0]
+
+    def _find_entries(self, corpus: str, split: int, reference: str) -> list[Entry]:
+        """Return the file of `NAME@HASH`, or those of all ensembles `NAME`."""
+        names = [ensemble_path(corpus, split, reference)]
+        if "@" not in reference:
+            names.append(ensembles_pattern(corpus, split, f"{reference}@*"))
+        return [entry for name in names for entry in self._files.find(name)]

@@ -8,6 +8,7 @@ LogitStoreError
 ├── MissingClips           a corpus was never written
 ├── MissingLogits          members that were asked for are absent
 ├── MissingEnsemble        there is no ensemble of that name
+├── TiedEnsembles          several ensembles are the newest of a name
 ├── MissingMember          there is no member of that name
 ├── MissingObject          there is no object of that name
 ├── ClipsMismatch          the store holds other clips of that corpus, or in another order
@@ -29,6 +30,7 @@ LogitStoreError
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +118,19 @@ class MissingEnsemble(LogitStoreError):
         super().__init__(
             f"{store} holds no ensemble {name!r} of {corpus}, split {split} (there: {held}): "
             "select one first, or name another"
+        )
+
+
+class TiedEnsembles(LogitStoreError):
+    """Several ensembles of a name were made at the same time, and none later."""
+
+    def __init__(
+        self, name: str, *, corpus: str, split: int, tied: Sequence[str], made: datetime
+    ) -> None:
+        self.name, self.tied, self.made = name, tuple(tied), made
+        super().__init__(
+            f"ensemble {name!r} of {corpus}, split {split}: {' and '.join(tied)} were made at the "
+            f"same time ({made.isoformat()}), so none is the newest: give NAME@HASH of one of them"
         )
 
 

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 import ensemble
 from ensemble.options import MeanSpace, SelectionMetric
-from logit_store import LogitKey, LogitStore, MissingEnsemble, MissingLogits, MissingStore
+from logit_store import (
+    LogitKey,
+    LogitStore,
+    MissingEnsemble,
+    MissingLogits,
+    MissingStore,
+    TiedEnsembles,
+)
 
 FEW_RECORDINGS = 100
 """Up to this number of recordings, each is left out once to estimate the optimism; above it, a fifth
@@ -127,14 +134,15 @@ class SelectEnsemble:
     def find_result(self, store: LogitStore) -> str | None:
         """Return `NAME@HASH` if the newest ensemble of this name was selected in the same way.
 
-        An older one does not count: selecting it again makes it the newest.
+        An older one, or one of several newest, does not count: selecting it again makes it the
+        newest.
         """
         read = self.input
         try:
             reference = store.ensembles.find(read.corpus, read.split, self.name)
             document = store.ensembles.read(read.corpus, read.split, reference)
             footers = store.read_footers(read.list_keys())
-        except (MissingStore, MissingEnsemble, MissingLogits):
+        except (MissingStore, MissingEnsemble, TiedEnsembles, MissingLogits):
             return None
         candidates = [
             {"member": key.member, "hash": footers[key].logits_hash} for key in read.list_keys()

@@ -1,5 +1,7 @@
 """An ensemble is a name, what it is, and members that stay what they were."""
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from logit_store import (
     LogitStore,
     MissingEnsemble,
     MissingLogits,
+    TiedEnsembles,
 )
 
 KEYS = [LogitKey("tau", 25, "a"), LogitKey("tau", 25, "b")]
@@ -57,6 +60,59 @@ def test_a_name_alone_stands_for_the_newest_ensemble(store: LogitStore) -> None:
         assert store.ensembles.read("tau", 25, "best") == {"n": n}
     store.ensembles.write("tau", 25, "best-of-all", {"n": 3})
     assert store.ensembles.read("tau", 25, "best") == {"n": 1}
+
+
+def test_the_newest_ensemble_is_the_one_written_last_even_if_the_clock_was_set_back(
+    store: LogitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.ensembles.write("tau", 25, "best", {"n": 1})
+    monkeypatch.setattr("time.time", lambda: 1_000_000.0)
+    for n in (2, 3, 1, 2):
+        reference = store.ensembles.write("tau", 25, "best", {"n": n})
+        assert store.ensembles.find("tau", 25, "best") == reference
+    # A copy of the store whose files have other times.
+    for age_s, path in enumerate(sorted(Path(store.address).rglob("best@*"), reverse=True)):
+        os.utime(path, (age_s, age_s))
+    assert store.ensembles.read("tau", 25, "best") == {"n": 2}
+
+
+def test_ensembles_of_earlier_versions_are_as_old_as_their_files(store: LogitStore) -> None:
+    first, second = (store.ensembles.write("tau", 25, "best", {"n": n}) for n in (1, 2))
+    shutil.rmtree(Path(store.address) / "ensemble_times")
+    (file,) = Path(store.address).rglob(f"{first}.json")
+    os.utime(file, (2e9, 2e9))
+    assert store.ensembles.find("tau", 25, "best") == first
+    assert store.ensembles.write("tau", 25, "best", {"n": 2}) == second
+    assert store.ensembles.find("tau", 25, "best") == second
+
+
+def test_two_newest_ensembles_are_an_error_that_names_both(store: LogitStore) -> None:
+    references = sorted(store.ensembles.write("tau", 25, "best", {"n": n}) for n in (1, 2))
+    times = sorted(Path(store.address).rglob("ensemble_times/**/best@*"))
+    times[0].write_bytes(times[1].read_bytes())
+    with pytest.raises(TiedEnsembles, match=f"{' and '.join(references)} .*: give NAME@HASH"):
+        store.ensembles.find("tau", 25, "best")
+    assert store.ensembles.find("tau", 25, references[0]) == references[0]
+    # Without them the times of the files count.
+    for time in times:
+        time.unlink()
+    for reference in references:
+        (file,) = Path(store.address).rglob(f"{reference}.json")
+        os.utime(file, (1e9, 1e9))
+    with pytest.raises(TiedEnsembles, match=" and ".join(references)):
+        store.ensembles.read("tau", 25, "best")
+    store.ensembles.write("tau", 25, "best", {"n": 1})
+    assert store.ensembles.read("tau", 25, "best") == {"n": 1}
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"made": 1}', '{"made": "2026-01-31"}', "\ud800"])
+def test_a_damaged_time_of_an_ensemble_is_named(store: LogitStore, text: str) -> None:
+    for n in (1, 2):
+        store.ensembles.write("tau", 25, "best", {"n": n})
+    time = min(Path(store.address).rglob("ensemble_times/**/best@*"))
+    time.write_bytes(text.encode(errors="surrogatepass"))
+    with pytest.raises(DamagedFile, match=str(time)):
+        store.ensembles.find("tau", 25, "best")
 
 
 def test_a_file_without_a_hash_in_its_name_stays_readable(store: LogitStore) -> None:

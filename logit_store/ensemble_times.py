@@ -1,0 +1,50 @@
+"""When the ensembles of a name were made: the last is what the name alone stands for.
+
+The time of an ensemble's file does not tell, because a copy of a store may have other times, clocks are
+set back, and two files may have the same time. It cannot stand in that file either, whose bytes give it
+its name. So it is a file of its own, `ensemble_times/v1/corpus=C/split=S/NAME@HASH.json`. Ensembles of
+earlier versions have none; for them the time of their file counts.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from logit_store.errors import DamagedFile
+from logit_store.files import Entry, Files
+
+
+def write_time(files: Files, path: str, others: Iterable[datetime]) -> None:
+    """Note that the ensemble at a path is made now: later than the others, whatever the clock says."""
+    now = datetime.fromtimestamp(time.time(), UTC)
+    made = max([now, *(other + timedelta(microseconds=1) for other in others)])
+    files.put(_locate(path), json.dumps({"made": made.isoformat()}).encode())
+
+
+def read_times(files: Files, entries: Sequence[Entry]) -> list[datetime]:
+    """Return when each of some ensembles of one split was made.
+
+    Raises:
+        DamagedFile: a time cannot be read.
+    """
+    folders = {_locate(entry.name).rpartition("/")[0] for entry in entries}
+    noted = {each.name for folder in folders for each in files.find(f"{folder}/*.json")}
+    return [
+        _read_time(files, _locate(entry.name)) if _locate(entry.name) in noted else entry.written
+        for entry in entries
+    ]
+
+
+def _locate(path: str) -> str:
+    return path.replace("ensembles/", "ensemble_times/", 1)
+
+
+def _read_time(files: Files, name: str) -> datetime:
+    try:
+        made = datetime.fromisoformat(json.loads(files.get(name))["made"])
+        if made.tzinfo is None:
+            raise ValueError(f"time {made} without a time zone")
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise DamagedFile(files.locate(name), f"no time of an ensemble: {error!r}") from error
+    return made
