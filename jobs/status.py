@@ -158,7 +158,8 @@ def _describe_state(job: JobProgress) -> str:
         )
     if job.driver.state == "running":
         return f"running for {format_duration(job.took_s + job.silent_s)} on {job.driver.host}"
-    ago = format_duration(job.silent_s)
+    # By its own note: in a copy of a store the times of files are those of the copying.
+    ago = format_duration(max(0.0, time.time() - job.driver.told))
     return f"{job.driver.state} {ago} ago, after {format_duration(job.took_s)}"
 
 

@@ -1,6 +1,7 @@
 """What `python jobs/status.py` shows of jobs whose logs lie in a store."""
 
 import io
+import time
 from contextlib import ExitStack
 
 import pytest
@@ -111,6 +112,15 @@ def test_a_job_that_is_over_shows_what_its_nodes_did(run_status, store, job):
     assert "clips/s a task" in printed
     assert "time left" not in printed
     assert "about" not in printed
+
+
+def test_a_copied_store_says_when_the_job_ended_and_not_when_it_was_copied(
+    run_status, store, job, monkeypatch
+):
+    job.end("ended")
+    ended = time.time()
+    monkeypatch.setattr("time.time", lambda: ended + 7200)
+    assert f"{job.job}: ended 2.0 h ago" in run_status()
 
 
 def test_a_job_whose_driver_is_silent_says_what_to_do(run_status, store, job):
