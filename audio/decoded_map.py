@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from audio.errors import CacheFull
 from audio.npz_cache import read_arrays, write_arrays
 
 logger = logging.getLogger(__name__)
@@ -72,11 +73,37 @@ def write_index(folder: Path, index: Index, samples_NS: np.ndarray) -> None:
 
 
 def open_map_to_write(folder: Path, shape: tuple[int, int]) -> np.ndarray:
-    """Open the map, of this shape, to decode clips into it; make it if there is none."""
+    """Open the map, of this shape, to decode clips into it; make it if there is none.
+
+    Raises:
+        CacheFull: the disk has no room for it; what was decoded before is still there.
+    """
     file = folder / MAP_NAME
-    with file.open("ab") as opened:
-        opened.truncate(shape[0] * shape[1] * 2)
-    return np.memmap(file, dtype=np.int16, mode="r+", shape=shape)
+    file.touch()
+    with file.open("r+b") as opened:
+        _reserve(folder, opened, shape[0] * shape[1] * 2)
+        return np.memmap(opened, dtype=np.int16, mode="r+", shape=shape)
+
+
+def _reserve(folder: Path, opened: BinaryIO, n_bytes: int) -> None:
+    """Bring a map to its length, with room on the disk for all of it.
+
+    A map may have been sparse. If the disk were full when samples are written into it, the kernel
+    would kill the process (SIGBUS).
+    """
+    before = os.fstat(opened.fileno())
+    opened.truncate(n_bytes)
+    try:
+        os.posix_fallocate(opened.fileno(), 0, n_bytes)
+    except OSError as error:
+        opened.truncate(min(before.st_size, n_bytes))
+        disk = os.statvfs(folder)
+        raise CacheFull(
+            folder,
+            needed=n_bytes - min(512 * before.st_blocks, n_bytes),
+            free=disk.f_bavail * disk.f_frsize,
+            reason=error.strerror or str(error),
+        ) from error
 
 
 def open_map_to_read(folder: Path, shape: tuple[int, int]) -> np.ndarray:

@@ -3,10 +3,13 @@
 - CorpusError: the tables and folders of a corpus contradict each other.
 - UnfitLength: its clips cannot be brought to the requested length.
 - BrokenAudio: some of its files cannot be decoded; lists a BrokenClip for each.
+- CacheFull: there is no room for its decoded clips.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+
+from disk import PortableError
 
 _CLIPS_LISTED = 20
 
@@ -15,7 +18,7 @@ class CorpusError(ValueError):
     """The files of a corpus contradict each other; names the file, row, value and way out."""
 
 
-class UnfitLength(ValueError):
+class UnfitLength(PortableError, ValueError):
     """The clips of a corpus cannot be brought to the requested length in the requested way."""
 
     def __init__(self, how: str, asked_s: float, clip_s: float) -> None:
@@ -28,10 +31,6 @@ class UnfitLength(ValueError):
             "or native to take clips as they are"
         )
 
-    def __reduce__(self) -> tuple[type, tuple[str, float, float]]:
-        """Rebuild the error from its parts in another process."""
-        return type(self), (self.how, self.asked_s, self.clip_s)
-
 
 @dataclass(frozen=True, slots=True)
 class BrokenClip:
@@ -41,7 +40,7 @@ class BrokenClip:
     reason: str
 
 
-class BrokenAudio(Exception):
+class BrokenAudio(PortableError):
     """Some clips of a corpus cannot be read; `broken` lists them."""
 
     def __init__(self, corpus: str, root: Path, n_clips: int, broken: list[BrokenClip]) -> None:
@@ -55,6 +54,13 @@ class BrokenAudio(Exception):
             "python jobs/prepare.py --leave-out-broken (with the same --corpus, --root, --store)"
         )
 
-    def __reduce__(self) -> tuple[type, tuple[str, Path, int, list[BrokenClip]]]:
-        """Rebuild the error from its parts in another process."""
-        return type(self), (self.corpus, self.root, self.n_clips, self.broken)
+
+class CacheFull(PortableError, OSError):
+    """The disk has no room for the decoded clips of a corpus."""
+
+    def __init__(self, folder: Path, *, needed: int, free: int, reason: str) -> None:
+        self.folder, self.needed, self.free, self.reason = folder, needed, free, reason
+        super().__init__(
+            f"{folder}: no room for the decoded clips ({reason}): they need {needed:,} bytes more, and "
+            f"{free:,} are free: free some space, or name a folder on another disk with TUTTI_CACHE"
+        )

@@ -32,27 +32,16 @@ LogitStoreError
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from disk import PortableError
 
 if TYPE_CHECKING:
     from logit_store.keys import LogitKey
 
 
-class LogitStoreError(Exception):
-    """Base of all errors of this package; survives pickling with its attributes."""
-
-    # Ray pickles errors. By default, unpickling calls the class with the finished message, but
-    # these constructors take other arguments.
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, self.__dict__)
-
-
-def _rebuild(
-    cls: type[LogitStoreError], args: tuple[Any, ...], attributes: dict[str, Any]
-) -> LogitStoreError:
-    error = cls.__new__(cls, *args)
-    error.__dict__.update(attributes)
-    return error
+class LogitStoreError(PortableError):
+    """Base of all errors of this package."""
 
 
 class UnsupportedAddress(LogitStoreError, ValueError):

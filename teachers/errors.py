@@ -1,6 +1,6 @@
 """What can go wrong with teachers and their weights."""
 
-from typing import Any
+from disk import PortableError
 
 
 class UnknownTeacher(ValueError):
@@ -11,8 +11,8 @@ class UnfitClips(ValueError):
     """A teacher's model does not take a corpus's clips through its front-end."""
 
 
-class WeightsError(Exception):
-    """The base of all errors about weights; they survive pickling.
+class WeightsError(PortableError):
+    """The base of all errors about weights.
 
     WeightsError
     ├── MissingWeights   (also a FileNotFoundError) not on this machine, and cannot be fetched
@@ -20,20 +20,12 @@ class WeightsError(Exception):
     └── UnfitWeights     (also a ValueError) not a state dict, or that of another architecture
     """
 
-    parts: tuple[Any, ...] = ()
-
-    # An error crosses process borders in Ray. By default pickle would call the class with the
-    # finished message, which is not what the constructors here take.
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), self.parts
-
 
 class MissingWeights(WeightsError, FileNotFoundError):
     """Weights are not on this machine and could not be fetched."""
 
     def __init__(self, address: str, reason: str, way_out: str) -> None:
-        self.parts = (address, reason, way_out)
-        self.address, self.reason, self.way_out = self.parts
+        self.address, self.reason, self.way_out = address, reason, way_out
         super().__init__(f"no weights from {address}: {reason}\n{way_out}")
 
 
@@ -41,8 +33,7 @@ class DamagedWeights(WeightsError, OSError):
     """A file differs from what it was when it was fetched."""
 
     def __init__(self, place: str, problem: str, way_out: str) -> None:
-        self.parts = (place, problem, way_out)
-        self.place, self.problem, self.way_out = self.parts
+        self.place, self.problem, self.way_out = place, problem, way_out
         super().__init__(f"{place}: {problem}\n{way_out}")
 
 
@@ -50,6 +41,5 @@ class UnfitWeights(WeightsError, ValueError):
     """A file is not a state dict, or its keys or shapes are not those of the architecture."""
 
     def __init__(self, file: str, problem: str, way_out: str) -> None:
-        self.parts = (file, problem, way_out)
-        self.file, self.problem, self.way_out = self.parts
+        self.file, self.problem, self.way_out = file, problem, way_out
         super().__init__(f"{file} {problem}\n{way_out}")

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+from disk import PortableError
 from jobs.log.task_log import TaskLog, keep_log
 from jobs.schedule.task import AnyWork, Needs, Work, WorkOnInput
 
@@ -31,7 +32,7 @@ class Attempt:
     log: TaskLog | None
 
 
-class TaskError(Exception):
+class TaskError(PortableError):
     """The work itself raised an error, and would raise it again."""
 
     def __init__(self, kind: str, text: str) -> None:

@@ -1,5 +1,6 @@
 """What a student may cost: the limits of DCASE task 1, or others."""
 
+from disk import PortableError
 from students.complexity.cost import BYTES, Complexity, Precision
 
 MAX_MACS = 30_000_000
@@ -8,7 +9,7 @@ MAX_BYTES = 128_000
 """Limit of DCASE task 1 since 2022, for all parameters: 128 kB are 128,000 bytes."""
 
 
-class OverBudget(ValueError):
+class OverBudget(PortableError, ValueError):
     """A student costs more than it may; has the student, the figure and its limit."""
 
     def __init__(self, student: str, what: str, figure: int, limit: int, remedy: str) -> None:

@@ -1,4 +1,7 @@
+import errno
 import os
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ from corpus_files import SCENES, write_corpus
 
 from audio import decoded_map, waveforms
 from audio.corpora import tau
-from audio.errors import BrokenAudio
+from audio.errors import BrokenAudio, CacheFull
 
 RATE = 32_000
 
@@ -295,3 +298,54 @@ def test_an_index_with_a_flipped_bit_is_read_right_or_made_again(root, tmp_path,
         else:
             for name in decoded_map.Index.__slots__:
                 np.testing.assert_array_equal(getattr(found, name), getattr(true, name))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of one megabyte."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root may make a small disk, and not everywhere")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_is_an_error_in_words_before_anything_is_decoded(root, tmp_path, small_disk):
+    needed = len(tau.read(root)) * RATE * 2
+    with pytest.raises(CacheFull, match=rf"{small_disk}.*need {needed:,} bytes more.*TUTTI_CACHE"):
+        decode(root, tmp_path)
+    # Nothing is left that would keep others from the rest of the disk.
+    assert shutil.disk_usage(small_disk).used < 100_000
+
+
+def test_a_map_that_cannot_grow_keeps_what_was_decoded_and_is_continued(
+    root, tmp_path, monkeypatch
+):
+    before_NS = decode(root, tmp_path).samples_NS.copy()
+    (file,) = (tmp_path / "cache").rglob(decoded_map.MAP_NAME)
+    n_kept = 40
+    os.truncate(file, n_kept * RATE * 2)
+
+    def refuse(descriptor, offset, length):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "posix_fallocate", refuse)
+        with pytest.raises(CacheFull, match="No space left on device"):
+            decode(root, tmp_path)
+    assert file.stat().st_size == n_kept * RATE * 2
+    counts = []
+    again = decode(root, tmp_path, on_progress=lambda done, total: counts.append(total))
+    assert counts == [len(before_NS) - n_kept] * (len(before_NS) - n_kept)
+    np.testing.assert_array_equal(again.samples_NS, before_NS)
+
+
+def test_a_sparse_map_of_an_earlier_version_gets_its_room_on_the_disk(tmp_path):
+    file = tmp_path / decoded_map.MAP_NAME
+    with file.open("wb") as opened:
+        opened.truncate(2 * 10 * RATE)
+    assert file.stat().st_blocks == 0
+    decoded_map.open_map_to_write(tmp_path, (10, RATE))
+    assert file.stat().st_blocks * 512 >= 2 * 10 * RATE
