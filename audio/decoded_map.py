@@ -92,6 +92,8 @@ def _reserve(folder: Path, opened: BinaryIO, n_bytes: int) -> None:
     would kill the process (SIGBUS).
     """
     before = os.fstat(opened.fileno())
+    if before.st_size == n_bytes <= 512 * before.st_blocks:
+        return
     opened.truncate(n_bytes)
     try:
         os.posix_fallocate(opened.fileno(), 0, n_bytes)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from disk import write_whole
 from training import find_commit
 
 FILE = Path(__file__).resolve().parent / "RESULTS.md"
@@ -83,7 +84,7 @@ def publish(program: str, title: str, device: torch.device, body: str) -> None:
     )
     print(section)
     before = FILE.read_text() if FILE.exists() else TITLE
-    FILE.write_text(replace_section(before, title, section))
+    write_whole(FILE, replace_section(before, title, section).encode())
 
 
 def replace_section(text: str, title: str, section: str) -> str:

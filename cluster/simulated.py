@@ -21,9 +21,10 @@ from typing import Any
 import psutil
 
 from cluster.ports import find_free_ports, is_listening
+from disk import open_whole
 from jobs.schedule.cluster import ROOT
 from jobs.schedule.workers import PRETENDED_GPUS
-from terminal import parse_options
+from terminal import parse_options, run_program
 from terminal.console import console
 
 PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
@@ -212,9 +213,9 @@ def _make_mode() -> dict[str, str]:
 def _make_head_environment() -> dict[str, str]:
     token = Path("~/.ray/auth_token").expanduser()
     if not token.exists() and "RAY_AUTH_TOKEN" not in os.environ:
-        token.parent.mkdir(exist_ok=True)
-        token.touch(mode=0o600)
-        token.write_text(secrets.token_hex(32))
+        with open_whole(token) as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(secrets.token_hex(32).encode())
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     return (
         kept
@@ -243,6 +244,9 @@ def _wait_for_head(head: subprocess.Popen[bytes], ports: list[int], log: str) ->
 def _kill(process: psutil.Process) -> None:
     with suppress(psutil.NoSuchProcess):
         process.kill()
+
+
+PROGRAM = "python -m cluster.simulated"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -316,10 +320,6 @@ def _show_status(cluster: SimulatedCluster) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(
-        main(
-            parse_options(
-                SimulatedClusterOptions, "python -m cluster.simulated", main.__doc__ or ""
-            )
-        )
+    run_program(
+        PROGRAM, lambda: main(parse_options(SimulatedClusterOptions, PROGRAM, main.__doc__ or ""))
     )

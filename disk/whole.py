@@ -37,8 +37,8 @@ def write_whole(path: Path, data: bytes | memoryview) -> None:
 def open_whole(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
     """Open a file for writing that appears at `path` only when the block ends without an error.
 
-    It replaces the file that was there; missing folders are made. A writer that is killed leaves
-    a temporary file, whose name begins with a dot: see `remove_abandoned`.
+    It replaces the file that was there, also the one that a link leads to; missing folders are made.
+    A writer that is killed leaves a temporary file, whose name begins with a dot: see `remove_abandoned`.
 
     Args:
         path: where the file appears.
@@ -47,13 +47,24 @@ def open_whole(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
     Raises:
         OSError: the file cannot be written, or its temporary file was removed by another program.
     """
-    _make_folders(path.parent)
-    with _create_locked(path.parent) as file:
-        try:
-            yield file
-            publish(file, path, sync=sync)
-        finally:
-            Path(file.name).unlink(missing_ok=True)
+    if path.is_symlink():
+        path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path}: not a regular file, so it cannot be replaced: name another one")
+    try:
+        _make_folders(path.parent)
+        with _create_locked(path.parent) as file:
+            try:
+                yield file
+                publish(file, path, sync=sync)
+            finally:
+                Path(file.name).unlink(missing_ok=True)
+    except OSError as error:
+        # A write that fails names no file, and the name of a temporary one means nothing to people.
+        named = error.filename
+        if error.errno is not None and (named is None or _TEMPORARY.search(str(named))):
+            error.filename = str(path)
+        raise
 
 
 def publish(file: BinaryIO, path: Path, *, sync: bool = True) -> None:

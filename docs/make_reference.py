@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster import simulated
+from disk import write_whole
 from logit_store import __main__ as logit_store_command
 from report.dcase import __main__ as dcase_command
 from students import classify
@@ -122,4 +123,4 @@ def _render_row(option: Option) -> str:
 
 
 if __name__ == "__main__":
-    FILE.write_text(render_reference())
+    write_whole(FILE, render_reference().encode())

@@ -13,7 +13,7 @@ from audio.errors import BrokenAudio, CorpusError, UnfitLength
 from jobs.plan.options import CorpusOptions
 from logit_store import LogitStoreError
 from teachers import UnfitClips, UnknownTeacher, WeightsError
-from terminal import parse_options
+from terminal import describe_error, discard_output, parse_options, run_program
 from terminal.console import UserError, error_console, repeat_command
 
 REPORT = ("python", "jobs/report.py")
@@ -30,7 +30,12 @@ def run(main: Callable[[Any], int], options: type[CommandOptions]) -> None:
         main: the command; its docstring is the help, and has an example.
         options: the dataclass of its options.
     """
-    typed = parse_options(options, shlex.join(repeat_command()[:2]), main.__doc__ or "")
+    program = shlex.join(repeat_command()[:2])
+    run_program(program, lambda: _run(main, parse_options(options, program, main.__doc__ or "")))
+
+
+def _run(main: Callable[[Any], int], typed: CorpusOptions) -> int:
+    """Run a command, return its code, and print the errors that its user can do something about."""
     logging.basicConfig(
         level=logging.WARNING,
         format="%(message)s",
@@ -43,6 +48,7 @@ def run(main: Callable[[Any], int], options: type[CommandOptions]) -> None:
     known = (UserError, CorpusError, BrokenAudio, LogitStoreError, *unfit, OSError)
     try:
         code = main(typed)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         error_console.print(
             f"\ninterrupted: the same command continues where this one stopped: {shlex.join(repeat_command())}",
@@ -52,6 +58,7 @@ def run(main: Callable[[Any], int], options: type[CommandOptions]) -> None:
     except known as error:
         if typed.debug:
             raise
-        error_console.print(f"error: {error}", markup=False)
+        error_console.print(f"error: {describe_error(error)}", markup=False)
+        discard_output()
         code = 1
-    sys.exit(code)
+    return code

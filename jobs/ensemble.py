@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
+from disk import write_whole
 from jobs.command import REPORT, run
 from jobs.plan.dry_run import show_estimates
 from jobs.plan.ensembles import (
@@ -126,8 +127,7 @@ def draw_picture(store: LogitStore, options: EnsembleOptions, split: int, refere
     agreement_MM = measure_agreement(find_input(options, store, split, members).run().logits_MNK)
     title = f"{reference}, {options.corpus}, split {split}"
     path = options.plot.expanduser() / f"{options.corpus}-{split}-{reference}.svg"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(draw_ensemble(title, document, agreement_MM))
+    write_whole(path, draw_ensemble(title, document, agreement_MM))
     return path
 
 

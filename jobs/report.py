@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audio.clips import Corpus
+from disk import write_whole
 from jobs.command import run
 from jobs.plan.options import CorpusOptions
 from jobs.schedule.uploads import is_uploaded
@@ -49,8 +50,7 @@ def main(options: ReportOptions) -> int:
     text = render_page(
         f"Report on {corpus.name}", _write_lead(corpus), sections, _write_footer(store)
     )
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(text, encoding="utf-8")
+    write_whole(place, text.encode())
     console.print(f"{place}: {place.stat().st_size / 1e6:.1f} MB", markup=False)
     if options.csv is not None:
         folder = options.csv.expanduser()

@@ -1,6 +1,5 @@
 """The command line of a store: python -m logit_store ls | show | sql | import...."""
 
-import os
 import shlex
 import sys
 from collections.abc import Callable, Generator, Sequence
@@ -21,7 +20,14 @@ from logit_store.exporters import LogitsForm, export_members, find_members
 from logit_store.importers import ensure_clips, import_logits
 from logit_store.keys import Protocol
 from logit_store.verify import StoreProblem, verify
-from terminal import parse_options, progress_bar, report_errors_in_one_line
+from terminal import (
+    describe_error,
+    discard_output,
+    parse_options,
+    progress_bar,
+    report_errors_in_one_line,
+    run_program,
+)
 
 PROGRAM = "python -m logit_store"
 
@@ -287,14 +293,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         answer = _ANSWERS[type(command)](command)
         _write(command, answer)
-    except (LogitStoreError, CorpusError) as error:
+    except BrokenPipeError:
+        raise
+    except (LogitStoreError, CorpusError, OSError) as error:
         if command.debug:
             raise
-        sys.stderr.write(f"{PROGRAM}: {' '.join(str(error).split())}\n")
-        return 1
-    except BrokenPipeError:
-        # The reader (head, less) has stopped. Without this, Python reports the error again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
+        sys.stderr.write(f"{PROGRAM}: {' '.join(describe_error(error).split())}\n")
         return 1
     return answer.exit_code
 
@@ -339,4 +344,4 @@ def _parse_command(arguments: Sequence[str]) -> Command:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(PROGRAM, main)

@@ -217,7 +217,7 @@ class StoreFull(LogitStoreError, OSError):
         self.path, self.size = path, size
         super().__init__(
             f"{path}: no space left for its {size:,} bytes; what was stored before is untouched. "
-            "Free some space, or name another --store, and start the same command again"
+            "Free some space, or name another place, and start the same command again"
         )
 
 

@@ -61,14 +61,14 @@ def run_query(
         find = _check_find(files.attach(connection))
         for name, table in tables.items():
             connection.register(name, table)
-        connection.execute(f"create view clips as {_select_clips(corpora, find)}")
-        connection.execute(f"create view logits as {_select_logits(corpora, find)}")
-        connection.execute(f"create view predictions as {_select_predictions(corpora, find)}")
-        names = [name for each in corpora for name in (each.clips, *each.logits)]
-        # DuckDB asks for the pattern that a view names, and for the path that matches it.
-        lock(connection, [place(name) for name in names for place in (find, files.locate)])
-        check_query(connection, text)
         try:
+            connection.execute(f"create view clips as {_select_clips(corpora, find)}")
+            connection.execute(f"create view logits as {_select_logits(corpora, find)}")
+            connection.execute(f"create view predictions as {_select_predictions(corpora, find)}")
+            names = [name for each in corpora for name in (each.clips, *each.logits)]
+            # DuckDB asks for the pattern that a view names, and for the path that matches it.
+            lock(connection, [place(name) for name in names for place in (find, files.locate)])
+            check_query(connection, text)
             return connection.sql(text).to_arrow_table()
         except duckdb.PermissionException as error:
             reason = str(error).split("\n\nLINE ")[0]

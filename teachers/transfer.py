@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
+from disk import publish
+
 logger = logging.getLogger(__name__)
 
 OnDownload = Callable[[int, int | None], None]
@@ -89,7 +91,8 @@ class PartialFile:
 
     def move_to(self, place: Path) -> None:
         """Give the complete file its final name."""
-        self.file.replace(place)
+        with self.file.open("rb") as file:
+            publish(file, place)
         self.tag_file.unlink(missing_ok=True)
 
     def _receive(self, body: Body, on_progress: OnDownload) -> None:

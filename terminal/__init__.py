@@ -1,6 +1,7 @@
 """How commands talk to people: options with help in 80 columns, tables and progress bars."""
 
 from terminal.console import progress_bar
+from terminal.failures import describe_error, discard_output, run_program
 from terminal.options import (
     COLUMNS,
     EXAMPLE_HEADING,
@@ -15,9 +16,12 @@ __all__ = [
     "COLUMNS",
     "EXAMPLE_HEADING",
     "Option",
+    "describe_error",
     "describe_options",
+    "discard_output",
     "find_examples",
     "parse_options",
     "progress_bar",
     "report_errors_in_one_line",
+    "run_program",
 ]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audio.waveforms import find_cache_folder
-from disk import hold_lock, open_whole
+from disk import hold_lock, open_whole, write_whole
 from logit_store.bucket import SCHEME, Bucket
 from logit_store.files import Entry
 from logit_store.s3 import MAX_REQUESTS
@@ -77,7 +77,7 @@ def _bring_up_to_date(bucket: Bucket, address: str, place: Path) -> Staged:
     if _read(mark) != staged.version:
         mark.unlink(missing_ok=True)
         _copy(bucket, entries, staged.folder)
-        mark.write_text(staged.version)
+        write_whole(mark, staged.version.encode())
     return staged
 
 

@@ -9,6 +9,7 @@ import tyro
 
 from audio.corpora.tau_evaluation import N_CLIPS
 from report.dcase.validate import check_package
+from terminal import run_program
 
 PROGRAM = "python -m report.dcase"
 
@@ -30,11 +31,7 @@ class Check:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print each broken rule on a line, and their number on the last line."""
     command = tyro.extras.subcommand_cli_from_dict({"check": Check}, prog=PROGRAM, args=arguments)
-    try:
-        problems = check_package(command.file, command.evaluation_clips)
-    except OSError as error:
-        sys.stderr.write(f"{PROGRAM}: {error}\n")
-        return 1
+    problems = check_package(command.file, command.evaluation_clips)
     for problem in problems:
         sys.stdout.write(f"{problem}\n")
     verdict = f"{len(problems)} broken rules" if problems else "follows the rules"
@@ -43,4 +40,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(PROGRAM, main)

@@ -12,6 +12,7 @@ import pyarrow.csv
 import vl_convert
 from markupsafe import Markup
 
+from disk import write_whole
 from report.page.render import render
 from report.parts import Figure, Section
 
@@ -67,11 +68,10 @@ def write_csv(sections: Sequence[Section], folder: Path) -> list[Path]:
     Returns:
         The files.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     files = []
     for figure in _list_figures(sections):
         files.append(folder / f"{figure.name}.csv")
-        files[-1].write_text(_encode_csv(figure.table), encoding="utf-8", newline="")
+        write_whole(files[-1], _encode_csv(figure.table).encode())
     return files
 
 

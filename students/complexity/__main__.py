@@ -12,7 +12,7 @@ import tyro
 
 from students.catalogue import ARCHITECTURES
 from students.complexity.cost import Precision
-from terminal import parse_options
+from terminal import parse_options, run_program
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -119,4 +119,4 @@ def _format_arguments(arguments: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(PROGRAM, main)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from students.export.options import ExportOptions, UnfitExportOptions
-from terminal import parse_options
+from terminal import describe_error, parse_options, run_program
 
 if TYPE_CHECKING:
     from audio.clips import Corpus
@@ -42,7 +42,7 @@ def _run(options: ExportOptions) -> int:
     except (*known, OSError) as error:
         if options.debug:
             raise
-        sys.stderr.write(f"{PROGRAM}: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"{PROGRAM}: {' '.join(describe_error(error).split())}\n")
         return 1
     sys.stdout.write(f"{options.to}: {key.member} as {options.form}\n{measurements.describe()}")
     sys.stdout.write(f"next: {shlex.join(_suggest_next(options, corpus, key))}\n")
@@ -90,4 +90,4 @@ def _read_corpus(options: ExportOptions, store: "LogitStore", key: "LogitKey") -
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(PROGRAM, main)

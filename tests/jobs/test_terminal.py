@@ -1,6 +1,8 @@
 """What people see: tables of 80 columns, no colours in a pipe, errors, next commands."""
 
+import errno
 import io
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -269,6 +271,32 @@ def test_debug_shows_the_traceback_of_an_error_which_is_one_line_otherwise(capsy
     assert capsys.readouterr() == ("", "error: no such [recipe]\n")
     monkeypatch.setattr("sys.argv", ["jobs/teachers.py", "--debug"])
     with pytest.raises(UserError):
+        command.run(main, CorpusOptions)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "x: No space left on device: free some space there, or name another place"),
+        (errno.EACCES, "x: Permission denied: let this user read and write there, or name another"),
+        (errno.EROFS, "x: Read-only file system: name another place to write to"),
+    ],
+)
+def test_what_a_disk_refuses_is_one_line_with_a_way_out(capsys, monkeypatch, number, words):
+    def main(options):
+        """Fail."""
+        raise OSError(number, os.strerror(number), "x")
+
+    monkeypatch.setattr("logging.basicConfig", lambda **settings: None)
+    monkeypatch.setattr("sys.argv", ["jobs/teachers.py"])
+    with pytest.raises(SystemExit) as ended:
+        command.run(main, CorpusOptions)
+    assert ended.value.code == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {words}")
+    assert printed.count("\n") == 1
+    monkeypatch.setattr("sys.argv", ["jobs/teachers.py", "--debug"])
+    with pytest.raises(OSError, match="x"):
         command.run(main, CorpusOptions)
 
 

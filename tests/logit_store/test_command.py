@@ -114,6 +114,76 @@ def test_an_error_is_one_line(
     assert "Traceback" not in error
 
 
+REFUSED = """
+import sys
+from logit_store.__main__ import main
+store, folder, *names = sys.argv[1:]
+commands = {
+    "ls": [], "show": ["other"], "sql": ["select count(*) from logits"], "verify": [], "gc": [],
+    "export": ["--corpus", "tau", "--form", "npz", "--to", folder],
+}
+for name in names:
+    print(name, main([name, *commands[name], "--store", store]), flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("unreadable", "commands"),
+    [
+        ("logits", ("ls", "show", "sql", "verify", "gc", "export")),
+        ("logits/v1/*/*/member=other*/*/logits.parquet", ("sql",)),
+        ("nothing", ("export",)),
+    ],
+)
+def test_denied_access_is_one_line_of_each_command(
+    filled: LogitStore, tmp_path: Path, unreadable: str, commands: tuple[str, ...]
+) -> None:
+    to = tmp_path / "read-only"
+    to.mkdir()
+    to.chmod(0o500)
+    denied = next(Path(filled.address).glob(unreadable), to)
+    denied.chmod(0o500 if denied == to else 0)
+    # Root may do anything unless it gives up its capabilities.
+    prefix = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if not os.geteuid() else []
+    if prefix and subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("root cannot give up its capabilities here")
+    done = subprocess.run(
+        [*prefix, sys.executable, "-c", REFUSED, filled.address, str(to), *commands],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    denied.chmod(0o700)
+    codes = dict(line.split() for line in done.stdout.splitlines())
+    lines = done.stderr.splitlines()
+    assert codes == dict.fromkeys(commands, "1")
+    assert len(lines) == len(codes)
+    for line in lines:
+        assert line.startswith("python -m logit_store: ")
+        assert str(denied) in line
+        assert "Permission denied" in line
+
+
+def test_output_to_a_full_disk_is_one_line_and_exit_code_1(
+    filled: LogitStore,
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "logit_store", "ls", "--store", filled.address],
+            cwd=PROJECT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "python -m logit_store: No space left on device: free some space there, or name another "
+        "place\n"
+    )
+
+
 def test_json_and_csv_hold_the_same_as_the_table(
     filled: LogitStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
