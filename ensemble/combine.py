@@ -4,7 +4,7 @@ import math
 
 import numba
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ensemble.arithmetic import Singles
 from ensemble.blocks import (
@@ -13,6 +13,7 @@ from ensemble.blocks import (
     Rows,
     apply_softmax,
     as_double,
+    as_float64,
     check_logits,
     check_space,
     lay_out_by_class,
@@ -20,6 +21,8 @@ from ensemble.blocks import (
 )
 from ensemble.options import MeanSpace
 from metrics.scores import Floats
+
+Flags = NDArray[np.bool_]
 
 _CLIPS_AT_ONCE = 2 * CLIPS_PER_BLOCK
 _LARGEST_LOGIT = float(np.finfo(np.float32).max)
@@ -154,7 +157,11 @@ def _fill(
         mean_KB = np.zeros((n_classes, min(_CLIPS_AT_ONCE, n - start)))
         if of_probabilities:
             _add_probabilities(logits_MKN, start, weights_M, scales_M, mean_KB)
+            lost_KB = mean_KB < SMALLEST_PROBABILITY
             _take_logarithms(mean_KB)
+            if lost_KB.any():
+                block_MKB = logits_MKN[:, :, start : start + _CLIPS_AT_ONCE]
+                _recover(block_MKB, weights_M, scales_M, lost_KB, mean_KB)
         else:
             _add_logits(logits_MKN, start, weights_M, scales_M, mean_KB)
         wrong = _find_wrong(mean_KB)
@@ -211,6 +218,19 @@ def _take_logarithms(mean_KB: Floats) -> None:
         for b in range(mean_KB.shape[1]):
             # With the arguments in this order, a NaN stays a NaN.
             mean_KB[k, b] = math.log(max(mean_KB[k, b], SMALLEST_PROBABILITY))
+
+
+def _recover(
+    logits_MKB: Rows, weights_M: Floats, scales_M: Floats, lost_KB: Flags, mean_KB: Floats
+) -> None:
+    """Replace logarithms of what is too small for a probability by those of sums of logarithms."""
+    clips, members = np.flatnonzero(lost_KB.any(axis=0)), np.flatnonzero(weights_M)
+    scaled_MKB = as_float64(logits_MKB[members][:, :, clips]) * scales_M[members, None, None]
+    # What is not finite is found in the mean later, and refused.
+    with np.errstate(invalid="ignore"):
+        logs_MKB = scaled_MKB - np.logaddexp.reduce(scaled_MKB, axis=1, keepdims=True)
+        sums_KB = np.logaddexp.reduce(logs_MKB + np.log(weights_M[members, None, None]), axis=0)
+    mean_KB[:, clips] = np.where(lost_KB[:, clips], sums_KB, mean_KB[:, clips])
 
 
 @numba.njit(cache=True)

@@ -4,6 +4,8 @@ Soft labels are probabilities at the temperature: `soften` makes them, once for 
 given per clip, [B], if its formula allows it, so that clips can be weighted.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -11,7 +13,7 @@ from torch.nn import functional
 from students.recipe import Decoupled, Dist, check_temperature
 
 _SMALLEST = 1e-30
-"""Keeps a quotient of float32 probabilities finite where both are 0."""
+"""Probabilities with a smaller sum have too few digits in float32 for their quotients."""
 
 
 def standardize(logits_BK: Tensor) -> Tensor:
@@ -26,7 +28,7 @@ def standardize(logits_BK: Tensor) -> Tensor:
     return (logits_BK - logits_BK.mean(dim=-1, keepdim=True)) / (variance_B1 + 1e-12).sqrt()
 
 
-def soften(logits_BK: Tensor, temperature: float, *, standardized: bool = False) -> Tensor:
+def soften(logits_BK: Tensor, temperature: float) -> Tensor:
     """Return soft labels: probabilities at a temperature, with any axes before the classes.
 
     `ensemble.soft_labels` does the same for numpy arrays, without torch.
@@ -34,13 +36,11 @@ def soften(logits_BK: Tensor, temperature: float, *, standardized: bool = False)
     Args:
         logits_BK: logits of a teacher or an ensemble.
         temperature: above 0; 1 leaves the logits as they are, more is softer.
-        standardized: whether logits are standardised first.
 
     Raises:
         ValueError: a temperature that is not above 0.
     """
     check_temperature(temperature)
-    logits_BK = standardize(logits_BK) if standardized else logits_BK
     return functional.softmax(logits_BK / temperature, dim=-1)
 
 
@@ -67,7 +67,7 @@ def soft_label_loss(student_logits_BK: Tensor, soft_BK: Tensor, temperature: flo
 
 def decoupled_loss(
     student_logits_BK: Tensor,
-    soft_BK: Tensor,
+    teacher_logits_BK: Tensor,
     labels_B: Tensor,
     temperature: float,
     weights: Decoupled,
@@ -79,34 +79,41 @@ def decoupled_loss(
 
     Args:
         student_logits_BK: with gradient.
-        soft_BK: probabilities at the same temperature.
+        teacher_logits_BK: logits and not probabilities: of a sure teacher, the others' probabilities
+            are 0 in float32, and what they are among themselves is lost.
         labels_B: true classes, int64.
-        temperature: what the student's logits are divided by.
+        temperature: what both are divided by.
         weights: weights of the two parts.
 
     Raises:
         ValueError: shapes that differ, a temperature that is not above 0, or a single class.
     """
-    _check_pair(student_logits_BK, soft_BK)
-    check_temperature(temperature)
+    _check_pair(student_logits_BK, teacher_logits_BK)
+    soft_BK = soften(teacher_logits_BK, temperature)
     student_BK = functional.log_softmax(student_logits_BK / temperature, dim=-1)
     true_B1, others_BJ = labels_B.unsqueeze(1), _list_other_classes(labels_B, soft_BK.shape[1])
-    student_true_B1, student_others_BJ = (
-        student_BK.gather(1, true_B1),
-        student_BK.gather(1, others_BJ),
+    soft_others_BJ, student_others_BJ = (
+        each_BK.gather(1, others_BJ) for each_BK in (soft_BK, student_BK)
     )
-    soft_true_B1, soft_others_BJ = soft_BK.gather(1, true_B1), soft_BK.gather(1, others_BJ)
     # Sums of the others, not 1 - p: with a confident teacher, 1 - p would be only rounding.
     all_others_B1 = soft_others_BJ.sum(dim=1, keepdim=True)
     student_all_others_B1 = student_others_BJ.logsumexp(dim=1, keepdim=True)
     true_class_B = _divergence(
-        torch.cat([soft_true_B1, all_others_B1], dim=1),
-        torch.cat([student_true_B1, student_all_others_B1], dim=1),
+        torch.cat([soft_BK.gather(1, true_B1), all_others_B1], dim=1),
+        torch.cat([student_BK.gather(1, true_B1), student_all_others_B1], dim=1),
     )
-    other_classes_B = _divergence(
+    # Where the others have next to nothing, underflow and rounding decide: their logits are exact.
+    shares_BJ = torch.where(
+        all_others_B1 < _SMALLEST,
+        soften(teacher_logits_BK.gather(1, others_BJ), temperature),
         soft_others_BJ / all_others_B1.clamp_min(_SMALLEST),
+    )
+    student_shares_BJ = torch.where(
+        student_all_others_B1 < math.log(_SMALLEST),
+        functional.log_softmax(student_logits_BK.gather(1, others_BJ) / temperature, dim=-1),
         student_others_BJ - student_all_others_B1,
     )
+    other_classes_B = _divergence(shares_BJ, student_shares_BJ)
     return temperature**2 * (
         weights.true_class_weight * true_class_B + weights.other_classes_weight * other_classes_B
     )
@@ -154,7 +161,7 @@ def _divergence(p_BK: Tensor, log_q_BK: Tensor) -> Tensor:
 
 
 def _correlation(a_BK: Tensor, b_BK: Tensor) -> Tensor:
-    """Pearson's r of each row of a with the same row of b; 0 if one of them is constant."""
+    """Pearson's r of each row of a with the same row of b; 0 if one of them is constant to 1e-8."""
     a_BK = a_BK - a_BK.mean(dim=1, keepdim=True)
     b_BK = b_BK - b_BK.mean(dim=1, keepdim=True)
     return functional.cosine_similarity(a_BK, b_BK, dim=1)

@@ -132,8 +132,10 @@ class DistillationObjective(nn.Module):
             case Dist() as weights:
                 return dist_loss(logits_BK, soft_BK, settings.temperature, weights)
             case Decoupled() as weights:
+                # No mixing: a recipe with both is refused.
+                teacher_BK = soft_labels.look_up_logits(batch.view, rows_B)
                 loss_B = decoupled_loss(
-                    logits_BK, soft_BK, batch.labels_B, settings.temperature, weights
+                    logits_BK, teacher_BK, batch.labels_B, settings.temperature, weights
                 )
             case "divergence":
                 loss_B = soft_label_loss(logits_BK, soft_BK, settings.temperature)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from audio.clips import Corpus
 from logit_store import LogitKey
 from students.errors import UnfitSoftLabels
-from students.losses import confidence, soften
-from students.recipe import Distillation
+from students.losses import confidence, soften, standardize
+from students.recipe import Decoupled, Distillation
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -42,24 +42,31 @@ class SoftLabels(nn.Module):
     """
 
     soft_VNK: Tensor
+    logits_VNK: Tensor | None
     weight_VN: Tensor | None
 
     def __init__(
         self, soft: TeacherLogits, corpus: Corpus, learnt: np.ndarray, distillation: Distillation
     ) -> None:
         super().__init__()
-        logits_VNK = torch.from_numpy(_check_logits(soft, corpus, distillation.n_views))
-        soft_VNK = soften(
-            logits_VNK, distillation.temperature, standardized=distillation.standardized
-        )
+        given_VNK = torch.from_numpy(_check_logits(soft, corpus, distillation.n_views))
+        logits_VNK = standardize(given_VNK) if distillation.standardized else given_VNK
+        soft_VNK = soften(logits_VNK, distillation.temperature)
         # Not persistent: the store has the logits, so a checkpoint does not need them.
         self.register_buffer("soft_VNK", soft_VNK.contiguous(), persistent=False)
-        weight_VN = _weigh_clips(soft.name, logits_VNK, learnt) if distillation.confident else None
+        kept_VNK = logits_VNK.contiguous() if isinstance(distillation.loss, Decoupled) else None
+        self.register_buffer("logits_VNK", kept_VNK, persistent=False)
+        weight_VN = _weigh_clips(soft.name, given_VNK, learnt) if distillation.confident else None
         self.register_buffer("weight_VN", weight_VN, persistent=False)
 
     def look_up(self, view: int, rows_B: Tensor) -> Tensor:
         """Return soft labels of clips in a view, [B, K]; of the untouched clips if only these exist."""
         return self.soft_VNK[self._find_index(view)].index_select(0, rows_B)
+
+    def look_up_logits(self, view: int, rows_B: Tensor) -> Tensor:
+        """Return the logits behind `look_up`, [B, K]; only for a loss that cannot do without them."""
+        assert self.logits_VNK is not None
+        return self.logits_VNK[self._find_index(view)].index_select(0, rows_B)
 
     def look_up_weights(self, view: int, rows_B: Tensor) -> Tensor | None:
         """Return the weights of the clips' soft labels, [B], with mean 1; None: all are equal."""

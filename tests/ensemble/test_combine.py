@@ -45,6 +45,16 @@ def test_mean_probabilities_come_as_their_logarithms(logits_MNK: np.ndarray) -> 
     np.testing.assert_allclose(mean_NK, expected_NK, rtol=6e-8, atol=1e-9)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("gap", [5, 80, 500, 800, 60_000])
+def test_mean_probabilities_are_exact_however_sure_members_are(gap: int, dtype: Any) -> None:
+    one_NK, other_NK = [[gap, 1, -2], [0, gap, 1]], [[gap, -1, 2], [1, 0, 2]]
+    logits_MNK = np.array([one_NK, other_NK, np.full((2, 3), np.nan)], dtype)
+    mean_NK = mean_logits(logits_MNK, [0.7, 0.3, 0], space="probabilities")
+    expected_NK = slow_mean(logits_MNK[:2], [0.7, 0.3], "probabilities")
+    np.testing.assert_allclose(mean_NK, expected_NK, rtol=6e-8, atol=1e-9)
+
+
 @pytest.mark.parametrize("space", SPACES)
 def test_each_member_is_divided_by_its_temperature(logits_MNK: np.ndarray, space: Any) -> None:
     mean_NK = mean_logits(logits_MNK, WEIGHTS_M, temperatures_M=TEMPERATURES_M, space=space)
@@ -85,9 +95,6 @@ def test_soft_labels_are_those_of_slow_float64(
         logits_MNK, weights_M, temperature, temperatures_M=temperatures_M, space=space
     )
     mean_NK = slow_mean(logits_MNK, weights_M, space, temperatures_M)
-    if space == "probabilities":
-        # This is the smallest probability that is used.
-        mean_NK = np.maximum(mean_NK, np.log(1e-300))
     np.testing.assert_allclose(soft_NK, softmax(mean_NK / temperature, axis=1), rtol=0, atol=1e-6)
     np.testing.assert_allclose(soft_NK.sum(axis=1, dtype=np.float64), 1, rtol=0, atol=1e-6)
 

@@ -86,7 +86,7 @@ def test_standardised_logits_have_mean_0_and_spread_1(logits_BK):
 
 
 def test_standardised_soft_labels_equal_a_slow_computation(logits_BK):
-    soft_BK = soften(logits_BK, 2.0, standardized=True).numpy()
+    soft_BK = soften(standardize(logits_BK), 2.0).numpy()
     for row, soft in zip(logits_BK.numpy(), soft_BK, strict=True):
         expected = slow_softmax((row - row.mean()) / row.std() / 2.0)
         np.testing.assert_allclose(soft, expected, rtol=1e-9)
@@ -101,7 +101,7 @@ def test_equal_logits_can_be_standardised_and_learnt_from():
 def test_decoupled_loss_equals_a_slow_computation(logits_BK, other_BK):
     labels_B = torch.tensor([0, 9, 4, 4, 1, 7])
     weights = Decoupled(true_class_weight=0.7, other_classes_weight=3.0)
-    loss_B = decoupled_loss(logits_BK, soften(other_BK, 4.0), labels_B, 4.0, weights)
+    loss_B = decoupled_loss(logits_BK, other_BK, labels_B, 4.0, weights)
     rows = zip(logits_BK.numpy(), other_BK.numpy(), labels_B.tolist(), loss_B, strict=True)
     for student, teacher, label, loss in rows:
         p, q = slow_softmax(teacher / 4.0), slow_softmax(student / 4.0)
@@ -118,17 +118,46 @@ def test_decoupled_parts_with_the_weights_of_the_divergence_are_the_divergence(l
     labels_B = torch.tensor([3])
     soft_BK = soften(other_BK[:1], 2.0)
     weights = Decoupled(true_class_weight=1.0, other_classes_weight=1 - soft_BK[0, 3].item())
-    loss = decoupled_loss(logits_BK[:1], soft_BK, labels_B, 2.0, weights).item()
+    loss = decoupled_loss(logits_BK[:1], other_BK[:1], labels_B, 2.0, weights).item()
     assert loss == pytest.approx(soft_label_loss(logits_BK[:1], soft_BK, 2.0).item(), rel=1e-9)
 
 
-def test_decoupled_loss_of_a_teacher_without_doubt_is_finite_with_its_gradient():
-    student_BK = torch.zeros(1, 4, requires_grad=True)
-    soft_BK = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
-    loss_B = decoupled_loss(student_BK, soft_BK, torch.tensor([0]), 1.0, Decoupled())
+def exact_parts(student, teacher, label):
+    """Both parts of decoupled distillation, from logarithms in float64."""
+    p, q = (row - logaddexp(row) for row in (teacher, student))
+    others = np.arange(len(p)) != label
+    pairs = [np.array([row[label], logaddexp(row[others])]) for row in (p, q)]
+    shares = [row[others] - logaddexp(row[others]) for row in (p, q)]
+    return [np.sum(np.exp(a) * (a - b)) for a, b in (pairs, shares)]
+
+
+def logaddexp(row):
+    return np.logaddexp.reduce(row)
+
+
+@pytest.mark.parametrize("in_bfloat16", [False, True])
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+@pytest.mark.parametrize("of_student", [0.0, 80.0, 500.0])
+@pytest.mark.parametrize("of_teacher", [-500.0, 0.0, 5.0, 80.0, 500.0, 60_000.0])
+def test_decoupled_loss_and_its_gradient_are_exact_however_sure_both_are(
+    of_teacher, of_student, temperature, in_bfloat16
+):
+    teacher_BK = torch.tensor([[of_teacher, 0.5, -1.0, 2.0]])
+    student_BK = torch.tensor([[of_student, 1.0, 3.0, -12.0]], requires_grad=True)
+    weights, labels_B = (
+        Decoupled(true_class_weight=1.0, other_classes_weight=8.0),
+        torch.tensor([0]),
+    )
+    with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
+        loss_B = decoupled_loss(student_BK, teacher_BK, labels_B, temperature, weights)
     loss_B.sum().backward()
-    assert loss_B.item() == pytest.approx(np.log(4))
-    assert torch.isfinite(student_BK.grad).all()
+    rows = [each[0].detach().double().numpy() / temperature for each in (student_BK, teacher_BK)]
+    true_class, others = exact_parts(*rows, 0)
+    assert loss_B.item() == pytest.approx(temperature**2 * (true_class + 8 * others), rel=2e-5)
+    p_J, q_J = (slow_softmax(row[1:]) for row in (rows[1], rows[0]))
+    all_others = [np.exp(logaddexp(row[1:]) - logaddexp(row)) for row in (rows[1], rows[0])]
+    expected = temperature * ((all_others[1] - all_others[0]) * q_J + 8 * (q_J - p_J))
+    np.testing.assert_allclose(student_BK.grad[0, 1:], expected, rtol=1e-4, atol=2e-5)
 
 
 def test_dist_loss_equals_a_slow_computation(logits_BK, other_BK):

@@ -31,7 +31,14 @@ from students import (
 )
 from students.challenge import challenge_features
 from students.groups import GROUP_OF_SCENE
-from students.losses import confidence, decoupled_loss, dist_loss, soft_label_loss, soften
+from students.losses import (
+    confidence,
+    decoupled_loss,
+    dist_loss,
+    soft_label_loss,
+    soften,
+    standardize,
+)
 from students.mixup import draw_mix
 from training import Batch
 
@@ -113,7 +120,7 @@ def test_the_soft_part_is_the_one_that_the_recipe_names():
         Dist(within_class_weight=2.0): dist_loss(
             LOGITS_BK, soft_BK, 3.0, Dist(within_class_weight=2.0)
         ),
-        Decoupled(): decoupled_loss(LOGITS_BK, soft_BK, BATCH.labels_B, 3.0, Decoupled()).mean(),
+        Decoupled(): decoupled_loss(LOGITS_BK, TEACHER_BK, BATCH.labels_B, 3.0, Decoupled()).mean(),
         "divergence": soft_label_loss(LOGITS_BK, soft_BK, 3.0).mean(),
     }
     for loss, value in expected.items():
@@ -121,6 +128,27 @@ def test_the_soft_part_is_the_one_that_the_recipe_names():
         assert objective_of(recipe).compute_loss(BATCH).item() == pytest.approx(
             value.item(), rel=1e-5
         )
+
+
+def test_decoupled_distillation_learns_what_a_sure_teacher_thinks_of_the_other_classes():
+    sure_NK = TEACHER_NK + 500 * functional.one_hot(LABELS_N, K)
+    recipe = distilling(loss=Decoupled(), hard_label_weight=0.0)
+    loss = objective_of(recipe, sure_NK).compute_loss(BATCH).item()
+    expected_B = decoupled_loss(
+        LOGITS_BK.double(), sure_NK[BATCH.rows_B].double(), BATCH.labels_B, 2.0, Decoupled()
+    )
+    assert loss == pytest.approx(expected_B.mean().item(), rel=1e-5)
+    of_a_guess = objective_of(recipe, sure_NK - TEACHER_NK).compute_loss(BATCH).item()
+    assert loss != pytest.approx(of_a_guess, rel=0.1)
+
+
+def test_decoupled_distillation_from_standardised_logits_standardises_both_sides():
+    recipe = distilling(loss=Decoupled(), standardized=True, hard_label_weight=0.0)
+    sides_BK = standardize(LOGITS_BK), standardize(TEACHER_BK)
+    expected_B = decoupled_loss(*sides_BK, BATCH.labels_B, 2.0, Decoupled())
+    assert objective_of(recipe).compute_loss(BATCH).item() == pytest.approx(
+        expected_B.mean().item(), rel=1e-5
+    )
 
 
 def test_standardised_logits_make_size_and_offset_of_both_sides_meaningless():
