@@ -84,14 +84,15 @@ def fingerprint(value: object) -> str:
     """Return 12 hex digits that stand for a value: equal for equal values, on any machine.
 
     SHA-256 over JSON with sorted keys. The name of a dataclass is part of it, so that recipes of
-    different kinds never have the same fingerprint. 1, 1.0 and True are different values.
+    different kinds never have the same fingerprint. 1, 1.0 and True are different values; a list
+    and a tuple of the same values are equal, as in JSON.
 
     Args:
-        value: dataclasses, mappings with string keys, tuples, str, int, float, bool, None.
+        value: all that JSON can hold, and dataclasses: mappings with string keys, lists, tuples,
+            str, int, float, bool, None.
 
     Raises:
-        TypeError: it holds something else. A list or an array could be changed later, and a path
-            differs between machines.
+        TypeError: it holds something else, for example a path, which differs between machines.
     """
     return hash_json(_simplify(value, "value"))[:12]
 
@@ -105,7 +106,7 @@ def hash_json(plain: object) -> str:
 def _simplify(value: object, where: str) -> object:
     if value is None or type(value) in (str, int, float, bool):
         return value
-    if isinstance(value, tuple):
+    if isinstance(value, list | tuple):
         return [_simplify(each, f"{where}[{i}]") for i, each in enumerate(value)]
     if isinstance(value, Mapping):
         return {
@@ -119,7 +120,7 @@ def _simplify(value: object, where: str) -> object:
         return {"__dataclass__": type(value).__name__, **inside}
     raise TypeError(
         f"{where} is a {type(value).__name__}, which has no fingerprint: expected dataclasses, "
-        "mappings, tuples, str, int, float, bool or None"
+        "mappings, lists, tuples, str, int, float, bool or None"
     )
 
 

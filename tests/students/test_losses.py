@@ -151,12 +151,14 @@ def test_decoupled_loss_and_its_gradient_are_exact_however_sure_both_are(
     with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
         loss_B = decoupled_loss(student_BK, teacher_BK, labels_B, temperature, weights)
     loss_B.sum().backward()
-    rows = [each[0].detach().double().numpy() / temperature for each in (student_BK, teacher_BK)]
-    true_class, others = exact_parts(*rows, 0)
+    student_K, teacher_K = (
+        each_BK[0].detach().double().numpy() / temperature for each_BK in (student_BK, teacher_BK)
+    )
+    true_class, others = exact_parts(student_K, teacher_K, 0)
     assert loss_B.item() == pytest.approx(temperature**2 * (true_class + 8 * others), rel=2e-5)
-    p_J, q_J = (slow_softmax(row[1:]) for row in (rows[1], rows[0]))
-    all_others = [np.exp(logaddexp(row[1:]) - logaddexp(row)) for row in (rows[1], rows[0])]
-    expected = temperature * ((all_others[1] - all_others[0]) * q_J + 8 * (q_J - p_J))
+    p_J, q_J = slow_softmax(teacher_K[1:]), slow_softmax(student_K[1:])
+    p, q = (np.exp(logaddexp(row[1:]) - logaddexp(row)) for row in (teacher_K, student_K))
+    expected = temperature * ((q - p) * q_J + 8 * (q_J - p_J))
     np.testing.assert_allclose(student_BK.grad[0, 1:], expected, rtol=1e-4, atol=2e-5)
 
 
