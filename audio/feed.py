@@ -138,18 +138,7 @@ class Feed:
         window is cropped between impulse response and roll, so that the roll stays within it; a
         clip is repeated or padded after the roll, so that all repetitions are alike.
         """
-        _, n_bands, n_frames = self._shape
-        changes = views.draw_changes(
-            self.augmentation,
-            self.corpus.name,
-            rows_B,
-            view,
-            reference_B=self._is_reference_N[rows_B],
-            n_responses=self._n_responses,
-            n_bands=n_bands,
-            n_frames=n_frames,
-            spare_samples=max(0, self._clip_samples - self._n_samples),
-        )
+        changes = self._draw_changes(rows_B, view)
         power_BFT = torch.cat(
             [
                 self._log_mel.power_mel(self._change_waveforms(rows_B[part], changes.select(part)))
@@ -163,6 +152,17 @@ class Feed:
             starts_B, widths_B = self._send(changes.frame_start_B, changes.frame_width_B)
             power_BFT = augment.mask_frames(power_BFT, starts_B, widths_B)
         return self._log_mel.compress(power_BFT)
+
+    @torch.no_grad()
+    def make_waveforms(self, rows_B: np.ndarray, view: int) -> Tensor:
+        """Return what `make_view` hears, before the front-end: within -1...1, float32 [B, S]."""
+        changes = self._draw_changes(rows_B, view)
+        return torch.cat(
+            [
+                self._change_waveforms(rows_B[part], changes.select(part))
+                for part in self._split(len(rows_B))
+            ]
+        )
 
     @torch.no_grad()
     def make_training_batch(
@@ -202,6 +202,20 @@ class Feed:
             self.to_device(lambda_B),
             share=share,
             gather=gather,
+        )
+
+    def _draw_changes(self, rows_B: np.ndarray, view: int) -> Changes:
+        _, n_bands, n_frames = self._shape
+        return views.draw_changes(
+            self.augmentation,
+            self.corpus.name,
+            rows_B,
+            view,
+            reference_B=self._is_reference_N[rows_B],
+            n_responses=self._n_responses,
+            n_bands=n_bands,
+            n_frames=n_frames,
+            spare_samples=max(0, self._clip_samples - self._n_samples),
         )
 
     def _split(self, n_clips: int) -> list[slice]:

@@ -70,8 +70,9 @@ def _check_sound(
         )
     except (KeyError, TypeError) as error:
         raise UnfitSoftLabels(
-            f"{key}: its record does not say how the clips were changed ({error!r}), so it is "
-            f"unknown whether student {student} would hear the same: predict these views again"
+            f"{key}: its record does not say how the clips were changed (view_augmentation, responses, "
+            "recipe.front_end.sample_rate and recipe.length.how), so it is unknown whether student "
+            f"{student} would hear the same: write these views again as docs/own-teacher.md does"
         ) from error
     differing = [name for name in own if sound[name] != own[name]]
     if differing:

@@ -92,6 +92,13 @@ def test_a_view_applies_the_changes_one_after_the_other(corpus, decoded):
     np.testing.assert_array_equal(heard[untouched], np.stack(expected)[untouched])
 
 
+@pytest.mark.parametrize("view", [0, 5])
+def test_the_waveforms_of_a_view_are_what_the_front_end_hears(corpus, decoded, feed, view):
+    rows_B = np.arange(len(corpus))
+    heard_BS = sounds(corpus, decoded, ClipLength())(rows_B, view)
+    torch.testing.assert_close(feed.make_waveforms(rows_B, view), heard_BS, rtol=0, atol=0)
+
+
 def test_a_corpus_without_a_reference_device_gets_no_impulse_responses(corpus, decoded):
     rows_B = np.arange(len(corpus))
     without = replace(corpus, reference_device=None)
