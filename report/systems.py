@@ -10,6 +10,8 @@ from logit_store import LogitKey, LogitStore, LogitStoreError, strip_fingerprint
 
 SystemKind = Literal["teacher", "ensemble", "student"]
 SYSTEM_KINDS: tuple[SystemKind, ...] = ("teacher", "ensemble", "student")
+_SHOWN = ("space", "order", "losses", "clips", "fold", "candidates", "settings", "optimism")
+"""What the report shows of an ensemble's document, besides its members."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -96,6 +98,13 @@ def _find_ensembles(
                 document = store.ensembles.read(corpus, split, reference)
             except LogitStoreError as error:
                 left_out.append(f"{reference} of split {split}: {error}")
+                continue
+            lacking = [name for name in _SHOWN if name not in document]
+            if lacking:
+                left_out.append(
+                    f"{reference} of split {split}: another program wrote it, and does not say how it "
+                    f"was selected ({', '.join(lacking)})"
+                )
                 continue
             found.append(
                 StoredSystem(

@@ -95,3 +95,14 @@ def test_an_ensemble_that_cannot_be_read_is_named(tmp_path):
     made.member("teacher", 1, 2.0)
     section = build_ensembles(Results.of(made.store, made.corpus))
     assert "Left out: stepwise@" in section.text
+
+
+def test_an_ensemble_of_another_program_is_left_out_by_name(tmp_path):
+    made = ReportStore(tmp_path)
+    key = made.member("teacher", 1, 1.0)
+    pin = {"member": key.member, "hash": made.store.read_footer(key).logits_hash, "weight": 1.0}
+    document = {"space": "logits", "members": [pin | {"temperature": 1.0}]}
+    reference = made.store.ensembles.write(made.corpus.name, 100, "foreign", document)
+    text = build_ensembles(Results.of(made.store, made.corpus)).text
+    assert f"Left out: {reference} of split 100: another program wrote it" in text
+    assert "(order, losses, clips, fold, candidates, settings, optimism)" in text
