@@ -99,10 +99,22 @@ def write_parameters(client: Any, run_id: str, parameters: Mapping[str, object])
 
     # Existing ones stay: MLflow refuses a different value, such as a later commit.
     existing = client.get_run(run_id).data.params
-    flat = _flatten(parameters).items()
-    new = [Param(key, value) for key, value in flat if key not in existing]
+    flat = flatten_parameters(parameters).items()
+    new = [Param(k, str(value)[:MAX_PARAMETER_LENGTH]) for k, value in flat if k not in existing]
     for first in range(0, len(new), _PARAMETERS_PER_REQUEST):
         client.log_batch(run_id, params=new[first : first + _PARAMETERS_PER_REQUEST])
+
+
+def flatten_parameters(parameters: Mapping[str, object], outer: str = "") -> dict[str, object]:
+    """Return parameters whose dataclasses and mappings have become `outer.inner`."""
+    flat: dict[str, object] = {}
+    for key, value in parameters.items():
+        inner = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+        if isinstance(inner, Mapping):
+            flat |= flatten_parameters(inner, f"{outer}{key}.")
+        else:
+            flat[f"{outer}{key}"] = inner
+    return flat
 
 
 def _find_experiment(client: Any, name: str) -> str:
@@ -119,14 +131,3 @@ def _find_experiment(client: Any, name: str) -> str:
         if experiment is None:
             raise
         return experiment.experiment_id
-
-
-def _flatten(parameters: Mapping[str, object], outer: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, value in parameters.items():
-        inner = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-        if isinstance(inner, Mapping):
-            flat |= _flatten(inner, f"{outer}{key}.")
-        else:
-            flat[f"{outer}{key}"] = str(inner)[:MAX_PARAMETER_LENGTH]
-    return flat

@@ -18,6 +18,7 @@ from training.mlflow_server import (
     METRICS_PER_REQUEST,
     begin_run,
     find_run,
+    flatten_parameters,
     open_client,
     write_parameters,
 )
@@ -64,7 +65,10 @@ def read_finished_run(store: LogitStore, run: Mapping[str, Any]) -> FinishedRun 
 
 
 def write_to_tensorboard(folder: Path, run: FinishedRun) -> bool:
-    """Write a run's curves as an event file below a folder; return whether there was none yet.
+    """Write a run as an event file below a folder; return whether there was none yet.
+
+    It has the curves, the scores as scalars at the last epoch, the recipe and the rest of the record
+    as hyperparameters, and the record as a text.
 
     Args:
         folder: for all runs; `tensorboard --logdir` takes it.
@@ -75,7 +79,7 @@ def write_to_tensorboard(folder: Path, run: FinishedRun) -> bool:
     name = f"{key.corpus}/{key.split}/{key.member}/events.out.tfevents.000001.tutti"
     if files.has(name):
         return False
-    files.put(name, encode_events(run.history))
+    files.put(name, encode_events(run.history, _summarize(run)))
     return True
 
 
@@ -132,6 +136,22 @@ def send_to_wandb(project: str, run: FinishedRun) -> bool:
             f"no metrics can be sent to Weights & Biases ({error}): run `wandb login`, set "
             "WANDB_MODE=offline, or leave out --wandb"
         ) from error
+
+
+def _summarize(run: FinishedRun) -> list[Any]:
+    """Return TensorBoard's summaries of a run's record and scores."""
+    # Imports torch, which only a run that TensorBoard lacks needs.
+    from torch.utils.tensorboard.summary import hparams, scalar, text
+
+    settings = {
+        name: value if isinstance(value, (bool, int, float, str)) else json.dumps(value)
+        for name, value in flatten_parameters(run.record).items()
+    }
+    # The first part lists the settings of one run: without it, TensorBoard compares those of all.
+    _, start, end = hparams(settings, {})
+    record = f"```json\n{json.dumps(run.record, indent=1)}\n```"
+    scores = [scalar(name, value) for name, value in run.scores.items()]
+    return [start, text("record", record), *scores, end]
 
 
 def _send_curves(client: Any, run_id: str, run: FinishedRun) -> None:

@@ -24,7 +24,7 @@ RETRY_AFTER_S = 300.0
 """Time until a tracking server that did not answer is tried again."""
 
 
-def encode_events(history: Sequence[Mapping[str, float]]) -> bytes:
+def encode_events(history: Sequence[Mapping[str, float]], ending: Sequence[Any] = ()) -> bytes:
     """Return a TensorBoard event file with a scalar for each metric, at the step of its epoch.
 
     Equal metrics give equal bytes. TensorBoard joins the files of a folder in the order of their
@@ -33,6 +33,7 @@ def encode_events(history: Sequence[Mapping[str, float]]) -> bytes:
     Args:
         history: metrics of one or more epochs, in order; "epoch" counts from 1, and "ended", if it
             is there, is when the epoch was over, in unix seconds.
+        ending: TensorBoard's summaries of the run as a whole, which stand at its last epoch.
     """
     # Slow to import, and only training writes metrics. Protobuf makes its classes when it is
     # imported: no type checker sees them.
@@ -48,14 +49,17 @@ def encode_events(history: Sequence[Mapping[str, float]]) -> bytes:
     records = RecordWriter(file)
     started_s = history[0].get("ended", 0.0)
     records.write(Event(wall_time=started_s, file_version="brain.Event:2").SerializeToString())
+
+    def write(metrics: Mapping[str, float], summary: Any) -> None:
+        ended_s, epoch = metrics.get("ended", 0.0), int(metrics["epoch"])
+        event = Event(wall_time=ended_s, step=epoch, summary=summary)
+        records.write(event.SerializeToString())
+
     for metrics in history:
         values = [Summary.Value(tag=n, simple_value=v) for n, v in select_curves(metrics).items()]
-        event = Event(
-            wall_time=metrics.get("ended", 0.0),
-            step=int(metrics["epoch"]),
-            summary=Summary(value=values),
-        )
-        records.write(event.SerializeToString())
+        write(metrics, Summary(value=values))
+    for summary in ending:
+        write(history[-1], summary)
     return file.getvalue()
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 
 from audio.clips import build_clips_table
 from logit_store import LogitKey, LogitStore
@@ -64,6 +65,22 @@ def test_tensorboard_reads_the_curve_and_a_second_time_adds_nothing(run, tmp_pat
     read = EventAccumulator(str(file.parent)).Reload()
     points = [(each.step, each.value) for each in read.Scalars("select_accuracy")]
     assert points == [(f["epoch"], pytest.approx(f["select_accuracy"])) for f in HISTORY]
+
+
+def test_tensorboard_gets_the_recipe_and_the_scores_as_well(run, tmp_path):
+    write_to_tensorboard(tmp_path, run)
+    read = EventAccumulator(str(tmp_path / "tau" / "100" / MEMBER)).Reload()
+    for name, score in run.scores.items():
+        assert [(each.step, each.value) for each in read.Scalars(name)] == [
+            (5, pytest.approx(score))
+        ]
+    (text,) = read.Tensors("record/text_summary")
+    assert json.loads(text.tensor_proto.string_val[0].decode().strip("`json\n")) == RECORD
+    start = parse_session_start_info_plugin_data(
+        read.PluginTagToContent("hparams")["_hparams_/session_start_info"]
+    )
+    assert start.hparams["recipe.training.batch_size"].number_value == 16
+    assert start.hparams["recipe.name"].string_value == "cpr"
 
 
 def steps(client, run_id, name):
