@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from logit_store import logits_file, parquet
@@ -103,6 +104,10 @@ class CataloguedLogits:
         """Return a row for each key (MEMBERS_SCHEMA)."""
         return self.rows.select(MEMBERS_SCHEMA.names)
 
+    def to_hashes(self) -> dict[LogitKey, str]:
+        """Return the hash of the logits of each file, without decoding its record."""
+        return dict(zip(self.keys, self.rows["logits_hash"].to_pylist(), strict=True))
+
     def to_footers(self) -> dict[LogitKey, Footer]:
         """Return the footer of each file."""
         return dict(zip(self.keys, map(_decode_footer, self.rows.to_pylist()), strict=True))
@@ -130,19 +135,24 @@ class CataloguedLogits:
             logits_file.check_belongs(where(row["name"]), _decode_footer(row), row["n"], header)
 
 
-def look_up(files: Files, corpus: str, entries: Sequence[Entry]) -> CataloguedLogits:
+def look_up(
+    files: Files, corpus: str, entries: Sequence[Entry], split: int | None = None
+) -> CataloguedLogits:
     """Look up files of logits in the catalogue, and bring it up to date.
 
     Args:
         files: of the store.
         corpus: whose logits.
-        entries: all files of the corpus's logits, as just listed.
+        entries: all files of the corpus's logits, or of one split's, as just listed.
+        split: the split that was listed; None: all.
 
     Raises:
         StrayFile: no key has the path of one of the files.
     """
     keys = {each.name: parse_key(each.name, files.locate(each.name)) for each in entries}
-    known = _read_stored(files, corpus)
+    stored = _read_stored(files, corpus)
+    is_listed = pc.equal(stored["split"], stored["split"] if split is None else split)
+    known, others = stored.filter(is_listed), stored.filter(pc.invert(is_listed))
     identities = zip(*(known[c].to_pylist() for c in ("name", "bytes", "version")), strict=True)
     place_of = {identity: place for place, identity in enumerate(identities)}
     places = [place_of.get((each.name, each.size, each.version)) for each in entries]
@@ -153,7 +163,7 @@ def look_up(files: Files, corpus: str, entries: Sequence[Entry]) -> CataloguedLo
     if found:
         rows = pa.concat_tables([rows, pa.Table.from_pylist(found, _SCHEMA)])
     if found or len(kept) < known.num_rows:
-        _store(files, corpus, rows)
+        _store(files, corpus, pa.concat_tables([others, rows]))
     return CataloguedLogits(
         tuple(keys[name] for name in rows["name"].to_pylist()), rows, unreadable
     )

@@ -15,7 +15,6 @@ from logit_store.ensemble_file import (
 from logit_store.ensemble_times import read_times, write_time
 from logit_store.errors import EnsembleChanged, MissingEnsemble, TiedEnsembles
 from logit_store.files import Entry, Files, check_exists
-from logit_store.footer import Footer
 from logit_store.keys import LogitKey
 from logit_store.paths import ENSEMBLES_PATTERN, ensemble_path, ensembles_pattern
 
@@ -31,9 +30,9 @@ class Ensembles:
         self,
         files: Files,
         address: str,
-        read_footers: Callable[[Sequence[LogitKey]], Mapping[LogitKey, Footer]],
+        read_hashes: Callable[[Sequence[LogitKey]], Mapping[LogitKey, str]],
     ) -> None:
-        self._files, self._address, self._read_footers = files, address, read_footers
+        self._files, self._address, self._read_hashes = files, address, read_hashes
 
     def write(self, corpus: str, split: int, name: str, document: Mapping[str, Any]) -> str:
         """Store an ensemble; the same document under the same name is stored only once.
@@ -94,9 +93,9 @@ class Ensembles:
         """
         pinned = read_pinned_members(*self._read(corpus, split, reference))
         keys = [LogitKey(corpus, split, each.member) for each in pinned]
-        footers = self._read_footers(keys)
+        hashes = self._read_hashes(keys)
         for key, each in zip(keys, pinned, strict=True):
-            found = footers[key].logits_hash
+            found = hashes[key]
             if found != each.logits_hash:
                 raise EnsembleChanged(key, found=found, expected=each.logits_hash)
         return {key: each.weight for key, each in zip(keys, pinned, strict=True)}

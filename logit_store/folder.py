@@ -5,6 +5,7 @@ import errno
 import fnmatch
 import glob
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +25,7 @@ class Folder:
     """The `Files` of a folder, on a disk where all processes see the same files."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root, self._address = root, str(root)
 
     def exists(self) -> bool:
         """Tell whether anything was ever written here."""
@@ -32,7 +33,7 @@ class Folder:
 
     def locate(self, name: str) -> str:
         """Return the full address of a file, for people."""
-        return str(self.root / name)
+        return f"{self._address}/{name}"
 
     def has(self, name: str) -> bool:
         """Tell whether the file exists."""
@@ -40,8 +41,9 @@ class Folder:
 
     def find(self, pattern: str) -> list[Entry]:
         """List files whose names match a glob pattern, sorted; `*` does not match a slash."""
-        entries = _find(str(self.root), pattern.split("/"), "")
-        return sorted(entries, key=lambda entry: entry.name)
+        names = sorted(_find_names(self._address, pattern))
+        found = (_find_entry(self._address, name) for name in names)
+        return [entry for entry in found if entry is not None]
 
     def prefetch(self, names: Sequence[str]) -> None:
         """Do nothing: the files are on this machine."""
@@ -84,32 +86,50 @@ class Folder:
         return sorted(path.relative_to(self.root).as_posix() for path in left)
 
 
-def _find(folder: str, parts: Sequence[str], above: str) -> Iterator[Entry]:
-    """Find files below a folder with one system call per folder; glob makes several per name."""
-    part, *rest = parts
+def _find_names(root: str, pattern: str) -> list[str]:
+    """Find what matches a pattern with one system call per folder whose files are not named.
+
+    A plain name is taken as it is, whether there is such a file or not.
+    """
+    names = [""]
+    for part in pattern.split("/"):
+        names = [
+            f"{above}/{name}" if above else name
+            for above in names
+            for name in _list_names(f"{root}/{above}", part)
+        ]
+    return names
+
+
+def _list_names(folder: str, part: str) -> list[str]:
+    if part.startswith("."):
+        return []
+    if not glob.has_magic(part):
+        return [part]
     try:
-        listing = os.scandir(folder)
+        with os.scandir(folder) as listing:
+            names = fnmatch.filter((item.name for item in listing), part)
     except (FileNotFoundError, NotADirectoryError):
-        return
-    with listing:
-        for item in listing:
-            if item.name.startswith(".") or not fnmatch.fnmatchcase(item.name, part):
-                continue
-            if rest:
-                yield from _find(item.path, rest, f"{above}{item.name}/")
-            elif item.is_file():
-                # The file may have been replaced or deleted since; the next listing will be right.
-                with contextlib.suppress(FileNotFoundError):
-                    yield _make_entry(f"{above}{item.name}", item.stat())
+        return []
+    return [name for name in names if not name.startswith(".")]
 
 
-def _make_entry(name: str, stat: os.stat_result) -> Entry:
+def _find_entry(root: str, name: str) -> Entry | None:
+    # The file may have been replaced or deleted since; the next listing will be right.
+    try:
+        found = os.stat(f"{root}/{name}")  # noqa: PTH116 - thousands of Paths take as long
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return _make_entry(name, found) if stat.S_ISREG(found.st_mode) else None
+
+
+def _make_entry(name: str, found: os.stat_result) -> Entry:
     return Entry(
         name=name,
-        size=stat.st_size,
-        written=datetime.fromtimestamp(stat.st_mtime, UTC),
+        size=found.st_size,
+        written=datetime.fromtimestamp(found.st_mtime, UTC),
         # A replacement has another inode, even within one tick of the clock.
-        version=f"{stat.st_mtime_ns}-{stat.st_ino}-{stat.st_size}",
+        version=f"{found.st_mtime_ns}-{found.st_ino}-{found.st_size}",
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 import pyarrow as pa
 
@@ -12,6 +12,8 @@ from logit_store.files import Entry, Files
 from logit_store.footer import ClipsHeader
 from logit_store.keys import LogitKey
 from logit_store.paths import logits_pattern, parse_corpus
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +25,22 @@ class LogitsListing:
     """By corpus."""
     read_header: Callable[[str], ClipsHeader]
     """From a corpus to the header of its clips."""
+    split: int | None
+    """The split that was listed; None: all."""
 
     @classmethod
     def of(
-        cls, files: Files, corpus: str | None, read_header: Callable[[str], ClipsHeader]
+        cls,
+        files: Files,
+        corpus: str | None,
+        read_header: Callable[[str], ClipsHeader],
+        split: int | None = None,
     ) -> Self:
-        """List the logits of a corpus; None: of all."""
+        """List the logits of a corpus and a split; None: of all."""
         entries: dict[str, list[Entry]] = {}
-        for entry in files.find(logits_pattern(corpus)):
+        for entry in files.find(logits_pattern(corpus, split)):
             entries.setdefault(parse_corpus(entry.name), []).append(entry)
-        return cls(files, entries, read_header)
+        return cls(files, entries, read_header, split)
 
     def look_up(self, is_wanted: Callable[[LogitKey], bool]) -> list[CataloguedLogits]:
         """Look up the logits that are wanted, one item per corpus.
@@ -42,27 +50,42 @@ class LogitsListing:
         """
         found = []
         for corpus, entries in self.entries.items():
-            logits = catalogue.look_up(self.files, corpus, entries).select(is_wanted)
+            logits = catalogue.look_up(self.files, corpus, entries, self.split).select(is_wanted)
             logits.check_belongs(self.read_header(corpus), self.files.locate)
             found.append(logits)
         return found
 
-    def tabulate_members(self, split: int | None) -> pa.Table:
-        """Return a row for each member, split and view (MEMBERS_SCHEMA); None: all splits."""
-        tables = [logits.to_members() for logits in self.look_up(make_filter(split, None))]
+    def tabulate_members(self) -> pa.Table:
+        """Return a row for each member, split and view (MEMBERS_SCHEMA)."""
+        tables = [logits.to_members() for logits in self.look_up(make_filter(None))]
         members = pa.concat_tables([parquet.make_empty(MEMBERS_SCHEMA), *tables])
         return _sort(members, "member", "corpus", "split", "view")
 
-    def tabulate_runs(self, split: int | None) -> pa.Table:
-        """Return a row for each member and split (RUNS_SCHEMA); None: all splits."""
-        tables = [runs.tabulate_runs(each.rows) for each in self.look_up(make_filter(split, 0))]
+    def tabulate_runs(self) -> pa.Table:
+        """Return a row for each member and split (RUNS_SCHEMA)."""
+        tables = [runs.tabulate_runs(each.rows) for each in self.look_up(make_filter(0))]
         table = pa.concat_tables([parquet.make_empty(runs.RUNS_SCHEMA), *tables])
         return _sort(table, "member", "corpus", "split")
 
 
-def make_filter(split: int | None, view: int | None) -> Callable[[LogitKey], bool]:
-    """Return a function that recognises the keys of a split and a view; None: any."""
-    return lambda key: split in (None, key.split) and view in (None, key.view)
+def make_filter(view: int | None) -> Callable[[LogitKey], bool]:
+    """Return a function that recognises the keys of a view; None: any."""
+    return lambda key: view in (None, key.view)
+
+
+def look_up_keys(
+    files: Files,
+    keys: Sequence[LogitKey],
+    read_header: Callable[[str], ClipsHeader],
+    get: Callable[[CataloguedLogits], Mapping[LogitKey, Found]],
+) -> dict[LogitKey, Found]:
+    """Look up what the catalogues say about some keys, in their order; absent keys are left out."""
+    wanted, found = set(keys), dict[LogitKey, Found]()
+    for corpus, split in {(key.corpus, key.split) for key in keys}:
+        listing = LogitsListing.of(files, corpus, read_header, split)
+        for logits in listing.look_up(wanted.__contains__):
+            found |= get(logits)
+    return {key: found[key] for key in keys if key in found}
 
 
 def _sort(table: pa.Table, *columns: str) -> pa.Table:

@@ -1,7 +1,5 @@
 """The path of each file of a store, from the store's root."""
 
-from pathlib import PurePosixPath
-
 from logit_store.errors import StrayFile
 from logit_store.keys import LogitKey, check_name, check_split
 
@@ -34,7 +32,7 @@ def logits_pattern(
 
 def parse_corpus(path: str) -> str:
     """Return the corpus of a path with a folder `corpus=C`."""
-    return PurePosixPath(path).parts[2].partition("=")[2]
+    return path.split("/")[2].partition("=")[2]
 
 
 def parse_key(path: str, address: str) -> LogitKey:
@@ -47,7 +45,7 @@ def parse_key(path: str, address: str) -> LogitKey:
     Raises:
         StrayFile: no key has this path.
     """
-    values = [part.partition("=")[2] for part in PurePosixPath(path).parts[2:-1]]
+    values = [part.partition("=")[2] for part in path.split("/")[2:-1]]
     try:
         corpus, split, member, view = values
         key = LogitKey(corpus, int(split), member, int(view))

@@ -11,8 +11,14 @@ import pyarrow as pa
 
 from audio.clips import SPLITS
 from logit_store.clips_table import CLIPS_SCHEMA, fold_column
+from logit_store.ensemble_file import ENSEMBLES_SCHEMA
+from logit_store.ensembles import Ensembles
 from logit_store.errors import QueryFailed
 from logit_store.files import Files
+from logit_store.listing import LogitsListing
+from logit_store.parquet import make_empty
+from logit_store.paths import clips_path
+from logit_store.runs import RUNS_SCHEMA
 from logit_store.sql_text import ALLOWED, check_query, lock
 
 KEY_COLUMNS = {"corpus": "VARCHAR", "split": "INTEGER", "member": "VARCHAR", "view": "INTEGER"}
@@ -37,21 +43,38 @@ Find = Callable[[str], str]
 
 
 def run_query(
-    text: str, files: Files, corpora: Sequence[CorpusFiles], tables: Mapping[str, pa.Table]
+    text: str,
+    files: Files,
+    listing: LogitsListing,
+    classes: Mapping[str, Sequence[str]],
+    ensembles: Ensembles,
 ) -> pa.Table:
-    """Run a query over `clips`, `logits`, `predictions` and some tables.
+    """Run a query over the views `members`, `runs`, `ensembles`, `clips`, `logits`, `predictions`.
 
     The query can read these and the files behind them, and nothing else. It cannot write.
 
     Args:
         text: the query, one SELECT statement.
         files: of the store.
-        corpora: whose files the views show.
-        tables: more views, by name.
+        listing: all logits, which are checked against the clips.
+        classes: of each corpus that has clips.
+        ensembles: of the store.
 
     Raises:
         QueryFailed: it is not such a statement, or DuckDB refuses it.
     """
+    tables = _make_tables(text, listing, ensembles)
+    # Without these names only the columns can matter, and DuckDB looks long at thousands of files.
+    most = None if _names(text, "logits", "predictions") else 1
+    corpora = [
+        CorpusFiles(
+            corpus=corpus,
+            classes=tuple(of_corpus),
+            clips=clips_path(corpus),
+            logits=tuple(each.name for each in listing.entries.get(corpus, ())[:most]),
+        )
+        for corpus, of_corpus in classes.items()
+    ]
     with duckdb.connect(":memory:") as connection:
         # Otherwise an unknown table could be a Python variable of that name.
         connection.execute("set python_enable_replacements = false")
@@ -75,6 +98,22 @@ def run_query(
             raise QueryFailed(f"{reason}: {ALLOWED}") from error
         except duckdb.Error as error:
             raise QueryFailed(str(error)) from error
+
+
+def _make_tables(text: str, listing: LogitsListing, ensembles: Ensembles) -> dict[str, pa.Table]:
+    """Return the views that are no files; records and ensembles are decoded if the text names them."""
+    return {
+        "members": listing.tabulate_members(),
+        "runs": listing.tabulate_runs() if _names(text, "runs") else make_empty(RUNS_SCHEMA),
+        "ensembles": (
+            ensembles.tabulate() if _names(text, "ensembles") else make_empty(ENSEMBLES_SCHEMA)
+        ),
+    }
+
+
+def _names(text: str, *views: str) -> bool:
+    """Tell whether a query may name one of these views."""
+    return any(view in text.lower() for view in views)
 
 
 def _select_clips(corpora: Sequence[CorpusFiles], find: Find) -> str:

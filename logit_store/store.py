@@ -1,7 +1,7 @@
 """LogitStore: writing, reading and listing (N clips, M members, K classes, R requested rows)."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from logit_store import clips_file, logits_file, parquet
+from logit_store.catalogue import CataloguedLogits
 from logit_store.clips_table import CLIPS_SCHEMA, check_clips
-from logit_store.ensemble_file import ENSEMBLES_SCHEMA
 from logit_store.ensembles import Ensembles
 from logit_store.errors import (
     ClipsMismatch,
@@ -27,7 +27,7 @@ from logit_store.fold_scores import name_scored_columns, score_folds
 from logit_store.folder import Folder
 from logit_store.footer import ClipsHeader, Footer
 from logit_store.keys import LogitKey
-from logit_store.listing import LogitsListing, make_filter
+from logit_store.listing import Found, LogitsListing, look_up_keys, make_filter
 from logit_store.objects import Objects
 from logit_store.paths import (
     CLIPS_PATTERN,
@@ -37,7 +37,6 @@ from logit_store.paths import (
     parse_corpus,
     parse_key,
 )
-from logit_store.runs import RUNS_SCHEMA
 
 
 class LogitStore:
@@ -64,7 +63,7 @@ class LogitStore:
     @property
     def ensembles(self) -> Ensembles:
         """The ensembles of the store."""
-        return Ensembles(self.files, self.address, self.read_footers)
+        return Ensembles(self.files, self.address, self.read_hashes)
 
     @property
     def objects(self) -> Objects:
@@ -228,15 +227,11 @@ class LogitStore:
             MissingLogits: names all that are absent.
             UnreadableFile: a file has another version, row order or class order, or is damaged.
         """
-        check_exists(self.files, self.address)
-        wanted, found = set(keys), dict[LogitKey, Footer]()
-        for corpus in {key.corpus for key in keys}:
-            for logits in self._list_logits(corpus).look_up(wanted.__contains__):
-                found |= logits.to_footers()
-        absent = [key for key in keys if key not in found]
-        if absent:
-            raise MissingLogits(absent, store=self.address)
-        return {key: found[key] for key in keys}
+        return self._look_up(keys, CataloguedLogits.to_footers)
+
+    def read_hashes(self, keys: Sequence[LogitKey]) -> dict[LogitKey, str]:
+        """Return the `logits_hash` of many footers as `read_footers` does; no record is decoded."""
+        return self._look_up(keys, CataloguedLogits.to_hashes)
 
     def read_record(self, key: LogitKey) -> dict[str, Any]:
         """Return the record of how some logits were made.
@@ -269,7 +264,7 @@ class LogitStore:
         else:
             keys = [
                 key
-                for logits in self._list_logits(corpus).look_up(make_filter(split, view))
+                for logits in self._list_logits(corpus, split).look_up(make_filter(view))
                 for key, found in zip(logits.keys, logits.rows["kind"].to_pylist(), strict=True)
                 if found == kind
             ]
@@ -284,7 +279,7 @@ class LogitStore:
             UnreadableFile: a file has another version, row order or class order, or is damaged.
         """
         check_exists(self.files, self.address)
-        return self._list_logits(corpus).tabulate_members(split)
+        return self._list_logits(corpus, split).tabulate_members()
 
     def runs(self, corpus: str | None = None, split: int | None = None) -> pa.Table:
         """Return a row for each member: how it was made, and its scores (RUNS_SCHEMA of `runs`).
@@ -296,7 +291,7 @@ class LogitStore:
             UnreadableFile: a file has another version, row order or class order, or is damaged.
         """
         check_exists(self.files, self.address)
-        return self._list_logits(corpus).tabulate_runs(split)
+        return self._list_logits(corpus, split).tabulate_runs()
 
     def sql(self, text: str) -> pa.Table:
         """Query the views in docs/store.md with DuckDB: `members`, `runs`, `predictions`...
@@ -310,29 +305,23 @@ class LogitStore:
 
         check_exists(self.files, self.address)
         listing = self._list_logits(None)
-        tables = {"members": listing.tabulate_members(None)}
-        # Records and ensembles are decoded only for a query that names their views.
-        tables["runs"] = (
-            listing.tabulate_runs(None) if "runs" in text.lower() else RUNS_SCHEMA.empty_table()
-        )
-        tables["ensembles"] = (
-            self.ensembles.tabulate()
-            if "ensembles" in text.lower()
-            else ENSEMBLES_SCHEMA.empty_table()
-        )
-        corpora = [
-            query.CorpusFiles(
-                corpus=corpus,
-                classes=self._read_header(corpus).classes,
-                clips=clips_path(corpus),
-                logits=tuple(each.name for each in listing.entries.get(corpus, ())),
-            )
-            for corpus in self.corpora()
-        ]
-        return query.run_query(text, self.files, corpora, tables)
+        corpora = {corpus: self._read_header(corpus).classes for corpus in self.corpora()}
+        return query.run_query(text, self.files, listing, corpora, self.ensembles)
 
-    def _list_logits(self, corpus: str | None) -> LogitsListing:
-        return LogitsListing.of(self.files, corpus, self._read_header)
+    def _list_logits(self, corpus: str | None, split: int | None = None) -> LogitsListing:
+        return LogitsListing.of(self.files, corpus, self._read_header, split)
+
+    def _look_up(
+        self,
+        keys: Sequence[LogitKey],
+        get: Callable[[CataloguedLogits], Mapping[LogitKey, Found]],
+    ) -> dict[LogitKey, Found]:
+        check_exists(self.files, self.address)
+        found = look_up_keys(self.files, keys, self._read_header, get)
+        absent = [key for key in keys if key not in found]
+        if absent:
+            raise MissingLogits(absent, store=self.address)
+        return found
 
     def _check_present(self, keys: Sequence[LogitKey]) -> None:
         absent = [key for key in keys if key not in self]

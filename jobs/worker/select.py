@@ -4,6 +4,7 @@ Dimensions: M members, N clips of the judging fold, K classes.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -108,10 +109,10 @@ class ReadCandidates:
         rows = np.flatnonzero(in_fold.to_numpy())
         judged = clips.take(rows)
         scenes = sorted(pc.unique(clips["scene"]).to_pylist())
-        footers = store.read_footers(keys)
+        hashes = store.read_hashes(keys)
         return Candidates(
             members=tuple(key.member for key in keys),
-            hashes=tuple(footers[key].logits_hash for key in keys),
+            hashes=tuple(hashes[key] for key in keys),
             # In the layout of the store, because Ray would copy an array that is not contiguous.
             logits_MKN=store.read(keys, rows, dtype=np.float16).transpose(0, 2, 1),
             labels_N=np.searchsorted(scenes, judged["scene"].to_numpy()),
@@ -141,17 +142,14 @@ class SelectEnsemble:
         try:
             reference = store.ensembles.find(read.corpus, read.split, self.name)
             document = store.ensembles.read(read.corpus, read.split, reference)
-            footers = store.read_footers(read.list_keys())
+            # Only a selection of the same kind makes it worth looking at all candidates.
+            if not _agrees(document, {"settings": asdict(self.settings), "fold": read.fold}):
+                return None
+            hashes = store.read_hashes(read.list_keys())
         except (MissingStore, MissingEnsemble, TiedEnsembles, MissingLogits):
             return None
-        candidates = [
-            {"member": key.member, "hash": footers[key].logits_hash} for key in read.list_keys()
-        ]
-        expected = {"candidates": candidates, "settings": asdict(self.settings), "fold": read.fold}
-        is_same = json.loads(json.dumps(expected)) == {
-            name: document.get(name) for name in expected
-        }
-        return reference if is_same else None
+        candidates = [{"member": key.member, "hash": each} for key, each in hashes.items()]
+        return reference if _agrees(document, {"candidates": candidates}) else None
 
     def run_on(self, value: Candidates) -> str:
         """Select among the candidates that `input` read, store the ensemble, return `NAME@HASH`."""
@@ -168,6 +166,11 @@ class SelectEnsemble:
         )
         store = LogitStore(self.input.store)
         return store.ensembles.write(self.input.corpus, self.input.split, self.name, document)
+
+
+def _agrees(document: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
+    """Tell whether a document has these values, as JSON gives them back."""
+    return json.loads(json.dumps(expected)) == {name: document.get(name) for name in expected}
 
 
 def _describe_ensemble(

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from logit_store import DamagedFile, LogitKey, LogitStore, logits_file
+from logit_store import DamagedFile, LogitKey, LogitStore, MissingLogits, logits_file
+from logit_store.paths import logits_path
 from logit_store.verify import verify
 
 KEYS = [LogitKey("tau", 25, f"m-{i}") for i in range(3)]
@@ -68,6 +69,59 @@ def test_only_new_files_are_read(
     read_footers.clear()
     assert names(filled) == ["m-0", "m-1", "m-2", "new"]
     assert read_footers == ["logits/v1/corpus=tau/split=5/member=new/view=0/logits.parquet"]
+
+
+def test_a_look_at_one_split_keeps_what_is_known_of_the_others(
+    filled: LogitStore, logits_NK: np.ndarray, read_footers: list[str]
+) -> None:
+    filled.members()
+    new, gone = LogitKey("tau", 5, "new"), LogitKey("tau", 5, "gone")
+    for key in (new, gone):
+        filled.write(key, logits_NK, {})
+    assert list(filled.read_hashes([gone, new])) == [gone, new]
+    file_of(filled, gone).unlink()
+    read_footers.clear()
+    assert filled.read_hashes([new]) == {new: filled.read_footer(new).logits_hash}
+    assert filled.members("tau", 5)["member"].to_pylist() == ["new"]
+    read_footers.clear()
+    assert names(filled) == ["m-0", "m-1", "m-2", "new"]
+    assert read_footers == []
+
+
+def test_hashes_are_read_without_the_records(
+    filled: LogitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = {key: filled.read_footer(key).logits_hash for key in KEYS}
+    monkeypatch.delattr("logit_store.catalogue._decode_footer")
+    assert filled.read_hashes(KEYS) == expected
+    with pytest.raises(MissingLogits, match="gone"):
+        filled.read_hashes([*KEYS, LogitKey("tau", 25, "gone")])
+
+
+def test_a_query_of_members_looks_into_one_file_of_logits(
+    filled: LogitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attach, asked = filled.files.attach, []
+
+    def note(connection):
+        find = attach(connection)
+        return lambda name: asked.append(name) or find(name)
+
+    monkeypatch.setattr(filled.files, "attach", note)
+    assert filled.sql("select count(*) n from members")["n"].to_pylist() == [3]
+    assert len({name for name in asked if name.startswith("logits/")}) == 1
+    columns = "select column_name c from duckdb_columns() where table_name = 'log' || 'its'"
+    assert "airport" in filled.sql(columns)["c"].to_pylist()
+    assert filled.sql("select count(distinct member) n from LOGITS")["n"].to_pylist() == [3]
+
+
+def test_a_plain_name_is_not_looked_for_among_thousands(
+    filled: LogitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("os.scandir")
+    (entry,) = filled.files.find(logits_path(KEYS[0]))
+    assert entry.name == logits_path(KEYS[0])
+    assert filled.files.find(logits_path(LogitKey("tau", 25, "gone"))) == []
 
 
 def test_a_replaced_file_is_read_again(filled: LogitStore, logits_NK: np.ndarray) -> None:
