@@ -19,7 +19,7 @@ class TaskProgress:
     planned: PlannedTask
     state: TaskState
     attempt: AttemptRecord | None = None
-    """The last attempt, if it was read."""
+    """The last attempt, without the lines of its log, if it was read."""
     silent_s: float = 0.0
     """Seconds since the attempt's last sign of life."""
     error: str | None = None

@@ -2,20 +2,22 @@
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any, TypeVar
 
 from jobs.log.bulletin import LOST_AFTER_S
 from jobs.log.files import (
     DRIVERS,
     AttemptRecord,
-    Document,
     DriverRecord,
     PlannedTask,
     PlanPart,
     decode_document,
+    decode_summary,
     locate_attempt,
     locate_attempts,
     locate_driver,
@@ -31,6 +33,13 @@ from terminal.console import UserError
 READ_AT_ONCE = 16
 """Number of small objects that are read at the same time."""
 
+Document = TypeVar("Document")
+Decode = Callable[[bytes, str], Document]
+"""From the bytes of an object, and its address, to the document that it holds."""
+_DECODE_PLAN = partial(decode_document, PlanPart)
+_DECODE_DRIVER = partial(decode_document, DriverRecord)
+_DECODE_ATTEMPT = partial(decode_document, AttemptRecord)
+
 
 class Watcher:
     """Reads the progress of jobs; an object that has not changed is read once."""
@@ -38,7 +47,8 @@ class Watcher:
     def __init__(self, store: LogitStore) -> None:
         """Read nothing yet."""
         self._store = store
-        self._read: dict[str, tuple[str, PlanPart | DriverRecord | AttemptRecord]] = {}
+        self._read: dict[tuple[str, object], tuple[str, Any]] = {}
+        """Versions and documents, by the name of the object and the function that decoded it."""
 
     def list_jobs(self) -> list[str]:
         """Return all jobs that have a log, the newest last.
@@ -80,7 +90,7 @@ class Watcher:
         entries = self._store.files.find(locate_driver(job))
         if not entries:
             raise UserError(f"--job {job}: no such job; there are: {', '.join(self.list_jobs())}")
-        (driver,) = self._read_documents(DriverRecord, entries)
+        (driver,) = self._read_documents(_DECODE_DRIVER, entries)
         progress = JobProgress(job, driver, _find_age_s(entries[0]), [])
         planned = self._read_plan(job)
         # Listed together with the plan: logits that a later listing shows are not older than it.
@@ -90,7 +100,7 @@ class Watcher:
         last = {parse_task_number(e.name): e for e in self._find_attempts(job)}
         # While the job runs, nobody asks about the thousands of tasks that are done.
         wanted = [number for number in last if progress.is_over or number not in done]
-        records = self._read_documents(AttemptRecord, [last[number] for number in wanted])
+        records = self._read_documents(decode_summary, [last[number] for number in wanted])
         attempts = dict(zip(wanted, records, strict=True))
         for task in planned:
             attempt, entry = attempts.get(task.number), last.get(task.number)
@@ -112,7 +122,7 @@ class Watcher:
             for number in sorted(numbers)
             for entry in self._store.files.find(locate_attempt(job, number, "*"))
         ]
-        return self._read_documents(AttemptRecord, entries)
+        return self._read_documents(_DECODE_ATTEMPT, entries)
 
     def _find_drivers(self) -> list[Entry]:
         entries = self._store.files.find(DRIVERS)
@@ -126,11 +136,11 @@ class Watcher:
     def _read_running(self, entries: Sequence[Entry]) -> dict[str, DriverRecord]:
         """Return those drivers that gave a sign of life lately, by the names of their jobs."""
         recent = [entry for entry in entries if _find_age_s(entry) <= LOST_AFTER_S]
-        drivers = zip(recent, self._read_documents(DriverRecord, recent), strict=True)
+        drivers = zip(recent, self._read_documents(_DECODE_DRIVER, recent), strict=True)
         return {parse_job(entry.name): each for entry, each in drivers if each.state == "running"}
 
     def _read_plan(self, job: str) -> list[PlannedTask]:
-        parts = self._read_documents(PlanPart, self._store.files.find(locate_plan(job, "*")))
+        parts = self._read_documents(_DECODE_PLAN, self._store.files.find(locate_plan(job, "*")))
         # A task that was planned twice is what the last part says.
         tasks = {task.number: task for part in parts for task in part.units}
         return list(tasks.values())
@@ -139,13 +149,13 @@ class Watcher:
         """Return a job's attempts in the order in which they began, task by task."""
         return self._store.files.find(locate_attempts(job))
 
-    def _read_documents(self, kind: type[Document], entries: Sequence[Entry]) -> list[Document]:
+    def _read_documents(self, decode: Decode[Document], entries: Sequence[Entry]) -> list[Document]:
         def read(entry: Entry) -> Document:
-            version, document = self._read.get(entry.name, ("", None))
-            if version != entry.version or not isinstance(document, kind):
+            version, document = self._read.get((entry.name, decode), ("", None))
+            if version != entry.version:
                 data = self._store.files.get(entry.name)
-                document = decode_document(kind, data, self._store.files.locate(entry.name))
-                self._read[entry.name] = (entry.version, document)
+                document = decode(data, self._store.files.locate(entry.name))
+                self._read[entry.name, decode] = (entry.version, document)
             return document
 
         with ThreadPoolExecutor(READ_AT_ONCE) as pool:

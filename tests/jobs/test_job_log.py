@@ -138,10 +138,10 @@ def test_a_running_task_logs_how_far_it_is(store, wait_for):
             log_line("epoch 3", epoch=3, max_epochs=8, clips_per_s=120.0, time_left_s=60.0)
             # A sign of life may be written before the epoch is noted.
             wait_for(lambda: watcher.read_job(log.job).clips_per_s, "a sign of life")
-            found = watcher.read_job(log.job)
+            found, (attempt,) = watcher.read_job(log.job), watcher.find_attempts(log.job, "a")
     (running,) = found.tasks
     assert (running.attempt.epoch, running.attempt.max_epochs) == (3, 8)
-    assert running.attempt.lines == ["epoch 3"]
+    assert attempt.lines == ["epoch 3"]
     assert found.clips_per_s == 120
     assert 0 < found.estimate_time_left_s() <= 60
 
@@ -152,8 +152,9 @@ def test_a_worker_logs_an_error_with_its_traceback_and_the_driver_its_kind(store
         fail(log, a, ValueError("batch size 0, expected 1 or more"))
     (failed,) = Watcher(store).read_job(log.job).tasks
     assert failed.error == "ValueError: batch size 0, expected 1 or more"
-    assert "in fail" in failed.attempt.lines[-1]
-    assert failed.attempt.lines[-1].startswith("Traceback")
+    (attempt,) = Watcher(store).find_attempts(log.job, "a")
+    assert "in fail" in attempt.lines[-1]
+    assert attempt.lines[-1].startswith("Traceback")
     assert Watcher(store).read_job(log.job).driver.ended_badly == {"1": "ValueError"}
 
 
@@ -374,6 +375,19 @@ def test_only_those_of_2000_tasks_that_are_not_done_are_read_and_each_once(store
             "waiting": 1998,
         }
         assert [name for name in names if not name.endswith("driver.json")] == []
+
+
+def test_the_tasks_of_a_job_are_counted_without_the_lines_of_their_logs(store):
+    line = 'epoch 1, "lines": [1, 2]'
+    with JobLog(store) as log:
+        (a,) = planned(log, make_task("a"))
+        recorded = AttemptRecord(unit="a", node="n", pid=1, since=1.0, told=1.0, error=f", {line}")
+        recorded.state, recorded.lines = "failed", [line, line]
+        _write_attempt(store, log, a, recorded)
+        watcher = Watcher(store)
+        (counted,) = watcher.read_job(log.job).tasks
+        assert counted.attempt == replace(recorded, lines=[])
+        assert watcher.find_attempts(log.job, "a") == [recorded]
 
 
 def test_an_unknown_job_is_named_with_those_that_exist(store):

@@ -109,4 +109,5 @@ def test_the_store_and_prometheus_show_how_tasks_go(workers, tmp_path, wait_for)
     }
     assert found["refusing"].error == "ValueError: batch size 0, expected 1 or more"
     assert found["dying"].error.startswith("WorkerCrashedError")
-    assert found["demo_mn split 25 seed 0"].attempt.lines == ["epoch 1/3"]
+    (attempt,) = Watcher(store).find_attempts(log.job, "demo_mn split 25 seed 0")
+    assert attempt.lines == ["epoch 1/3"]
