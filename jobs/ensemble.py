@@ -26,8 +26,8 @@ from jobs.schedule.carry_out import carry_out, find_stored, print_if_all_stored
 from jobs.schedule.cluster import connect
 from jobs.schedule.task import AnyWork, Needs, Outcome, Task
 from jobs.worker.select import (
+    ReadCandidates,
     SelectEnsemble,
-    SelectionSettings,
     measure_agreement,
 )
 from logit_store import LogitStore
@@ -43,8 +43,13 @@ def main(options: EnsembleOptions) -> int:
     variants = parse_settings(options)
     store = options.open_store()
     candidates = find_candidates(options, store)
+    tasks = [
+        task
+        for split, members in candidates.items()
+        for task in plan_selections(options, store, split, members, variants)
+    ]
     if options.dry_run:
-        show_selections(options, store, candidates, variants)
+        show_selections(options, store, tasks)
         say_next(repeat_command(less="--dry-run"))
         return 0
     selected: dict[tuple[int, str], str] = {}
@@ -58,11 +63,6 @@ def main(options: EnsembleOptions) -> int:
                 raise TypeError(f"{outcome.task.name}: not a selection but {type(work).__name__}")
         return ()
 
-    tasks = [
-        task
-        for split, members in candidates.items()
-        for task in plan_selections(options, store, split, members, variants)
-    ]
     went_well = print_if_all_stored(tasks, store, then=note)
     if not went_well:
         with connect() as workers:
@@ -94,23 +94,19 @@ def find_best_name(store: LogitStore, corpus: str, selected: Mapping[tuple[int, 
 
 
 def show_selections(
-    options: EnsembleOptions,
-    store: LogitStore,
-    candidates: Mapping[int, Sequence[str]],
-    variants: Mapping[str, SelectionSettings],
+    options: EnsembleOptions, store: LogitStore, tasks: Sequence[Task[SelectEnsemble]]
 ) -> None:
     """Print which selections would run, need and cost; one of each is made for that, and not kept."""
-    names: list[str] = []
+    missing: dict[ReadCandidates, list[Task[SelectEnsemble]]] = {}
+    for task, done in zip(tasks, find_stored(tasks, store), strict=True):
+        if not done:
+            missing.setdefault(task.work.input, []).append(task)
     estimates: dict[str, Estimate] = {}
     with progress_bar() as bar:
-        for split, members in bar.track(list(candidates.items()), description="rehearsals"):
-            tasks = plan_selections(options, store, split, members, variants)
-            names += [task.name for task in tasks]
-            states = find_stored(tasks, store)
-            missing = [task for task, done in zip(tasks, states, strict=True) if not done]
-            if missing:
-                rehearsal = Rehearsal.read(missing[0].work.input)
-                estimates |= {task.name: rehearsal.estimate(task.work.settings) for task in missing}
+        for candidates, of_split in bar.track(list(missing.items()), description="rehearsals"):
+            rehearsal = Rehearsal.read(candidates)
+            estimates |= {task.name: rehearsal.estimate(task.work.settings) for task in of_split}
+    names = [task.name for task in tasks]
     device = replace(Machine.here(1), accelerator=None)
     show_estimates(names, estimates, device, options.find_price(), spot=options.spot)
 

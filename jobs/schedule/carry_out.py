@@ -19,7 +19,7 @@ def find_results(tasks: Sequence[Task[Any]], store: LogitStore) -> list[Any | No
     """Return the results of the tasks that are in the store, and None for each of the others."""
     try:
         # One listing, because thousands of single requests take minutes on S3.
-        stored = set(store.keys(view=None))
+        stored = set(store.keys(view=None)) if any(task.keys for task in tasks) else set()
     except MissingStore:
         stored = set()
     return [_find_result(task, stored, store) for task in tasks]

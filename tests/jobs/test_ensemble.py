@@ -10,6 +10,7 @@ import pytest
 from audio.corpora import tau
 from ensemble import mean_logits, select
 from ensemble.stored import compute_ensemble_logits
+from jobs import ensemble as ensemble_command
 from jobs.plan.ensembles import EnsembleOptions, find_candidates, parse_settings, show_ensemble
 from jobs.worker.select import (
     ReadCandidates,
@@ -94,6 +95,19 @@ def test_a_selection_is_found_again_until_its_candidates_its_settings_or_its_nam
     # Selecting it again makes it the newest of its name, so it must not be skipped.
     replace(work, input=fewer).run_on(fewer.run())
     assert work.find_result(store) is None
+
+
+def test_a_dry_run_decodes_no_record_of_the_catalogue_and_stores_nothing(
+    store, monkeypatch, capsys
+):
+    before = store.ensembles.find_all("tau", 25)
+    monkeypatch.delattr("logit_store.catalogue._decode_footer")
+    options = EnsembleOptions(corpus="tau", store=store.address, name="dry", dry_run=True)
+    assert ensemble_command.main(options) == 0
+    printed = capsys.readouterr().out
+    assert "ensemble dry split 25" in printed
+    assert "2 runs to do" in printed
+    assert store.ensembles.find_all("tau", 25) == before
 
 
 def test_students_see_the_weighted_mean_of_calibrated_members(corpus, store):
