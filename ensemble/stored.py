@@ -1,12 +1,14 @@
 """Logits of an ensemble that is in the store."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import ensemble
-from logit_store import LogitStore
+from logit_store import LogitKey, LogitStore
 
 
 def compute_ensemble_logits(
@@ -33,10 +35,30 @@ def compute_ensemble_logits(
         LogitStoreError: the ensemble is not in the store, or a member has changed since.
     """
     document = store.ensembles.read(corpus, split, reference)
-    weights = store.ensembles.read_weights(corpus, split, reference)
+    keys = tuple(store.ensembles.read_weights(corpus, split, reference))
+    return average_members(store, keys, document, view, rows)
+
+
+def average_members(
+    store: LogitStore,
+    keys: Sequence[LogitKey],
+    document: Mapping[str, Any],
+    view: int = 0,
+    rows: ArrayLike | None = None,
+) -> NDArray[np.float32]:
+    """Compute the logits of an ensemble as `compute_ensemble_logits` does, float32 [N, K].
+
+    Args:
+        store: the store with its members' logits, which are those that were selected.
+        keys: of its members, in the document's order.
+        document: what the selection wrote into the store.
+        view: the view of the clips.
+        rows: the rows of the clips; None for all of them, in the corpus's order.
+    """
+    members = document["members"]
     return ensemble.mean_logits(
-        store.read([replace(key, view=view) for key in weights], rows, dtype=np.float16),
-        list(weights.values()),
-        temperatures_M=[member["temperature"] for member in document["members"]],
+        store.read([replace(key, view=view) for key in keys], rows, dtype=np.float16),
+        [float(member["weight"]) for member in members],
+        temperatures_M=[member["temperature"] for member in members],
         space=document["space"],
     )

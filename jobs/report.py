@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from audio.clips import Corpus
 from disk import write_whole
 from jobs.command import run
-from jobs.plan.options import CorpusOptions
+from jobs.plan.options import CorpusOptions, check_counts
 from jobs.schedule.uploads import is_uploaded
 from logit_store import LogitStore
+from report.choice import MOST
 from terminal.console import UserError, console, progress_bar
 from training.provenance import find_commit
 
@@ -29,6 +30,9 @@ class ReportOptions(CorpusOptions):
     """File of the page; runs/report-CORPUS.html if not given."""
     csv: Path | None = None
     """Folder for the numbers of all figures, one CSV file for each."""
+    most: int = MOST
+    """How many teachers, ensembles, taught students and other students of a split are shown: the
+    best by their log loss on select. The page names those that it leaves out."""
 
 
 def main(options: ReportOptions) -> int:
@@ -43,10 +47,11 @@ def main(options: ReportOptions) -> int:
     # Charts and kernels take seconds to import.
     from report.page import render_page, write_csv
 
+    check_counts(most=options.most)
     place = _find_place(options)
     store = options.open_store()
     corpus = _open_corpus(options, store)
-    sections = _draw_sections(store, corpus)
+    sections = _draw_sections(store, corpus, options.most)
     text = render_page(
         f"Report on {corpus.name}", _write_lead(corpus), sections, _write_footer(store)
     )
@@ -80,7 +85,7 @@ def _open_corpus(options: ReportOptions, store: LogitStore) -> Corpus:
     return corpus
 
 
-def _draw_sections(store: LogitStore, corpus: Corpus) -> "list[Section]":
+def _draw_sections(store: LogitStore, corpus: Corpus, most: int) -> "list[Section]":
     from report.contents import CONTENTS
     from report.results import Results
 
@@ -89,8 +94,15 @@ def _draw_sections(store: LogitStore, corpus: Corpus) -> "list[Section]":
         results = Results.of(
             store,
             corpus,
+            most,
             on_progress=lambda done, total: bar.update(judging, completed=done, total=total),
         )
+        if results.unshown:
+            console.print(
+                f"{len(results.unshown):,} systems are left out, as {most} of a kind and split are "
+                "shown (--most); the page names them",
+                markup=False,
+            )
         drawing = bar.add_task("draw", total=len(CONTENTS))
         sections = []
         for section in CONTENTS:

@@ -6,8 +6,8 @@ from typing import TypeVar
 import altair as alt
 import pyarrow as pa
 
+from report.choice import ALONE, BEST, ENSEMBLE, MEDIAN, TAUGHT
 from report.colours import ALONE_COLOUR, KIND_COLOURS, NEUTRAL
-from report.featured import ALONE, BEST, ENSEMBLE, MEDIAN, TAUGHT
 
 ROW_PX = 24
 """Height of a row of bars, dots or cells."""

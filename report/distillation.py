@@ -3,7 +3,6 @@
 Dimensions: P test clips of a split, K classes; A seeds.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +14,10 @@ import pyarrow as pa
 from metrics import macro_accuracy
 from report.charts import NAME_AXIS, add_menu, layer_charts, make_reference
 from report.colours import KIND_COLOURS
-from report.featured import sort_by_select_loss
 from report.parts import Figure, Section
 from report.results import JudgedSystem, Results
 from report.summary import compare_logits
+from report.systems import identify_network
 
 NAME, TITLE = "distillation", "What distillation gave"
 ALL, UNSEEN = "all", "unseen recording devices"
@@ -68,19 +67,18 @@ def build_distillation(results: Results) -> Section:
 
 def _find_pupils(results: Results) -> list[_Pupils]:
     """Return the models that were trained both ways, those of the largest split first."""
-    models: dict[str, list[JudgedSystem]] = {}
+    models: dict[tuple[int, str], list[JudgedSystem]] = {}
     for system in results.list_systems("student"):
-        # Published logits of others have no model in their record, so nothing compares with them.
-        if "model" in system.recipe:
-            model = [system.split, system.recipe["model"], system.recipe["arguments"]]
-            int8 = "quantisation" in system.records[0]
-            models.setdefault(json.dumps([*model, int8], sort_keys=True), []).append(system)
+        network = identify_network(system.recipe, system.records[0])
+        if network is not None:
+            models.setdefault((system.split, network), []).append(system)
     groups = []
     for students in models.values():
-        alone = sort_by_select_loss(results, [each for each in students if each.taught_by is None])
+        alone = [each for each in students if each.taught_by is None]
         taught = [each for each in students if each.taught_by is not None]
         if alone and taught:
-            groups.append(_Pupils(alone=alone[0], taught=tuple(taught)))
+            best = min(alone, key=lambda each: each.select_loss)
+            groups.append(_Pupils(alone=best, taught=tuple(taught)))
     return sorted(groups, key=lambda group: (-group.alone.split, group.name))
 
 

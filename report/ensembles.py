@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from logit_store import LogitKey
 from report.charts import NAME_AXIS, ROW_PX, Chart, add_menu, layer_charts, make_legend
+from report.choice import ENSEMBLE
 from report.colours import KIND_COLOURS, shade
 from report.ensemble_picture import MOST_NUMBERED_MEMBERS
-from report.featured import ENSEMBLE, list_splits, pick_featured
+from report.featured import list_splits
 from report.parts import Figure, Row, Section
 from report.results import JudgedSystem, Results
 
@@ -29,7 +30,7 @@ def build_ensembles(results: Results) -> Section:
     chosen = [
         shown[ENSEMBLE]
         for split in list_splits(results)
-        if ENSEMBLE in (shown := pick_featured(results, split))
+        if ENSEMBLE in (shown := results.featured[split])
     ]
     left_out = [f"Left out: {reason}." for reason in results.left_out]
     if not every:

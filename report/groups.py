@@ -20,8 +20,9 @@ from report.charts import (
     layer_charts,
     role_colour,
 )
+from report.choice import ROLES
 from report.colours import shade
-from report.featured import ROLES, describe_featured, list_splits, pick_featured
+from report.featured import describe_featured, list_splits
 from report.parts import Figure, Section
 from report.results import JudgedSystem, Results
 from report.summary import JudgedClips
@@ -62,7 +63,7 @@ def _draw_gap(results: Results) -> Figure:
             "accuracy": 100 * value,
         }
         for split in list_splits(results)
-        for role, system in pick_featured(results, split).items()
+        for role, system in results.featured[split].items()
         for which, value in (
             (SEEN, system.summary.seen_accuracy),
             (UNSEEN, system.summary.unseen_accuracy),
@@ -114,7 +115,7 @@ def _draw_groups(results: Results, what: str) -> Figure:
     rows = [
         row
         for split in list_splits(results)
-        for role, system in pick_featured(results, split).items()
+        for role, system in results.featured[split].items()
         for row in _list_groups(results, system, role, what)
     ]
     table = pa.Table.from_pylist(rows)

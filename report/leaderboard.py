@@ -1,18 +1,23 @@
 """The leaderboard: a few systems at a glance, and the table of all."""
 
+from dataclasses import asdict
+from math import inf
 from typing import Any
 
 import pyarrow as pa
 from markupsafe import Markup
 
+from report.choice import ALONE, MEDIAN
 from report.colours import ALONE_COLOUR, KIND_COLOURS
-from report.featured import ALONE, MEDIAN, list_splits, pick_featured
+from report.featured import list_splits
 from report.page.render import render
 from report.parts import Figure, Section
-from report.results import JudgedSystem, Results
+from report.results import JudgedSystem, Results, UnshownSystem
 from report.systems import SYSTEM_KINDS
 
 NAME = "leaderboard"
+MOST_NAMED = 12
+"""At most this many systems of a kind and split that are left out are named on the page."""
 
 SCHEMA = pa.schema(
     {
@@ -38,6 +43,16 @@ SCHEMA = pa.schema(
 )
 """Accuracies in percent, log loss in nats; bytes in float32, or in int8 if trained in int8."""
 
+_UNSHOWN_SCHEMA = pa.schema(
+    {
+        "system": pa.string(),
+        "kind": pa.string(),
+        "split": pa.int64(),
+        "protocol": pa.string(),
+        "select_loss": pa.float64(),
+    }
+)
+
 _HEADERS: tuple[tuple[str, str, str], ...] = (
     ("Split", "split", "Percent of the training clips"),
     ("Accuracy %", "accuracy", "Macro average over scenes, with its 95 % interval"),
@@ -51,7 +66,7 @@ _HEADERS: tuple[tuple[str, str, str], ...] = (
 
 
 def build_ranking(results: Results) -> Section:
-    """Build the section with the best of each kind at a glance and all systems in a table."""
+    """Build the section with the best of each kind at a glance and the others in tables."""
     if not results.systems:
         return Section(
             name=NAME,
@@ -73,9 +88,9 @@ def build_ranking(results: Results) -> Section:
     return Section(
         name=NAME,
         title="Leaderboard",
-        text=_describe(results),
+        text=_describe(results) + _describe_unshown(results),
         html=_render_cards(results),
-        figures=(figure,),
+        figures=(figure, *([_list_unshown(results)] if results.unshown else [])),
     )
 
 
@@ -87,6 +102,39 @@ def _describe(results: Results) -> str:
         f"{len(set(test.recordings))} recordings. These systems were chosen by their log loss on "
         "the select clips, or by their role; test clips did not choose them."
     )
+
+
+def _describe_unshown(results: Results) -> str:
+    """Return a paragraph on the systems that are not shown; it is empty if all are."""
+    if not results.unshown:
+        return ""
+    n_all = len(results.systems) + len(results.unshown)
+    return (
+        "\n\nShown are the systems with a role and, of each split, the best teachers, ensembles, students "
+        "alone and taught students, by their log loss on the select clips. Left out are "
+        f"{len(results.unshown):,} of {n_all:,} systems, which the list below names; with a larger "
+        "--most, jobs/report.py shows them."
+    )
+
+
+def _list_unshown(results: Results) -> Figure:
+    unshown = sorted(results.unshown, key=lambda each: (-each.split, each.kind, _get_loss(each)))
+    groups: dict[tuple[int, str], list[str]] = {}
+    for each in unshown:
+        groups.setdefault((each.split, each.kind), []).append(each.system)
+    return Figure(
+        name="left-out",
+        title="Systems that are left out",
+        caption="They are not judged on the test clips: with them the page would be too long to "
+        "read. The best are named first, by their log loss on the select clips; the CSV file has all "
+        "of them, with this loss in nats (of an ensemble, on clips that no selection saw).",
+        table=pa.Table.from_pylist([asdict(each) for each in unshown], _UNSHOWN_SCHEMA),
+        html=render("left_out.html", groups=groups, most_named=MOST_NAMED),
+    )
+
+
+def _get_loss(system: UnshownSystem) -> float:
+    return inf if system.select_loss is None else system.select_loss
 
 
 def _rank(results: Results) -> list[JudgedSystem]:
@@ -123,7 +171,7 @@ def _scale(factor: float, figure: float | None) -> float | None:
 
 
 def _render_cards(results: Results) -> Markup:
-    shown = pick_featured(results, list_splits(results)[0])
+    shown = results.featured[list_splits(results)[0]]
     cards = {role: system for role, system in shown.items() if role != MEDIAN}
     return render(
         "cards.html", cards=cards, alone=ALONE, colours=KIND_COLOURS, alone_colour=ALONE_COLOUR

@@ -18,7 +18,8 @@ from audio.clips import Corpus
 from audio.decoding import FULL_SCALE, decode_file
 from audio.front_ends import FrontEnd
 from metrics.scores import log_softmax
-from report.featured import ENSEMBLE, TAUGHT, list_splits, pick_featured
+from report.choice import ENSEMBLE, TAUGHT
+from report.featured import list_splits
 from report.page.render import render
 from report.parts import Figure, Section
 from report.results import Results
@@ -51,7 +52,7 @@ class Player:
 def build_clips(results: Results) -> Section:
     """Build the section of clips on which student and ensemble differ most, with their sound."""
     for split in list_splits(results):
-        shown = pick_featured(results, split)
+        shown = results.featured[split]
         if ENSEMBLE in shown and TAUGHT in shown:
             break
     else:

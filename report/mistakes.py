@@ -19,8 +19,9 @@ from report.charts import (
     role_colour,
     role_dash,
 )
+from report.choice import ROLES, TAUGHT
 from report.colours import shade
-from report.featured import ROLES, TAUGHT, list_splits, pick_featured
+from report.featured import list_splits
 from report.parts import Figure, Row, Section
 from report.results import Results
 
@@ -48,7 +49,7 @@ def _make_table(
         [
             {"split": str(split), "role": role, "system": system.name, **row}
             for split in list_splits(results)
-            for role, system in pick_featured(results, split).items()
+            for role, system in results.featured[split].items()
             for row in make_rows(
                 results,
                 np.concatenate(list(results.read_logits(system))),

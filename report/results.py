@@ -5,15 +5,17 @@ Dimensions: P clips of a test fold, K classes.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audio.clips import Corpus
-from ensemble.stored import compute_ensemble_logits
+from ensemble.stored import average_members
 from logit_store import LogitKey, LogitStore
 from metrics import PairedComparison
+from report.choice import MOST, choose_systems
 from report.costs import SystemCost, read_ensemble_cost, read_member_cost
 from report.names import name_systems
 from report.objective import describe_objective
@@ -51,6 +53,9 @@ class JudgedSystem:
     """NAME@HASH of an ensemble; None for others."""
     document: Mapping[str, Any]
     """What the selection of an ensemble wrote into the store; empty for others."""
+    select_loss: float
+    """Mean log loss over the seeds on `select`, in nats; of an ensemble, on clips that no selection
+    saw. Infinite without such clips."""
     cost: SystemCost
     summary: Summary
 
@@ -65,15 +70,31 @@ class JudgedSystem:
         return 1 if self.reference else len(self.keys)
 
 
+@dataclass(frozen=True, slots=True)
+class UnshownSystem:
+    """A system that is not judged, so that the page stays readable."""
+
+    system: str
+    """Its name."""
+    kind: SystemKind
+    split: int
+    protocol: str
+    select_loss: float | None
+
+
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
 class Results:
-    """All systems of a store for a corpus, judged."""
+    """The systems of a store for a corpus, judged."""
 
     store: LogitStore
     corpus: Corpus
     """Its table has no column `file` if only the store knows the clips."""
     systems: tuple[JudgedSystem, ...]
     """Ordered by split, then kind, then accuracy, the most accurate first."""
+    featured: Mapping[int, Mapping[str, JudgedSystem]]
+    """For each split, the system in each of the `ROLES`; a role without a system is left out."""
+    unshown: tuple[UnshownSystem, ...]
+    """The systems that are left out because there are many better ones of their split and kind."""
     left_out: tuple[str, ...]
     """Texts on the ensembles that could not be judged, with the reasons."""
     clips: Mapping[int, JudgedClips]
@@ -84,14 +105,16 @@ class Results:
         cls,
         store: LogitStore,
         corpus: Corpus,
+        most: int = MOST,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> "Results":
-        """Find the systems of a store and judge them, one at a time.
+        """Find the systems of a store and judge those that are shown, one at a time.
 
         Args:
             store: the store to read.
             corpus: the corpus of the systems, with its clips in the store's order.
-            on_progress: called with the number of judged systems and that of all systems.
+            most: how many systems of a split and kind are shown, see `choose_systems`.
+            on_progress: called with the number of judged systems and that of those to judge.
 
         Raises:
             LogitStoreError: there is no such store, or a file of it must not be used.
@@ -104,16 +127,27 @@ class Results:
             split: JudgedClips.of(corpus, split)
             for split in sorted({each.split for each in stored})
         }
-        systems = []
+        choice = choose_systems(stored, protocols, most)
+        judged: dict[StoredSystem, JudgedSystem] = {}
+        unshown = []
         for each, name, protocol in zip(stored, names, protocols, strict=True):
+            if each not in choice.shown:
+                loss = each.select_loss if isfinite(each.select_loss) else None
+                unshown.append(UnshownSystem(name, each.kind, each.split, protocol, loss))
+                continue
             logits_APK = list(_read_logits(store, each, clips[each.split].rows))
             summary = summarise_logits(clips[each.split], logits_APK)
-            systems.append(_judge(each, name, protocol, summary))
-            on_progress(len(systems), len(stored))
+            judged[each] = _judge(each, name, protocol, summary)
+            on_progress(len(judged), len(choice.shown))
         return cls(
             store=store,
             corpus=corpus,
-            systems=tuple(sorted(systems, key=_rank)),
+            systems=tuple(sorted(judged.values(), key=_rank)),
+            featured={
+                split: {role: judged[each] for role, each in roles.items()}
+                for split, roles in choice.roles.items()
+            },
+            unshown=tuple(unshown),
             left_out=tuple(left_out),
             clips=clips,
         )
@@ -165,8 +199,8 @@ def _read_logits(
     store: LogitStore, each: StoredSystem | JudgedSystem, rows: NDArray[np.int64]
 ) -> Iterator[NDArray[np.float32]]:
     if each.reference:
-        corpus = each.keys[0].corpus
-        yield compute_ensemble_logits(store, corpus, each.split, each.reference, rows=rows)
+        # Its members were compared with their hashes when it was found.
+        yield average_members(store, each.keys, each.document, rows=rows)
     else:
         for key in each.keys:
             yield store.read([key], rows)[0]
@@ -186,6 +220,7 @@ def _judge(each: StoredSystem, name: str, protocol: str, summary: Summary) -> Ju
         taught_by=each.taught_by,
         reference=each.reference,
         document=each.document,
+        select_loss=each.select_loss,
         cost=(read_ensemble_cost if each.reference else read_member_cost)(each.records),
         summary=summary,
     )

@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from logit_store import LogitKey, LogitStore
 from report.charts import NAME_AXIS, ROW_PX, add_menu, make_legend
+from report.choice import ALONE, TAUGHT
 from report.colours import ALONE_COLOUR, KIND_COLOURS
-from report.featured import ALONE, TAUGHT, list_splits, pick_featured
+from report.featured import list_splits
 from report.honesty import NOT_RECORDED, name_machine
 from report.parts import Figure, Row, Section
 from report.results import JudgedSystem, Results
@@ -116,7 +117,7 @@ def _draw_curves(
     roles = {
         id(system): role
         for split in list_splits(results)
-        for role, system in pick_featured(results, split).items()
+        for role, system in results.featured[split].items()
     }
     rows = [
         row

@@ -3,10 +3,21 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from math import inf
+from statistics import fmean
 from typing import Any, Literal
 
 from audio.clips import SPLITS
-from logit_store import LogitKey, LogitStore, LogitStoreError, strip_fingerprint
+from logit_store import (
+    Footer,
+    LogitKey,
+    LogitStore,
+    LogitStoreError,
+    MissingLogits,
+    strip_fingerprint,
+)
+from logit_store.ensembles import Ensembles
 
 SystemKind = Literal["teacher", "ensemble", "student"]
 SYSTEM_KINDS: tuple[SystemKind, ...] = ("teacher", "ensemble", "student")
@@ -24,6 +35,9 @@ class StoredSystem:
     """Keys of its logits, one for each seed; of an ensemble, those of its members."""
     records: tuple[Mapping[str, Any], ...]
     """The records of the keys, in their order."""
+    select_loss: float
+    """Mean log loss over the seeds on `select`, in nats; of an ensemble, on clips that no selection
+    saw. Infinite without such clips."""
     reference: str | None = None
     """NAME@HASH of an ensemble; None for others."""
     document: Mapping[str, Any] = field(default_factory=dict)
@@ -46,6 +60,15 @@ def read_recipe(record: Mapping[str, Any]) -> Mapping[str, Any]:
     return recipe if isinstance(recipe, Mapping) else {"name": recipe}
 
 
+def identify_network(recipe: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
+    """Return a text that is equal for students of the same network; None if it is not recorded."""
+    # Published logits of others have no model in their record.
+    if "model" not in recipe:
+        return None
+    parts = [recipe["model"], recipe["arguments"], "quantisation" in record]
+    return json.dumps(parts, sort_keys=True)
+
+
 def find_systems(store: LogitStore, corpus: str) -> tuple[list[StoredSystem], list[str]]:
     """Find all systems, ordered by split and kind, and the ensembles that cannot be read.
 
@@ -56,27 +79,35 @@ def find_systems(store: LogitStore, corpus: str) -> tuple[list[StoredSystem], li
         LogitStoreError: there is no such store, or a file of logits must not be used.
     """
     footers = store.read_footers(store.keys(corpus))
-    records = {key: footer.record for key, footer in footers.items()}
-    ensembles, left_out = _find_ensembles(store, corpus, records)
-    systems = [*_group_members(records), *ensembles]
+    ensembles, left_out = _find_ensembles(store, corpus, footers)
+    systems = [*_group_members(footers), *ensembles]
     return sorted(systems, key=lambda each: (each.split, SYSTEM_KINDS.index(each.kind))), left_out
 
 
-def _group_members(records: Mapping[LogitKey, Mapping[str, Any]]) -> list[StoredSystem]:
+def _group_members(footers: Mapping[LogitKey, Footer]) -> list[StoredSystem]:
     groups: dict[str, list[LogitKey]] = {}
-    for key, record in records.items():
-        groups.setdefault(_identify_without_seed(key, record), []).append(key)
+    for key, footer in footers.items():
+        groups.setdefault(_identify_without_seed(key, footer.record), []).append(key)
     return [
-        StoredSystem(
-            kind=records[keys[0]].get("kind", "teacher"),
-            split=keys[0].split,
-            keys=tuple(sorted(keys, key=lambda key: records[key].get("seed") or 0)),
-            records=tuple(
-                sorted((records[key] for key in keys), key=lambda each: each.get("seed") or 0)
-            ),
-        )
+        _make_member(sorted(keys, key=lambda key: footers[key].record.get("seed") or 0), footers)
         for keys in groups.values()
     ]
+
+
+def _make_member(keys: Sequence[LogitKey], footers: Mapping[LogitKey, Footer]) -> StoredSystem:
+    records = tuple(footers[key].record for key in keys)
+    losses = [
+        scores.log_loss
+        for key in keys
+        if (scores := footers[key].find_scores("select")) is not None
+    ]
+    return StoredSystem(
+        kind=records[0].get("kind", "teacher"),
+        split=keys[0].split,
+        keys=tuple(keys),
+        records=records,
+        select_loss=fmean(losses) if losses else inf,
+    )
 
 
 def _identify_without_seed(key: LogitKey, record: Mapping[str, Any]) -> str:
@@ -88,14 +119,16 @@ def _identify_without_seed(key: LogitKey, record: Mapping[str, Any]) -> str:
 
 
 def _find_ensembles(
-    store: LogitStore, corpus: str, records: Mapping[LogitKey, Mapping[str, Any]]
+    store: LogitStore, corpus: str, footers: Mapping[LogitKey, Footer]
 ) -> tuple[list[StoredSystem], list[str]]:
+    # Another look at the store for each ensemble would list all of its files.
+    ensembles = Ensembles(store.files, store.address, partial(_get_hashes, store, footers))
     found, left_out = [], []
     for split in SPLITS:
-        for reference in store.ensembles.find_all(corpus, split):
+        for reference in ensembles.find_all(corpus, split):
             try:
-                keys = tuple(store.ensembles.read_weights(corpus, split, reference))
-                document = store.ensembles.read(corpus, split, reference)
+                keys = tuple(ensembles.read_weights(corpus, split, reference))
+                document = ensembles.read(corpus, split, reference)
             except LogitStoreError as error:
                 left_out.append(f"{reference} of split {split}: {error}")
                 continue
@@ -111,12 +144,22 @@ def _find_ensembles(
                     kind="ensemble",
                     split=split,
                     keys=keys,
-                    records=tuple(records[key] for key in keys),
+                    records=tuple(footers[key].record for key in keys),
+                    select_loss=document.get("optimism", {}).get("nested", inf),
                     reference=reference,
                     document=document,
                 )
             )
     return found, left_out
+
+
+def _get_hashes(
+    store: LogitStore, footers: Mapping[LogitKey, Footer], keys: Sequence[LogitKey]
+) -> dict[LogitKey, str]:
+    absent = [key for key in keys if key not in footers]
+    if absent:
+        raise MissingLogits(absent, store=store.address)
+    return {key: footers[key].logits_hash for key in keys}
 
 
 def find_protocols(systems: Sequence[StoredSystem]) -> list[str]:

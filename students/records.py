@@ -1,11 +1,15 @@
 """The recipe in a student's record."""
 
+import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from logit_store import LogitKey
 from students.errors import NoStudent
 from students.recipe import StudentRecipe
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 def restore_recipe(record: Mapping[str, Any], key: LogitKey | None = None) -> StudentRecipe:
@@ -19,22 +23,28 @@ def restore_recipe(record: Mapping[str, Any], key: LogitKey | None = None) -> St
         NoStudent: the record is not that of a student, or it was written by another version; says
             what does not fit.
     """
-    # It takes a tenth of the time of --help to import, and few commands read records.
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     recipe = read_recipe_entry(record, key)
     # JSON has lists where the arguments have tuples, and only the model knows their types.
     arguments = {name: _to_tuples(value) for name, value in recipe["arguments"].items()}
     try:
-        return TypeAdapter(StudentRecipe).validate_python(
-            recipe | {"arguments": arguments}, extra="forbid"
-        )
+        return _make_adapter().validate_python(recipe | {"arguments": arguments}, extra="forbid")
     except ValidationError as error:
         first = error.errors()[0]
         raise NoStudent(
             f"{key or recipe['name']}: its recipe was written by another version "
             f"({'.'.join(map(str, first['loc']))}={first['input']!r}: {first['msg']}): train it again"
         ) from error
+
+
+@functools.cache
+def _make_adapter() -> "TypeAdapter[StudentRecipe]":
+    """Make what checks a recipe; this takes longer than hundreds of checks."""
+    # It takes a tenth of the time of --help to import, and few commands read records.
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(StudentRecipe)
 
 
 def read_recipe_entry(record: Mapping[str, Any], key: LogitKey | None = None) -> dict[str, Any]:

@@ -50,6 +50,17 @@ def test_nothing_is_reported_of_clips_that_are_not_those_of_the_store(made, tmp_
     assert not (tmp_path / "report.html").exists()
 
 
+def test_the_command_says_how_many_systems_it_left_out_and_how_to_show_them(made, tmp_path, capsys):
+    place = tmp_path / "report.html"
+    assert report(made, place, root=None, most=1) == 0
+    assert "4 systems are left out, as 1 of a kind and split are shown (--most)" in (
+        capsys.readouterr().out
+    )
+    assert "Systems that are left out" in place.read_text()
+    with pytest.raises(UserError, match="--most 0: expected 1 or more"):
+        report(made, place, most=0)
+
+
 def test_a_store_that_is_not_there_is_an_error_that_names_it(made, tmp_path):
     with pytest.raises(MissingStore, match="nowhere"):
         report(made, tmp_path / "report.html", store=str(tmp_path / "nowhere"))

@@ -2,7 +2,8 @@ import pytest
 from report_store import ReportStore
 
 from metrics import log_loss
-from report.featured import ALONE, BEST, ENSEMBLE, MEDIAN, ROLES, TAUGHT, list_splits, pick_featured
+from report.choice import ALONE, BEST, ENSEMBLE, MEDIAN, ROLES, TAUGHT
+from report.featured import list_splits
 from report.results import Results
 
 
@@ -15,7 +16,7 @@ def select_loss(made, system):
 
 def test_the_best_teacher_has_the_lowest_loss_on_select_and_the_median_half_of_all(made, results):
     for split in (25, 100):
-        shown = pick_featured(results, split)
+        shown = results.featured[split]
         ranked = sorted(
             results.list_systems("teacher", split), key=lambda each: select_loss(made, each)
         )
@@ -24,7 +25,7 @@ def test_the_best_teacher_has_the_lowest_loss_on_select_and_the_median_half_of_a
 
 
 def test_student_and_ensemble_belong_together(results):
-    shown = pick_featured(results, 100)
+    shown = results.featured[100]
     assert shown[TAUGHT].taught_by == shown[ENSEMBLE].reference
     assert shown[ALONE].taught_by is None
     assert list_splits(results) == [100, 25]
@@ -40,5 +41,5 @@ def mixed(tmp_path_factory):
 
 
 def test_systems_chosen_on_test_are_shown_only_if_there_are_no_others(mixed):
-    assert [each.name for each in pick_featured(mixed, 100).values()] == ["learner"]
-    assert [each.name for each in pick_featured(mixed, 25).values()] == ["cheater (published)"]
+    assert [each.name for each in mixed.featured[100].values()] == ["learner"]
+    assert [each.name for each in mixed.featured[25].values()] == ["cheater (published)"]

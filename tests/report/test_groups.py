@@ -3,7 +3,6 @@ import pytest
 from report_store import ReportStore, slow_logits
 
 from metrics import bootstrap, macro_accuracy
-from report.featured import pick_featured
 from report.groups import build_groups
 from report.results import Results
 
@@ -26,7 +25,7 @@ def test_accuracies_of_groups_are_shares_of_right_clips(made, results, section, 
     n_groups = len(np.unique(column[made.corpus.rows(100, "test")]))
     assert len(table) == 2 * 5 * n_groups
     for row in table:
-        system = pick_featured(results, int(row["split"]))[row["role"]]
+        system = results.featured[int(row["split"])][row["role"]]
         inside = column[made.corpus.rows(system.split, "test")] == row[what].split(",")[0]
         assert row["system"] == system.name
         assert row["clips"] == inside.sum()
@@ -40,7 +39,7 @@ def test_intervals_are_over_the_recordings_of_a_group(made, results, section, fi
         if row["role"] == "student taught" and row["split"] == "100"
     )
     rows = np.tile(made.corpus.rows(100, "test"), 2)
-    logits = np.concatenate(slow_logits(made, pick_featured(results, 100)["student taught"]))
+    logits = np.concatenate(slow_logits(made, results.featured[100]["student taught"]))
     labels, recordings = made.corpus.labels()[rows], made.corpus.column("recording")[rows]
     interval = bootstrap(logits, labels, recordings, metric="accuracy")
     assert (row["low"], row["high"]) == (100 * interval.low, 100 * interval.high)
@@ -60,7 +59,7 @@ def test_the_gap_is_that_of_macro_accuracies(made, results, section, figure):
     rows = figure(section, "seen-and-unseen-recording-devices").table.to_pylist()
     assert len(rows) == 2 * 5 * 2
     for row in rows:
-        system = pick_featured(results, int(row["split"]))[row["role"]]
+        system = results.featured[int(row["split"])][row["role"]]
         test = made.corpus.rows(system.split, "test")
         unseen = made.corpus.column("recording_device")[test] == "s4"
         inside = unseen if row["recording devices"] == "unseen" else ~unseen

@@ -7,8 +7,8 @@ from report_store import ReportStore
 
 from audio.clips import SPLITS
 from report.budgets import build_budgets
+from report.choice import MEDIAN
 from report.dcase.challenge import CHALLENGE_SCENES
-from report.featured import MEDIAN, pick_featured
 from report.leaderboard import build_ranking
 from report.results import Results
 from report.split_sizes import PUBLISHED_FILE, build_split_sizes
@@ -46,7 +46,7 @@ def test_the_leaderboard_has_a_row_for_each_system_with_its_figures(results):
 def test_the_cards_show_systems_of_the_largest_split(results):
     html = build_ranking(results).html
     assert html.count('<li class="card"') == 4
-    for role, system in pick_featured(results, 100).items():
+    for role, system in results.featured[100].items():
         accuracy = f"{100 * system.summary.accuracy.value:.1f} <small>%"
         assert role == MEDIAN or accuracy in html
 

@@ -1,6 +1,7 @@
 import base64
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from matplotlib.image import imread
 from report_store import ReportStore, slow_logits
 
 import report.listen
-from report.featured import ENSEMBLE, TAUGHT, pick_featured
+from report.choice import ENSEMBLE, TAUGHT
 from report.listen import CLIPS, PICTURE, Player, build_clips, divergence, find_farthest
 from report.page.render import render
 from report.results import Results
@@ -53,7 +54,7 @@ def section(results):
 
 
 def test_the_clips_are_those_on_which_they_differ_most(made, results, section):
-    shown = pick_featured(results, 100)
+    shown = results.featured[100]
     test = made.corpus.rows(100, "test")
     pair = [slow_logits(made, shown[role])[0] for role in (ENSEMBLE, TAUGHT)]
     distances = np.array([slow_divergence(*each) for each in zip(*pair, strict=True)])
@@ -68,7 +69,7 @@ def test_the_clips_are_those_on_which_they_differ_most(made, results, section):
 
 
 def test_the_answers_and_their_probabilities_are_listed(made, results, section):
-    shown = pick_featured(results, 100)
+    shown = results.featured[100]
     clip_ids = made.corpus.column("clip_id")[made.corpus.rows(100, "test")].tolist()
     for row in section.figures[0].table.to_pylist():
         for who, role in (("ensemble", ENSEMBLE), ("student", TAUGHT)):
@@ -103,15 +104,8 @@ def test_a_page_that_would_be_too_large_has_fewer_sounds(results, monkeypatch):
 
 
 def test_the_section_says_if_only_the_store_knows_the_clips(made, results):
-    told = Results(
-        store=results.store,
-        corpus=type(made.corpus)(
-            name="tau", root=made.corpus.root, table=made.corpus.clips_table()
-        ),
-        systems=results.systems,
-        left_out=(),
-        clips=results.clips,
-    )
+    corpus = type(made.corpus)(name="tau", root=made.corpus.root, table=made.corpus.clips_table())
+    told = replace(results, corpus=corpus)
     section = build_clips(told)
     assert section.html == ""
     assert "--root" in section.text

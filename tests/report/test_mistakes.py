@@ -3,7 +3,6 @@ import pytest
 from report_store import slow_logits
 
 from metrics import accuracy, calibration_error, log_loss
-from report.featured import pick_featured
 from report.mistakes import build_mistakes
 
 
@@ -14,7 +13,7 @@ def section(results):
 
 def pooled(made, results, row):
     """Return logits and labels of the test clips of all seeds of a row's system."""
-    system = pick_featured(results, int(row["split"]))[row["role"]]
+    system = results.featured[int(row["split"])][row["role"]]
     labels = made.corpus.labels()[made.corpus.rows(system.split, "test")]
     logits = slow_logits(made, system)
     return np.concatenate(logits), np.tile(labels, len(logits))
