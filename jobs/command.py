@@ -30,6 +30,9 @@ def run(main: Callable[[Any], int], options: type[CommandOptions]) -> None:
         main: the command; its docstring is the help, and has an example.
         options: the dataclass of its options.
     """
+    # A submitted job has no terminal: without this its lines arrive in blocks.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     program = shlex.join(repeat_command()[:2])
     run_program(program, lambda: _run(main, parse_options(options, program, main.__doc__ or "")))
 
@@ -41,9 +44,6 @@ def _run(main: Callable[[Any], int], typed: CorpusOptions) -> int:
         format="%(message)s",
         handlers=[RichHandler(console=error_console, show_time=False, show_path=False)],
     )
-    # A submitted job has no terminal: without this its lines arrive in blocks.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)
     unfit = (UnfitLength, UnfitClips, UnknownTeacher, WeightsError)
     known = (UserError, CorpusError, BrokenAudio, LogitStoreError, *unfit, OSError)
     try:
@@ -54,7 +54,7 @@ def _run(main: Callable[[Any], int], typed: CorpusOptions) -> int:
             f"\ninterrupted: the same command continues where this one stopped: {shlex.join(repeat_command())}",
             markup=False,
         )
-        code = INTERRUPTED
+        return INTERRUPTED
     except known as error:
         if typed.debug:
             raise

@@ -46,10 +46,10 @@ class Bucket:
         """Name a place; no request is made.
 
         Raises:
-            UnsupportedAddress: there is no bucket in it.
+            UnsupportedAddress: there is no bucket in it, or there are keys in it.
         """
         bucket, _, prefix = address.removeprefix(SCHEME).partition("/")
-        if not bucket:
+        if not bucket or (re.search("[:@]", bucket) and not bucket.startswith("arn:")):
             raise UnsupportedAddress(address)
         self._requests, self._prefix = Requests(bucket), prefix.strip("/")
         self._exists = False

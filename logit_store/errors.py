@@ -35,13 +35,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from disk import PortableError
+from redact import redact_secrets
 
 if TYPE_CHECKING:
     from logit_store.keys import LogitKey
 
 
 class LogitStoreError(PortableError):
-    """Base of all errors of this package."""
+    """Base of all errors of this package; its message holds no secrets of addresses."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redact_secrets(message))
 
 
 class UnsupportedAddress(LogitStoreError, ValueError):
@@ -50,6 +54,8 @@ class UnsupportedAddress(LogitStoreError, ValueError):
     def __init__(self, address: str) -> None:
         self.address = address
         kind = "no bucket in it" if address.startswith("s3://") else "not supported yet as a store"
+        if "@" in address:
+            kind += " (keys belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
         super().__init__(f"{address}: {kind}: give a folder, or s3://BUCKET/PREFIX")
 
 

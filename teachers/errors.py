@@ -1,6 +1,7 @@
 """What can go wrong with teachers and their weights."""
 
 from disk import PortableError
+from redact import redact_secrets
 
 
 class UnknownTeacher(ValueError):
@@ -12,7 +13,7 @@ class UnfitClips(ValueError):
 
 
 class WeightsError(PortableError):
-    """The base of all errors about weights.
+    """The base of all errors about weights; they hold no secrets.
 
     WeightsError
     ├── MissingWeights   (also a FileNotFoundError) not on this machine, and cannot be fetched
@@ -20,12 +21,15 @@ class WeightsError(PortableError):
     └── UnfitWeights     (also a ValueError) not a state dict, or that of another architecture
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(redact_secrets(message))
+
 
 class MissingWeights(WeightsError, FileNotFoundError):
     """Weights are not on this machine and could not be fetched."""
 
     def __init__(self, address: str, reason: str, way_out: str) -> None:
-        self.address, self.reason, self.way_out = address, reason, way_out
+        self.address, self.reason, self.way_out = map(redact_secrets, (address, reason, way_out))
         super().__init__(f"no weights from {address}: {reason}\n{way_out}")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from disk import hold_lock
+from redact import redact_secrets
 from teachers.errors import MissingWeights
 from teachers.fetched import check_fetched
 from teachers.transfer import Interrupted, OnDownload, OpenBody, PartialFile, Refused
@@ -45,7 +46,8 @@ def fetch_file(
         DamagedWeights: it is not the file that the store has recorded.
     """
     if urlsplit(address).scheme not in SCHEMES:
-        raise ValueError(f"address {address!r}, expected one with https://, http:// or s3://")
+        said = redact_secrets(address)
+        raise ValueError(f"address {said!r}, expected one with https://, http:// or s3://")
     place = locate_file(address)
     if not place.is_file():
         _download(address, place, on_progress)
@@ -72,7 +74,9 @@ def locate_file(address: str) -> Path:
     """
     published = PurePosixPath(unquote(urlsplit(address).path)).name
     if not published or address.endswith("/"):
-        raise ValueError(f"address {address!r} names no file: it should end in one, like .../mn.pt")
+        raise ValueError(
+            f"address {redact_secrets(address)!r} names no file: it should end in one, like .../mn.pt"
+        )
     plain = PurePosixPath(re.sub(r"[^A-Za-z0-9._-]", "_", published).lstrip("."))
     digits = hashlib.sha256(address.encode()).hexdigest()[:12]
     return find_weights_folder() / f"{plain.stem}-{digits}{plain.suffix}"
@@ -83,7 +87,7 @@ def _download(address: str, place: Path, on_progress: OnDownload) -> None:
     with hold_lock(place.with_name(f".{place.name}.lock")):
         if place.is_file():
             return
-        logger.info("downloading address=%s place=%s", address, place)
+        logger.info("downloading address=%s place=%s", redact_secrets(address), place)
         partial = PartialFile(place)
         try:
             partial.complete(_choose_opener(address), on_progress)

@@ -6,8 +6,8 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from redact import strip_secrets
 from teachers.errors import DamagedWeights
 
 if TYPE_CHECKING:
@@ -26,17 +26,16 @@ def check_fetched(address: str, place: Path, store: "LogitStore") -> None:
         DamagedWeights: it is not the recorded file, or the record cannot be read.
     """
     name = f"weights/v1/{place.name}/fetched.json"
-    stat = place.stat()
-    sha256 = _hash_file(place, stat.st_size, stat.st_mtime_ns)
+    n_bytes, sha256 = place.stat().st_size, hash_file(place)
     if name not in store.objects:
-        record = _describe(address, stat.st_size, sha256)
+        record = _describe(address, n_bytes, sha256)
         store.objects.write(name, f"{json.dumps(record, indent=1)}\n".encode())
         return
     record = _read_record(store, name)
     if record["sha256"] != sha256:
         raise DamagedWeights(
             str(place),
-            f"sha256 {sha256} ({stat.st_size} bytes), but at the first use ({record['when']}) it "
+            f"sha256 {sha256} ({n_bytes} bytes), but at the first use ({record['when']}) it "
             f"was {record['sha256']} ({record['bytes']} bytes)",
             f"Delete the file to fetch it again. If a new version has been published and you want "
             f"that, delete {store.address}/{name} too: earlier results began with the old one",
@@ -44,11 +43,15 @@ def check_fetched(address: str, place: Path, store: "LogitStore") -> None:
 
 
 def _describe(address: str, n_bytes: int, sha256: str) -> dict[str, Any]:
-    parts = urlsplit(address)
-    # Others read the store: it must hold neither passwords nor signatures.
-    public = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"address": public, "bytes": n_bytes, "sha256": sha256, "when": when}
+    # Others read the store: it must hold neither passwords nor signatures.
+    return {"address": strip_secrets(address), "bytes": n_bytes, "sha256": sha256, "when": when}
+
+
+def hash_file(place: Path) -> str:
+    """Return the SHA-256 of a file, which a process reads once, and again if it has changed."""
+    stat = place.stat()
+    return _hash_file(place, stat.st_size, stat.st_mtime_ns)
 
 
 def _read_record(store: "LogitStore", name: str) -> dict[str, Any]:
@@ -65,6 +68,5 @@ def _read_record(store: "LogitStore", name: str) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=256)
 def _hash_file(place: Path, n_bytes: int, changed_ns: int) -> str:
-    """Read a file once per process, and again if its size or time has changed."""
     with place.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

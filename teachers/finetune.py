@@ -72,6 +72,7 @@ def finetune(
             **asdict(measure_cost(model, training_run.feed.input_shape)),
             "seed": run.seed,
             "start": run.start,
+            **_describe_private_weights(run),
             "responses": impulse_responses.identify_responses(responses),
         }
         train_and_store(training_run, key, "teacher", model, record, store, on_epoch)
@@ -115,7 +116,9 @@ def _load_model(
     """Return the model with the weights that it starts from, or with those that it was trained to."""
     recipe = run.recipe
     member = trained.member if trained else run.start
-    weights = recipe.weights if member is None else "none"
+    weights = "none" if member is not None else recipe.weights
+    if member is None and run.private_weights is not None:
+        weights = run.private_weights.fetch()
     model = build(
         recipe.model, n_classes=n_classes, weights=weights, store=store, **recipe.arguments
     )
@@ -125,6 +128,12 @@ def _load_model(
         head = _list_head_layers(recipe.model)
         load_weights(model, file, head, fresh_head=trained is None)
     return model
+
+
+def _describe_private_weights(run: TeacherRun) -> dict[str, str]:
+    """Return what a record says of weights whose address is not public."""
+    private = run.private_weights
+    return {} if private is None else {"start_weights_sha256": private.sha256}
 
 
 def _list_head_layers(model: str) -> tuple[str, ...]:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from audio.clips import Corpus
 from logit_store import LogitKey
+from redact import strip_secrets
 from teachers.catalogue import find_architecture
 from teachers.errors import UnfitClips
+from teachers.private import PrivateWeights
 from teachers.recipes import TeacherRecipe
 from training.keys import make_member_key
 from training.recipe import Protocol
@@ -24,6 +26,8 @@ class TeacherRun:
     protocol: Protocol = "honest"
     start: str | None = None
     """The member whose weights it starts from: the result of its recipe's first stage."""
+    private_weights: PrivateWeights | None = None
+    """The recipe's weights, if they are at an address with secrets, which the recipe lacks."""
 
     @property
     def name(self) -> str:
@@ -36,14 +40,22 @@ def make_teacher_key(run: TeacherRun, corpus: Corpus, responses: Path | None) ->
     """Return the key of the teacher's logits.
 
     Raises:
-        ValueError: the recipe has a first stage and nothing to start from, or the reverse.
+        ValueError: the recipe has a first stage and nothing to start from, or the reverse; or the
+            address of its weights holds secrets.
     """
     if (run.recipe.first_stage is None) != (run.start is None):
         raise ValueError(
             f"teacher recipe {run.recipe.name} starts from {run.start!r}; a recipe with a first "
             "stage starts from the result of that stage, one without from its own weights"
         )
+    if strip_secrets(run.recipe.weights) != run.recipe.weights:
+        raise ValueError(
+            f"teacher recipe {run.recipe.name}: the address of its weights holds a password or a query, "
+            "and recipes are public: give it as TeacherRun.private_weights"
+        )
     identity = {"recipe": run.recipe, "protocol": run.protocol, "start": run.start}
+    if run.private_weights is not None:
+        identity |= {"weights_sha256": run.private_weights.sha256}
     return make_member_key(run.recipe.name, corpus, run.split, run.seed, responses, identity)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import requests
 
+from redact import redact_secrets
 from teachers.transfer import Body, Interrupted, Refused
 
 CONNECT_TIMEOUT_S = 10
@@ -40,9 +41,11 @@ def open_http(address: str, n_bytes: int, tag: str | None) -> Generator[Body]:
         requests.Timeout,
         requests.exceptions.ChunkedEncodingError,
     ) as error:
-        raise Interrupted(_describe(error), is_unreachable=not has_answered) from error
+        reason = _describe(error, address)
+        # Without its cause: its text has the whole address, and Ray shows it.
+        raise Interrupted(reason, is_unreachable=not has_answered) from None
     except requests.RequestException as error:
-        raise Refused(_describe(error)) from error
+        raise Refused(_describe(error, address)) from None
 
 
 @contextmanager
@@ -56,7 +59,7 @@ def open_s3(address: str, n_bytes: int, tag: str | None) -> Generator[Body]:
     # Half a second to import, and most downloads are by HTTP.
     import s3fs
 
-    with _translate_s3_errors():
+    with _translate_s3_errors(address):
         files = s3fs.S3FileSystem(skip_instance_cache=True)
         details: Any = files.info(address)
         source = files.open(address, "rb", block_size=S3_CHUNK_BYTES, cache_type="none")
@@ -64,7 +67,7 @@ def open_s3(address: str, n_bytes: int, tag: str | None) -> Generator[Body]:
         start = n_bytes if is_same else 0
         source.seek(start)
     with source:
-        yield Body(start, details["size"], details["ETag"], _read_s3(source))
+        yield Body(start, details["size"], details["ETag"], _read_s3(source, address))
 
 
 def _read_response(response: requests.Response, n_bytes: int) -> Body:
@@ -100,9 +103,9 @@ def _read_tag(response: requests.Response) -> str | None:
     return etag if etag.startswith('"') else response.headers.get("Last-Modified")
 
 
-def _read_s3(source: Any) -> Iterator[bytes]:
+def _read_s3(source: Any, address: str) -> Iterator[bytes]:
     while True:
-        with _translate_s3_errors():
+        with _translate_s3_errors(address):
             chunk = source.read(S3_CHUNK_BYTES)
         if not chunk:
             return
@@ -110,7 +113,7 @@ def _read_s3(source: Any) -> Iterator[bytes]:
 
 
 @contextmanager
-def _translate_s3_errors() -> Generator[None]:
+def _translate_s3_errors(address: str) -> Generator[None]:
     from aiohttp import ClientError as HttpError
     from botocore.exceptions import BotoCoreError, NoCredentialsError
 
@@ -120,10 +123,11 @@ def _translate_s3_errors() -> Generator[None]:
         reason = "no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         raise Refused(reason) from error
     except (FileNotFoundError, PermissionError, ValueError) as error:
-        raise Refused(_describe(error)) from error
+        raise Refused(_describe(error, address)) from None
     except (BotoCoreError, HttpError, OSError) as error:
-        raise Interrupted(_describe(error)) from error
+        raise Interrupted(_describe(error, address)) from None
 
 
-def _describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+def _describe(error: Exception, address: str) -> str:
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return redact_secrets(text, address)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from redact import redact_secrets
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -15,7 +17,10 @@ error_console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class UserError(Exception):
-    """An error that the user of a command can correct; the message says how."""
+    """An error that the user of a command can correct; the message says how, without secrets."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redact_secrets(message))
 
 
 def progress_bar(on: Console | None = None) -> "Progress":

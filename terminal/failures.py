@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from terminal.masked import mask_secrets
+
 _OTHER_DISK = "free some space there, or name another place"
 _WAYS_OUT = {
     errno.ENOSPC: _OTHER_DISK,
@@ -27,25 +29,26 @@ def describe_error(error: BaseException) -> str:
 def run_program(program: str, main: Callable[[], int]) -> NoReturn:
     """Run a command and exit with its code; with 1 and one line if the system refuses something.
 
-    With `--debug` the error is shown whole.
+    With `--debug` the error is shown whole. Secrets are masked in all that is printed.
 
     Args:
         program: as it is typed, for the line.
         main: the command.
     """
-    try:
-        code = main()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader (head, less) has stopped.
-        discard_output()
-        code = 1
-    except OSError as error:
-        discard_output()
-        if "--debug" in sys.argv:
-            raise
-        sys.stderr.write(f"{program}: {' '.join(describe_error(error).split())}\n")
-        code = 1
+    with mask_secrets():
+        try:
+            code = main()
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # The reader (head, less) has stopped.
+            discard_output()
+            code = 1
+        except OSError as error:
+            discard_output()
+            if "--debug" in sys.argv:
+                raise
+            sys.stderr.write(f"{program}: {' '.join(describe_error(error).split())}\n")
+            code = 1
     sys.exit(code)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from logit_store import LogitKey, LogitStore
 from logit_store.folder import Folder
+from redact import redact_secrets
 from training.errors import TrackingError
 from training.keys import locate_record
 from training.mlflow_server import (
@@ -53,7 +54,8 @@ def read_finished_run(store: LogitStore, run: Mapping[str, Any]) -> FinishedRun 
     name = locate_record(run["kind"], run["member"])
     if name not in store.objects:
         return None
-    record = json.loads(store.objects.read(name))
+    # Records of earlier versions may hold the signature of the address of weights.
+    record = json.loads(redact_secrets(store.objects.read(name).decode()))
     history = record.pop("history", [])
     if not history:
         return None

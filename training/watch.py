@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from redact import redact_secrets, strip_secrets
 from training.mlflow_server import (
     METRICS_PER_REQUEST,
     begin_run,
@@ -110,7 +111,7 @@ class _TrackedRun:
     """One run of an MLflow client; metrics that could not be sent wait for the next time."""
 
     def __init__(self, client: Any, run_id: str, address: str) -> None:
-        self._client, self._run_id, self._address = client, run_id, address
+        self._client, self._run_id, self._address = client, run_id, strip_secrets(address)
         self._waiting: list[tuple[str, float, int, int]] = []
         self._failed_at: float | None = None
         self._has_warned = False
@@ -158,7 +159,7 @@ class _TrackedRun:
                     "MLflow at %s does not accept metrics of run %s, training goes on without it: %s",
                     self._address,
                     self._run_id,
-                    error,
+                    redact_secrets(str(error)),
                 )
         else:
             self._failed_at = None

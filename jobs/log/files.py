@@ -13,8 +13,8 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
-from jobs.log.redact import redact_secrets
 from logit_store import DamagedFile
+from redact import redact_secrets
 
 DRIVERS = "jobs/v1/*/driver.json"
 """A glob pattern that matches the drivers of all jobs."""

@@ -17,8 +17,8 @@ from jobs.log import gauges
 from jobs.log.bulletin import LAST_WORDS_S, Bulletin
 from jobs.log.files import AttemptRecord, encode_document, locate_attempt
 from jobs.log.gpu_use import GpuUse, measure_gpu_use
-from jobs.log.redact import redact_secrets
 from logit_store import LogitStore
+from redact import redact_secrets
 
 FIRST_AFTER_S = 2.0
 """The log of a task that ends sooner is written once, at its end."""

@@ -12,7 +12,7 @@ from jobs.schedule.workers import Workers
 from jobs.worker.train import FineTune
 from jobs.worker.where import prepare
 from logit_store import LogitStore
-from teachers import TeacherRecipe, build, fetch_weights
+from teachers import TeacherRun, build, fetch_weights
 from terminal.console import UserError, progress_bar
 from training.needs import DryStep
 
@@ -33,27 +33,29 @@ def prepare_teachers(planned: TeacherPlan, to_do: Sequence[Task[FineTune]]) -> N
         prepare(corpus, planned.store, rates)
     runs = [task.work.teacher for task in to_do]
     starting = {
-        (run.recipe.model, run.recipe.weights): run.recipe
+        (run.recipe.model, run.recipe.weights): run
         for run in runs
         if run.start is None and run.recipe.weights != "none"
     }
-    for recipe in starting.values():
-        _try_weights(recipe, len(planned.corpus.scenes), planned.store)
+    for run in starting.values():
+        _try_weights(run, len(planned.corpus.scenes), planned.store)
 
 
-def _try_weights(recipe: TeacherRecipe, n_classes: int, store: LogitStore) -> None:
-    """Fetch the weights that a recipe starts from, with a bar, and load them once."""
+def _try_weights(run: TeacherRun, n_classes: int, store: LogitStore) -> None:
+    """Fetch the weights that a run starts from, with a bar, and load them once."""
+    recipe, private = run.recipe, run.private_weights
+    weights = recipe.weights if private is None else private.fetch()
     with progress_bar() as bar:
         shown = bar.add_task(f"weights of {recipe.model}", total=None)
 
         def show(done: int, total: int | None) -> None:
             bar.update(shown, completed=done, total=total)
 
-        fetch_weights(recipe.model, recipe.weights, store, show)
+        fetch_weights(recipe.model, weights, store, show)
     build(
         recipe.model,
         n_classes=n_classes,
-        weights=recipe.weights,
+        weights=weights,
         store=store,
         **recipe.arguments,
     )

@@ -14,9 +14,11 @@ from jobs.schedule.task import Needs, Task, make_names_unique
 from jobs.worker.train import FineTune, TrainingWork
 from jobs.worker.where import Where, read_corpus
 from logit_store import LogitKey, LogitStore
+from redact import strip_secrets
 from teachers import TeacherRecipe, TeacherRun, UnfitClips, recipes
+from teachers.private import PrivateWeights
 from teachers.run import check_input, make_teacher_key
-from terminal.console import UserError
+from terminal.console import UserError, progress_bar
 from training import Protocol, list_view_keys
 
 FIRST_SPLIT = 100
@@ -118,6 +120,7 @@ def plan_teachers(options: TeachersOptions, corpus: Corpus, store: LogitStore) -
     """
     wanted, splits = _find_recipes(options), parse_splits(options.splits)
     check_counts(views=options.views, gpus_per_teacher=options.gpus_per_teacher)
+    private = _find_private_weights(options)
     firsts = [recipe.first_stage for recipe in wanted if recipe.first_stage]
     first_corpus = _read_first_corpus(options, store, firsts) if firsts else None
     planned = TeacherPlan(options, corpus, store, first_corpus, [], {})
@@ -128,7 +131,12 @@ def plan_teachers(options: TeachersOptions, corpus: Corpus, store: LogitStore) -
             for seed in options.seeds:
                 start = _plan_first(planned, recipe, seed)
                 teacher = TeacherRun(
-                    recipe=recipe, split=split, seed=seed, protocol=options.protocol, start=start
+                    recipe=recipe,
+                    split=split,
+                    seed=seed,
+                    protocol=options.protocol,
+                    start=start,
+                    private_weights=None if recipe.first_stage else private,
                 )
                 planned.tasks.append(
                     _make_task(planned, teacher, corpus, options.make_where(store))
@@ -177,10 +185,25 @@ def _find_recipes(options: TeachersOptions) -> list[TeacherRecipe]:
     return [_apply_options(recipe, options) for recipe in found]
 
 
+def _find_private_weights(options: TeachersOptions) -> PrivateWeights | None:
+    """Fetch --weights if their address holds secrets: then their hash names the results."""
+    if options.weights is None or strip_secrets(options.weights) == options.weights:
+        return None
+    with progress_bar() as bar:
+        shown = bar.add_task("weights", total=None)
+        try:
+            return PrivateWeights.of(
+                options.weights,
+                lambda done, total: bar.update(shown, completed=done, total=total),
+            )
+        except ValueError as error:
+            raise UserError(f"--weights: {error}") from error
+
+
 def _apply_options(recipe: TeacherRecipe, options: TeachersOptions) -> TeacherRecipe:
     changed = replace(recipe, training=options.limit_training(recipe.training))
     if options.weights is not None and recipe.first_stage is None:
-        changed = replace(changed, weights=options.weights)
+        changed = replace(changed, weights=strip_secrets(options.weights))
     if options.length is not None:
         changed = replace(changed, length=_parse_length(options.length))
     if recipe.first_stage is not None:

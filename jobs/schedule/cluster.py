@@ -12,6 +12,7 @@ from typing import Any
 from jobs import TOKEN
 from jobs.schedule.uploads import find_upload, is_uploaded
 from jobs.schedule.workers import IN_PROCESS, PRETENDED_GPUS, InProcess, Workers
+from redact import strip_secrets
 from terminal.console import UserError, console
 from training.provenance import COMMIT_VARIABLE, find_commit
 
@@ -159,16 +160,36 @@ def _is_own_loopback(address: str) -> bool:
     return address.startswith("127.") and address == _find_local_cluster()
 
 
+def _find_forwarded(*, elsewhere: bool) -> list[str]:
+    """Return the variables of FORWARDED that Ray may show; workers of this machine inherit all."""
+    public = [name for name in FORWARDED if _is_public(os.environ.get(name, ""))]
+    secret = [name for name in FORWARDED if name not in public]
+    if elsewhere and secret:
+        raise UserError(
+            f"{' and '.join(secret)}: the address holds a password or a query, and Ray shows variables "
+            "in its dashboard: give the address without it; the machines of a cluster have their "
+            "keys and passwords (MLFLOW_TRACKING_PASSWORD...) in their own variables"
+        )
+    return public
+
+
+def _is_public(value: str) -> bool:
+    return strip_secrets(value) == value
+
+
 def _make_runtime_env(*, elsewhere: bool) -> dict[str, Any]:
     """Return what workers need: variables and, unless `ray job submit` has uploaded it, the code.
 
     .rayignore names what is not uploaded; Ray reads it in both cases. The locked requirements are
     not included: they are in the image, or installed when a node starts (cluster/), because
     otherwise each new node would install 6 GB for each job, which takes minutes.
+
+    Raises:
+        UserError: a variable that a cluster's machines need holds a password.
     """
     environment: dict[str, Any] = {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}}
     variables = {COMMIT_VARIABLE: find_commit()}
-    variables |= {name: os.environ.get(name) for name in FORWARDED}
+    variables |= {name: os.environ.get(name) for name in _find_forwarded(elsewhere=elsewhere)}
     if not elsewhere:
         # Workers of this machine import the project from its folder: nothing is copied, and the next
         # job finds what numba has compiled.

@@ -23,10 +23,10 @@ from jobs.log.files import (
     locate_driver,
     locate_plan,
 )
-from jobs.log.redact import redact_secrets
 from jobs.log.task_log import TaskLog
 from jobs.schedule.task import Task
 from logit_store import LogitKey, LogitStore
+from redact import redact_secrets
 from training.provenance import find_commit
 
 MAX_ERROR = 500

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("audio", "disk", "logit_store", "metrics", "students", "teachers", "training")
+PACKAGES = ("audio", "disk", "logit_store", "metrics", "redact", "students", "teachers", "training")
 EXAMPLES = ("A corpus", "A teacher", "A student", "An objective")
 GOES_ON = " ..."
 

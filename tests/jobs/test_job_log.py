@@ -26,7 +26,6 @@ from jobs.log.files import (
     locate_driver,
 )
 from jobs.log.progress import JobProgress, TaskProgress
-from jobs.log.redact import redact_secrets
 from jobs.log.task_log import MAX_CHARACTERS, get_current_log, keep_log, log_line
 from jobs.log.watcher import Watcher
 from jobs.schedule.job_log import JobLog
@@ -34,6 +33,7 @@ from jobs.worker.train import FineTune
 from jobs.worker.where import Where
 from logit_store import DamagedFile, LogitStore, StoreFull
 from logit_store.objects import Objects
+from redact import redact_secrets
 from terminal.console import UserError
 
 

@@ -21,6 +21,7 @@ import pytest
 from logit_store import LogitStore
 from teachers import DamagedWeights, MissingWeights, UnfitWeights, WeightsError
 from teachers.fetch import fetch_file, locate_file
+from teachers.private import PrivateWeights
 from teachers.servers import CHUNK_BYTES
 
 ROOT = Path(__file__).parents[2]
@@ -233,6 +234,16 @@ def test_without_a_network_the_error_says_what_to_do():
         address = f"http://127.0.0.1:{free.getsockname()[1]}/mn.pt"
         with pytest.raises(MissingWeights, match="(?s)refused.*--weights none"):
             fetch_file(address)
+
+
+def test_private_weights_that_changed_since_the_plan_are_refused(site: Site):
+    address = f"{site.address}?sig=plant"
+    weights = PrivateWeights.of(address)
+    assert weights.fetch() == locate_file(address)
+    assert weights.sha256 == SHA256
+    locate_file(address).write_bytes(b"other")
+    with pytest.raises(DamagedWeights, match=f"it was {SHA256} when the run was planned"):
+        weights.fetch()
 
 
 def test_a_file_put_in_place_by_hand_needs_no_server(store: LogitStore):

@@ -6,8 +6,10 @@ import torch
 
 from audio.corpora import demo
 from audio.lengths import ClipLength
+from redact import strip_secrets
 from teachers import RECIPES, TeacherRun, build
 from teachers.errors import UnfitClips
+from teachers.private import PrivateWeights
 from teachers.recipes import (
     DEMO_TEACHERS,
     PUBLISHED_TEACHERS,
@@ -148,6 +150,39 @@ def test_a_member_is_named_by_everything_that_changes_it(tmp_path):
     assert keys[0].member.startswith("demo_cpr-")
     with pytest.raises(ValueError, match="starts from None"):
         make_teacher_key(replace(sit, start=None), corpus, None)
+
+
+def test_weights_at_a_private_address_are_named_by_their_hash_and_their_public_address():
+    corpus, recipe = demo.read(), RECIPES["demo_cpr"]
+
+    def name(address: str, sha256: str) -> str:
+        private = PrivateWeights(address=address, sha256=sha256)
+        public = replace(recipe, weights=strip_secrets(address))
+        run = TeacherRun(recipe=public, split=25, private_weights=private)
+        assert "plant" not in repr(run)
+        return make_teacher_key(run, corpus, None).member
+
+    first = name("https://b.org/mn.pt?sig=plant-one", "aa")
+    assert name("https://anna:plant-two@b.org/mn.pt?sig=three", "aa") == first
+    assert name("https://b.org/mn.pt?sig=plant-one", "bb") != first
+    assert name("https://b.org/other.pt?sig=plant-one", "aa") != first
+    secret = replace(recipe, weights="https://b.org/mn.pt?sig=plant-one")
+    with pytest.raises(ValueError, match="give it as TeacherRun.private_weights"):
+        make_teacher_key(TeacherRun(recipe=secret, split=25), corpus, None)
+
+
+@pytest.mark.parametrize(
+    ("weights", "fingerprint"),
+    [
+        ("none", "58ef173f89f9"),
+        ("https://host.org/v1/mn.pt", "1c4dd47c5fb5"),
+        ("s3://weights/v1/mn.pt", "d146ca2e6df3"),
+        ("https://host.org:8080/@v1/mn.pt#part", "6be718d3286c"),
+    ],
+)
+def test_weights_without_secrets_keep_the_names_of_their_results(weights, fingerprint):
+    run = TeacherRun(recipe=replace(RECIPES["demo_cpr"], weights=weights), split=25)
+    assert make_teacher_key(run, demo.read(), None).member == f"demo_cpr-{fingerprint}"
 
 
 def test_clips_that_a_model_does_not_take_are_refused_before_any_work():
