@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import psutil
 
@@ -26,6 +26,7 @@ from jobs.schedule.cluster import ROOT
 from jobs.schedule.workers import PRETENDED_GPUS
 from terminal import parse_options, run_program
 from terminal.console import console
+from terminal.values import NewFolder, Text, above, whole
 
 PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
 """The provider of Ray's own autoscaler tests: it starts processes in place of machines."""
@@ -41,6 +42,9 @@ DEMO_JOB = (
 )
 PATIENCE_S = 120.0
 CHECK_EVERY_S = 0.2
+
+Nodes = Annotated[int, whole(0, 64)]
+"""All of them are processes of this machine."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -253,15 +257,15 @@ PROGRAM = "python -m cluster.simulated"
 class SimulatedClusterOptions:
     """Options of `python -m cluster.simulated`."""
 
-    max_gpus: int = 2
+    max_gpus: Nodes = 2
     """The largest number of nodes with a (pretended) GPU."""
-    max_cpu_nodes: int = 1
+    max_cpu_nodes: Nodes = 1
     """The largest number of nodes without a GPU."""
-    idle_minutes: float = 0.1
+    idle_minutes: Annotated[float, above(0, to=24 * 60)] = 0.1
     """A node that has been idle for this long is removed."""
-    job: tuple[str, ...] = DEMO_JOB
+    job: tuple[Text, ...] = DEMO_JOB
     """The job to run on the cluster: a file in jobs/ and its options."""
-    store: Path | None = None
+    store: NewFolder | None = None
     """The store that the job writes to; by default a temporary folder."""
 
 

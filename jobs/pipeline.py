@@ -15,8 +15,8 @@ from jobs.plan.estimates import plan_spending
 from jobs.plan.members import find_select_scores
 from jobs.plan.options import LearningOptions, parse_splits
 from jobs.plan.provision import measure_needs, prepare_teachers
-from jobs.plan.students import StudentsOptions, plan_students
-from jobs.plan.teachers import TeachersOptions, plan_teachers
+from jobs.plan.students import StudentRecipeName, StudentsOptions, plan_students
+from jobs.plan.teachers import TeacherRecipes, TeachersOptions, plan_teachers
 from jobs.schedule.carry_out import carry_out, print_if_all_stored
 from jobs.schedule.cluster import connect
 from jobs.schedule.task import AnyWork, Outcome, Task
@@ -29,6 +29,7 @@ from report.summary import System
 from students import RECIPES as STUDENT_RECIPES
 from teachers.recipes import DEMO_TEACHERS
 from terminal.console import UserError, console, repeat_command, say_next
+from terminal.values import Seeds
 
 DEMO_SPLITS = (25, 100)
 
@@ -39,11 +40,11 @@ class PipelineOptions(LearningOptions):
 
     demo: bool = False
     """Small teachers on splits 25 and 100, and students on split 100: minutes on two cores."""
-    recipes: tuple[str, ...] = ()
+    recipes: TeacherRecipes = ()
     """Teacher recipes; the published ones, or with --demo the demo ones, if not given."""
-    student: str = ""
+    student: StudentRecipeName | None = None
     """Student recipe; isotropic, or with --demo demo_isotropic, if not given."""
-    student_seeds: tuple[int, ...] = (0, 1, 2)
+    student_seeds: Seeds = (0, 1, 2)
     """Each student is trained once per seed, alone and distilled."""
 
 

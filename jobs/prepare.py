@@ -24,6 +24,7 @@ from jobs.plan.options import CorpusOptions
 from jobs.worker.where import decode, prepare
 from terminal.console import console, progress_bar, say_next
 from terminal.tables import build_table
+from terminal.values import SampleRate
 
 CLASSES_SHOWN = 20
 """If there are more classes, the smallest ones are shown."""
@@ -34,7 +35,9 @@ WIDTH = 80
 class PrepareOptions(CorpusOptions):
     """Options of the command."""
 
-    sample_rate: int = 32_000
+    WRITES = True
+
+    sample_rate: SampleRate = 32_000
     """Sample rate to decode to, in Hz; the published teachers and students take 32,000."""
     leave_out_broken: bool = False
     """Leave clips that cannot be read out of the corpus; then this store never has them."""

@@ -4,6 +4,7 @@ if not __package__:
     import _root  # noqa: F401
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from audio.clips import Corpus
 from jobs.command import run
@@ -20,6 +21,7 @@ from students.keys import make_int8_key
 from students.recipe import Int8Recipe
 from students.records import restore_recipe
 from terminal.console import UserError, repeat_command, say_next
+from terminal.values import Count, Name, Seeds, above
 
 PUBLISHED = Int8Recipe()
 
@@ -28,28 +30,21 @@ PUBLISHED = Int8Recipe()
 class QuantiseOptions(LearningOptions):
     """Options of the command."""
 
-    student: str
+    student: Name
     """Student to start from: a member, or a name without fingerprint for all students of that name."""
-    seeds: tuple[int, ...] = ()
+    seeds: Seeds = ()
     """Seeds of the students, if not all are meant; each keeps its own."""
-    epochs: int = PUBLISHED.epochs
+    epochs: Count = PUBLISHED.epochs
     """Passes over the fit clips; the learning rate falls, and ranges move, in the first four fifths
     of them."""
-    learning_rate: float = PUBLISHED.learning_rate
+    learning_rate: Annotated[float, above(0, to=1)] = PUBLISHED.learning_rate
     """Highest learning rate."""
 
     def make_settings(self) -> Int8Recipe:
-        """Return the recipe of the further training.
-
-        Raises:
-            UserError: a value is out of range.
-        """
-        try:
-            return Int8Recipe(
-                epochs=self.epochs, learning_rate=self.learning_rate, max_steps=self.max_steps
-            )
-        except ValueError as error:
-            raise UserError(str(error)) from error
+        """Return the recipe of the further training."""
+        return Int8Recipe(
+            epochs=self.epochs, learning_rate=self.learning_rate, max_steps=self.max_steps
+        )
 
 
 def find_students(options: QuantiseOptions, corpus: str, store: LogitStore) -> list[LogitKey]:

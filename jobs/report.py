@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from audio.clips import Corpus
 from disk import write_whole
 from jobs.command import run
-from jobs.plan.options import CorpusOptions, check_counts
+from jobs.plan.options import CorpusOptions
 from jobs.schedule.uploads import is_uploaded
 from logit_store import LogitStore
 from report.choice import MOST
 from terminal.console import UserError, console, progress_bar
+from terminal.values import Count, NewFile, NewFolder, find_fault_of_path
 from training.provenance import find_commit
 
 if TYPE_CHECKING:
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
 class ReportOptions(CorpusOptions):
     """Options of the command."""
 
-    to: Path | None = None
+    to: NewFile | None = None
     """File of the page; runs/report-CORPUS.html if not given."""
-    csv: Path | None = None
+    csv: NewFolder | None = None
     """Folder for the numbers of all figures, one CSV file for each."""
-    most: int = MOST
+    most: Count = MOST
     """How many teachers, ensembles, taught students and other students of a split are shown: the
     best by their log loss on select. The page names those that it leaves out."""
 
@@ -47,7 +48,6 @@ def main(options: ReportOptions) -> int:
     # Charts and kernels take seconds to import.
     from report.page import render_page, write_csv
 
-    check_counts(most=options.most)
     place = _find_place(options)
     store = options.open_store()
     corpus = _open_corpus(options, store)
@@ -71,6 +71,8 @@ def _find_place(options: ReportOptions) -> Path:
             f"--to {place}: this job runs in an uploaded copy of the project, which is thrown away; "
             "give an absolute path"
         )
+    if fault := find_fault_of_path(place, is_folder=False, is_written=True):
+        raise UserError(f"--to {place}: {fault}")
     return place
 
 

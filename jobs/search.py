@@ -12,7 +12,6 @@ from rich.table import Table
 from audio.clips import Corpus
 from jobs.command import run
 from jobs.log.watcher import Watcher
-from jobs.plan.options import check_counts
 from jobs.plan.students import find_teachers
 from jobs.schedule.cluster import connect
 from jobs.schedule.job_log import JobLog
@@ -61,7 +60,6 @@ def plan_search(options: SearchOptions, corpus: Corpus, store: LogitStore) -> Se
     Raises:
         UserError: an option makes no sense; the message says why.
     """
-    check_counts(trials=options.trials, epochs=options.epochs, cpus_per_run=options.cpus_per_run)
     if options.seeds is not None and len(options.seeds) != 1:
         raise UserError(f"--seeds {options.seeds}: a search takes one, a race several")
     (seed,) = options.seeds or (0,)
@@ -88,7 +86,7 @@ def plan_search(options: SearchOptions, corpus: Corpus, store: LogitStore) -> Se
     except ValueError as error:
         raise UserError(str(error)) from error
     return SearchPlan(
-        name=options.find_name(f"{space.name}-{fingerprint(identity)}"),
+        name=options.name or f"{space.name}-{fingerprint(identity)}",
         identity=identity,
         space=space,
         sampler=sampler,

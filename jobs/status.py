@@ -21,6 +21,7 @@ from jobs.plan.options import CorpusOptions
 from jobs.schedule.task import GIB
 from terminal.console import UserError, console, say_next
 from terminal.tables import build_table, format_duration
+from terminal.values import Line, Name
 
 STATUS = ("python", "jobs/status.py")
 BAR_CHARACTERS = 30
@@ -34,9 +35,9 @@ class StatusOptions(CorpusOptions):
 
     watch: bool = False
     """Show the progress every few seconds until the jobs are over; in a pipe, at each change."""
-    job: str | None = None
+    job: Name | None = None
     """Name of a job; if not given, those that run, and the newest."""
-    log: str | None = None
+    log: Line | None = None
     """Print the logs of the tasks of this name, or glob pattern: epochs, warnings, errors."""
 
 

@@ -6,7 +6,7 @@ if not __package__:
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from zipfile import ZipFile
 
 from rich.table import Table
@@ -15,15 +15,22 @@ from audio.corpora import CorpusName, tau_evaluation
 from jobs.command import run
 from jobs.plan.options import CorpusOptions
 from jobs.worker.where import is_address
-from logit_store.folder import Folder
+from logit_store import folder
 from students.complexity import Precision
 from students.errors import NoStudent
 from terminal.console import UserError, console, error_console, repeat_command, say_next
 from terminal.tables import build_table
+from terminal.values import Check, Count, File, Folder, NewFile, Pattern
 
 if TYPE_CHECKING:
     from report.dcase.entrant import Entrant
     from report.dcase.problems import BrokenRule
+
+
+def _find_fault_of_label(label: str) -> str | None:
+    from report.dcase.challenge import LABEL_FORM, is_label
+
+    return None if is_label(label) else f"expected {LABEL_FORM}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,23 +39,23 @@ class SubmissionOptions(CorpusOptions):
 
     corpus: CorpusName = "tau"
     """The development set; the results in the description are on its test clips."""
-    label: str
+    label: Annotated[str, Check(_find_fault_of_label)]
     """Label of the system: LASTNAME_INSTITUTE_task1_N, with N from 1 to 4."""
-    students: tuple[str, ...]
+    students: tuple[Pattern, ...]
     """Names of students, with or without fingerprint, or globs. For each split, the one with the
     lowest log loss on its select clips is taken."""
-    meta: Path
+    meta: File
     """YAML with authors and texts: docs/submission.md shows one."""
-    to: Path = Path("submission.zip")
+    to: NewFile = Path("submission.zip")
     """The ZIP to write; an existing file is replaced."""
-    evaluation: Path | None = None
+    evaluation: Folder | None = None
     """Folder of the evaluation set; if not given, the published one beside --root."""
-    evaluation_clips: int = tau_evaluation.N_CLIPS
+    evaluation_clips: Count = tau_evaluation.N_CLIPS
     """Number of clips of the evaluation set; another than the challenge's is to try things out."""
     precision: Precision = "fp16"
     """Precision to which the weights are rounded before they predict, and in which their bytes are
     counted. int8 predicts with the ONNX file of python -m students.export, on ONNX Runtime."""
-    technical_report: Path | None = None
+    technical_report: File | None = None
     """PDF to put into the ZIP."""
     dry_run: bool = False
     """Check everything except the predictions, show the students, and write nothing."""
@@ -64,14 +71,11 @@ def main(options: SubmissionOptions) -> int:
     """
     # Predicting needs torch, which takes seconds to import.
     from jobs.worker import entrants as students
-    from report.dcase.challenge import LABEL_FORM, is_label
     from report.dcase.meta import SubmissionError
     from report.dcase.package import pack_system
     from report.dcase.validate import check_package
     from report.dcase.validate_meta import check_meta
 
-    if not is_label(options.label):
-        raise UserError(f"--label {options.label}: expected {LABEL_FORM}")
     report = options.technical_report.read_bytes() if options.technical_report else None
     store = options.open_store()
     corpus = options.open_corpus(store)
@@ -100,7 +104,7 @@ def main(options: SubmissionOptions) -> int:
     if _print_problems(check_package(package, options.evaluation_clips)):
         return 1
     target = options.to.expanduser().absolute()
-    Folder(target.parent).put(target.name, package)
+    folder.Folder(target.parent).put(target.name, package)
     _show_package(target, lacks_report=report is None)
     return 0
 

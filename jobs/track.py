@@ -5,12 +5,12 @@ if not __package__:
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from jobs.command import run
 from jobs.plan.options import CorpusOptions
 from logit_store import LogitStore
 from terminal.console import UserError, console, progress_bar, say_next
+from terminal.values import Line, Name, NewFolder
 from training.trackers import (
     FinishedRun,
     read_finished_run,
@@ -27,11 +27,11 @@ SendRun = Callable[[FinishedRun], bool]
 class TrackOptions(CorpusOptions):
     """Options of the command."""
 
-    tensorboard: Path | None = None
+    tensorboard: NewFolder | None = None
     """Folder for event files, in CORPUS/SPLIT/MEMBER below it."""
-    mlflow: str | None = None
+    mlflow: Line | None = None
     """Address of an MLflow server, or sqlite:///FILE; the corpus is the experiment."""
-    wandb: str | None = None
+    wandb: Name | None = None
     """Project of Weights & Biases; with WANDB_MODE=offline a folder, for `wandb sync`."""
 
 

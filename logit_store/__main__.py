@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pyarrow as pa
@@ -23,11 +22,11 @@ from logit_store.verify import StoreProblem, verify
 from terminal import (
     describe_error,
     discard_output,
-    parse_options,
+    parse_command,
     progress_bar,
-    report_errors_in_one_line,
     run_program,
 )
+from terminal.values import Address, AnyPath, Folder, Name, NewFolder, Pattern, Text
 
 PROGRAM = "python -m logit_store"
 
@@ -38,7 +37,7 @@ _FORM = tyro.conf.create_mutex_group(required=False)
 class Command:
     """The options of all commands."""
 
-    store: str
+    store: Address
     """The store: a folder or s3://BUCKET/PREFIX."""
     json: Annotated[tyro.conf.FlagCreatePairsOff[bool], _FORM] = False
     """Print JSON."""
@@ -71,7 +70,7 @@ class Ls(Command):
         python -m logit_store ls --store runs/demo --split 25
     """
 
-    corpus: str | None = None
+    corpus: Name | None = None
     """Only members of this corpus."""
     split: Literal[5, 10, 25, 50, 100] | None = None
     """Only members of this split."""
@@ -101,7 +100,7 @@ class Show(Command):
         python -m logit_store show MEMBER --store runs/demo
     """
 
-    member: tyro.conf.Positional[str]
+    member: tyro.conf.Positional[Name]
     """Its name, or enough of its beginning to identify it."""
 
 
@@ -135,7 +134,7 @@ class Sql(Command):
         python -m logit_store sql "select * from members limit 5" --store runs/demo
     """
 
-    query: tyro.conf.Positional[str]
+    query: tyro.conf.Positional[Text]
     """For example "select member, avg(log_loss) from predictions group by member"."""
 
 
@@ -199,15 +198,15 @@ class Import(Command):
         python -m logit_store import logits --store runs/tau --corpus tau --root TAU
     """
 
-    paths: tyro.conf.Positional[tuple[Path, ...]]
+    paths: tyro.conf.Positional[tuple[AnyPath, ...]]
     """Files <teacher>_<split>.pt, .csv, .h5, .hdf5 or .npz, or folders with such files."""
     corpus: CorpusName
     """The corpus of the logits."""
-    root: Path | None = None
+    root: Folder | None = None
     """The corpus's folder, if the store does not know its clips yet; its audio is not needed."""
     split: Literal[5, 10, 25, 50, 100] | None = None
     """From which the teachers learnt, if the file names do not end with it."""
-    member: str | None = None
+    member: Name | None = None
     """Name of the teacher of a single file. Default: from the file name."""
     protocol: Protocol | None = None
     """Protocol of the teachers: published (training looked at the test clips) or honest. Default:
@@ -252,15 +251,15 @@ class Export(Command):
             --form csv --to out
     """
 
-    members: tyro.conf.Positional[tuple[str, ...]] = ("*",)
+    members: tyro.conf.Positional[tuple[Pattern, ...]] = ("*",)
     """Their names, with or without the fingerprint; * matches anything."""
-    corpus: str
+    corpus: Name
     """The corpus of the logits."""
     split: Literal[5, 10, 25, 50, 100] | None = None
     """Only members of this split."""
     form: LogitsForm
     """pt: a tensor, rows as in meta.csv; csv: probabilities as in DCASE submissions; npz: arrays."""
-    to: Path
+    to: NewFolder
     """The folder to write to; files of the same names are replaced."""
 
 
@@ -289,7 +288,7 @@ COMMANDS: tuple[type[Command], ...] = tuple(_ANSWERS)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 1 for an error of the store, 2 for wrong options."""
-    command = _parse_command(sys.argv[1:] if arguments is None else arguments)
+    command = parse_command(COMMANDS, PROGRAM, arguments)
     try:
         answer = _ANSWERS[type(command)](command)
         _write(command, answer)
@@ -331,16 +330,6 @@ def _progress(what: str) -> Generator[Callable[[int, int], None]]:
 
 def _suggest(*words: str) -> list[str]:
     return [*PROGRAM.split(), *words]
-
-
-def _parse_command(arguments: Sequence[str]) -> Command:
-    kinds = {kind.__name__.lower(): kind for kind in COMMANDS}
-    name, *rest = arguments or [""]
-    if name in kinds:
-        return parse_options(kinds[name], f"{PROGRAM} {name}", kinds[name].__doc__ or "", rest)
-    subcommands: dict[str, Callable[..., Command]] = {**kinds}
-    with report_errors_in_one_line(PROGRAM):
-        return tyro.extras.subcommand_cli_from_dict(subcommands, prog=PROGRAM, args=arguments)
 
 
 if __name__ == "__main__":

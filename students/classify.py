@@ -10,7 +10,7 @@ import io
 import shlex
 import struct
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -84,24 +84,31 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--sample-rate",
-        type=_parse_positive,
+        type=_parse_whole(1_000, 384_000),
         help="sample rate of raw 16-bit little-endian PCM on standard input, in Hz; the header of a "
         "WAV stream has its own",
     )
     parser.add_argument(
         "--channels",
-        type=_parse_positive,
+        type=_parse_whole(1, 1_024),
         default=1,
         help="number of channels of that PCM (default: %(default)s)",
     )
     return parser
 
 
-def _parse_positive(text: str) -> int:
-    value = int(text) if text.isdecimal() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected a whole number, at least 1")
-    return value
+def _parse_whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        # More digits than high has would take long to read.
+        value = int(text) if text.isdecimal() and len(text) <= len(str(high)) else low - 1
+        if not low <= value <= high:
+            shown = text if len(text) <= BAR_WIDTH else f"{text[:BAR_WIDTH]}..."
+            raise argparse.ArgumentTypeError(
+                f"{shown!r}: expected a whole number from {low:,} to {high:,}"
+            )
+        return value
+
+    return parse
 
 
 def _complain(error: Exception) -> int:

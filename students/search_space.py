@@ -1,6 +1,7 @@
 """The settings of a student's recipe that a search may vary, and the recipe of each point."""
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -23,7 +24,7 @@ class Range:
     """Any number from low to high.
 
     Raises:
-        ValueError: low is not below high, or not above 0 with log=True.
+        ValueError: one is not finite, low is not below high, or not above 0 with log=True.
     """
 
     low: float
@@ -32,8 +33,10 @@ class Range:
     """Whether to search on a logarithmic scale."""
 
     def __post_init__(self) -> None:
-        if not self.low < self.high or (self.log and self.low <= 0):
-            raise ValueError(f"{self}: expected low < high, and 0 < low with log=True")
+        if not -math.inf < self.low < self.high < math.inf or (self.log and self.low <= 0):
+            raise ValueError(
+                f"{self}: expected finite numbers with low < high, and 0 < low with log=True"
+            )
 
     def __str__(self) -> str:
         return f"{self.low:g} to {self.high:g}{' (log)' if self.log else ''}"

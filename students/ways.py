@@ -4,10 +4,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
-from typing import Any
+from typing import Annotated, Any, get_args
 
 from audio.views import stored_views
 from students.recipe import Challenge, Decoupled, Dist, Distillation, Mixup, StudentRecipe
+from students.recipes import RECIPES
+from terminal.values import above, expect, whole
 from training import Ema, Soup
 
 AS_NAMED = "as_named"
@@ -15,7 +17,14 @@ AS_NAMED = "as_named"
 ADVERSARIAL_WEIGHT = 0.025
 """Weight of the device loss beside soft labels, as in ASCDomain."""
 
+_MIXUP, _EMA = Mixup(), Ema()
+
 Way = Callable[..., StudentRecipe]
+
+Positive = Annotated[float, above(0, to=1_000)]
+Weight = Annotated[float, expect("a number from 0 to 1,000", lambda value: 0 <= value <= 1_000)]
+Share = Annotated[float, expect("a share from 0 to 1", lambda value: 0 <= value <= 1)]
+"""Each recipe says which of the two ends it takes."""
 
 
 def _change_distillation(recipe: StudentRecipe, **changes: Any) -> StudentRecipe:
@@ -28,27 +37,29 @@ def _average_weights(recipe: StudentRecipe, keep: Ema | Soup) -> StudentRecipe:
     return replace(recipe, training=replace(recipe.training, keep=keep))
 
 
-def _set_adversary(recipe: StudentRecipe, weight: float = ADVERSARIAL_WEIGHT) -> StudentRecipe:
+def _set_adversary(recipe: StudentRecipe, weight: Weight = ADVERSARIAL_WEIGHT) -> StudentRecipe:
     return replace(recipe, device_loss_weight=weight)
 
 
-def _set_mixup(recipe: StudentRecipe, alpha: float = Mixup().alpha) -> StudentRecipe:
+def _set_mixup(recipe: StudentRecipe, alpha: Positive = _MIXUP.alpha) -> StudentRecipe:
     return replace(recipe, mixup=Mixup(alpha=alpha))
 
 
-def _set_challenge(recipe: StudentRecipe, drop: float = 0.05) -> StudentRecipe:
+def _set_challenge(recipe: StudentRecipe, drop: Share = 0.05) -> StudentRecipe:
     return replace(recipe, challenge=Challenge(drop_features=drop, drop_clips=drop))
 
 
-def _set_ema(recipe: StudentRecipe, decay: float = Ema().decay) -> StudentRecipe:
+def _set_ema(recipe: StudentRecipe, decay: Share = _EMA.decay) -> StudentRecipe:
     return _average_weights(recipe, Ema(decay=decay))
 
 
-def _set_soup(recipe: StudentRecipe, epochs: int = Soup().epochs) -> StudentRecipe:
+def _set_soup(
+    recipe: StudentRecipe, epochs: Annotated[int, whole(2, 1_000_000)] = Soup().epochs
+) -> StudentRecipe:
     return _average_weights(recipe, Soup(epochs=epochs))
 
 
-def _set_views(recipe: StudentRecipe, n_views: int) -> StudentRecipe:
+def _set_views(recipe: StudentRecipe, n_views: Annotated[int, whole(1, 1_000)]) -> StudentRecipe:
     stored = stored_views(recipe.front_end.sample_rate)
     augmentation = replace(
         recipe.augmentation,
@@ -58,11 +69,11 @@ def _set_views(recipe: StudentRecipe, n_views: int) -> StudentRecipe:
     return replace(_change_distillation(recipe, n_views=n_views), augmentation=augmentation)
 
 
-def _set_temperature(recipe: StudentRecipe, temperature: float) -> StudentRecipe:
+def _set_temperature(recipe: StudentRecipe, temperature: Positive) -> StudentRecipe:
     return _change_distillation(recipe, temperature=temperature)
 
 
-def _set_label_weight(recipe: StudentRecipe, weight: float) -> StudentRecipe:
+def _set_label_weight(recipe: StudentRecipe, weight: Share) -> StudentRecipe:
     return _change_distillation(recipe, hard_label_weight=weight)
 
 
@@ -86,6 +97,9 @@ WAYS: Mapping[str, Way] = {
     "soup": _set_soup,
 }
 """What each word changes in a recipe; some take a number."""
+
+_SCHOOL = replace(RECIPES["isotropic"], distillation=Distillation())
+"""A recipe to which each word alone can be applied."""
 
 
 def apply_way(recipe: StudentRecipe, way: str) -> StudentRecipe:
@@ -112,6 +126,20 @@ def apply_way(recipe: StudentRecipe, way: str) -> StudentRecipe:
     return replace(changed, name=f"{recipe.name}_{way.replace('+', '_').replace('=', '')}")
 
 
+def check_way(way: str) -> None:
+    """Make sure that a way consists of known words, each with the number that it takes, in its range.
+
+    Raises:
+        ValueError: it does not; says which word.
+    """
+    for word in way.split("+"):
+        name, _, number = word.partition("=")
+        try:
+            _find_way(name)(_SCHOOL, *_parse_numbers(name, number))
+        except ValueError as error:
+            raise ValueError(f"{word!r}: {error}") from error
+
+
 def _find_way(name: str) -> Way:
     if name not in WAYS:
         near = get_close_matches(name, WAYS, n=3) or list(WAYS)
@@ -128,8 +156,11 @@ def _parse_numbers(name: str, text: str) -> list[float]:
         return []
     if not parameters:
         raise ValueError(f"{name} takes no number")
-    kind = parameters[0].annotation
+    kind, check = get_args(parameters[0].annotation)
     try:
-        return [kind(text)]
+        number = kind(text)
     except ValueError:
         raise ValueError(f"{text!r} is no {kind.__name__}") from None
+    if (fault := check.find_fault(number)) is not None:
+        raise ValueError(f"{text}: {fault}")
+    return [number]

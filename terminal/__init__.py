@@ -8,8 +8,8 @@ from terminal.options import (
     Option,
     describe_options,
     find_examples,
+    parse_command,
     parse_options,
-    report_errors_in_one_line,
 )
 
 __all__ = [
@@ -20,8 +20,8 @@ __all__ = [
     "describe_options",
     "discard_output",
     "find_examples",
+    "parse_command",
     "parse_options",
     "progress_bar",
-    "report_errors_in_one_line",
     "run_program",
 ]

@@ -13,13 +13,15 @@ import sys
 import textwrap
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import MISSING, Field, dataclass, fields
 from types import MappingProxyType
-from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import tyro
+
+from terminal.values import LONGEST_NAME, Check
 
 COLUMNS = 80
 """Width of help."""
@@ -48,10 +50,10 @@ class Option:
 def parse_options(
     kind: type[_Options], program: str, about: str, arguments: Sequence[str] | None = None
 ) -> _Options:
-    """Parse the command line into options.
+    """Parse the command line into options, and check every value.
 
-    An error ends the process with code 2: it is shown in a box on a terminal, and in one line in a
-    pipe, as a log needs it.
+    An error ends the process with code 2: in one line that names the option, its value and what was
+    expected. What only the parser finds, such as an unknown option, it shows in a box on a terminal.
 
     Args:
         kind: A dataclass of options.
@@ -62,14 +64,105 @@ def parse_options(
     for field, meaning in _read_docstrings(kind):
         # Otherwise tyro would use the docstring with the line breaks of the source.
         field.metadata = MappingProxyType({**field.metadata, "help": meaning})
-    with report_errors_in_one_line(program):
-        return tyro.cli(
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if fault := _find_unusable_word(arguments):
+        _refuse(program, fault)
+    with _report_errors_in_one_line(program):
+        options = tyro.cli(
             kind, prog=program, description=_format_head(about), args=arguments, config=_CONFIG
         )
+    if fault := find_fault_of_options(options):
+        _refuse(program, fault)
+    return options
+
+
+def parse_command(
+    kinds: Sequence[type[_Options]], program: str, arguments: Sequence[str] | None = None
+) -> _Options:
+    """Parse the command line of a program with several commands, as `parse_options` does.
+
+    Args:
+        kinds: The dataclasses of the commands' options; a command is named like its class.
+        program: The program as it is typed, `python -m logit_store`.
+        arguments: The arguments; those of this process if None.
+    """
+    name, *rest = arguments = (sys.argv[1:] if arguments is None else arguments) or [""]
+    commands = {kind.__name__.lower(): kind for kind in kinds}
+    if name in commands:
+        return parse_options(
+            commands[name], f"{program} {name}", commands[name].__doc__ or "", rest
+        )
+    subcommands: dict[str, Callable[..., _Options]] = {**commands}
+    with _report_errors_in_one_line(program):
+        return tyro.extras.subcommand_cli_from_dict(subcommands, prog=program, args=arguments)
+
+
+def _refuse(program: str, fault: str) -> NoReturn:
+    sys.stderr.write(f"{program}: {fault}\n")
+    sys.exit(2)
+
+
+def _find_unusable_word(arguments: Sequence[str]) -> str | None:
+    """Return what is wrong with the first word that no option takes: nothing in it, or no text."""
+    for before, word in itertools.pairwise(["", *arguments]):
+        option, is_joined, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        name = option if is_joined else before if before.startswith("--") else "argument"
+        if not value.strip() and (is_joined or not option):
+            return f"{name} {_show(value)}: expected a value"
+        if "\0" in word or any("\ud800" <= letter <= "\udfff" for letter in word):
+            return f"{name} {_show(value)}: expected text in UTF-8, without NUL"
+    return None
+
+
+def find_fault_of_options(options: object) -> str | None:
+    """Return the first option whose value its type refuses, with the value and what was expected.
+
+    Args:
+        options: A dataclass of options, whose types are those of `terminal.values`.
+    """
+    hints = get_type_hints(type(options), include_extras=True)
+    for field in fields(cast(Any, options)):
+        value = getattr(options, field.name)
+        if (fault := _find_fault(hints[field.name], value)) is not None:
+            return f"{_name_option(hints[field.name], field.name)} {fault}"
+    return None
+
+
+def _find_fault(hint: Any, value: Any) -> str | None:
+    """Return a value, or the first of several, that its type refuses, and what was expected."""
+    if value is None:
+        return None
+    inside = get_args(hint)
+    match get_origin(hint):
+        case typing.Annotated:
+            checks = [each for each in hint.__metadata__ if isinstance(each, Check)]
+            for fault in filter(None, (check.find_fault(value) for check in checks)):
+                return f"{_show(value)}: {fault}"
+            return _find_fault(inside[0], value)
+        case typing.Union | types.UnionType:
+            return next(filter(None, (_find_fault(each, value) for each in inside)), None)
+        case kind if kind is tuple:
+            return next(filter(None, (_find_fault(inside[0], each) for each in value)), None)
+    return None
+
+
+def _show(value: Any) -> str:
+    """Return a value as it was typed, or if that would not be readable, quoted and shortened."""
+    text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if text.strip() and text.isprintable() and len(text) <= LONGEST_NAME:
+        return text
+    shown = ascii(text)
+    return shown if len(shown) <= COLUMNS else f"{shown[:COLUMNS]}... ({len(text):,} characters)"
+
+
+def _name_option(hint: Any, field: str) -> str:
+    name = field.replace("_", "-")
+    is_positional = tyro.conf.Positional in getattr(hint, "__metadata__", ())
+    return name.upper() if is_positional else f"--{name}"
 
 
 @contextmanager
-def report_errors_in_one_line(program: str) -> Iterator[None]:
+def _report_errors_in_one_line(program: str) -> Iterator[None]:
     """In a pipe, print an error of tyro in one line instead of a box of many lines."""
     if sys.stderr.isatty():
         yield
@@ -120,11 +213,11 @@ def describe_options(kind: type) -> list[Option]:
 
 def _describe_option(field: Field[Any], hint: Any, meaning: str) -> Option:
     default = _format_default(field)
-    name = field.name.replace("_", "-")
-    if tyro.conf.Positional in getattr(hint, "__metadata__", ()):
-        return Option(name.upper(), "", default, meaning)
+    name = _name_option(hint, field.name)
+    if not name.startswith("--"):
+        return Option(name, "", default, meaning)
     # A flag is typed to change its default.
-    typed = f"--no-{name}" if field.default is True else f"--{name}"
+    typed = f"--no-{name[2:]}" if field.default is True else name
     return Option(typed, _format_values(hint), default, meaning)
 
 

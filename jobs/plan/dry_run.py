@@ -14,7 +14,7 @@ from jobs.plan.estimates import (
     find_workloads,
     measure_steps_here,
 )
-from jobs.plan.options import CostOptions, LearningOptions, check_counts
+from jobs.plan.options import CostOptions, LearningOptions
 from jobs.plan.records import Machine
 from jobs.plan.workload import Workload
 from jobs.schedule.carry_out import find_stored
@@ -35,7 +35,6 @@ def show_plan(
     Raises:
         UserError: an option makes no sense, or prices.toml is malformed.
     """
-    check_counts(cpus_per_run=options.cpus_per_run)
     threads, price, states = options.cpus_per_run, options.find_price(), find_stored(tasks, store)
     todo = [task for task, done in zip(tasks, states, strict=True) if not done]
     workloads = find_workloads(todo, store, find_corpus)

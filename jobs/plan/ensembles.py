@@ -3,75 +3,72 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from ensemble.options import MeanSpace, SelectionMetric
-from jobs.plan.options import CostOptions, parse_splits
+from jobs.plan.options import CostOptions, Splits, parse_splits
 from jobs.schedule.task import Task
 from jobs.worker.select import ReadCandidates, SelectEnsemble, SelectionSettings
 from logit_store import LogitStore, QueryFailed, strip_fingerprint
 from terminal.console import UserError, console, progress_bar
 from terminal.tables import build_table
+from terminal.values import Check, Count, Name, NewFolder, Text, whole
 from training import Protocol
 from training.recipe import find_judging_fold
 
 SPACES: tuple[MeanSpace, ...] = ("logits", "probabilities")
 
 
+def _split_words(pools: Sequence[str]) -> set[str]:
+    return {word for pool in pools for word in pool.split(",")}
+
+
+def _find_fault_of_pools(pools: Sequence[str]) -> str | None:
+    words = _split_words(pools)
+    return None if words and words <= set(SPACES) else f"expected {' or '.join(SPACES)}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class EnsembleOptions(CostOptions):
     """Options of the command."""
 
-    splits: tuple[int | Literal["all"], ...] = ("all",)
+    splits: Splits = ("all",)
     """Splits to select for; all means those that have candidates in the store."""
-    query: str | None = None
+    query: Text | None = None
     """Which members are candidates: one SQL expression over the columns of the view `members`, like
     "family != 'passt' and log_loss_select < 1.5"; all teachers if not given."""
-    name: str = "stepwise"
+    name: Name = "stepwise"
     """Name of the ensemble; with several pools or replacements, these are added to it."""
-    pools: tuple[str, ...] = ("logits",)
+    pools: Annotated[tuple[str, ...], Check(_find_fault_of_pools)] = ("logits",)
     """What is averaged: logits, probabilities, or both, one ensemble each."""
     replacement: Literal["without", "with", "both"] = "without"
     """with: a member may be added several times, which is its weight (Caruana et al. 2004)."""
     metric: SelectionMetric = "log_loss"
     """What each addition has to improve."""
-    max_members: int | None = None
+    max_members: Count | None = None
     """Largest number of members."""
-    patience: int = 0
+    patience: Annotated[int, whole(0, 1_000_000)] = 0
     """Number of additions without a gain before the selection ends; the best ensemble is kept."""
-    bags: int = 0
+    bags: Annotated[int, whole(0, 10_000)] = 0
     """Number of random halves of the recordings to select on; the weights are the mean over them."""
     weights: Literal["counts", "convex"] = "counts"
     """Weights of the members: how often each was added, or those with the lowest log loss."""
     calibrate: bool = False
     """Divide each member's logits by its own temperature first."""
-    require: tuple[str, ...] = ()
+    require: tuple[Name, ...] = ()
     """Members that are in from the start, by their names with or without fingerprint."""
-    forbid: tuple[str, ...] = ()
+    forbid: tuple[Name, ...] = ()
     """Members that are left out."""
     protocol: Protocol = "honest"
     """published: select among teachers trained by that protocol, on the test clips, as publications
     do; only to compare with them."""
-    plot: Path | None = None
+    plot: NewFolder | None = None
     """Folder for a picture (SVG) of each ensemble: its path, who agrees with whom, the weights."""
 
 
 def parse_settings(options: EnsembleOptions) -> dict[str, SelectionSettings]:
-    """Return the settings of each ensemble of a split, by its name.
-
-    Raises:
-        UserError: an option makes no sense.
-    """
-    words = [word for pool in options.pools for word in pool.split(",")]
-    spaces = [space for space in SPACES if space in words]
-    if not words or set(words) - set(SPACES):
-        raise UserError(f"--pools {' '.join(options.pools)}: expected {' or '.join(SPACES)}")
-    for name, least in (("max_members", 1), ("patience", 0), ("bags", 0)):
-        value = getattr(options, name)
-        if value is not None and value < least:
-            option = f"--{name.replace('_', '-')}"
-            raise UserError(f"{option} {value}: expected {least} or more")
+    """Return the settings of each ensemble of a split, by its name."""
+    spaces = [space for space in SPACES if space in _split_words(options.pools)]
     ways = ("without", "with") if options.replacement == "both" else (options.replacement,)
     common = SelectionSettings(
         metric=options.metric,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from audio.clips import SPLITS, Corpus
 from audio.corpora import CorpusName
@@ -13,24 +13,87 @@ from jobs.schedule.workers import Workers
 from jobs.worker.where import Where, make_absolute, read_corpus
 from logit_store import LogitStore
 from terminal.console import UserError
+from terminal.values import (
+    Address,
+    Check,
+    Count,
+    Folder,
+    Name,
+    Seeds,
+    Steps,
+    above,
+    expect,
+    find_fault_of_path,
+    whole,
+)
 from training import TrainingRecipe
 
 if TYPE_CHECKING:
     from jobs.schedule.prices import Price
 
 
+def _find_price(machine: str | None) -> "Price":
+    # The check of prices.toml takes longer to import than --help may take.
+    from jobs.schedule.prices import OWN, find_price
+
+    return find_price(machine or OWN)
+
+
+def _find_fault_of_machine(name: str) -> str | None:
+    try:
+        _find_price(name)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _is_gpu_share(gpus: float) -> bool:
+    # Ray counts in ten-thousandths, and takes no part of a GPU beside whole ones.
+    return 1e-4 <= gpus <= 1 or (0 <= gpus <= MOST_GPUS and gpus == int(gpus))
+
+
+MOST_GPUS = 1_024
+
+Machine = Annotated[Name, Check(_find_fault_of_machine)]
+Cores = Annotated[int, whole(1, 4096)]
+Gpus = Annotated[int, whole(1, MOST_GPUS)]
+GpuShare = Annotated[
+    float,
+    expect(
+        f"0, a share of a GPU such as 0.25, or a whole number of GPUs up to {MOST_GPUS:,}",
+        _is_gpu_share,
+    ),
+]
+Views = Annotated[int, whole(1, 1_000)]
+Split = Annotated[
+    int, expect(f"one of {', '.join(map(str, SPLITS))}", lambda value: value in SPLITS)
+]
+Splits = tuple[
+    Annotated[
+        int | Literal["all"],
+        expect(
+            f"one of {', '.join(map(str, SPLITS))}, all", lambda value: value in (*SPLITS, "all")
+        ),
+    ],
+    ...,
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class CorpusOptions:
     """Options of all commands: the corpus, its audio, and the store."""
 
+    WRITES: ClassVar[bool] = False
+    """Whether the command writes to the store."""
+
     corpus: CorpusName = "demo"
     """demo: the recordings that come with the project; tau: TAU 2022 Mobile or its layout;
     cochlscene: as published; folder: your own, a folder of audio files per class or a clips.csv."""
-    root: str | None = None
+    root: Address | None = None
     """Folder of the corpus (demo: needs none): for tau with meta.csv and audio/, for folder a folder
     per class or a clips.csv; or s3://BUCKET/PREFIX with the same in it, which each node copies
     once."""
-    store: str | None = None
+    store: Address | None = None
     """The logit store: a folder, or s3://BUCKET/PREFIX with endpoint, region and keys in the AWS_*
     variables; runs/CORPUS if not given."""
     debug: bool = False
@@ -42,7 +105,11 @@ class CorpusOptions:
         return ["--corpus", self.corpus, *root, "--store", self.store or f"runs/{self.corpus}"]
 
     def open_store(self) -> LogitStore:
-        """Open the store, at an address that is valid on every worker."""
+        """Open the store, at an address that is valid on every worker.
+
+        Raises:
+            UserError: the folder cannot be used, or stays on this machine only.
+        """
         if self.store is not None and "://" in self.store:
             return LogitStore(self.store)
         address = Path(self.store or f"runs/{self.corpus}").expanduser()
@@ -51,6 +118,9 @@ class CorpusOptions:
                 f"--store {address}: this job runs in an uploaded copy of the project, which is "
                 "thrown away; give a folder that stays, as an absolute path, or s3://BUCKET/PREFIX"
             )
+        fault = find_fault_of_path(address, is_folder=True, is_written=self.WRITES)
+        if fault is not None:
+            raise UserError(f"--store {address}: {fault}")
         return LogitStore(str(address.absolute()))
 
     def open_corpus(self, store: LogitStore) -> Corpus:
@@ -66,7 +136,9 @@ class CorpusOptions:
 class CostOptions(CorpusOptions):
     """Options of commands that estimate their cost."""
 
-    machine: str | None = None
+    WRITES = True
+
+    machine: Machine | None = None
     """The machine that runs use, for their cost: a name in cluster/prices.toml; laptop, a machine of
     your own that costs nothing, if not given."""
     spot: bool = False
@@ -80,17 +152,14 @@ class CostOptions(CorpusOptions):
         Raises:
             UserError: there is no such price, or prices.toml is malformed.
         """
-        # The check of prices.toml takes longer to import than --help may take.
-        from jobs.schedule.prices import OWN, find_price
-
-        return find_price(self.machine or OWN)
+        return _find_price(self.machine)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetOptions(CostOptions):
     """Options of commands that stop when a budget is spent."""
 
-    budget: float | None = None
+    budget: Annotated[float, above(0, to=1e9)] | None = None
     """Start no more runs once those that ended or run cost about this much, at the price of
     --machine; running ones finish. Each command has its own budget."""
 
@@ -101,12 +170,10 @@ class BudgetOptions(CostOptions):
             on_cluster: whether runs go to a cluster whose machines this process does not know.
 
         Raises:
-            UserError: the budget is not above 0, or the machines of a cluster are not named.
+            UserError: the machines of a cluster are not named.
         """
         if self.budget is None:
             return None
-        if self.budget <= 0:
-            raise UserError(f"--budget {self.budget:g}: expected an amount above 0")
         if self.machine is None and on_cluster:
             raise UserError(
                 f"--budget {self.budget:g}: the runs go to a cluster; say what its machines are "
@@ -119,20 +186,20 @@ class BudgetOptions(CostOptions):
 class LearningOptions(BudgetOptions):
     """Options of commands that train models."""
 
-    splits: tuple[int | Literal["all"], ...] = ("all",)
+    splits: Splits = ("all",)
     """Percent of the training clips to train on: 5, 10, 25, 50, 100, or all of these."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: Seeds = (0,)
     """One run per seed."""
-    epochs: int | None = None
+    epochs: Count | None = None
     """Largest number of epochs, whatever the recipe says."""
-    max_steps: int | None = None
+    max_steps: Steps | None = None
     """Largest number of optimiser steps, to try things out."""
-    impulse_responses: Path | None = None
+    impulse_responses: Folder | None = None
     """Folder of recording devices' impulse responses (.wav) for augmentation; a synthetic set
     if not given."""
-    cpus_per_run: int = 1
+    cpus_per_run: Cores = 1
     """Cores of one run, and threads of its torch."""
-    gpus_per_run: float | None = None
+    gpus_per_run: GpuShare | None = None
     """Share of a GPU for one run, enforced; if not given, 0 where the cluster has no GPU, else
     1, and for teachers what a dry step on a GPU shows that each recipe needs. A cluster whose nodes
     are all still to come needs it."""
@@ -155,12 +222,7 @@ class LearningOptions(BudgetOptions):
         return Needs(cpus=self.cpus_per_run, gpus=gpus)
 
     def limit_training(self, training: TrainingRecipe) -> TrainingRecipe:
-        """Return a recipe with no more epochs and steps than the options allow.
-
-        Raises:
-            UserError: they allow fewer than one.
-        """
-        check_counts(epochs=self.epochs, max_steps=self.max_steps)
+        """Return a recipe with no more epochs and steps than the options allow."""
         if self.epochs is not None:
             training = replace(training, max_epochs=self.epochs)
         if self.max_steps is not None:
@@ -172,37 +234,7 @@ class LearningOptions(BudgetOptions):
         return make_absolute(self.impulse_responses)
 
 
-def check_counts(**options: int | None) -> None:
-    """Make sure that options, by the names of their fields, are None or at least 1.
-
-    Raises:
-        UserError: one is not; the message names the first.
-    """
-    for name, value in options.items():
-        if value is not None and value < 1:
-            raise UserError(f"--{name.replace('_', '-')} {value}: expected 1 or more")
-
-
-def find_recipes(recipes: Sequence[str], known: dict[str, Any], what: str) -> list[Any]:
-    """Return the recipes of these names.
-
-    Raises:
-        UserError: one is not known.
-    """
-    unknown = [name for name in recipes if name not in known]
-    if unknown:
-        raise UserError(f"no {what} recipe {', '.join(unknown)}; there are: {', '.join(known)}")
-    return [known[name] for name in recipes]
-
-
 def parse_splits(splits: Sequence[int | str]) -> tuple[int, ...]:
-    """Return the splits that these words mean, each once.
-
-    Raises:
-        UserError: one does not exist.
-    """
-    unknown = [split for split in splits if split not in (*SPLITS, "all")]
-    if unknown:
-        raise UserError(f"no split {unknown}; there are: {', '.join(map(str, SPLITS))}, all")
+    """Return the splits that these words mean, each once."""
     found = SPLITS if "all" in splits else splits
     return tuple(int(split) for split in dict.fromkeys(found))

@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Annotated
 
 from audio.clips import Corpus
 from jobs.plan.options import (
     CorpusOptions,
     LearningOptions,
-    check_counts,
-    find_recipes,
+    Views,
     parse_splits,
 )
 from jobs.schedule.task import Task, make_names_unique
@@ -19,46 +20,63 @@ from students import RECIPES, StudentRecipe, UnfitSoftLabels, check_teachers, dr
 from students.complexity import MAX_BYTES, MAX_MACS, Precision
 from students.keys import make_student_key
 from students.search_space import make_found_recipe
-from students.ways import AS_NAMED, apply_way
+from students.ways import AS_NAMED, apply_way, check_way
 from terminal.console import UserError
+from terminal.values import Check, Line, Name, Reference, Seeds, Size, obey
 from training import list_view_keys
 
 COMPARED_SEEDS = (0, 1, 2, 3, 4)
 """This many seeds tell a gain from chance."""
+SEARCH = "search:"
+
+
+def _find_fault_of_recipe(name: str) -> str | None:
+    if name in RECIPES:
+        return None
+    near = get_close_matches(name, RECIPES, n=3, cutoff=0.4)
+    hint = f"nearest: {', '.join(near)}" if near else f"there are: {', '.join(RECIPES)}"
+    return f"no student recipe {name}; {hint}"
+
+
+def _find_fault_of_recipe_or_search(name: str) -> str | None:
+    return None if name.startswith(SEARCH) else _find_fault_of_recipe(name)
+
+
+StudentRecipeName = Annotated[Line, Check(_find_fault_of_recipe)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudentsOptions(LearningOptions):
     """Options of the command."""
 
-    recipes: tuple[str, ...] = ("isotropic",)
+    recipes: tuple[Annotated[Line, Check(_find_fault_of_recipe_or_search)], ...] = ("isotropic",)
     """Names in students/recipes.py: isotropic, isotropic_ascdomain (as published),
     dcase24_baseline, cp_mobile_2023, demo_isotropic and so on; search:NAME is the best that
     jobs/search.py found under that name."""
-    ways: tuple[str, ...] = (AS_NAMED,)
+    ways: tuple[Annotated[Line, obey(check_way)], ...] = (AS_NAMED,)
     """How each recipe is trained: as_named, or changes of it, words of students/ways.py joined by +,
     as in decoupled+mixup=0.4, alone+rsc, views=4+soup."""
-    seeds: tuple[int, ...] = ()
+    seeds: Seeds = ()
     """One run per seed; 0, or with --compare 0 to 4, if not given."""
-    views: int = 1
+    views: Views = 1
     """Number of views whose logits are stored, so that the student can teach from views."""
     compare: bool = False
     """Train each recipe alone, taught by the best single teacher, by the ensemble, by the ensemble
     against the device discriminator, and from its views; print each one's accuracy on test and
     its gain over the first."""
-    ensemble: str | None = None
+    ensemble: Reference | None = None
     """Ensemble that teaches: NAME@HASH, or NAME for the newest of that name; not needed if all
     ensembles of a split have the same name."""
-    teacher: str | None = None
+    teacher: Name | None = None
     """Member that teaches instead, a teacher or another student, with or without its
     fingerprint."""
     no_teacher: bool = False
     """Train on the labels alone: the baseline."""
     precision: Precision = "int8"
     """Precision of the parameters when the student is used, for --max-bytes."""
-    max_macs: int = MAX_MACS
+    max_macs: Size = MAX_MACS
     """Refuse students with more multiply-accumulates a clip."""
-    max_bytes: int = MAX_BYTES
+    max_bytes: Size = MAX_BYTES
     """Refuse students whose parameters take more bytes."""
 
     def find_seeds(self) -> tuple[int, ...]:
@@ -98,9 +116,9 @@ def find_student_recipes(options: StudentsOptions, store: LogitStore) -> list[St
 
 
 def _find_recipe(name: str, store: LogitStore) -> StudentRecipe:
-    kind, _, search = name.partition(":")
-    if kind != "search" or not search:
-        return find_recipes([name], RECIPES, "student")[0]
+    if not name.startswith(SEARCH):
+        return RECIPES[name]
+    search = name.removeprefix(SEARCH)
     try:
         return make_found_recipe(json.loads(store.objects.read(f"search/v1/{search}/result.json")))
     except KeyError as error:
@@ -136,7 +154,6 @@ def plan_recipe(
     Raises:
         UserError: it is over the budget, or does not fit its teacher.
     """
-    check_counts(views=options.views)
     _check_budget(options, corpus, recipe)
     shorter = replace(recipe, training=options.limit_training(recipe.training))
     if taught_by is None and shorter.distillation is not None:

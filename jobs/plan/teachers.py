@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from audio.clips import Corpus
 from audio.corpora import CorpusName
 from audio.errors import CorpusError, UnfitLength
 from audio.lengths import ClipLength
-from jobs.plan.options import LearningOptions, check_counts, parse_splits
+from jobs.plan.options import Gpus, LearningOptions, Views, parse_splits
 from jobs.schedule.carry_out import find_stored
 from jobs.schedule.task import Needs, Task, make_names_unique
 from jobs.worker.train import FineTune, TrainingWork
@@ -19,38 +19,63 @@ from teachers import TeacherRecipe, TeacherRun, UnfitClips, recipes
 from teachers.private import PrivateWeights
 from teachers.run import check_input, make_teacher_key
 from terminal.console import UserError, progress_bar
+from terminal.values import Address, Line, obey
 from training import Protocol, list_view_keys
 
 FIRST_SPLIT = 100
 """Split of the corpus of a first stage: all of it."""
+LONGEST_CLIP_S = 600
+
+
+def parse_length(text: str) -> ClipLength:
+    """Parse `native`, `crop:7.25` and the like.
+
+    Raises:
+        ValueError: it is nothing of that kind, or longer than LONGEST_CLIP_S.
+    """
+    how, _, seconds = text.partition(":")
+    try:
+        length = ClipLength(how=cast(Any, how), duration_s=float(seconds) if seconds else None)
+    except ValueError:
+        length = None
+    if length is None or (length.duration_s or 0) > LONGEST_CLIP_S:
+        raise ValueError(
+            "expected native, crop:SECONDS, repeat:SECONDS or pad:SECONDS, with at most "
+            f"{LONGEST_CLIP_S} seconds"
+        )
+    return length
+
+
+Length = Annotated[str, obey(parse_length)]
+TeacherRecipes = Annotated[tuple[Line, ...], obey(recipes.find_teacher_recipes)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TeachersOptions(LearningOptions):
     """Options of the command."""
 
-    recipes: tuple[str, ...] = ("all",)
+    recipes: TeacherRecipes = ("all",)
     """Names in teachers/recipes.py, globs ('mn*_early'), timm:MODEL, or all: the 22 published.
     demo_mn demo_dymn demo_passt demo_cpr need no GPU."""
-    weights: str | None = None
+    weights: Line | None = None
     """Weights that all recipes start from: none (random), a file or an address; if not given, those
     of each recipe."""
-    length: str | None = None
+    length: Length | None = None
     """How clips are brought to the length that the model takes: native, crop:SECONDS,
     repeat:SECONDS or pad:SECONDS; if not given, as each recipe says."""
-    views: int = 1
+    views: Views = 1
     """Number of views of each clip whose logits are stored: view 0 is the untouched clip, the others
     are changed at random, each always in the same way."""
     protocol: Protocol = "honest"
     """published: train on the select clips too and judge on the test clips, as publications do; only
     to compare with them."""
-    gpus_per_teacher: int = 1
+    gpus_per_teacher: Gpus = 1
     """Number of GPUs that train one teacher together."""
     first_corpus: CorpusName = "cochlscene"
     """Corpus that recipes with a first stage (passt_sit, passt_sequential) are trained on first."""
-    first_root: str | None = None
+    first_root: Address | None = None
     """Folder or s3://BUCKET/PREFIX of that corpus."""
-    first_length: str | None = None
+    first_length: Length | None = None
     """As --length, for the clips of that corpus."""
 
 
@@ -119,7 +144,6 @@ def plan_teachers(options: TeachersOptions, corpus: Corpus, store: LogitStore) -
         UnfitLength, UnfitClips: a recipe's model does not take the corpus's clips.
     """
     wanted, splits = _find_recipes(options), parse_splits(options.splits)
-    check_counts(views=options.views, gpus_per_teacher=options.gpus_per_teacher)
     private = _find_private_weights(options)
     firsts = [recipe.first_stage for recipe in wanted if recipe.first_stage]
     first_corpus = _read_first_corpus(options, store, firsts) if firsts else None
@@ -178,10 +202,7 @@ def _make_task(
 
 def _find_recipes(options: TeachersOptions) -> list[TeacherRecipe]:
     """Return the recipes with the changes of the options."""
-    try:
-        found = recipes.find_teacher_recipes(options.recipes)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    found = recipes.find_teacher_recipes(options.recipes)
     return [_apply_options(recipe, options) for recipe in found]
 
 
@@ -205,22 +226,11 @@ def _apply_options(recipe: TeacherRecipe, options: TeachersOptions) -> TeacherRe
     if options.weights is not None and recipe.first_stage is None:
         changed = replace(changed, weights=strip_secrets(options.weights))
     if options.length is not None:
-        changed = replace(changed, length=_parse_length(options.length))
+        changed = replace(changed, length=parse_length(options.length))
     if recipe.first_stage is not None:
         first = replace(options, length=options.first_length)
         changed = replace(changed, first_stage=_apply_options(recipe.first_stage, first))
     return recipes.keep_as_published(changed) if options.protocol == "published" else changed
-
-
-def _parse_length(text: str) -> ClipLength:
-    """Parse `native`, `crop:7.25` and the like."""
-    how, _, seconds = text.partition(":")
-    try:
-        return ClipLength(how=cast(Any, how), duration_s=float(seconds) if seconds else None)
-    except ValueError as error:
-        raise UserError(
-            f"--length {text}: expected native, crop:SECONDS, repeat:SECONDS or pad:SECONDS"
-        ) from error
 
 
 def _check_shares(options: TeachersOptions, wanted: Sequence[TeacherRecipe]) -> None:

@@ -25,7 +25,7 @@ OWN = "laptop"
 class Price(BaseModel):
     """A machine and its price per hour."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     name: str
     currency: str
@@ -108,7 +108,7 @@ def find_price(name: str, file: Path = PRICES) -> Price:
         raise UserError(f"{file}: {error}") from error
     machines = {key: entry for key, entry in document.items() if isinstance(entry, dict)}
     if name not in machines:
-        raise UserError(f"--machine {name}: {file} has no such entry; it has {', '.join(machines)}")
+        raise UserError(f"{file} has no machine {name}; it has {', '.join(machines)}")
     try:
         currency = document.get("currency")
         return Price.model_validate({"name": name, "currency": currency, **machines[name]})

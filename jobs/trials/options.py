@@ -1,72 +1,70 @@
 """Options of jobs/search.py, and what searches and races both derive from them."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from audio import impulse_responses
 from audio.clips import Corpus
-from jobs.plan.options import BudgetOptions
-from jobs.plan.students import StudentsOptions
+from jobs.plan.options import BudgetOptions, Cores, GpuShare, Split
+from jobs.plan.students import StudentRecipeName, StudentsOptions
 from jobs.trials.journal import TrialSettings
 from jobs.trials.limits import StudentLimits
 from logit_store import LogitStore
-from logit_store.keys import check_name
 from students.complexity import MAX_BYTES, MAX_MACS, Precision
 from students.search_space import SearchSpace
-from terminal.console import UserError
+from terminal.values import Count, Folder, Name, Reference, Seeds, Size
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions(BudgetOptions):
     """Options of the command."""
 
-    split: int
+    split: Split
     """Percent of the training clips to train on; its select clips judge."""
     space: Literal["isotropic", "baseline", "recipe", "grid540"] = "isotropic"
     """What varies: architecture and recipe of the Isotropic student or of the DCASE baseline; the
     recipe alone; or the published grid of 540 Isotropic architectures."""
-    recipe: str | None = None
+    recipe: StudentRecipeName | None = None
     """Student recipe that is varied, or taught in a race, a name in students/recipes.py; the space's
     own if not given."""
     sampler: Literal["optuna", "random", "grid"] | None = None
     """optuna learns from earlier trials (TPE); grid is all points of a space without ranges; if not
     given, optuna, and grid for grid540."""
-    trials: int | None = None
+    trials: Count | None = None
     """Number of points to train; if not given 50, and all of a grid. With a --name and a larger
     number than before, the search continues."""
-    epochs: int = 10
+    epochs: Count = 10
     """Epochs of a trial; the recipe's schedule is shortened to them."""
     halving: bool = True
     """Stop trials that are worse than others after 1, 3, 9... epochs (ASHA); off, all are trained to
     the end."""
-    name: str | None = None
+    name: Name | None = None
     """Name of the search; the space and a fingerprint of the options if not given."""
-    ensemble: str | None = None
+    ensemble: Reference | None = None
     """Ensemble that teaches: NAME@HASH, or NAME for the newest of that name; not needed if all
     ensembles of the split have the same name."""
-    teacher: str | None = None
+    teacher: Name | None = None
     """Member that teaches instead, with or without its fingerprint."""
     no_teacher: bool = False
     """Train on the labels alone."""
-    race_ensembles: int | None = None
+    race_ensembles: Count | None = None
     """Vary nothing, but find the best teacher of the recipe: this many ensembles of the split, those
     with the lowest log loss, or its best teacher. After each seed the better half continues."""
-    seeds: tuple[int, ...] | None = None
+    seeds: Seeds | None = None
     """Seeds of the students: one for a search, on which suggestions depend too, several for a race;
     0, and 0 1 2 for a race, if not given."""
     precision: Precision = "int8"
     """Precision of the parameters when the student is used, for --max-bytes."""
-    max_macs: int = MAX_MACS
+    max_macs: Size = MAX_MACS
     """Train no student with more multiply-accumulates a clip."""
-    max_bytes: int = MAX_BYTES
+    max_bytes: Size = MAX_BYTES
     """Train no student whose parameters take more bytes."""
-    impulse_responses: Path | None = None
+    impulse_responses: Folder | None = None
     """Folder of recording devices' impulse responses (.wav) for augmentation; a synthetic set
     if not given."""
-    cpus_per_run: int = 1
+    cpus_per_run: Cores = 1
     """Cores of one trial, and threads of its torch."""
-    gpus_per_run: float | None = None
+    gpus_per_run: GpuShare | None = None
     """Share of a GPU for one trial, so that many run on one; if not given, 1, and 0 where the
     cluster has no GPU."""
 
@@ -115,19 +113,6 @@ class SearchOptions(BudgetOptions):
             "epochs": self.epochs,
             "responses": impulse_responses.identify_responses(self.as_students().find_responses()),
         }
-
-    def find_name(self, default: str) -> str:
-        """Return the name of the search.
-
-        Raises:
-            UserError: the name cannot be a part of a path.
-        """
-        name = self.name or default
-        try:
-            check_name("--name", name)
-        except ValueError as error:
-            raise UserError(str(error)) from error
-        return name
 
     def make_full_length_command(self, recipe: str, taught_by: str | None) -> list[str]:
         """Return the command that trains the result in full length."""

@@ -11,7 +11,6 @@ from audio.clips import Corpus
 from ensemble.stored import compute_ensemble_logits
 from jobs.log.watcher import Watcher
 from jobs.plan.members import find_select_scores
-from jobs.plan.options import check_counts
 from jobs.schedule.cluster import connect
 from jobs.schedule.job_log import JobLog
 from jobs.trials.estimates import plan_trial_spending, show_trials
@@ -70,7 +69,7 @@ def race(options: SearchOptions, corpus: Corpus, store: LogitStore, n_ensembles:
         return 0
     names = tuple(teacher.name for teacher in teachers)
     identity = options.identify_search(corpus, space) | {"taught_by": names, "seeds": tuple(seeds)}
-    name = options.find_name(f"race-{fingerprint(identity)}")
+    name = options.name or f"race-{fingerprint(identity)}"
     Watcher(store).refuse_second(name)
     journal = Journal(store, name, identity)
     prepare(corpus, store, {space.base.front_end.sample_rate})
@@ -123,11 +122,6 @@ def _carry_out_race(
 
 
 def _check_options(options: SearchOptions, n_ensembles: int, seeds: Sequence[int]) -> None:
-    check_counts(
-        race_ensembles=n_ensembles, epochs=options.epochs, cpus_per_run=options.cpus_per_run
-    )
-    if len(set(seeds)) != len(seeds):
-        raise UserError(f"--seeds {' '.join(map(str, seeds))}: expected each of them once")
     if options.ensemble or options.teacher or options.no_teacher:
         raise UserError(
             "--race-ensembles chooses who teaches: leave out --ensemble, --teacher and --no-teacher"

@@ -3,13 +3,13 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import tyro
 
 from audio.corpora.tau_evaluation import N_CLIPS
 from report.dcase.validate import check_package
-from terminal import run_program
+from terminal import parse_command, run_program
+from terminal.values import Count, File
 
 PROGRAM = "python -m report.dcase"
 
@@ -22,15 +22,15 @@ class Check:
         python -m report.dcase check submission.zip
     """
 
-    file: tyro.conf.Positional[Path]
+    file: tyro.conf.Positional[File]
     """The ZIP file."""
-    evaluation_clips: int = N_CLIPS
+    evaluation_clips: Count = N_CLIPS
     """The number of clips to be predicted; use another than the challenge's to try things out."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print each broken rule on a line, and their number on the last line."""
-    command = tyro.extras.subcommand_cli_from_dict({"check": Check}, prog=PROGRAM, args=arguments)
+    command = parse_command((Check,), PROGRAM, arguments)
     problems = check_package(command.file, command.evaluation_clips)
     for problem in problems:
         sys.stdout.write(f"{problem}\n")

@@ -13,6 +13,7 @@ import tyro
 from students.catalogue import ARCHITECTURES
 from students.complexity.cost import Precision
 from terminal import parse_options, run_program
+from terminal.values import Name
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,7 +35,7 @@ class ComplexityOptions:
         python -m students.complexity isotropic recursive_2x2 --precision int8
     """
 
-    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    names: tyro.conf.Positional[tuple[Name, ...]] = ()
     """Students of the catalogue; all of them if none is named. table2 is Table 2 of the ASCDomain
     report, with its misprints."""
     precision: Precision | None = None

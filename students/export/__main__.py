@@ -34,7 +34,6 @@ def _run(options: ExportOptions) -> int:
 
     known = (LogitStoreError, CorpusError, BrokenAudio, UnfitExportOptions, NoStudent, OverBudget)
     try:
-        options.check()
         store = LogitStore(options.store)
         key = find_member_keys(store, options.member)[0]
         corpus = _read_corpus(options, store, key)

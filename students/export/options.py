@@ -1,7 +1,6 @@
 """The options of an export."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import tyro
@@ -9,6 +8,7 @@ import tyro
 from audio.corpora import CorpusName
 from students.complexity.budget import MAX_BYTES
 from students.recipe import CALIBRATION_CLIPS
+from terminal.values import Address, Count, Folder, Name, NewFile, Size
 
 ExportForm = Literal["onnx", "onnx-fp16", "onnx-int8"]
 
@@ -30,40 +30,29 @@ class ExportOptions:
             --with-front-end --to student.onnx
     """
 
-    member: tyro.conf.Positional[str]
+    member: tyro.conf.Positional[Name]
     """The student's name, or enough of its beginning to distinguish it from others."""
-    store: str
+    store: Address
     """The logit store that has the student: a folder or s3://BUCKET/PREFIX."""
-    to: Path
+    to: NewFile
     """The file to write; an existing file is replaced."""
     form: ExportForm = "onnx-int8"
     """onnx: float32; onnx-fp16: parameters in float16; onnx-int8: convolutions and linear layers in
     int8."""
     corpus: CorpusName = "demo"
     """The corpus whose clips calibrate (fold fit), judge (fold select) and compare (fold test)."""
-    root: Path | None = None
+    root: Folder | None = None
     """The corpus's folder (demo: needs none)."""
     with_front_end: bool = False
     """The file takes waveforms, not log-mels, as python -m students.classify needs it."""
-    calibration_clips: int = CALIBRATION_CLIPS
+    calibration_clips: Count = CALIBRATION_CLIPS
     """At most this many clips of the fold fit set the ranges of int8; a student that was fine-tuned
     in int8 (python jobs/quantise.py) has its own."""
-    max_bytes: int | None = None
+    max_bytes: Size | None = None
     """Limit for the parameters in the file, and for the file without its front-end; if not given,
     128,000 for onnx-fp16 and onnx-int8, and no limit for float32."""
     debug: bool = False
     """Show the traceback of an error."""
-
-    def check(self) -> None:
-        """Refuse numbers that make no sense, before anything is read.
-
-        Raises:
-            UnfitExportOptions: says what to change.
-        """
-        for name in ("calibration_clips", "max_bytes"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UnfitExportOptions(f"--{name.replace('_', '-')} {value}: expected 1 or more")
 
     @property
     def byte_limit(self) -> int | None:

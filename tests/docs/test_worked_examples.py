@@ -12,7 +12,17 @@ import pytest
 import soundfile
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("audio", "disk", "logit_store", "metrics", "redact", "students", "teachers", "training")
+PACKAGES = [
+    "audio",
+    "disk",
+    "logit_store",
+    "metrics",
+    "redact",
+    "students",
+    "teachers",
+    "terminal",
+    "training",
+]
 EXAMPLES = ("A corpus", "A teacher", "A student", "An objective")
 GOES_ON = " ..."
 

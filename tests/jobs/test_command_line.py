@@ -36,12 +36,6 @@ def test_a_dry_run_lists_the_runs_and_starts_nothing(commands, called, tmp_path)
     [
         (
             "teachers",
-            ("--recipes", "demo_pasts"),
-            "error: no teacher recipe demo_pasts; nearest: demo_p",
-        ),
-        ("teachers", ("--splits", "7"), "error: no split [7]; there are: 5, 10, 25, 50, 100"),
-        (
-            "teachers",
             ("--splits", "25", "--recipes", "timm:convnext_atoo"),
             "error: no timm model convnext_atoo; the nearest are convnext_atto",
         ),
@@ -51,16 +45,10 @@ def test_a_dry_run_lists_the_runs_and_starts_nothing(commands, called, tmp_path)
             "error: teacher cpr_128 has no AudioSet weights",
         ),
         ("teachers", ("--splits", "5"), "no clip in fold fit of split 5"),
-        ("teachers", ("--splits", "25", "--views", "-1"), "error: --views -1: expected 1 or more"),
         (
             "teachers",
             ("--splits", "25", "--length", "crop:2"),
             "clips of 1 s cannot become 2 s by crop",
-        ),
-        (
-            "teachers",
-            ("--splits", "25", "--length", "cut:2"),
-            "error: --length cut:2: expected native, crop:SECONDS",
         ),
         (
             "teachers",

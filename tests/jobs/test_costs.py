@@ -81,9 +81,11 @@ def test_a_machine_of_ones_own_costs_nothing_unless_one_says_so():
 @pytest.mark.parametrize(
     ("written", "instead", "message"),
     [
-        ("[big]", "[huge]", "--machine big: .* has no such entry; it has huge"),
+        ("[big]", "[huge]", "has no machine big; it has huge"),
         ("on_demand = 8.0", 'on_demand = "8"', r"\[big\]: on_demand is '8'"),
         ("cpus = 16", "cpus = 0", r"\[big\]: cpus is 0"),
+        ("on_demand = 8.0", "on_demand = nan", r"\[big\]: on_demand is nan"),
+        ("on_demand = 8.0", "on_demand = inf", r"\[big\]: on_demand is inf"),
         ("on_demand = 8.0", "", r"\[big\]: on_demand: Field required"),
         ("spot = 2.0", "sport = 2.0\nspot = 2.0", r"\[big\]: sport is 2.0"),
         ('currency = "EUR"', "", r"\[big\]: currency"),

@@ -200,9 +200,6 @@ def test_many_selections_share_one_reading(commands, called, store, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"pools": ("votes",)}, "--pools votes: expected logits or probabilities"),
-        ({"bags": -1}, "--bags -1: expected 0 or more"),
-        ({"max_members": 0}, "--max-members 0: expected 1 or more"),
         ({"require": ("t9",)}, "--require t9: no candidate of split 25 has this name"),
         ({"query": "family = 'dymn'"}, "has no members with family = 'dymn'"),
         ({"splits": (5,)}, r"has no teachers .* for split \[5\]"),

@@ -328,9 +328,8 @@ def test_a_budget_knows_what_runs_are_expected_to_take(tmp_path, corpus):
 @pytest.mark.parametrize(
     ("options", "is_shared", "message"),
     [
-        ({"budget": 0}, False, "--budget 0: expected an amount above 0"),
         ({"budget": 5}, True, "say what its machines are with --machine NAME"),
-        ({"budget": 5, "machine": "abacus"}, False, "--machine abacus: .* has no such entry"),
+        ({"budget": 5, "machine": "abacus"}, False, "has no machine abacus"),
     ],
 )
 def test_a_budget_that_cannot_be_kept_is_refused(tmp_path, corpus, options, is_shared, message):

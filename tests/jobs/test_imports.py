@@ -61,6 +61,7 @@ def found(commands, store_with_a_job, store_with_a_teacher):
     typed["status"] = ["jobs/status.py", "--store", store_with_a_job]
     typed["ls"] = ["-m", "logit_store", "ls", "--store", store_with_a_job]
     typed["all done"] = commands.arguments("teachers", *SHORT, store=store_with_a_teacher)
+    typed["refused"] = ["jobs/teachers.py", "--views", "0"]
     environment = commands.environment | {"PYTHONPATH": str(ROOT)}
     return dict(zip(typed, imports_of(list(typed.values()), environment), strict=True))
 
@@ -95,6 +96,12 @@ def test_help_imports_neither_torch_nor_ray(found, line):
 def test_what_shows_a_store_imports_neither_torch_nor_ray(found, line, shown):
     check_imports(found[line])
     assert shown in found[line]["printed"]
+
+
+def test_a_value_is_refused_before_torch_and_ray_are_imported(found):
+    refused = found["refused"]
+    assert (refused["code"], refused["imported"]) == (2, []), refused["printed"]
+    assert "--views 0: expected a whole number from 1 to 1,000" in refused["printed"]
 
 
 def test_a_job_that_finds_all_its_work_done_imports_neither_torch_nor_ray(found):

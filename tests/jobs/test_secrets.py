@@ -175,7 +175,7 @@ def test_weights_at_a_signed_address_are_named_by_their_hash_and_leave_no_secret
     assert find_plants(*printed, kept, read_all(commands.folder)) == []
 
 
-def ask_store(*words: str) -> int:
+def ask_store(*words: str) -> int | str | None:
     """Run `python -m logit_store` in this process; return its exit code."""
     with pytest.raises(SystemExit) as ended:
         run_program(logit_store_command.PROGRAM, lambda: logit_store_command.main(words))

@@ -244,14 +244,6 @@ def test_all_that_the_texts_lack_is_named_before_anything_is_predicted(
     assert not options.to.exists()
 
 
-def test_a_label_of_another_form_is_refused_before_anything_is_predicted(
-    options, monkeypatch, capsys
-):
-    monkeypatch.setattr(entrants, "predict_evaluation_clips", None)
-    with pytest.raises(UserError, match=r"--label Doe_task1_1: expected <Lastname>_<INSTITUTE>"):
-        main(replace(options, label="Doe_task1_1"))
-
-
 def test_a_student_beyond_the_limits_is_refused_before_anything_is_predicted(
     options, store, monkeypatch, capsys
 ):

@@ -1,3 +1,5 @@
+import math
+
 """The students that a search proposes, and the recipes of those that it finds."""
 
 from dataclasses import replace
@@ -120,9 +122,12 @@ def test_a_point_of_another_space_is_refused():
         SEARCH_SPACES["recipe"].make_recipe({"arguments.filters": 32})
 
 
-@pytest.mark.parametrize(("low", "high", "log"), [(1.0, 1.0, False), (0.0, 1.0, True)])
+@pytest.mark.parametrize(
+    ("low", "high", "log"),
+    [(1.0, 1.0, False), (0.0, 1.0, True), (1.0, math.inf, False), (math.nan, 1.0, False)],
+)
 def test_a_range_without_numbers_is_refused(low, high, log):
-    with pytest.raises(ValueError, match="expected low < high"):
+    with pytest.raises(ValueError, match="expected finite numbers with low < high"):
         Range(low=low, high=high, log=log)
 
 
