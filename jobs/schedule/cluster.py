@@ -2,7 +2,6 @@
 
 import logging
 import os
-import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import TOKEN
+from jobs.schedule.find_cluster import find_cluster, find_local_cluster
 from jobs.schedule.uploads import find_upload, is_uploaded
 from jobs.schedule.workers import IN_PROCESS, PRETENDED_GPUS, InProcess, Workers
 from redact import strip_secrets
@@ -83,7 +83,6 @@ def _start_ray(address: str | None, *, is_elsewhere: bool) -> None:
     """
     import psutil
     import ray
-    from ray.exceptions import AuthenticationError
 
     waiting = "connecting to the Ray cluster" if address else "starting Ray on this machine"
     on_loopback = address is None or _is_own_loopback(address)
@@ -101,20 +100,42 @@ def _start_ray(address: str | None, *, is_elsewhere: bool) -> None:
                 runtime_env=_make_runtime_env(elsewhere=is_elsewhere),
                 _memory=None if address else int(MEMORY_SHARE * psutil.virtual_memory().total),
             )
-        except (ConnectionError, AuthenticationError) as error:
-            raise UserError(
-                f"no Ray cluster answers at {address}: {error}\nIs it running? Is RAY_AUTH_MODE "
-                "here what it was at `ray start` (token or disabled), and the token in "
-                f"{TOKEN} the cluster's?"
-            ) from error
         except Exception as error:
-            # Ray raises a bare Exception when its processes do not come up in time.
-            if address is not None or type(error) is not Exception:
+            known = _explain(error, address)
+            if known is None:
                 raise
-            raise UserError(
-                f"Ray did not start on this machine: {error}\nThe machine may be very busy, or somebody "
-                "ran `ray stop` meanwhile: try again, or start Ray with `ray start --head`"
-            ) from error
+            raise known from error
+
+
+def _explain(error: Exception, address: str | None) -> UserError | None:
+    """Return what Ray's error means to a user of a job; None if it is not known.
+
+    Args:
+        error: raised while connecting or starting.
+        address: of the cluster; None is one that was to be started.
+    """
+    from ray.exceptions import RayError
+
+    said = " ".join(str(error).split())
+    # Ray starts nothing before it has tried the names of its sockets.
+    if isinstance(error, OSError) and "AF_UNIX" in said:
+        return UserError(
+            "Ray cannot start: the path of its folder for temporary files is too long for sockets: set "
+            f"RAY_TMPDIR to a short folder, such as /tmp ({said})"
+        )
+    if address is not None and isinstance(error, ConnectionError | RayError | RuntimeError):
+        return UserError(
+            f"no connection to the Ray cluster at {address}: {said}\nIs this machine one of its nodes, "
+            "with its versions of Ray and Python? Is RAY_AUTH_MODE here what it was at `ray start` "
+            f"(token or disabled), and the token in {TOKEN} the cluster's?"
+        )
+    # Ray raises a bare Exception when its processes do not come up in time.
+    if address is None and type(error) is Exception:
+        return UserError(
+            f"Ray did not start on this machine: {said}\nThe machine may be very busy, or somebody "
+            "ran `ray stop` meanwhile: try again, or start Ray with `ray start --head`"
+        )
+    return None
 
 
 @contextmanager
@@ -134,30 +155,9 @@ def _keep_on_loopback() -> Iterator[None]:
             os.environ[LOOPBACK_VARIABLE] = before
 
 
-def find_cluster() -> str | None:
-    """Return the address of the cluster that a job would use; None: it would start its own."""
-    return os.environ.get("RAY_ADDRESS") or _find_local_cluster()
-
-
-def _find_local_cluster() -> str | None:
-    """Return the address of the cluster that `ray start` made on this machine, if it still answers.
-
-    Ray keeps the address in a file. A cluster that was killed leaves it behind, and connecting to
-    it would take minutes to fail.
-    """
-    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
-    try:
-        address = (Path(folder) / "ray" / "ray_current_cluster").read_text().strip()
-        host, port = address.rsplit(":", 1)
-        socket.create_connection((host, int(port)), timeout=2).close()
-    except (OSError, ValueError):
-        return None
-    return address
-
-
 def _is_own_loopback(address: str) -> bool:
     """Return whether a cluster is one that `ray start` made on this machine's loopback."""
-    return address.startswith("127.") and address == _find_local_cluster()
+    return address.startswith("127.") and address == find_local_cluster()
 
 
 def _find_forwarded(*, elsewhere: bool) -> list[str]:

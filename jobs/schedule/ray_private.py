@@ -4,15 +4,21 @@
   later whether it wants that, and so changes the value that was read.
 - Ray's own walk decides which files of a working folder are uploaded. Another implementation could
   show a user other files or sizes than those of the upload.
+- Ray waits a quarter of an hour for a head that is gone. Its channel, which is encrypted and has a
+  token where the cluster wants that, shows at once whether one answers.
 """
 
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import grpc
 from ray._private import ray_constants
+from ray._private.grpc_utils import init_grpc_channel
 from ray._private.runtime_env.packaging import _dir_travel, _get_excludes
+from ray.exceptions import AuthenticationError
 
 LOOPBACK_VARIABLE = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
 """Environment variable: if it is 0, Ray listens on loopback only. It was made for systems whose
@@ -36,3 +42,27 @@ def walk_upload(root: Path, note: Callable[[Path], None]) -> None:
     """Call a function with each path below `root` that Ray would upload."""
     excludes = [_get_excludes(root, ray_constants.get_runtime_env_default_excludes())]
     _dir_travel(root, excludes, note, include_gitignore=True, logger=logger)
+
+
+def is_ray(address: str, *, as_head: bool, timeout_s: float) -> bool:
+    """Return whether a server of Ray answers at HOST:PORT.
+
+    Args:
+        address: of the server.
+        as_head: whether it is to be the head's; else any server that speaks gRPC will do, as that of
+            Ray's clients (ray://) does.
+        timeout_s: how long to wait for the answer.
+    """
+    no_answer = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+    if as_head:
+        no_answer.add(grpc.StatusCode.UNIMPLEMENTED)
+    channel: Any = init_grpc_channel(address)
+    with channel:
+        try:
+            # An empty request, in bytes.
+            channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")(b"", timeout=timeout_s)
+        except AuthenticationError:  # it is Ray's head, which says so again when a job connects
+            return True
+        except grpc.RpcError as error:
+            return error.code() not in no_answer
+    return True

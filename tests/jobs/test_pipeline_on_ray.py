@@ -80,6 +80,26 @@ def test_the_pipeline_runs_on_a_cluster_of_its_own_with_its_store_in_a_bucket(
         assert server.secret not in place
 
 
+CONNECT = """
+from jobs.schedule.cluster import connect
+from terminal.console import UserError
+try:
+    with connect():
+        pass
+except UserError as error:
+    print(error)
+"""
+
+
+def test_a_folder_too_long_for_rays_sockets_is_one_clear_error(alone, tmp_path):
+    long = tmp_path / ("x" * 80)
+    long.mkdir()
+    printed = alone.run("-c", CONNECT, RAY_TMPDIR=str(long))
+    assert "set RAY_TMPDIR to a short folder" in printed
+    assert printed.count("\n") == 1
+    assert not find_ray_processes(long)
+
+
 def check_logits(first, second):
     keys = first.keys("tau")
     assert second.keys("tau") == keys
