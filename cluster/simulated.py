@@ -28,6 +28,7 @@ from terminal import parse_options, run_program
 from terminal.console import console
 from terminal.values import NewFolder, Text, above, whole
 
+PROGRAM = "python -m cluster.simulated"
 PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
 """The provider of Ray's own autoscaler tests: it starts processes in place of machines."""
 HEAD_TYPE = "ray.head.default"

@@ -15,16 +15,18 @@ from logit_store import LogitStoreError
 from teachers import UnfitClips, UnknownTeacher, WeightsError
 from terminal import describe_error, discard_output, parse_options, run_program
 from terminal.console import UserError, error_console, repeat_command
+from terminal.stopping import describe_stop, find_exit_code
 
 REPORT = ("python", "jobs/report.py")
-INTERRUPTED = 130
-
 
 CommandOptions = TypeVar("CommandOptions", bound=CorpusOptions)
 
 
 def run(main: Callable[[Any], int], options: type[CommandOptions]) -> None:
     """Parse the command line, run `main`, exit with its code; errors become one message.
+
+    A signal that stops the command (Ctrl-C, SIGTERM, SIGHUP) is a message too; the code is 128 and its
+    number.
 
     Args:
         main: the command; its docstring is the help, and has an example.
@@ -51,10 +53,11 @@ def _run(main: Callable[[Any], int], typed: CorpusOptions) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt:
         error_console.print(
-            f"\ninterrupted: the same command continues where this one stopped: {shlex.join(repeat_command())}",
+            f"\n{describe_stop()}: the same command continues where this one stopped: "
+            f"{shlex.join(repeat_command())}",
             markup=False,
         )
-        return INTERRUPTED
+        code = find_exit_code()
     except known as error:
         if typed.debug:
             raise

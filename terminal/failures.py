@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from terminal.masked import mask_secrets
+from terminal.stopping import describe_stop, find_exit_code, stop_on_signals
 
 _OTHER_DISK = "free some space there, or name another place"
 _WAYS_OUT = {
@@ -27,7 +28,10 @@ def describe_error(error: BaseException) -> str:
 
 
 def run_program(program: str, main: Callable[[], int]) -> NoReturn:
-    """Run a command and exit with its code; with 1 and one line if the system refuses something.
+    """Run a command and exit with its code.
+
+    It is 1, after one line, if the system refuses something, and 128 and the number of the signal if
+    Ctrl-C, SIGTERM or SIGHUP stops the command.
 
     With `--debug` the error is shown whole. Secrets are masked in all that is printed.
 
@@ -35,10 +39,13 @@ def run_program(program: str, main: Callable[[], int]) -> NoReturn:
         program: as it is typed, for the line.
         main: the command.
     """
-    with mask_secrets():
+    with mask_secrets(), stop_on_signals():
         try:
             code = main()
             sys.stdout.flush()
+        except KeyboardInterrupt:
+            sys.stderr.write(f"\n{program}: {describe_stop()}\n")
+            code = find_exit_code()
         except BrokenPipeError:
             # The reader (head, less) has stopped.
             discard_output()

@@ -50,7 +50,8 @@ def keep_log(task: TaskLog | None) -> Iterator[None]:
     """Keep the log of the task that runs in this block; None is a task without a log.
 
     It contains the lines of `log_line`, warnings, and the traceback of an error that ends the block.
-    A task that is stopped by `SystemExit` has not failed.
+    A task that is stopped has neither failed nor ended, as far as its worker knows. `SystemExit` stops
+    trials of Tune and tasks of Ray whose driver ends, `KeyboardInterrupt` tasks in the driver itself.
     """
     if task is None:
         yield
@@ -60,8 +61,8 @@ def keep_log(task: TaskLog | None) -> Iterator[None]:
     try:
         with _capture_warnings():
             yield
-    except SystemExit:
-        recorder.finish()
+    except (SystemExit, KeyboardInterrupt):
+        recorder.stop()
         raise
     except BaseException as error:
         recorder.fail(error)
@@ -139,6 +140,10 @@ class _Recorder:
         with self._lock:
             self._attempt.epoch, self._attempt.max_epochs = epoch, max_epochs
             self._attempt.clips_per_s, self._attempt.time_left_s = clips_per_s, time_left_s
+
+    def stop(self) -> None:
+        """Write a last time that the task runs; its driver knows more."""
+        self._bulletin.close(LAST_WORDS_S)
 
     def finish(self) -> None:
         """Note that the task is done."""

@@ -14,6 +14,7 @@ from jobs.schedule.uploads import find_upload, is_uploaded
 from jobs.schedule.workers import IN_PROCESS, PRETENDED_GPUS, InProcess, Workers
 from redact import strip_secrets
 from terminal.console import UserError, console
+from terminal.stopping import take_signals
 from training.provenance import COMMIT_VARIABLE, find_commit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,6 +73,8 @@ def connect(*, needs_ray: bool = False) -> Iterator[Workers[Any]]:
         yield RayWorkers(is_shared=address is not None)
     finally:
         ray.shutdown()
+        # Ray leaves the signals to nobody.
+        take_signals()
 
 
 def _start_ray(address: str | None, *, is_elsewhere: bool) -> None:
@@ -84,6 +87,8 @@ def _start_ray(address: str | None, *, is_elsewhere: bool) -> None:
     import psutil
     import ray
 
+    from jobs.schedule.ray_private import keep_signals
+
     waiting = "connecting to the Ray cluster" if address else "starting Ray on this machine"
     on_loopback = address is None or _is_own_loopback(address)
     with (
@@ -91,6 +96,7 @@ def _start_ray(address: str | None, *, is_elsewhere: bool) -> None:
         # Ray warns about its own future changes at each start.
         warnings.catch_warnings(),
         _keep_on_loopback() if on_loopback else nullcontext(),
+        keep_signals(),
     ):
         warnings.simplefilter("ignore")
         try:

@@ -1,12 +1,8 @@
 """Runs many tasks on workers: a bounded number at once, with retries when a worker is lost."""
 
-import contextlib
-import signal
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Generic, TypeVar, assert_never
 
 from jobs.schedule.job_log import JobLog
@@ -21,6 +17,7 @@ from jobs.schedule.workers import (
     Workers,
 )
 from terminal.console import error_console
+from terminal.stopping import raise_if_stopped, stop_on_signals
 
 AnyW = TypeVar("AnyW", bound=AnyWork)
 
@@ -87,11 +84,10 @@ class FanOut(Generic[AnyW]):
         self._waiting.extend(_Tried(task) for task in tasks)
 
     def __iter__(self) -> Iterator[Outcome[AnyW]]:
-        with _note_interrupts() as interrupts:
+        with stop_on_signals():
             while self._submit_waiting():
                 ended = self._workers.wait(list(self._running), WAIT_S)
-                if interrupts:
-                    raise KeyboardInterrupt
+                raise_if_stopped()
                 for handle in ended:
                     outcome = self._fetch_outcome(handle)
                     if outcome is None:
@@ -144,22 +140,3 @@ class FanOut(Generic[AnyW]):
     def _log_end(self, task: Task[AnyW], error: str | None) -> None:
         if self._log is not None:
             self._log.note_end(task, error)
-
-
-@contextlib.contextmanager
-def _note_interrupts() -> Iterator[list[int]]:
-    """Collect each Ctrl-C of this block, also one that is lost inside Ray's own code."""
-    seen: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield seen
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        seen.append(number)
-        signal.default_int_handler(number, frame)
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield seen
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from jobs.log.redact import redact_secrets
+from redact import redact_secrets
 from terminal.console import UserError
 
 PATIENCE_S = 5.0

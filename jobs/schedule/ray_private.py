@@ -2,6 +2,7 @@
 
 - When Ray is imported, it reads the variable that keeps a cluster on loopback. A job knows only
   later whether it wants that, and so changes the value that was read.
+- Ray takes SIGTERM away from the process, so that a job could not close what it has open.
 - Ray's own walk decides which files of a working folder are uploaded. Another implementation could
   show a user other files or sizes than those of the upload.
 - Ray waits a quarter of an hour for a head that is gone. Its channel, which is encrypted and has a
@@ -15,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from ray._private import ray_constants
+from ray._private import ray_constants, utils
 from ray._private.grpc_utils import init_grpc_channel
 from ray._private.runtime_env.packaging import _dir_travel, _get_excludes
 from ray.exceptions import AuthenticationError
+
+from terminal.stopping import take_signals
 
 LOOPBACK_VARIABLE = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
 """Environment variable: if it is 0, Ray listens on loopback only. It was made for systems whose
@@ -36,6 +39,19 @@ def keep_process_on_loopback() -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextmanager
+def keep_signals() -> Iterator[None]:
+    """Keep Ray from handling SIGTERM in this block, and handle it as before afterwards."""
+    set_handler = utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda sigterm_handler: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = set_handler
+        # Ray's C++ code has a handler of its own, which can only be replaced.
+        take_signals()
 
 
 def walk_upload(root: Path, note: Callable[[Path], None]) -> None:

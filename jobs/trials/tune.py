@@ -20,6 +20,7 @@ from jobs.trials.journal import ENDED, Journal, Trial, TrialSettings
 from jobs.trials.trial import RunTrial, run_trial
 from logit_store import LogitStoreError
 from terminal.console import console, error_console, progress_bar
+from terminal.stopping import raise_if_stopped
 
 _HALVING_SETTINGS = {"grace_period": 1, "reduction_factor": 3}
 """Trials are judged after epochs 1, 3, 9..., and each time the best third continues (Li et al. 2018,
@@ -201,6 +202,12 @@ class _JournalKeeper(Callback):
         self.n_ended = 0
         self.store_error: LogitStoreError | None = None
         """The error by which the journal could not be written."""
+
+    def on_step_begin(
+        self, iteration: int, trials: list[tune.experiment.Trial], **info: Any
+    ) -> None:
+        """End the search if this process was told to stop, and Tune has swallowed it."""
+        raise_if_stopped()
 
     def on_trial_result(
         self,

@@ -95,12 +95,14 @@ def test_a_task_that_makes_no_logits_is_done_by_its_drivers_word_too(store):
     assert states(store, log.job) == {"trial": "done"}
 
 
-def test_a_task_that_is_stopped_has_not_failed(store):
+def test_a_task_that_is_stopped_has_not_failed_and_ends_by_its_drivers_word(store):
     with JobLog(store) as log:
         (trial,) = planned(log, make_task("trial", makes_logits=False))
         with contextlib.suppress(SystemExit), keep_log(log.find_task_log(trial)):
             raise SystemExit(0)
-        assert states(store, log.job) == {"trial": "done"}
+        assert states(store, log.job) == {"trial": "running"}
+        log.note_end(trial)
+    assert states(store, log.job) == {"trial": "done"}
 
 
 def test_a_search_that_another_process_carries_out_is_refused(store):

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from s3_servers import BUCKET, weed
 
+from jobs.log.watcher import Watcher
 from logit_store import LogitStore
 
 TEACHERS = ("--recipes", "demo_cpr", "--splits", "25", "--max-steps", "2")
@@ -148,14 +149,41 @@ def test_after_a_killed_driver_the_same_command_goes_on_and_a_killed_worker_is_r
     assert find_ray_processes(commands.ray_folder, "raylet") == clusters
 
 
-@pytest.mark.usefixtures("address")
-def test_control_c_says_how_to_go_on(commands, tmp_path, wait_for):
-    process = commands.start(*commands.arguments("teachers", *LONG, store=tmp_path))
-    wait_for(lambda: list(tmp_path.glob("teachers/v1/*/checkpoint.pt")), "a checkpoint")
-    os.killpg(process.pid, signal.SIGINT)
+def stop(commands, store, number, wait_for):
+    """Stop a driver, and what it has started, in the middle of a run; return its code and words."""
+    process = commands.start(*commands.arguments("teachers", *LONG, store=store))
+    wait_for(lambda: list(store.glob("teachers/v1/*/checkpoint.pt")), "a checkpoint")
+    os.killpg(process.pid, number)
     printed, _ = process.communicate(timeout=300)
-    assert process.returncode == 130, printed
-    assert "interrupted: the same command continues where this one stopped" in printed
+    watcher = Watcher(LogitStore(store))
+    (job,) = map(watcher.read_job, watcher.list_jobs())
+    assert job.driver.state == "interrupted"
+    assert not job.find_tasks("failed", "running", "waiting")
+    assert "Traceback" not in printed
+    return process.returncode, printed
+
+
+@pytest.mark.usefixtures("address")
+@pytest.mark.parametrize(
+    ("number", "code", "words"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "stopped by SIGTERM")],
+)
+def test_a_driver_that_is_stopped_says_how_to_go_on(
+    commands, tmp_path, wait_for, number, code, words
+):
+    returned, printed = stop(commands, tmp_path, number, wait_for)
+    assert returned == code, printed
+    assert f"{words}: the same command continues where this one stopped" in printed
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_stopped_together_with_its_own_cluster_ends_alike(
+    alone, tmp_path, wait_for
+):
+    store = tmp_path / "store"
+    returned, printed = stop(alone, store, signal.SIGTERM, wait_for)
+    assert returned == 143, printed
+    wait_for(lambda: not find_ray_processes(alone.ray_folder), "the cluster to end", 60)
 
 
 def test_a_submitted_job_runs_with_its_working_folder_and_shows_its_progress(

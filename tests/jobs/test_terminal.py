@@ -324,6 +324,6 @@ def test_a_command_that_is_interrupted_says_how_it_goes_on(capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["jobs/teachers.py", "--store", "runs/x"])
     with pytest.raises(SystemExit) as ended:
         command.run(main, CorpusOptions)
-    assert ended.value.code == command.INTERRUPTED
+    assert ended.value.code == 130
     printed = capsys.readouterr().err
     assert printed.endswith("where this one stopped: python jobs/teachers.py --store runs/x\n")
