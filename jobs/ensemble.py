@@ -66,7 +66,8 @@ def main(options: EnsembleOptions) -> int:
     went_well = print_if_all_stored(tasks, store, then=note)
     if not went_well:
         with connect() as workers:
-            went_well = carry_out(tasks, store, workers, Needs(), then=note)
+            timeout_s = options.find_timeout_s(workers)
+            went_well = carry_out(tasks, store, workers, Needs(), then=note, timeout_s=timeout_s)
     for (split, _), reference in sorted(selected.items()):
         show_ensemble(store, options.corpus, split, reference)
         if options.plot:

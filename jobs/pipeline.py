@@ -122,13 +122,21 @@ def carry_out_pipeline(options: PipelineOptions, tasks: "PipelineTasks") -> None
         {STUDENT_RECIPES[n].front_end.sample_rate for n in tasks.stages.students.recipes},
     )
     with connect() as workers:
-        needs = options.find_needs(workers)
+        timeout_s, needs = options.find_timeout_s(workers), options.find_needs(workers)
         tasks.planned, steps = measure_needs(tasks.planned, to_do, workers, needs)
         spending = plan_spending(
             options, tasks.list_expected(), store, tasks.planned.find_corpus, workers, needs, steps
         )
         first = tasks.list_first()
-        if not carry_out(first, store, workers, needs, then=tasks.follow, spending=spending):
+        if not carry_out(
+            first,
+            store,
+            workers,
+            needs,
+            then=tasks.follow,
+            spending=spending,
+            timeout_s=timeout_s,
+        ):
             raise UserError(
                 "some runs failed or were not started: correct that and start again; the others are kept"
             )

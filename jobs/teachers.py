@@ -55,6 +55,7 @@ def carry_out_plan(planned: TeacherPlan) -> bool:
     to_do = planned.find_missing()
     prepare_teachers(planned, to_do)
     with connect() as workers:
+        timeout_s = planned.options.find_timeout_s(workers)
         needs = planned.options.find_needs(workers)
         planned, steps = measure_needs(planned, to_do, workers, needs)
         spending = plan_spending(
@@ -74,6 +75,7 @@ def carry_out_plan(planned: TeacherPlan) -> bool:
             then=lambda outcome: planned.follow(outcome.task.keys[0]),
             in_flight=limit_in_flight(planned.options, workers),
             spending=spending,
+            timeout_s=timeout_s,
         )
 
 

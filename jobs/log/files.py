@@ -77,6 +77,8 @@ class AttemptRecord:
     """When it began, in Unix seconds."""
     told: float
     """When it gave its last sign of life, in Unix seconds."""
+    attempt: int = 1
+    """Which attempt at the task it is."""
     state: Literal["running", "done", "failed"] = "running"
     epoch: int | None = None
     """Number of epochs that are over."""

@@ -41,6 +41,8 @@ class TaskLog:
     name: str
     makes_logits: bool
     """Whether its logits in the store show that it is done."""
+    attempt: int = 1
+    """Which attempt at the task it is."""
     whole: bool = True
     """Whether this worker runs all of it, and not a part of it for another worker."""
 
@@ -103,7 +105,12 @@ class _Recorder:
         self.task = task
         now = time.time()
         self._attempt = AttemptRecord(
-            unit=task.name, node=socket.gethostname(), pid=os.getpid(), since=now, told=now
+            unit=task.name,
+            node=socket.gethostname(),
+            pid=os.getpid(),
+            since=now,
+            told=now,
+            attempt=task.attempt,
         )
         self._n_characters = 0
         self._gpu_percents: list[float] = []

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from ensemble.options import MeanSpace, SelectionMetric
-from jobs.plan.options import CostOptions, Splits, parse_splits
+from jobs.plan.options import AttemptOptions, Splits, parse_splits
 from jobs.schedule.task import Task
 from jobs.worker.select import ReadCandidates, SelectEnsemble, SelectionSettings
 from logit_store import LogitStore, QueryFailed, strip_fingerprint
@@ -29,7 +29,7 @@ def _find_fault_of_pools(pools: Sequence[str]) -> str | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnsembleOptions(CostOptions):
+class EnsembleOptions(AttemptOptions):
     """Options of the command."""
 
     splits: Splits = ("all",)

@@ -1,5 +1,6 @@
 """Options that commands share: corpus and store, cost and budget, runs and their needs."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from audio.clips import SPLITS, Corpus
 from audio.corpora import CorpusName
 from jobs.schedule.task import Needs
 from jobs.schedule.uploads import is_uploaded
-from jobs.schedule.workers import Workers
+from jobs.schedule.workers import IN_PROCESS, InProcess, Workers
 from jobs.worker.where import Where, make_absolute, read_corpus
 from logit_store import LogitStore
 from terminal.console import UserError
@@ -156,6 +157,34 @@ class CostOptions(CorpusOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AttemptOptions(CostOptions):
+    """Options of commands whose tasks are tried again when their workers are lost."""
+
+    unit_timeout: float | None = None
+    """Minutes for which an attempt at a task may report nothing (no epoch, no warning): one that is silent
+    for longer is stopped, and tried again as if its worker were lost, 3 times at most. It must be
+    longer than an epoch, what comes before the first, and the predictions after the last. If not
+    given, attempts may take for ever."""
+
+    def find_timeout_s(self, workers: Workers[Any]) -> float | None:
+        """Return the seconds for which an attempt may report nothing; None is without end.
+
+        Raises:
+            UserError: the option is no such time, or the workers cannot keep it.
+        """
+        if self.unit_timeout is None:
+            return None
+        if not 0 < self.unit_timeout < math.inf:
+            raise UserError(f"--unit-timeout {self.unit_timeout:g}: expected minutes above 0")
+        if isinstance(workers, InProcess):
+            raise UserError(
+                f"--unit-timeout {self.unit_timeout:g}: with {IN_PROCESS}=1 tasks run in the process of "
+                "the command, which cannot stop them: leave one of the two out"
+            )
+        return 60 * self.unit_timeout
+
+
+@dataclass(frozen=True, kw_only=True)
 class BudgetOptions(CostOptions):
     """Options of commands that stop when a budget is spent."""
 
@@ -183,7 +212,7 @@ class BudgetOptions(CostOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearningOptions(BudgetOptions):
+class LearningOptions(BudgetOptions, AttemptOptions):
     """Options of commands that train models."""
 
     splits: Splits = ("all",)

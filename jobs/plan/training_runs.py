@@ -37,6 +37,6 @@ def carry_out_runs(
         return True
     prepare(corpus, store, sample_rates)
     with connect() as workers:
-        needs = options.find_needs(workers)
+        timeout_s, needs = options.find_timeout_s(workers), options.find_needs(workers)
         spending = plan_spending(options, tasks, store, lambda task: corpus, workers, needs)
-        return carry_out(tasks, store, workers, needs, spending=spending)
+        return carry_out(tasks, store, workers, needs, spending=spending, timeout_s=timeout_s)

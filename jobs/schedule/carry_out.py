@@ -66,6 +66,7 @@ def carry_out(
     then: Then = lambda outcome: (),
     in_flight: int = IN_FLIGHT,
     spending: Spending | None = None,
+    timeout_s: float | None = None,
 ) -> bool:
     """Run the tasks that are not in the store, print a line for each, and return whether all succeeded.
 
@@ -77,10 +78,11 @@ def carry_out(
         then: called with each task that is done; returns the tasks that can be done after it.
         in_flight: number of tasks submitted at once.
         spending: the budget, if there is one.
+        timeout_s: an attempt that has reported nothing for so long is stopped, and counts as lost.
     """
     failed: list[Outcome[AnyWork]] = []
     with JobLog(store) as log, progress_bar() as bar:
-        fan_out = FanOut(workers, needs, in_flight, spending=spending, log=log)
+        fan_out = FanOut(workers, needs, in_flight, spending=spending, log=log, timeout_s=timeout_s)
         shown = bar.add_task("runs", total=0)
         total = _add_missing(fan_out, log, tasks, store, then)
         for done, outcome in enumerate(fan_out, start=1):

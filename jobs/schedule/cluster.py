@@ -135,8 +135,9 @@ def _explain(error: Exception, address: str | None) -> UserError | None:
             "with its versions of Ray and Python? Is RAY_AUTH_MODE here what it was at `ray start` "
             f"(token or disabled), and the token in {TOKEN} the cluster's?"
         )
-    # Ray raises a bare Exception when its processes do not come up in time.
-    if address is None and type(error) is Exception:
+    # Ray raises a bare Exception when its processes do not come up in time, and a RuntimeError when
+    # another process took its port.
+    if address is None and (type(error) is Exception or isinstance(error, RuntimeError)):
         return UserError(
             f"Ray did not start on this machine: {said}\nThe machine may be very busy, or somebody "
             "ran `ray stop` meanwhile: try again, or start Ray with `ray start --head`"

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, assert_never
 
+from jobs.log.task_log import TaskLog
 from jobs.schedule.job_log import JobLog
 from jobs.schedule.spending import Spending
 from jobs.schedule.task import AnyWork, Needs, Outcome, Task
@@ -18,8 +19,10 @@ from jobs.schedule.workers import (
 )
 from terminal.console import error_console
 from terminal.stopping import raise_if_stopped, stop_on_signals
+from terminal.tables import format_duration
 
 AnyW = TypeVar("AnyW", bound=AnyWork)
+Loss = LostWorker | LostNode | FailedScheduling
 
 IN_FLIGHT = 64
 """Tasks submitted at once: this keeps a hundred GPUs fed, and the scheduler's tables small."""
@@ -40,8 +43,22 @@ class _Tried(Generic[AnyW]):
     task: Task[AnyW]
     lost_workers: int = 0
     lost_nodes: int = 0
+    silent_s: float | None = None
+    """How long its attempt had been silent when it was stopped for that."""
 
-    def may_retry(self, error: LostWorker | LostNode | FailedScheduling) -> bool:
+    @property
+    def attempt(self) -> int:
+        """Which attempt at the task is the next, or runs."""
+        return 1 + self.lost_workers + self.lost_nodes
+
+    def explain(self, error: Loss) -> Loss:
+        """Return why an attempt was lost, given the error by which it ended."""
+        if self.silent_s is None:
+            return error
+        silent, self.silent_s = format_duration(self.silent_s), None
+        return LostWorker(f"stopped after it had reported nothing for {silent} (--unit-timeout)")
+
+    def may_retry(self, error: Loss) -> bool:
         """Count the loss, and return whether the task is tried once more."""
         match error:
             case LostNode():
@@ -73,9 +90,21 @@ class FanOut(Generic[AnyW]):
         *,
         spending: Spending | None = None,
         log: JobLog | None = None,
+        timeout_s: float | None = None,
     ) -> None:
+        """Queue nothing yet.
+
+        Args:
+            workers: where tasks run.
+            needs: needs of each task that does not name its own.
+            in_flight: number of tasks submitted at once.
+            spending: the budget, if there is one.
+            log: the log of the job; without it nobody notices attempts that are silent.
+            timeout_s: an attempt that has reported nothing for so long is stopped, and counts as lost.
+        """
         self._workers, self._needs, self._in_flight = workers, needs, in_flight
         self._spending, self._log = spending, log
+        self._silence = log.watch_silence(timeout_s) if log is not None else None
         self._waiting: deque[_Tried[AnyW]] = deque()
         self._running: dict[Any, _Tried[AnyW]] = {}
 
@@ -95,6 +124,7 @@ class FanOut(Generic[AnyW]):
                     if self._spending is not None:
                         self._spending.end(outcome)
                     yield outcome
+                self._stop_silent()
 
     @property
     def left(self) -> tuple[Task[AnyW], ...]:
@@ -109,12 +139,26 @@ class FanOut(Generic[AnyW]):
                     break
                 self._spending.start(self._waiting[0].task)
             tried = self._waiting.popleft()
-            self._running[self._workers.submit(self._make_attempt(tried.task))] = tried
+            self._running[self._workers.submit(self._make_attempt(tried))] = tried
         return bool(self._running)
 
-    def _make_attempt(self, task: Task[AnyW]) -> Attempt:
-        log = self._log.find_task_log(task) if self._log is not None else None
-        return Attempt(task.name, task.work, task.needs or self._needs, log)
+    def _make_attempt(self, tried: _Tried[AnyW]) -> Attempt:
+        task = tried.task
+        return Attempt(task.name, task.work, task.needs or self._needs, self._find_log(tried))
+
+    def _find_log(self, tried: _Tried[AnyW]) -> TaskLog | None:
+        if self._log is None:
+            return None
+        return self._log.find_task_log(tried.task, tried.attempt)
+
+    def _stop_silent(self) -> None:
+        """Stop the attempts that have reported nothing for longer than the timeout."""
+        if self._silence is None:
+            return
+        handles = {log: h for h, tried in self._running.items() if (log := self._find_log(tried))}
+        for log, silent_s in self._silence.look(handles).items():
+            self._running[handles[log]].silent_s = silent_s
+            self._workers.stop(handles[log])
 
     def _fetch_outcome(self, handle: Any) -> Outcome[AnyW] | None:
         """Return how a task ended; None if it was lost and waits for its next attempt."""
@@ -125,7 +169,8 @@ class FanOut(Generic[AnyW]):
         except TaskError as error:
             self._log_end(task, error.kind)
             return Outcome(task, error=f"{error.kind}: {error}")
-        except (LostWorker, LostNode, FailedScheduling) as error:
+        except (LostWorker, LostNode, FailedScheduling) as lost:
+            error = tried.explain(lost)
             if tried.may_retry(error):
                 error_console.print(
                     f"{task.name} runs again: {str(error).partition(':')[0]}", markup=False

@@ -24,6 +24,7 @@ from jobs.log.files import (
     locate_plan,
 )
 from jobs.log.task_log import TaskLog
+from jobs.schedule.silence import Silence
 from jobs.schedule.task import Task
 from logit_store import LogitKey, LogitStore
 from redact import redact_secrets
@@ -87,15 +88,20 @@ class JobLog:
         if self._bulletin is not None or not all(stored):
             self._write_plan()
 
-    def find_task_log(self, task: Task[Any]) -> TaskLog:
-        """Return what the worker of a planned task needs to keep its log."""
+    def find_task_log(self, task: Task[Any], attempt: int = 1) -> TaskLog:
+        """Return what the worker of a planned task needs to keep the log of an attempt at it."""
         return TaskLog(
             store=self._store.address,
             job=self.job,
             number=self._numbers[_identify(task)],
             name=task.name,
             makes_logits=bool(task.keys),
+            attempt=attempt,
         )
+
+    def watch_silence(self, timeout_s: float | None) -> Silence:
+        """Return what notices attempts that report nothing, for longer than a timeout if there is one."""
+        return Silence(self._store, self.job, timeout_s)
 
     def note_end(self, task: Task[Any], error: str | None = None) -> None:
         """Note that a planned task has ended, or failed.

@@ -10,6 +10,7 @@ from ray.exceptions import (
     OutOfMemoryError,
     RayError,
     RayTaskError,
+    TaskCancelledError,
     WorkerCrashedError,
 )
 
@@ -79,10 +80,14 @@ class RayWorkers:
             raise TaskError(type(error.cause).__name__, str(error.cause)) from error
         except (NodeDiedError, LocalRayletDiedError) as error:
             raise LostNode(_describe(error)) from error
-        except (WorkerCrashedError, OutOfMemoryError) as error:
+        except (WorkerCrashedError, OutOfMemoryError, TaskCancelledError) as error:
             raise LostWorker(_describe(error)) from error
         except RayError as error:
             raise FailedScheduling(_describe(error)) from error
+
+    def stop(self, handle: ray.ObjectRef) -> None:
+        """End the attempt's process: Ray kills it after five seconds, if nothing else helps."""
+        ray.cancel(handle, force=True)
 
     def count_gpus(self) -> float:
         """Return the number of GPUs of all present nodes."""

@@ -75,6 +75,10 @@ class Workers(Protocol, Generic[Handle]):
         """
         ...
 
+    def stop(self, handle: Handle) -> None:
+        """End an attempt, whatever it does; fetching its result then says that its worker was lost."""
+        ...
+
     def count_gpus(self) -> float:
         """Return the number of GPUs of all present nodes."""
         ...
@@ -117,6 +121,9 @@ class InProcess:
             return run_attempt(attempt, self._inputs[attempt.work.input])
         except Exception as error:
             raise TaskError(type(error).__name__, str(error)) from error
+
+    def stop(self, handle: int) -> None:
+        """Do nothing: no attempt runs when somebody else does, and the option for it is refused."""
 
     def count_gpus(self) -> float:
         """Return the number of GPUs of this machine."""

@@ -17,9 +17,11 @@ from ray import exceptions
 from workers_suite import Double, WorkersSuite, fan_out
 
 from jobs.schedule import cluster
+from jobs.schedule.job_log import JobLog
 from jobs.schedule.task import Needs, Task
 from jobs.schedule.workers import FailedScheduling, LostNode, LostWorker
 from jobs.worker.device import find_reserved_device
+from logit_store import LogitStore
 from terminal.console import UserError
 
 
@@ -57,6 +59,21 @@ class DieAlways:
 
 
 @dataclass(frozen=True)
+class HangOnce:
+    """Work that stops its own process, which even SIGTERM does not end then, the first time."""
+
+    marker: str
+
+    def run(self):
+        if not Path(self.marker).exists():
+            Path(self.marker).write_text(str(os.getpid()))
+            # The log is begun after two seconds.
+            time.sleep(3)
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return "survived"
+
+
+@dataclass(frozen=True)
 class Spell:
     def run(self):
         started = time.monotonic()
@@ -80,6 +97,19 @@ def test_a_task_that_kills_every_worker_is_given_up_after_its_retries(workers, t
     (outcome,) = fan_out(workers, [Task("hopeless", DieAlways(str(log)))])
     assert outcome.error.startswith("WorkerCrashedError")
     assert log.read_text() == "xxxx"  # once, and three retries
+
+
+def test_a_task_that_hangs_is_killed_after_its_timeout_and_runs_again(
+    workers, tmp_path, capsys, wait_for
+):
+    task = Task("stuck", HangOnce(str(tmp_path / "marker")))
+    with JobLog(LogitStore(tmp_path / "store")) as log:
+        log.plan([task], [False])
+        (outcome,) = fan_out(workers, [task], log=log, timeout_s=2)
+    assert outcome.result == "survived"
+    assert "stuck runs again: stopped after it had reported nothing for" in capsys.readouterr().err
+    hung = int((tmp_path / "marker").read_text())
+    wait_for(lambda: not psutil.pid_exists(hung), "the end of the process", 30)
 
 
 @pytest.mark.parametrize(

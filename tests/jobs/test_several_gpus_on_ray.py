@@ -1,15 +1,23 @@
 """One teacher trained by two workers of a Ray Train run, over gloo on the CPU."""
 
 import json
+import os
+import signal
+import sys
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import psutil
 import pytest
+import ray
 import torch
 from corpus_files import write_corpus
 
 from audio.corpora import tau
+from jobs.schedule.fanout import FanOut
+from jobs.schedule.job_log import JobLog
+from jobs.schedule.task import Needs, Task
 from jobs.worker.train import FineTune
 from jobs.worker.where import Where
 from logit_store import LogitStore
@@ -47,6 +55,46 @@ def plan(run, root, store):
     LogitStore(store).write_clips("tau", tau.read(root).clips_table())
     where = Where("tau", str(root), str(store))
     return FineTune(teacher=run, where=where, responses=None)
+
+
+@dataclass(frozen=True)
+class HangTogether:
+    """Work by two workers, of which one stops its own process the first time."""
+
+    folder: str
+
+    def run(self):
+        from jobs.worker.several_gpus import run_on_workers
+
+        folder = Path(self.folder)
+
+        def work(device):
+            (folder / f"worker-{os.getpid()}").touch()
+            if ray.train.get_context().get_world_rank() == 1 and not (folder / "hung").exists():
+                (folder / "hung").write_text(str(os.getpid()))
+                os.kill(os.getpid(), signal.SIGSTOP)
+            torch.distributed.barrier()
+
+        run_on_workers(work, str(folder / "train"), n_workers=2, use_gpu=False)
+        return "survived"
+
+
+def test_two_workers_one_of_which_hangs_are_both_ended_and_run_again(
+    tmp_path, wait_for, own_cluster
+):
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    task = Task("stuck", HangTogether(str(tmp_path)), needs=Needs(cpus=0))
+    with JobLog(LogitStore(tmp_path / "store")) as log:
+        log.plan([task], [False])
+        # Ray Train takes half a minute to start two workers on a busy machine.
+        fan_out = FanOut(own_cluster.workers, Needs(), log=log, timeout_s=60)
+        fan_out.add([task])
+        (outcome,) = fan_out
+    assert outcome.result == "survived"
+    pids = [int(each.name.removeprefix("worker-")) for each in tmp_path.glob("worker-*")]
+    assert len(pids) == 4
+    hung = int((tmp_path / "hung").read_text())
+    wait_for(lambda: not psutil.pid_exists(hung), "the end of the process", 60)
 
 
 def test_two_workers_one_of_them_killed_have_the_losses_of_one(root, tmp_path, wait_for):
