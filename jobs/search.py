@@ -178,6 +178,7 @@ def _carry_out_search(
             needs,
             log,
             halving=options.halving,
+            timeout_s=options.find_timeout_s(workers),
             spending=plan_trial_spending(base, corpus, store, options, workers, needs),
             on_end=on_end,
         )

@@ -1,6 +1,5 @@
 """Options that commands share: corpus and store, cost and budget, runs and their needs."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -160,7 +159,7 @@ class CostOptions(CorpusOptions):
 class AttemptOptions(CostOptions):
     """Options of commands whose tasks are tried again when their workers are lost."""
 
-    unit_timeout: float | None = None
+    unit_timeout: Annotated[float, above(0, to=1e6)] | None = None
     """Minutes for which an attempt at a task may report nothing (no epoch, no warning): one that is silent
     for longer is stopped, and tried again as if its worker were lost, 3 times at most. It must be
     longer than an epoch, what comes before the first, and the predictions after the last. If not
@@ -170,12 +169,10 @@ class AttemptOptions(CostOptions):
         """Return the seconds for which an attempt may report nothing; None is without end.
 
         Raises:
-            UserError: the option is no such time, or the workers cannot keep it.
+            UserError: the workers cannot keep it.
         """
         if self.unit_timeout is None:
             return None
-        if not 0 < self.unit_timeout < math.inf:
-            raise UserError(f"--unit-timeout {self.unit_timeout:g}: expected minutes above 0")
         if isinstance(workers, InProcess):
             raise UserError(
                 f"--unit-timeout {self.unit_timeout:g}: with {IN_PROCESS}=1 tasks run in the process of "

@@ -1,8 +1,10 @@
 """The workers of the connected Ray cluster."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
+import psutil
 import ray
 from ray.exceptions import (
     LocalRayletDiedError,
@@ -13,7 +15,9 @@ from ray.exceptions import (
     TaskCancelledError,
     WorkerCrashedError,
 )
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from jobs.log.files import AttemptRecord
 from jobs.schedule.task import Work, WorkOnInput
 from jobs.schedule.workers import (
     Attempt,
@@ -102,6 +106,28 @@ class RayWorkers:
         # A head that takes no tasks has memory, but not for them.
         with_cpus = [each for each in nodes if each.get("CPU")]
         return int(max((each.get("memory", 0) for each in with_cpus), default=0))
+
+
+def kill_process(record: AttemptRecord) -> None:
+    """Kill the process of an attempt on its node, where an actor runs it whose handle Tune keeps."""
+    nodes = [
+        node["NodeID"]
+        for node in ray.nodes()
+        if node["Alive"] and node["NodeManagerHostname"] == record.node
+    ]
+    # A node that is gone has taken the process with it.
+    for node in nodes[:1]:
+        there = NodeAffinitySchedulingStrategy(node, soft=False)
+        kill = ray.remote(num_cpus=0, max_retries=0)(_kill_if_older)
+        kill.options(scheduling_strategy=there).remote(record.pid, record.since)
+
+
+def _kill_if_older(pid: int, since: float) -> None:
+    """Kill a process, unless its number has been given to another one since that time (Unix)."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        if process.create_time() <= since:
+            process.kill()
 
 
 def _run_input(work: Work) -> Any:

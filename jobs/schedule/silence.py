@@ -92,6 +92,15 @@ class Silence:
             if self._timeout_s and each > self._timeout_s
         }
 
+    def find_process(self, task: TaskLog) -> AttemptRecord:
+        """Return the newest log of an attempt that is silent, which names its process."""
+        logs = [
+            (name, record)
+            for name, (_, record) in self._read.items()
+            if (parse_task_number(name), record.attempt) == (task.number, task.attempt)
+        ]
+        return max(logs, key=lambda log: log[0])[1]
+
     def _read_reports(self, running: list[TaskLog]) -> dict[TaskLog, dict[str, AttemptRecord]]:
         """Read the logs of attempts, by name; those that have not changed are not read again."""
         numbers = {task.number for task in running}

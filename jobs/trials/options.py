@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from audio import impulse_responses
 from audio.clips import Corpus
-from jobs.plan.options import BudgetOptions, Cores, GpuShare, Split
+from jobs.plan.options import AttemptOptions, BudgetOptions, Cores, GpuShare, Split
 from jobs.plan.students import StudentRecipeName, StudentsOptions
 from jobs.trials.journal import TrialSettings
 from jobs.trials.limits import StudentLimits
@@ -16,7 +16,7 @@ from terminal.values import Count, Folder, Name, Reference, Seeds, Size
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchOptions(BudgetOptions):
+class SearchOptions(BudgetOptions, AttemptOptions):
     """Options of the command."""
 
     split: Split

@@ -97,6 +97,7 @@ def _carry_out_race(
         # Tune takes seconds to import, and a plan does not need it.
         from jobs.trials.tune import carry_out_trials
 
+        timeout_s = options.find_timeout_s(workers)
         needs = options.as_students().find_needs(workers)
         spending = plan_trial_spending(space.base, corpus, store, options, workers, needs)
 
@@ -109,6 +110,7 @@ def _carry_out_race(
                 needs,
                 log,
                 halving=False,
+                timeout_s=timeout_s,
                 spending=spending,
             )
 

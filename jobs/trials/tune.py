@@ -14,6 +14,8 @@ from ray.tune.search import Searcher
 
 from jobs.schedule.fanout import RETRIES
 from jobs.schedule.job_log import JobLog
+from jobs.schedule.ray_workers import kill_process
+from jobs.schedule.silence import Silence
 from jobs.schedule.spending import Spending
 from jobs.schedule.task import Needs, Outcome, Task
 from jobs.trials.journal import ENDED, Journal, Trial, TrialSettings
@@ -21,6 +23,7 @@ from jobs.trials.trial import RunTrial, run_trial
 from logit_store import LogitStoreError
 from terminal.console import console, error_console, progress_bar
 from terminal.stopping import raise_if_stopped
+from terminal.tables import format_duration
 
 _HALVING_SETTINGS = {"grace_period": 1, "reduction_factor": 3}
 """Trials are judged after epochs 1, 3, 9..., and each time the best third continues (Li et al. 2018,
@@ -47,6 +50,7 @@ def carry_out_trials(
     log: JobLog,
     *,
     halving: bool,
+    timeout_s: float | None = None,
     spending: Spending | None = None,
     on_end: Callable[[Trial], None] = lambda trial: None,
 ) -> bool:
@@ -60,6 +64,7 @@ def carry_out_trials(
         needs: needs of one trial.
         log: the job's log, in which each trial is a task.
         halving: whether trials stop that are worse than others of this run and of the journal (ASHA).
+        timeout_s: a trial that has reported nothing for so long is stopped, and counts as lost.
         spending: the budget, if there is one.
         on_end: called with each trial that has ended.
 
@@ -82,6 +87,7 @@ def carry_out_trials(
             on_end,
             lambda done: bar.update(shown, completed=done),
             spending,
+            log.watch_silence(timeout_s),
         )
         _run_tune(n_trials, needs, searcher, scheduler, keeper)
     if spending is not None:
@@ -195,8 +201,9 @@ class _JournalKeeper(Callback):
         on_end: Callable[[Trial], None],
         on_progress: Callable[[int], None],
         spending: Spending | None,
+        silence: Silence,
     ) -> None:
-        self._journal, self._log = journal, log
+        self._journal, self._log, self._silence = journal, log, silence
         self._settings, self._n_trials = settings, n_trials
         self._on_end, self._on_progress, self._spending = on_end, on_progress, spending
         self.n_ended = 0
@@ -206,8 +213,22 @@ class _JournalKeeper(Callback):
     def on_step_begin(
         self, iteration: int, trials: list[tune.experiment.Trial], **info: Any
     ) -> None:
-        """End the search if this process was told to stop, and Tune has swallowed it."""
+        """Stop silent trials; end the search if this process was told to, and Tune has swallowed it."""
         raise_if_stopped()
+        running = [
+            self._log.find_task_log(
+                _make_task(self._journal.trials[trial.config["id"]], self._settings)
+            )
+            for trial in trials
+            if trial.status == tune.experiment.Trial.RUNNING
+        ]
+        for log, silent_s in self._silence.look(running).items():
+            silent = format_duration(silent_s)
+            error_console.print(
+                f"{log.name}: stopped after it had reported nothing for {silent} (--unit-timeout)",
+                markup=False,
+            )
+            kill_process(self._silence.find_process(log))
 
     def on_trial_result(
         self,

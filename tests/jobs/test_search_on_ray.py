@@ -1,10 +1,18 @@
 """Searches by Ray Tune: they leave their result, also after a kill, and nothing else."""
 
 import json
+import os
+import signal
+import sys
+import time
 from contextlib import nullcontext
 
+import psutil
 import pytest
+import ray
+from ray import tune
 
+from jobs.log.task_log import keep_log
 from jobs.log.watcher import Watcher
 from logit_store import LogitStore
 from students.search_space import make_found_recipe
@@ -29,6 +37,30 @@ def test_a_search_leaves_its_result_and_is_not_done_again(
     assert not list(tmp_path.rglob("*.pt"))
     assert LogitStore(tmp_path).keys() == []
     assert "2 of 2 trials are done already" in called(*arguments)
+
+
+def test_a_trial_that_hangs_is_killed_after_its_timeout_and_tried_again(
+    commands, own_cluster, called, monkeypatch, tmp_path, wait_for
+):
+    hung = tmp_path / "hung"
+
+    def hang_once(config):
+        with keep_log(config["log"]):
+            if not hung.exists():
+                hung.write_text(str(os.getpid()))
+                # The log is begun after two seconds.
+                time.sleep(3)
+                os.kill(os.getpid(), signal.SIGSTOP)
+            tune.report({"epoch": 1, "select_log_loss": 0.5, "select_accuracy": 0.5})
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr("jobs.trials.tune.run_trial", hang_once)
+    monkeypatch.setattr("jobs.search.connect", lambda **how: nullcontext(own_cluster.workers))
+    options = ("--trials", "1", "--epochs", "1", "--no-halving", "--unit-timeout", "0.1")
+    printed = called(*commands.arguments("search", *SEARCH, *options, store=tmp_path))
+    assert "stopped after it had reported nothing for" in printed
+    assert "[1/1] " in printed
+    wait_for(lambda: not psutil.pid_exists(int(hung.read_text())), "the end of the process", 30)
 
 
 @pytest.mark.slow
