@@ -190,8 +190,8 @@ def _make_task_row(task: TaskProgress) -> list[str]:
         raise ValueError(f"task {task.planned.name} is {task.state} without an attempt")
     of = f"/{attempt.max_epochs}" if attempt.max_epochs else ""
     rate = "-" if attempt.clips_per_s is None else f"{attempt.clips_per_s:.0f}"
-    if task.state == "lost?":
-        left = f"silent {format_duration(task.silent_s)}"
+    if task.state == "lost?" or task.may_hang:
+        left = f"silent {format_duration(task.unreported_s)}"
     else:
         left = "-" if attempt.time_left_s is None else format_duration(attempt.time_left_s)
     return [task.planned.name, task.state, attempt.node, f"{attempt.epoch or 0}{of}", rate, left]

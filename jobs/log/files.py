@@ -79,6 +79,8 @@ class AttemptRecord:
     """When it gave its last sign of life, in Unix seconds."""
     attempt: int = 1
     """Which attempt at the task it is."""
+    reported: float | None = None
+    """When it wrote its last line or else began, in Unix seconds; old logs do not have it."""
     state: Literal["running", "done", "failed"] = "running"
     epoch: int | None = None
     """Number of epochs that are over."""

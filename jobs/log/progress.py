@@ -11,6 +11,23 @@ from jobs.log.files import AttemptRecord, DriverRecord, PlannedTask
 TaskState = Literal["done", "running", "lost?", "failed", "waiting"]
 STATES: tuple[TaskState, ...] = ("done", "running", "lost?", "failed", "waiting")
 
+UNUSUAL_EPOCHS = 10
+"""A task that has reported nothing for so many of its usual epochs may hang."""
+
+
+def estimate_epoch_s(attempt: AttemptRecord) -> float | None:
+    """Return the seconds of an attempt's last epoch, unless it is its very last or there was none."""
+    n_left = (attempt.max_epochs or 0) - (attempt.epoch or 0)
+    return attempt.time_left_s / n_left if attempt.time_left_s is not None and n_left > 0 else None
+
+
+def is_unusual(silent_s: float, epoch_s: float | None) -> bool:
+    """Return whether a silence is longer than many epochs, so that the attempt may hang.
+
+    Signs of life are late themselves, so that short epochs say nothing.
+    """
+    return epoch_s is not None and silent_s > max(UNUSUAL_EPOCHS * epoch_s, LOST_AFTER_S)
+
 
 @dataclass(frozen=True, slots=True)
 class TaskProgress:
@@ -30,6 +47,20 @@ class TaskProgress:
         if self.attempt is None:
             return 0.0
         return self.attempt.told - self.attempt.since + self.silent_s
+
+    @property
+    def unreported_s(self) -> float:
+        """How long the attempt has reported nothing but signs of life, if that is known."""
+        if self.attempt is None or self.attempt.reported is None:
+            return self.silent_s
+        return self.attempt.told - self.attempt.reported + self.silent_s
+
+    @property
+    def may_hang(self) -> bool:
+        """Whether the attempt has reported nothing for many of its epochs."""
+        return self.attempt is not None and is_unusual(
+            self.unreported_s, estimate_epoch_s(self.attempt)
+        )
 
     @property
     def left_s(self) -> float | None:

@@ -110,6 +110,7 @@ class _Recorder:
             pid=os.getpid(),
             since=now,
             told=now,
+            reported=now,
             attempt=task.attempt,
         )
         self._n_characters = 0
@@ -128,6 +129,7 @@ class _Recorder:
         """Keep a line, and drop the oldest lines if there are too many."""
         with self._lock:
             attempt = self._attempt
+            attempt.reported = time.time()
             # Before the line is cut: half a secret would not be recognised.
             attempt.lines.append(redact_secrets(line)[:_MAX_LINE])
             self._n_characters += len(attempt.lines[-1])

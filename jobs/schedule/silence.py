@@ -5,17 +5,16 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from jobs.log.bulletin import LOST_AFTER_S, SILENT_S
+from jobs.log.bulletin import SILENT_S
 from jobs.log.files import AttemptRecord, decode_document, locate_attempts, parse_task_number
 from jobs.log.gauges import parse_recipe
+from jobs.log.progress import estimate_epoch_s, is_unusual
 from jobs.log.task_log import TaskLog
 from logit_store import LogitStore, LogitStoreError
 from logit_store.files import Entry
 from terminal.console import error_console
 from terminal.tables import format_duration
 
-UNUSUAL_EPOCHS = 10
-"""A task that has reported nothing for so many of its usual epochs is warned of."""
 LOOKS = 4
 """Least number of looks within the timeout."""
 READ_AT_ONCE = 16
@@ -134,19 +133,16 @@ class Silence:
         if reports != heard.reports:
             heard.reports, heard.at = reports, now
         for log in logs.values():
-            n_left = (log.max_epochs or 0) - (log.epoch or 0)
-            if log.time_left_s is not None and n_left > 0:
-                heard.epoch_s = self._epochs_s[parse_recipe(task.name)] = log.time_left_s / n_left
+            epoch_s = estimate_epoch_s(log)
+            if epoch_s is not None:
+                heard.epoch_s = self._epochs_s[parse_recipe(task.name)] = epoch_s
         return heard
 
     def _warn_if_unusual(self, task: TaskLog, silent_s: float) -> None:
         """Print once that a task is silent for many of its usual epochs, or else of its recipe's."""
         heard = self._heard[task]
         epoch_s = heard.epoch_s or self._epochs_s.get(parse_recipe(task.name))
-        if heard.is_warned_of or epoch_s is None:
-            return
-        # Signs of life, and looks, are this late themselves.
-        if silent_s > max(UNUSUAL_EPOCHS * epoch_s, LOST_AFTER_S):
+        if epoch_s is not None and is_unusual(silent_s, epoch_s) and not heard.is_warned_of:
             heard.is_warned_of = True
             error_console.print(
                 f"{task.name} has reported nothing for {format_duration(silent_s)}, and an epoch takes "

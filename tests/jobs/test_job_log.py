@@ -144,6 +144,7 @@ def test_a_running_task_logs_how_far_it_is(store, wait_for):
     (running,) = found.tasks
     assert (running.attempt.epoch, running.attempt.max_epochs) == (3, 8)
     assert attempt.lines == ["epoch 3"]
+    assert running.attempt.since <= running.attempt.reported <= running.attempt.told
     assert found.clips_per_s == 120
     assert 0 < found.estimate_time_left_s() <= 60
 

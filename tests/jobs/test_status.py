@@ -75,6 +75,21 @@ def test_a_job_is_a_bar_with_counts_and_tables_of_80_columns(run_status, job):
     assert max(map(len, shown.splitlines())) <= 80
 
 
+@pytest.mark.parametrize(
+    ("silent_min", "shown"), [(15, ["2", "min"]), (25, ["silent", "25", "min"])]
+)
+def test_a_task_that_gives_signs_of_life_and_no_reports_is_shown_as_silent(
+    run_status, job, silent_min, shown
+):
+    # An epoch takes two minutes.
+    figures = {"epoch": 149, "max_epochs": 150, "clips_per_s": 812.4, "time_left_s": 120.0}
+    task = make_task("short")
+    job.plan([task], [False])
+    running(job, task, **figures, reported=60 - 60.0 * silent_min)
+    row = next(line for line in run_status().splitlines() if line.startswith(" short"))
+    assert row.split()[-len(shown) :] == shown
+
+
 def test_the_log_of_a_task_is_what_it_said(run_status, job):
     chosen = make_task("ensemble best split 25", makes_logits=False)
     job.plan([chosen], [False])
