@@ -36,11 +36,13 @@ def decode_file(
             that the file is the clip and must have its duration.
 
     Raises:
-        ValueError: libsndfile cannot read the file, or it has no samples, another duration, or
-            samples that are not finite.
+        UnfitSound: The file cannot be read as sound, or its header is wrong.
+        ValueError: It has no samples, another duration, or samples that are not finite.
         OSError: The file cannot be opened.
     """
-    samples, file_rate = _read_samples(file, duration_s, start_s)
+    from audio.sound_files import read_sound
+
+    samples, file_rate = read_sound(file, start_s, duration_s)
     _check_samples(samples)
     expected = round(duration_s * file_rate)
     is_short = expected - len(samples) > TOLERANCE * expected
@@ -61,21 +63,6 @@ def decode_file(
     is_saturated = bool((np.abs(scaled) > FULL_SCALE + 1).any())
     samples_S = np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
     return DecodedClip(samples_S, samples.shape[1] > 1, is_saturated)
-
-
-def _read_samples(file: Path, duration_s: float, start_s: float | None) -> tuple[np.ndarray, int]:
-    """Return samples of the file or the part, float32 [samples, channels], and the sample rate."""
-    import soundfile
-
-    try:
-        with soundfile.SoundFile(file) as audio:
-            n_wanted = -1
-            if start_s is not None:
-                audio.seek(round(start_s * audio.samplerate))
-                n_wanted = round(duration_s * audio.samplerate)
-            return audio.read(n_wanted, dtype="float32", always_2d=True), audio.samplerate
-    except soundfile.LibsndfileError as error:
-        raise ValueError(str(error)) from error
 
 
 def _check_samples(samples: np.ndarray) -> None:

@@ -1,6 +1,7 @@
 """Errors about a corpus and its audio files. Whoever catches them imports nothing else.
 
 - CorpusError: the tables and folders of a corpus contradict each other.
+- UnfitSound: a file cannot be read as sound.
 - UnfitLength: its clips cannot be brought to the requested length.
 - BrokenAudio: some of its files cannot be decoded; lists a BrokenClip for each.
 - CacheFull: there is no room for its decoded clips.
@@ -16,6 +17,10 @@ _CLIPS_LISTED = 20
 
 class CorpusError(ValueError):
     """The files of a corpus contradict each other; names the file, row, value and way out."""
+
+
+class UnfitSound(ValueError):
+    """Sound that cannot be read; the message says why and what to do, but does not name the file."""
 
 
 class UnfitLength(PortableError, ValueError):

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from audio.errors import UnfitSound
+
 _SUFFIXES = (".wav", ".flac")
 _DURATION_S = 0.05
 _MIN_SAMPLE_RATE = 8_000
@@ -80,13 +82,14 @@ def _list_files(folder: Path) -> list[Path]:
 
 
 def _read(file: Path, sample_rate: int) -> NDArray[np.float32]:
-    import soundfile
     import soxr
 
+    from audio.sound_files import read_sound
+
     try:
-        samples, own_rate = soundfile.read(file, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"{file}: cannot be read as audio ({error}); replace it") from error
+        samples, own_rate = read_sound(file)
+    except UnfitSound as error:
+        raise UnfitSound(f"{file}: {error}") from error
     if samples.shape[1] != 1:
         raise ValueError(f"{file}: {samples.shape[1]} channels, expected mono; split the channels")
     if not np.isfinite(samples).all():

@@ -18,6 +18,8 @@ import numpy as np
 import soundfile
 import soxr
 
+from audio.errors import UnfitSound
+from audio.sound_files import read_sound
 from students.runtime import ExportedStudent, UnfitModel, load_exported
 
 PROGRAM = "python -m students.classify"
@@ -34,10 +36,6 @@ RAW = ".raw"
 _FULL_SCALE = 32768
 _ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".opus"}
 _PCM, _EXTENSIBLE = 1, 0xFFFE
-
-
-class UnfitSound(ValueError):
-    """Sound that cannot be classified; the message says why."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -139,7 +137,7 @@ def _classify_file(student: ExportedStudent, file: Path) -> int:
     """Print the scene of a file: the mean over its seconds."""
     try:
         clips_BS = read_clips(file, student.sample_rate, student.clip_samples)
-    except (UnfitSound, soundfile.LibsndfileError) as error:
+    except (UnfitSound, OSError) as error:
         return _complain(UnfitSound(f"{file}: {error}"))
     # One by one: a recording of an hour would be gigabytes of log-mels.
     logits_BK = np.concatenate([student.compute_logits(clip_S[None]) for clip_S in clips_BS])
@@ -158,12 +156,13 @@ def read_clips(file: Path, sample_rate: int, clip_samples: int) -> np.ndarray:
     is followed by silence.
 
     Raises:
-        UnfitSound: raw samples, no samples at all, or one that is not finite.
-        soundfile.LibsndfileError: libsndfile cannot read the file.
+        UnfitSound: raw samples, a file that cannot be read as audio or has a wrong header, no samples
+            at all, or one that is not finite.
+        OSError: the file cannot be opened.
     """
     if file.suffix.lower() == RAW:
         raise UnfitSound("raw samples have no sample rate: give - < FILE --sample-rate HZ")
-    samples, file_rate = soundfile.read(file, dtype="float32", always_2d=True)
+    samples, file_rate = read_sound(file)
     if not len(samples):
         raise UnfitSound("holds no samples")
     if not np.isfinite(samples).all():

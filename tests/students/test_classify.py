@@ -228,7 +228,7 @@ def test_a_device_needs_only_onnxruntime_numpy_soundfile_and_soxr(model, tmp_pat
 import runpy, sys
 allowed = {{
     *("numpy", "onnxruntime", "soundfile", "_soundfile", "_soundfile_data"),
-    *("soxr", "students"),
+    *("soxr", "students", "audio"),
 }}
 before = set(sys.modules)
 sys.argv = ["classify", {str(tmp_path / "a.wav")!r}, "--model", {str(model)!r}]
