@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from audio.errors import CorpusError
 
 Fold = Literal["fit", "select", "test"]
+FOLDS: tuple[Fold, ...] = get_args(Fold)
 SPLITS = (5, 10, 25, 50, 100)
 SELECT_SHARE = 0.15
 """Share of a training split's recordings that is reserved for choosing between models."""

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from audio.clips import SPLITS, Corpus
+from audio.clips import FOLDS, SPLITS, Corpus
 from audio.headers import Headers, read_headers
 from audio.inspection import CLIPPED_SHARE, SILENT_DB, Inspection
 from audio.lengths import TOLERANCE
 from terminal.console import UserError, console
 
+NEEDED = 3
+"""Fewest recordings of a class that is in all folds."""
 NAMES_SHOWN = 5
 """Number of clips, values or groups that a description names."""
 
@@ -18,6 +20,41 @@ NAMES_SHOWN = 5
 def find_training_splits(corpus: Corpus) -> list[int]:
     """Return the splits that have training clips."""
     return [s for s in SPLITS if "fit" in corpus.table[f"fold_{s}"].unique().to_pylist()]
+
+
+def find_complete_splits(corpus: Corpus) -> list[int]:
+    """Return the splits that have clips to train on, to select by and to test on."""
+    return [split for split in SPLITS if not _find_empty_folds(corpus, split)]
+
+
+def check_splits(corpus: Corpus) -> None:
+    """Make sure that there is a split to train on, to select by and to test on.
+
+    Raises:
+        UserError: There is none; names the classes with too few recordings.
+    """
+    if find_complete_splits(corpus):
+        return
+    split = max(find_training_splits(corpus), default=100)
+    raise UserError(
+        f"no split can be learnt from: split {split} has no clip in "
+        f"{' and '.join(_find_empty_folds(corpus, split))}; {_describe_need(corpus)}"
+    )
+
+
+def describe_gaps(corpus: Corpus) -> list[str]:
+    """Describe the classes that have no clip in some fold of a complete split, a line for each fold."""
+    lines = []
+    scenes = corpus.column("scene")
+    for split in find_complete_splits(corpus):
+        folds = corpus.column(f"fold_{split}")
+        for fold in FOLDS:
+            if lacking := sorted(set(scenes) - set(scenes[folds == fold])):
+                lines.append(
+                    f"split {split} has no clip of {_list_some(lacking)} in {fold}; "
+                    f"{_describe_need(corpus, lacking)}"
+                )
+    return lines
 
 
 def describe_files(corpus: Corpus, sample_rate: int) -> dict[str, str]:
@@ -94,6 +131,28 @@ def check_folds(corpus: Corpus, same: Sequence[Sequence[int]]) -> None:
         "split if it has that column"
     )
     raise UserError("\n".join(lines))
+
+
+def _find_empty_folds(corpus: Corpus, split: int) -> list[str]:
+    folds = corpus.table[f"fold_{split}"].unique().to_pylist()
+    return [fold for fold in FOLDS if fold not in folds]
+
+
+def _describe_need(corpus: Corpus, among: Sequence[str] | None = None) -> str:
+    """Say how many recordings a class needs, and which classes (of these) have fewer."""
+    pairs = set(zip(corpus.column("scene"), corpus.column("recording"), strict=True))
+    counts = Counter(scene for scene, _ in pairs)
+    short = [
+        f"{scene} ({counts[scene]})" for scene in among or corpus.scenes if counts[scene] < NEEDED
+    ]
+    need = f"a class needs {NEEDED} recordings, one for each of fit, select and test"
+    return f"{need}; fewer have {_list_some(short)}" if short else need
+
+
+def _list_some(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more
 
 
 def _count_values(values: np.ndarray, unit: str = "") -> str:

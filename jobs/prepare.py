@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from audio import findings, inspection, waveforms
-from audio.clips import SPLITS, Corpus
+from audio.clips import FOLDS, SPLITS, Corpus
 from audio.corpora.cuts import LONGEST_S
 from audio.errors import BrokenAudio
 from audio.findings import find_training_splits
@@ -68,6 +68,7 @@ def main(options: PrepareOptions) -> int:
         | findings.describe_clips(corpus, found, same)
     )
     findings.check_folds(corpus, same)
+    findings.check_splits(corpus)
     prepare(corpus, store, set())
     show_splits(corpus)
     console.print(f"{len(corpus):,} clips of {len(corpus.scenes)} scenes, decoded in")
@@ -95,7 +96,7 @@ def _decode_readable(corpus: Corpus, options: PrepareOptions) -> Corpus:
 def _make_next_command(options: PrepareOptions, corpus: Corpus) -> list[str]:
     """Return the command that plans teachers for the corpus's splits."""
     words = ["python", "jobs/teachers.py", *options.list_data_options()]
-    splits = findings.find_training_splits(corpus)
+    splits = findings.find_complete_splits(corpus)
     if len(splits) < len(SPLITS):
         words += ["--splits", *map(str, splits)]
     if corpus.clip_duration_s > LONGEST_S:
@@ -122,12 +123,14 @@ def show_splits(corpus: Corpus) -> None:
     for split in find_training_splits(corpus):
         folds = corpus.column(f"fold_{split}")
         cells = [str(split)]
-        for fold in ("fit", "select", "test"):
+        for fold in FOLDS:
             inside = folds == fold
             cells.append(f"{inside.sum():,} ({len(np.unique(recordings[inside])):,})")
         rows.append(cells)
     console.print(build_table(["split", "fit", "select", "test"], rows))
     console.print("clips, and in brackets recordings: none is in two folds of a split")
+    for gap in findings.describe_gaps(corpus):
+        console.print(f"WARNING: {gap}", markup=False)
     if len(corpus.table["file"].unique()) == len(np.unique(recordings)):
         console.print(
             "each file counts as a recording: if several were cut from the same one, a model\n"

@@ -1,9 +1,13 @@
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from audio import findings
+from audio.clips import Corpus, build_clips_table
 from logit_store import LogitStore
 
 RATE = 8_000
@@ -65,6 +69,50 @@ def test_the_next_command_names_the_splits_that_exist(prepare, root, tmp_path):
         f"python jobs/teachers.py --corpus folder --root {root} --store {tmp_path / 'store'} "
     )
     assert said.endswith(f"next: {expected}--splits 100 --dry-run")
+
+
+def test_a_corpus_without_a_split_to_learn_from_is_an_error_that_says_what_is_needed(
+    prepare, root, tmp_path
+):
+    for number in range(2, 6):
+        (root / "cat" / f"{number}.wav").unlink()
+    (root / "dog" / "2.wav").unlink()
+    said = prepare(code=1)
+    assert "error: no split can be learnt from: split 100 has no clip in select; a class" in said
+    assert (
+        "needs 3 recordings, one for each of fit, select and test; fewer have cat (2), dog" in said
+    )
+    assert "next:" not in said
+    assert not (tmp_path / "store").exists()
+
+
+def test_classes_that_a_fold_lacks_are_named(prepare, root):
+    (root / "dog" / "2.wav").unlink()
+    said = prepare()
+    assert "WARNING: split 100 has no clip of dog in select; a class needs 3 recordings" in said
+    assert "fewer have dog (2)" in said
+    assert said.endswith("--splits 100 --dry-run")
+
+
+def test_only_splits_with_all_folds_are_offered():
+    folds = {
+        100: ["fit", "select", "test"],
+        50: ["fit", None, "test"],
+        25: [None, "select", "test"],
+    }
+    table = build_clips_table(
+        ["1.wav", "2.wav", "3.wav"], list("abc"), ["cat"] * 3, list("123"), folds
+    )
+    corpus = Corpus(name="folder", root=Path(), table=table)
+    assert findings.find_complete_splits(corpus) == [100]
+
+
+def test_odd_names_and_hidden_files_in_a_folder(prepare, root):
+    (root / "cat" / "._0.wav").write_bytes(b"hidden")
+    assert "error" not in prepare()
+    (root / "cat" / "0.wav").rename(root / "cat" / os.fsdecode(b"caf\xe9.wav"))
+    said = prepare(code=1)
+    assert "caf\\xe9.wav: the name is not UTF-8; rename it" in said
 
 
 def test_files_of_several_lengths_become_clips_of_one(prepare, root, tmp_path):
