@@ -19,6 +19,7 @@ import numpy as np
 
 from audio.clips import Corpus, assign_folds, build_clips_table
 from audio.corpora.folder import list_class_files
+from audio.corpora.tables import read_text
 from audio.errors import CorpusError
 
 PARTS = {"Train": "fit", "Val": "select", "Test": "test"}
@@ -152,12 +153,8 @@ def _refuse_contradictions(info: Path, files: list[str]) -> None:
 
 
 def _read_lines(info: Path) -> list[_Line]:
-    try:
-        text = info.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{info}: not a tab-separated table: {error}") from error
     lines = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(read_text(info).splitlines(), start=1):
         fields = line.split("\t")
         if number == 1 and len(fields) == 3 and not fields[1].isdigit():
             continue  # it is not known whether the published file begins with a header

@@ -1,10 +1,12 @@
 """Read the text tables of a corpus; errors name file, line and value."""
 
+import codecs
 import csv
 import difflib
 import gzip
 import io
 import logging
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,29 +32,30 @@ def read_table(
     Names of columns may be in capitals. Spaces around values are removed.
 
     Args:
-        file: The table, in UTF-8; decompressed first if it ends in .gz.
+        file: The table; see `read_text`.
         required: Columns that it must have, in lower case; no value may be empty.
         optional: Columns that it may have.
         delimiters: Possible delimiters; the most frequent one in the header is used.
 
     Raises:
-        CorpusError: There is no such table.
+        CorpusError: There is no such table, or it is malformed.
     """
     expected = f"{DELIMITER_NAMES[delimiters[0]]} columns {', '.join(required)}"
     if not file.is_file():
         raise CorpusError(f"{file}: not found; expected {expected}")
-    content = _read_content(file)
-    delimiter = delimiters[0]
+    text = read_text(file)
+    first_line = text.split("\n", 1)[0]
+    delimiter = max(delimiters, key=first_line.count)
+    _refuse_open_quote(file, text, delimiter)
+    names = [name.strip() for name in next(csv.reader([first_line], delimiter=delimiter), [])]
+    header = [name.lower() for name in names]
+    _check_header(file, names, header, required, optional)
+    used = [name for name in (*required, *optional) if name in header]
     try:
-        first_line = content.split(b"\n", 1)[0].decode("utf-8-sig").rstrip("\r")
-        delimiter = max(delimiters, key=first_line.count)
-        names = [name.strip() for name in next(csv.reader([first_line], delimiter=delimiter), [])]
-        header = [name.lower() for name in names]
-        _check_header(file, names, header, required, optional)
-        used = [name for name in (*required, *optional) if name in header]
-        table = _parse(content, delimiter, header, used)
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise CorpusError(f"{file}: not a {DELIMITER_NAMES[delimiter]} table: {error}") from error
+        table = _parse(text.encode(), delimiter, header, used)
+    except pa.ArrowInvalid as error:
+        reason = " ".join(str(error).split())
+        raise CorpusError(f"{file}: not a {DELIMITER_NAMES[delimiter]} table: {reason}") from error
     for place, name in enumerate(used):
         table = table.set_column(place, name, pc.utf8_trim_whitespace(table[name]))
     for name in required:
@@ -66,7 +69,7 @@ def read_table(
 
 def find_line(file: Path, row: int) -> int:
     """Return the line of the file that holds a row of its table; empty lines are no rows."""
-    lines = _read_content(file).splitlines()
+    lines = read_text(file).split("\n")
     filled = [number for number, line in enumerate(lines, start=1) if line]
     return filled[row + 1]
 
@@ -88,9 +91,48 @@ def refuse_repeated(file: Path, values: pa.Array | pa.ChunkedArray) -> None:
             )
 
 
-def _read_content(file: Path) -> bytes:
-    content = file.read_bytes()
-    return gzip.decompress(content) if file.suffix == ".gz" else content
+def read_text(file: Path) -> str:
+    """Return a text in UTF-8, with or without a byte order mark, with any line ends as line feeds.
+
+    A file whose name ends in .gz is decompressed.
+
+    Raises:
+        CorpusError: It is damaged, or no text in UTF-8; names the line.
+    """
+    try:
+        content = file.read_bytes()
+        content = gzip.decompress(content) if file.suffix == ".gz" else content
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise CorpusError(f"{file}: damaged ({error}); download it again") from error
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content:
+        raise CorpusError(f"{file}: no text in UTF-8, perhaps in UTF-16; save it as UTF-8")
+    content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        shown = content.split(b"\n")[line - 1].decode(errors="backslashreplace")
+        raise CorpusError(
+            f"{file}, line {line}: {shown} is not in UTF-8; save the table as UTF-8"
+        ) from error
+
+
+def _refuse_open_quote(file: Path, text: str, delimiter: str) -> None:
+    """Refuse a quote that is never closed: all lines after it would be one value."""
+    if '"' not in text:
+        return
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    line = 1
+    try:
+        for _ in rows:
+            line = rows.line_num + 1
+    except csv.Error as error:
+        # The parser of tables accepts the other faults.
+        if "unexpected end of data" in str(error) or "field limit" in str(error):
+            raise CorpusError(
+                f'{file}, line {line}: a quote (") begins a value and is never closed; add the '
+                "second one, or remove it"
+            ) from error
 
 
 def _parse(content: bytes, delimiter: str, header: Sequence[str], used: Sequence[str]) -> pa.Table:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from audio.clips import UNKNOWN, Corpus, build_clips_table
+from audio.corpora.tables import read_text
 from audio.errors import CorpusError
 
 FOLDER = "TAU-urban-acoustic-scenes-2024-mobile-evaluation"
@@ -53,10 +54,7 @@ def _find_list(root: Path) -> Path:
 
 def _read_numbers(file: Path, n_clips: int) -> set[int]:
     """Return the numbers in a list, which must be 0 ... n_clips - 1, each once."""
-    try:
-        header, *lines = file.read_text(encoding="utf-8").splitlines() or [""]
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{file}: not a text in UTF-8: {error}") from error
+    header, *lines = read_text(file).splitlines() or [""]
     if header != _HEADER:
         _refuse(file, 1, ", ".join(header.split("\t")), f"the one column {_HEADER}")
     line_of: dict[int, int] = {}

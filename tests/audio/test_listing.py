@@ -79,14 +79,62 @@ def test_clips_are_in_the_order_of_their_paths_and_not_of_the_lines(root):
         ('"path","label"', lambda line: '"' + line.replace(",", '","') + '"'),
         ("path,label", lambda line: "./" + line),
         ("path,label", lambda line: line + "\n"),
+        ("path,label\r", lambda line: line + "\r"),
     ],
-    ids=["capitals", "semicolons", "tabs", "spaces", "quotes", "dots", "empty_lines"],
+    ids=["capitals", "semicolons", "tabs", "spaces", "quotes", "dots", "empty_lines", "crlf"],
 )
 def test_all_styles_of_tables_are_read(root, header, change):
     write_csv(root, "path,label", eight())
     expected = read("folder", root).compute_identity()
     write_csv(root, header, map(change, eight()))
     assert read("folder", root).compute_identity() == expected
+
+
+def test_lines_may_end_as_on_old_macs(root):
+    write_csv(root, "path,label", eight())
+    expected = read("folder", root).compute_identity()
+    table = root / "clips.csv"
+    table.write_bytes(table.read_bytes().replace(b"\n", b"\r"))
+    assert read("folder", root).compute_identity() == expected
+    table.write_bytes(table.read_bytes().replace(b"x/3.wav,dog", b"x/3.wav,"))
+    with pytest.raises(CorpusError, match=r"clips.csv, line 5: column label is empty"):
+        read("folder", root)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda text: text.encode("utf-16"), ": no text in UTF-8, perhaps in UTF-16; save it as"),
+        (
+            lambda text: text.encode("utf-16-le"),
+            ": no text in UTF-8, perhaps in UTF-16; save it as",
+        ),
+        (
+            lambda text: text.replace("x/2.wav,cat", "x/2.wav,caté").encode("latin-1"),
+            r", line 4: x/2.wav,cat\\xe9 is not in UTF-8; save the table as UTF-8",
+        ),
+        (
+            lambda text: text.replace("x/2.wav,cat", 'x/2.wav,"cat').encode(),
+            r", line 4: a quote ... begins a value and is never closed",
+        ),
+        (
+            lambda text: text.replace("path", '"path').encode(),
+            r", line 1: a quote ... begins a value and is never closed",
+        ),
+        (
+            lambda text: text.replace("x/2.wav,cat", '"x/2.wav,cat').encode(),
+            r", line 4: a quote ... begins a value and is never closed",
+        ),
+    ],
+    ids=["utf16", "utf16_without_mark", "latin1", "quote", "quote_in_header", "quote_of_path"],
+)
+def test_a_table_of_another_kind_is_refused_in_one_line(root, change, reason):
+    write_csv(root, "path,label", eight())
+    table = root / "clips.csv"
+    table.write_bytes(change(table.read_text()))
+    with pytest.raises(CorpusError, match=f"clips.csv{reason}") as raised:
+        read("folder", root)
+    assert "\n" not in str(raised.value)
 
 
 def test_the_root_may_be_a_table_of_any_name(root):

@@ -85,7 +85,7 @@ def test_an_empty_list_is_refused(root):
 
 def test_a_list_that_is_not_text_is_refused(root):
     list_of(root).write_bytes(b"filename\n\xff\n")
-    assert "fold1_test.csv: not a text in UTF-8" in refusal(root)
+    assert "fold1_test.csv, line 2: \\xff is not in UTF-8" in refusal(root)
 
 
 @pytest.mark.parametrize("name", ["audio/x.wav", "3.wav", "audio/03.wav", "audio/12.wav", ""])
