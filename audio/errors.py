@@ -1,6 +1,7 @@
 """Errors about a corpus and its audio files. Whoever catches them imports nothing else.
 
 - CorpusError: the tables and folders of a corpus contradict each other.
+- UnfitName: a file or folder of it has a name that is not UTF-8.
 - UnfitSound: a file cannot be read as sound.
 - UnfitLength: its clips cannot be brought to the requested length.
 - BrokenAudio: some of its files cannot be decoded; lists a BrokenClip for each.
@@ -17,6 +18,10 @@ _CLIPS_LISTED = 20
 
 class CorpusError(ValueError):
     """The files of a corpus contradict each other; names the file, row, value and way out."""
+
+
+class UnfitName(CorpusError):
+    """The name of a file or folder is not UTF-8; the message shows it with its bytes escaped."""
 
 
 class UnfitSound(ValueError):

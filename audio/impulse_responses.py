@@ -1,14 +1,17 @@
 """Impulse responses of recording devices, from files or synthetic (R responses of L samples)."""
 
+import contextlib
 import functools
 import hashlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audio.errors import UnfitSound
+from audio.sound_folders import check_name, check_regular, list_sound_files
 
 _SUFFIXES = (".wav", ".flac")
 _DURATION_S = 0.05
@@ -17,7 +20,7 @@ _SEED = 20_230_507
 
 
 def load_responses(folder: Path | str, sample_rate: int) -> NDArray[np.float32]:
-    """Read all .wav and .flac files of a folder, in the order of their names.
+    """Read all .wav and .flac files of a folder but hidden ones, in the order of their names.
 
     Each is resampled from its own rate (soxr HQ) and padded with zeros to the longest. Levels stay
     as recorded.
@@ -27,7 +30,8 @@ def load_responses(folder: Path | str, sample_rate: int) -> NDArray[np.float32]:
 
     Raises:
         FileNotFoundError: There is no such folder, or no such file in it.
-        ValueError: A file is broken, empty, silent, not mono or not finite.
+        UnfitName: A file's name is not UTF-8.
+        UnfitSound: A file is broken, empty, silent, not mono or not finite.
     """
     return _pad_and_stack([_read(file, sample_rate) for file in _list_files(Path(folder))])
 
@@ -75,9 +79,13 @@ def _digest(folder: Path) -> str:
 def _list_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder of impulse responses")
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES)
+    files = list_sound_files(folder, _SUFFIXES)
     if not files:
         raise FileNotFoundError(f"{folder}: no impulse responses, expected .wav or .flac files")
+    for file in files:
+        check_name(file)
+        with _naming(file):
+            check_regular(file)
     return files
 
 
@@ -86,17 +94,24 @@ def _read(file: Path, sample_rate: int) -> NDArray[np.float32]:
 
     from audio.sound_files import read_sound
 
-    try:
+    with _naming(file):
         samples, own_rate = read_sound(file)
+        if samples.shape[1] != 1:
+            raise UnfitSound(f"{samples.shape[1]} channels, expected mono; split the channels")
+        if not np.isfinite(samples).all():
+            raise UnfitSound("holds samples that are not finite; replace it")
+        if not samples.any():
+            raise UnfitSound(f"{len(samples)} samples and no sound; replace or remove it")
+    return soxr.resample(samples[:, 0], own_rate, sample_rate, quality="HQ")
+
+
+@contextlib.contextmanager
+def _naming(file: Path) -> Iterator[None]:
+    """Put the file's name before the errors about its sound."""
+    try:
+        yield
     except UnfitSound as error:
         raise UnfitSound(f"{file}: {error}") from error
-    if samples.shape[1] != 1:
-        raise ValueError(f"{file}: {samples.shape[1]} channels, expected mono; split the channels")
-    if not np.isfinite(samples).all():
-        raise ValueError(f"{file}: holds samples that are not finite; replace it")
-    if not samples.any():
-        raise ValueError(f"{file}: {len(samples)} samples and no sound; replace or remove it")
-    return soxr.resample(samples[:, 0], own_rate, sample_rate, quality="HQ")
 
 
 def _pad_and_stack(responses: list[NDArray[np.float32]]) -> NDArray[np.float32]:

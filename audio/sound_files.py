@@ -11,7 +11,6 @@ import contextlib
 import io
 import os
 import re
-import stat
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import soundfile
 from audio.containers import check_container
 from audio.errors import UnfitSound
 from audio.mp3_frames import Mp3Stream, skip_tag
+from audio.sound_folders import check_regular
 
 BLOCK_FRAMES = 2**18
 _FLAC_UNKNOWN = 2**63 - 1
@@ -104,8 +104,7 @@ def read_header(file: Path) -> SoundHeader:
 @contextlib.contextmanager
 def _open(file: Path, *, is_whole: bool) -> Iterator[_Opened]:
     """Open a sound file; if all of it will be read, check that its header tells the truth."""
-    if not stat.S_ISREG(file.stat().st_mode):
-        raise UnfitSound("is no regular file, but a folder, pipe, socket or device; remove it")
+    check_regular(file)
     try:
         with contextlib.ExitStack() as stack:
             yield _choose_source(stack, file, is_whole)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from rich.logging import RichHandler
 
-from audio.errors import BrokenAudio, CorpusError, UnfitLength
+from audio.errors import BrokenAudio, CorpusError, UnfitLength, UnfitSound
 from jobs.plan.options import CorpusOptions
 from logit_store import LogitStoreError
 from teachers import UnfitClips, UnknownTeacher, WeightsError
@@ -46,7 +46,7 @@ def _run(main: Callable[[Any], int], typed: CorpusOptions) -> int:
         format="%(message)s",
         handlers=[RichHandler(console=error_console, show_time=False, show_path=False)],
     )
-    unfit = (UnfitLength, UnfitClips, UnknownTeacher, WeightsError)
+    unfit = (UnfitLength, UnfitSound, UnfitClips, UnknownTeacher, WeightsError)
     known = (UserError, CorpusError, BrokenAudio, LogitStoreError, *unfit, OSError)
     try:
         code = main(typed)

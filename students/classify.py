@@ -7,6 +7,8 @@ Dimensions: B clips, S samples, K classes.
 
 import argparse
 import io
+import math
+import os
 import shlex
 import struct
 import sys
@@ -15,11 +17,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import soundfile
 import soxr
 
-from audio.errors import UnfitSound
+from audio.containers import LEAST_UNKNOWN
+from audio.errors import UnfitName, UnfitSound
 from audio.sound_files import read_sound
+from audio.sound_folders import check_name, walk_sound_files
 from students.runtime import ExportedStudent, UnfitModel, load_exported
 
 PROGRAM = "python -m students.classify"
@@ -28,13 +31,14 @@ EXAMPLE = f"{PROGRAM} --model student.onnx recording.wav"
 LIVE = "arecord -q -f S16_LE -r 32000"
 """Records from the microphone of a Linux machine, as a WAV stream."""
 STANDARD_INPUT = "-"
+PIPE_CLOSED = 141
+"""Exit code of a program whose output nobody reads any more, as shells report it."""
 BLOCK_S = 0.1
 BAR_WIDTH = 40
 QUALITY = "HQ"
 """Quality of soxr's resampling: the same as in decoding for training (`audio.decoding`)."""
 RAW = ".raw"
 _FULL_SCALE = 32768
-_ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".opus"}
 _PCM, _EXTENSIBLE = 1, 0xFFFE
 
 
@@ -42,21 +46,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is 1 if anything could not be classified."""
     options = make_parser().parse_args(arguments)
     try:
+        return _classify(options)
+    except BrokenPipeError:
+        # Whoever reads has enough, as `head` does. Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+
+
+def _classify(options: argparse.Namespace) -> int:
+    try:
         student = load_exported(options.model)
         if not student.takes_waveforms:
             raise UnfitModel(
                 f"{options.model}: takes log-mels: export it again with --with-front-end"
             )
-        files = list(_find_files(options.files))
+        if STANDARD_INPUT in options.files[1:] + options.files[:-1]:
+            raise UnfitSound("- stands for standard input, expected alone: leave the files out")
     except (UnfitModel, UnfitSound, OSError) as error:
         return _complain(error)
-    if files == [STANDARD_INPUT]:
+    if options.files == [STANDARD_INPUT]:
         return _classify_standard_input(student, options.sample_rate, options.channels)
-    code = max(_classify_file(student, Path(file)) for file in files)
+    files = [file for name in options.files for file in _find_files(Path(name))]
+    codes = [_classify_file(student, file) for file in files]
+    if any(codes) and len(codes) > 1:
+        _complain(UnfitSound(f"{sum(codes)} of {len(codes)} files could not be classified"))
     if sys.stdout.isatty():
         model = shlex.quote(str(options.model))
         sys.stdout.write(f"next: {LIVE} | {PROGRAM} --model {model} -\n")
-    return code
+    return max(codes)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -114,30 +131,22 @@ def _complain(error: Exception) -> int:
     return 1
 
 
-def _find_files(names: Sequence[str]) -> Iterator[str]:
-    """Yield the named files, and those in the named folders.
-
-    Raises:
-        UnfitSound: standard input among files, or a folder without sound.
-    """
-    for name in names:
-        if name == STANDARD_INPUT and len(names) > 1:
-            raise UnfitSound("- stands for standard input, expected alone: leave the files out")
-        if not Path(name).is_dir():
-            yield name
-            continue
-        endings = _ENDINGS - {RAW}
-        files = sorted(p for p in Path(name).rglob("*") if p.suffix.lower() in endings)
-        if not files:
-            raise UnfitSound(f"{name}: no sound file in this folder")
-        yield from map(str, files)
+def _find_files(path: Path) -> list[Path]:
+    """Return the file, or those in the folder; a folder without sound files stands for itself."""
+    try:
+        return sorted(walk_sound_files(path)) or [path]
+    except OSError:
+        return [path]  # it is no folder, or reading it says why not
 
 
 def _classify_file(student: ExportedStudent, file: Path) -> int:
-    """Print the scene of a file: the mean over its seconds."""
+    """Print the scene of a file, the mean over its seconds; return 1 if it cannot be classified."""
     try:
+        check_name(file)
         clips_BS = read_clips(file, student.sample_rate, student.clip_samples)
-    except (UnfitSound, OSError) as error:
+    except (UnfitName, OSError) as error:
+        return _complain(error)
+    except UnfitSound as error:
         return _complain(UnfitSound(f"{file}: {error}"))
     # One by one: a recording of an hour would be gigabytes of log-mels.
     logits_BK = np.concatenate([student.compute_logits(clip_S[None]) for clip_S in clips_BS])
@@ -146,6 +155,7 @@ def _classify_file(student: ExportedStudent, file: Path) -> int:
     sys.stdout.write(f"{file}\t{student.classes[best]}\t{probabilities_K[best]:.3f}\n")
     if sys.stdout.isatty():
         sys.stdout.write(draw_bars(student.classes, probabilities_K))
+    sys.stdout.flush()
     return 0
 
 
@@ -156,10 +166,12 @@ def read_clips(file: Path, sample_rate: int, clip_samples: int) -> np.ndarray:
     is followed by silence.
 
     Raises:
-        UnfitSound: raw samples, a file that cannot be read as audio or has a wrong header, no samples
+        UnfitSound: a folder, raw samples, a file that cannot be read as audio or has a wrong header, no samples
             at all, or one that is not finite.
         OSError: the file cannot be opened.
     """
+    if file.is_dir():
+        raise UnfitSound("no sound file in this folder")
     if file.suffix.lower() == RAW:
         raise UnfitSound("raw samples have no sample rate: give - < FILE --sample-rate HZ")
     samples, file_rate = read_sound(file)
@@ -194,12 +206,13 @@ def _classify_live(
     """Print the scene of every second as it arrives, until the stream ends.
 
     Raises:
-        UnfitSound: the stream is not 16-bit PCM, or is shorter than a clip.
+        UnfitSound: the stream is not 16-bit PCM, or has no samples.
     """
+    n_bytes = None
     if sample_rate is None:
-        sample_rate, channels = read_wav_header(stream)
+        sample_rate, channels, n_bytes = read_wav_header(stream)
     with_bars = sys.stdout.isatty()
-    blocks = read_pcm(stream, sample_rate, channels)
+    blocks = read_pcm(stream, sample_rate, channels, n_bytes)
     index = -1
     for index, clip_S in enumerate(cut_live_clips(blocks, sample_rate, student)):
         probabilities_K = softmax(student.compute_logits(clip_S[None]))[0]
@@ -212,22 +225,28 @@ def _classify_live(
             sys.stdout.write(f"{seconds:g}\t{student.classes[best]}\t{probabilities_K[best]:.3f}\n")
         sys.stdout.flush()
     if index < 0:
-        needed_s = student.clip_samples / student.sample_rate
-        raise UnfitSound(f"standard input ended before there were {needed_s:g} s of sound")
+        raise UnfitSound("standard input holds no samples")
 
 
 def cut_live_clips(
     blocks: Iterable[np.ndarray], sample_rate: int, student: ExportedStudent
 ) -> Iterator[np.ndarray]:
-    """Yield clips [S] at the student's rate, each as soon as all of it is there."""
+    """Yield clips [S] at the student's rate, each as soon as all of it is there.
+
+    As of a file, a rest at the end is left out, and sound shorter than one clip is followed by silence.
+    """
     if sample_rate != student.sample_rate:
         blocks = resample_blocks(blocks, sample_rate, student.sample_rate)
     waiting_S = np.empty(0, dtype=np.float32)
+    is_first = True
     for block_S in blocks:
         waiting_S = np.concatenate([waiting_S, block_S])
         while len(waiting_S) >= student.clip_samples:
+            is_first = False
             yield waiting_S[: student.clip_samples]
             waiting_S = waiting_S[student.clip_samples :]
+    if is_first and len(waiting_S):
+        yield np.pad(waiting_S, (0, student.clip_samples - len(waiting_S)))
 
 
 def resample_blocks(
@@ -240,12 +259,23 @@ def resample_blocks(
     yield stream.resample_chunk(np.empty(0, dtype=np.float32), last=True)
 
 
-def read_pcm(stream: BinaryIO, sample_rate: int, channels: int) -> Iterator[np.ndarray]:
-    """Read 16-bit little-endian PCM as it arrives, mixed down, float32 [S] within -1...1."""
+def read_pcm(
+    stream: BinaryIO, sample_rate: int, channels: int, n_bytes: int | None = None
+) -> Iterator[np.ndarray]:
+    """Read 16-bit little-endian PCM as it arrives, mixed down, float32 [S] within -1...1.
+
+    Args:
+        stream: the samples.
+        sample_rate: their rate in Hz.
+        channels: number of channels.
+        n_bytes: number of bytes of samples; None for all that come.
+    """
     frame_bytes = 2 * channels
     block_bytes = max(1, round(BLOCK_S * sample_rate)) * frame_bytes
+    left = math.inf if n_bytes is None else n_bytes
     while True:
-        content = stream.read(block_bytes)
+        content = stream.read(int(min(block_bytes, left)))
+        left -= len(content)
         whole = len(content) // frame_bytes * frame_bytes
         if not whole:
             return
@@ -253,10 +283,14 @@ def read_pcm(stream: BinaryIO, sample_rate: int, channels: int) -> Iterator[np.n
         yield frames.mean(axis=1, dtype=np.float32) / _FULL_SCALE
 
 
-def read_wav_header(stream: BinaryIO) -> tuple[int, int]:
-    """Read a WAV stream up to its samples; return the sample rate in Hz and the channels.
+def read_wav_header(stream: BinaryIO) -> tuple[int, int, int | None]:
+    """Read a WAV stream up to its samples.
 
-    soundfile cannot do it: it seeks in its files, and the sizes in a stream's header are often wrong.
+    soundfile cannot do it: it seeks in its files.
+
+    Returns:
+        The sample rate in Hz, the number of channels, and the number of bytes of samples; None if the
+        header does not say it.
 
     Raises:
         UnfitSound: not a WAV stream, or its samples are not 16-bit PCM.
@@ -276,7 +310,7 @@ def read_wav_header(stream: BinaryIO) -> tuple[int, int]:
             sample_format = _read_format(content)
     if sample_format is None:
         raise UnfitSound("the WAV stream has samples before its format")
-    return sample_format
+    return *sample_format, size if 0 < size < LEAST_UNKNOWN else None
 
 
 def _read_format(content: BinaryIO) -> tuple[int, int]:

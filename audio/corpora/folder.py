@@ -16,7 +16,6 @@ larger one. A split that would leave a class fewer than two recordings has no cl
 """
 
 import logging
-import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -28,13 +27,10 @@ from audio.corpora import cuts, draw
 from audio.corpora.listing import Listing, read_listing, strip_suffixes
 from audio.errors import CorpusError
 from audio.headers import read_headers
+from audio.sound_folders import SUFFIXES, check_name, has_suffix, list_folder, show_name
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = frozenset(
-    [".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64"]
-    + [".snd", ".w64", ".wav"]
-)
 TABLE = "clips.csv"
 
 
@@ -140,25 +136,31 @@ def list_class_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
         suffixes: Suffixes of audio files, in lower case; other files are skipped with a warning.
 
     Raises:
-        CorpusError: There is no such folder, no class in it, or no audio in a class.
+        CorpusError: There is no such folder, no class in it, no audio in a class, or a name that is
+            not UTF-8.
     """
     if not folder.is_dir():
         raise CorpusError(f"{folder}: no such folder; expected one that holds a folder per class")
-    classes, files = _list_visible(folder)
-    stray = [file for file in files if file.suffix.lower() in suffixes]
+    classes, files = list_folder(folder)
+    stray = [file for file in files if has_suffix(file, suffixes)]
     if stray or not classes:
-        found = f"{stray[0].name} lies next to the class folders" if stray else "no class folder"
+        found = (
+            f"{show_name(Path(stray[0].name))} lies next to the class folders"
+            if stray
+            else "no class folder"
+        )
         raise CorpusError(f"{folder}: {found}; expected {folder}/<class>/<file>.wav")
     return [file for each in classes for file in _list_audio(each, suffixes)]
 
 
 def _list_audio(class_folder: Path, suffixes: Collection[str]) -> list[Path]:
-    folders, files = _list_visible(class_folder)
+    check_name(class_folder)
+    folders, files = list_folder(class_folder)
     if folders:
         raise CorpusError(
-            f"{folders[0]}: a folder within a class; put its files into {class_folder} itself"
+            f"{show_name(folders[0])}: a folder within a class; put its files into {class_folder} itself"
         )
-    audio = [file for file in files if file.suffix.lower() in suffixes]
+    audio = [file for file in files if has_suffix(file, suffixes)]
     if not audio:
         raise CorpusError(
             f"{class_folder}: no audio in this class ({', '.join(sorted(suffixes))}); "
@@ -166,27 +168,22 @@ def _list_audio(class_folder: Path, suffixes: Collection[str]) -> list[Path]:
         )
     others = sorted(set(files) - set(audio))
     if others:
-        logger.warning("%s: no audio file, skipped (%d such files)", others[0], len(others))
+        logger.warning(
+            "%s: no audio file, skipped (%d such files)", show_name(others[0]), len(others)
+        )
+    for file in audio:
+        check_name(file)
     return audio
-
-
-def _list_visible(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the folders and the files in a folder by name, without hidden ones."""
-    folders, files = [], []
-    # Not Path.iterdir: asking whether each of 76,000 files is a folder takes seconds over a network.
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            if not entry.name.startswith("."):
-                (folders if entry.is_dir() else files).append(Path(entry.path))
-    return folders, files
 
 
 def _has_test_folder(root: Path) -> bool:
     """Return whether `train` and `test` lie between the root and the classes."""
-    folders = {each.name: each for each in _list_visible(root)[0]} if root.is_dir() else {}
+    folders = {each.name: each for each in list_folder(root)[0]} if root.is_dir() else {}
+    for folder in folders.values():
+        check_name(folder)
     # A folder `train` that contains files is a class: the sound of trains.
     parts = [
-        name for name in ("test", "train") if name in folders and _list_visible(folders[name])[0]
+        name for name in ("test", "train") if name in folders and list_folder(folders[name])[0]
     ]
     if parts and sorted(folders) != ["test", "train"]:
         raise CorpusError(

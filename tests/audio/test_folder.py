@@ -1,4 +1,5 @@
 import logging
+import os
 import shutil
 
 import numpy as np
@@ -8,7 +9,7 @@ import soundfile
 from audio import waveforms
 from audio.clips import SPLITS
 from audio.corpora import folder, read
-from audio.errors import CorpusError
+from audio.errors import BrokenAudio, CorpusError
 from logit_store import LogitStore
 
 RATE = 8_000
@@ -155,6 +156,29 @@ def test_hidden_and_other_files_are_skipped(root, caplog):
     assert "notes.txt: no audio file, skipped (1 such files)" in caplog.text
 
 
+def test_what_is_no_regular_file_is_a_broken_clip(root):
+    shutil.rmtree(root)
+    for scene in ("cat", "dog"):
+        for number in range(3):
+            write(root / scene / f"{number}.wav")
+    os.mkfifo(root / "cat" / "3.wav")
+    (root / "dog" / "3.wav").symlink_to(root / "nowhere.wav")
+    with pytest.raises(BrokenAudio) as raised:
+        waveforms.decode_corpus(read("folder", root), RATE)
+    assert {clip.file: clip.reason for clip in raised.value.broken} == {
+        "cat/3.wav": "is no regular file, but a folder, pipe, socket or device; remove it",
+        "dog/3.wav": "No such file or directory",
+    }
+
+
+def foreign_name(root):
+    (root / "cat" / "000.wav").rename(root / "cat" / os.fsdecode(b"caf\xe9.wav"))
+
+
+def foreign_class(root):
+    (root / "cat").rename(root / os.fsdecode(b"caf\xe9"))
+
+
 def missing(root):
     shutil.rmtree(root)
 
@@ -218,6 +242,8 @@ def lone_class(root):
         (beside, r"x\.wav lies next to the class folders"),
         (unreadable, r"cat/000\.wav: cannot be read as audio, nor can any other of the 160"),
         (twins, r"cat/000\.flac and cat/000\.wav differ only in their suffix"),
+        (foreign_name, r"cat/caf\\xe9\.wav: the name is not UTF-8; rename it"),
+        (foreign_class, r"own/caf\\xe9: the name is not UTF-8; rename it"),
         (half_divided, "own: holds dog, test and test holds folders; expected train and test"),
         (lone_class, r"class dog is in train, but not in test \(1 such"),
     ],

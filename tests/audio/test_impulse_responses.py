@@ -9,6 +9,7 @@ import torch
 
 from audio import impulse_responses
 from audio.augment import convolve
+from audio.errors import UnfitName, UnfitSound
 
 PROJECT = Path(__file__).parents[2]
 GOLDEN = PROJECT / "tests" / "golden" / "students" / "dir.json"
@@ -163,3 +164,24 @@ def test_synthetic_microphones_differ_like_small_microphones():
 def test_impossible_synthetic_sets_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         impulse_responses.synthesise_responses(*arguments)
+
+
+def test_hidden_files_and_folders_are_no_impulse_responses(tmp_path):
+    write(tmp_path / "a.wav", [1.0])
+    identity = impulse_responses.identify_responses(tmp_path)
+    (tmp_path / "._a.wav").write_bytes(b"what macOS leaves on disks of others")
+    (tmp_path / "folder.wav").mkdir()
+    np.testing.assert_array_equal(impulse_responses.load_responses(tmp_path, 32_000), [[1.0]])
+    # It remembers what it read.
+    other = tmp_path.rename(tmp_path.with_name("moved"))
+    assert impulse_responses.identify_responses(other) == identity
+
+
+def test_odd_files_among_impulse_responses_are_refused_by_name(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    with pytest.raises(UnfitSound, match="pipe.wav: is no regular file"):
+        impulse_responses.identify_responses(tmp_path)
+    (tmp_path / "pipe.wav").unlink()
+    write(os.fsencode(tmp_path) + b"/caf\xe9.wav", [1.0])
+    with pytest.raises(UnfitName, match=r"caf\\xe9.wav: the name is not UTF-8; rename it"):
+        impulse_responses.identify_responses(tmp_path)
