@@ -5,7 +5,9 @@ Without it, libsndfile estimates the length from the bit rate of the first frame
 """
 
 import functools
+import itertools
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -50,23 +52,36 @@ class Mp3Stream:
 
     def count_frames(self) -> int:
         """Return the number of whole frames, without that of the header."""
+        return sum(1 for _ in self._walk()) - (self.promised is not None)
+
+    def count_samples(self) -> int:
+        """Return the number of samples of all frames."""
+        return self.count_frames() * self._samples_per_frame()
+
+    def begin_before(self, sample: int) -> tuple[bytes, int]:
+        """Return the frames from the one that holds a sample, and the number of samples before."""
+        nth = max(0, sample) // self._samples_per_frame()
+        at = next(itertools.islice(self._walk(), nth, None))
+        return self.content[at:], nth * self._samples_per_frame()
+
+    def _samples_per_frame(self) -> int:
+        frame = _parse_frame(self.content[self.start : self.start + 4])
+        assert frame is not None
+        return frame.n_samples
+
+    def _walk(self) -> Iterator[int]:
+        """Yield where each whole frame begins."""
         kind = int.from_bytes(self.content[self.start : self.start + 4]) & _SAME_STREAM
-        count, at = 0, self.start
+        at: int | None = self.start
         while at is not None:
             frame = _parse_frame(self.content[at : at + 4])
             if frame is None:
                 at = _find_frame(self.content, skip_tag(self.content, at), kind)
             elif at + frame.n_bytes > len(self.content):
-                break
+                return
             else:
-                count, at = count + 1, at + frame.n_bytes
-        return count - (self.promised is not None)
-
-    def count_samples(self) -> int:
-        """Return the number of samples of all frames."""
-        frame = _parse_frame(self.content[self.start : self.start + 4])
-        assert frame is not None
-        return self.count_frames() * frame.n_samples
+                yield at
+                at += frame.n_bytes
 
     def check_count(self) -> None:
         """Check that as many frames are there as the header promises.

@@ -47,7 +47,8 @@ class _Opened:
     sound: _Sound
     n_samples: int | None
     """Number of samples; None if they have to be counted."""
-    can_seek: bool = True
+    begins_at: int | None = None
+    """The sample that is read first, if it cannot be sought; others can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +78,11 @@ def read_sound(
             less than there is.
         OSError: The file cannot be opened.
     """
-    with _open(file, is_whole=start_s is None) as opened:
-        sound = opened.sound
+    with _open(file, start_s) as opened:
+        rate = opened.sound.samplerate
         if start_s is None:
-            return np.concatenate(list(_read_all(opened))), sound.samplerate
-        start, wanted = round(start_s * sound.samplerate), round(duration_s * sound.samplerate)
-        return _read_part(opened, start, wanted), sound.samplerate
+            return np.concatenate(list(_read_all(opened))), rate
+        return _read_part(opened, round(start_s * rate), round(duration_s * rate)), rate
 
 
 def read_header(file: Path) -> SoundHeader:
@@ -94,7 +94,7 @@ def read_header(file: Path) -> SoundHeader:
         UnfitSound: As in `read_sound`.
         OSError: The file cannot be opened.
     """
-    with _open(file, is_whole=True) as opened:
+    with _open(file) as opened:
         sound, n_samples = opened.sound, opened.n_samples
         if n_samples is None or sound.format == "FLAC":
             n_samples = sum(map(len, _read_all(opened)))
@@ -102,12 +102,12 @@ def read_header(file: Path) -> SoundHeader:
 
 
 @contextlib.contextmanager
-def _open(file: Path, *, is_whole: bool) -> Iterator[_Opened]:
-    """Open a sound file; if all of it will be read, check that its header tells the truth."""
+def _open(file: Path, start_s: float | None = None) -> Iterator[_Opened]:
+    """Open a sound file; if it is not only for the part at `start_s`, check what its header says."""
     check_regular(file)
     try:
         with contextlib.ExitStack() as stack:
-            yield _choose_source(stack, file, is_whole)
+            yield _choose_source(stack, file, start_s)
     except UnfitSound as error:
         raise UnfitSound(f"{error}; {WAY_OUT}") from error
     except soundfile.LibsndfileError as error:
@@ -115,17 +115,17 @@ def _open(file: Path, *, is_whole: bool) -> Iterator[_Opened]:
         raise UnfitSound(f"cannot be read as audio ({why}); {WAY_OUT}") from error
 
 
-def _choose_source(stack: contextlib.ExitStack, file: Path, is_whole: bool) -> _Opened:
+def _choose_source(stack: contextlib.ExitStack, file: Path, start_s: float | None) -> _Opened:
     """Open what libsndfile reads to its end: the file, a corrected copy in memory, or a pipe."""
     sound = stack.enter_context(_Sound(file))
     if sound.format == "MP3":
-        return _open_mp3(stack, sound, file.read_bytes(), is_whole)
+        return _open_mp3(stack, sound, file.read_bytes(), start_s)
     if sound.frames == _FLAC_UNKNOWN:
-        return _Opened(sound, None, can_seek=False)
-    if sound.format == "FLAC" and is_whole:
+        return _Opened(sound, None, begins_at=0)
+    if sound.format == "FLAC" and start_s is None:
         return _open_flac(stack, sound, file.read_bytes())
     if sound.format == "OGG":
-        if is_whole:
+        if start_s is None:
             _check_ogg(file.read_bytes())
         return _Opened(sound, sound.frames)
     has_counts = sound.format == "AIFF" and sound.subtype != "IMA_ADPCM"  # that one counts packets
@@ -136,10 +136,10 @@ def _choose_source(stack: contextlib.ExitStack, file: Path, is_whole: bool) -> _
 
 
 def _open_mp3(
-    stack: contextlib.ExitStack, sound: _Sound, content: bytes, is_whole: bool
+    stack: contextlib.ExitStack, sound: _Sound, content: bytes, start_s: float | None
 ) -> _Opened:
     stream = Mp3Stream.of(content)
-    if is_whole:
+    if start_s is None:
         stream.check_count()
     if stream.promised is not None:
         return _Opened(sound, sound.frames)
@@ -147,7 +147,9 @@ def _open_mp3(
     if sound.frames >= n_samples:
         return _Opened(sound, n_samples)
     # libsndfile's estimate is too short, and only from a pipe does it read on.
-    return _Opened(_open_pipe(stack, content), n_samples, can_seek=False)
+    before = round((start_s or 0) * sound.samplerate) - _MP3_LEAD
+    rest, begins_at = stream.begin_before(min(before, n_samples - 1))
+    return _Opened(_open_pipe(stack, rest), n_samples, begins_at)
 
 
 def _open_pipe(stack: contextlib.ExitStack, content: bytes) -> _Sound:
@@ -202,8 +204,10 @@ def _read_all(opened: _Opened) -> Iterator[np.ndarray]:
 
 def _read_part(opened: _Opened, start: int, wanted: int) -> np.ndarray:
     """Return `wanted` samples [S, C], or those up to the end of the file."""
-    sound, lead = opened.sound, start
-    if opened.can_seek:
+    sound = opened.sound
+    if opened.begins_at is not None:
+        lead = start - opened.begins_at
+    else:
         lead = min(start, _MP3_LEAD) if sound.format == "MP3" else 0
         sound.seek(start - lead)
     if opened.n_samples is not None:
