@@ -24,7 +24,7 @@ from audio.errors import UnfitSound
 from audio.mp3_frames import Mp3Stream, skip_tag
 from audio.sound_folders import check_regular
 
-BLOCK_FRAMES = 2**18
+BLOCK_FRAMES = 2**16
 _FLAC_UNKNOWN = 2**63 - 1
 """libsndfile's number of samples of a FLAC file whose header does not say it."""
 _MP3_SLACK = 2 * 1152
@@ -184,9 +184,9 @@ def _check_ogg(content: bytes) -> None:
     """Check that an Ogg file is one whole stream: libsndfile reads only the first of several."""
     if re.search(rb"OggS\0[\0\1\4\5].*OggS\0[\2\6]", content, re.DOTALL):
         raise UnfitSound("holds several Ogg streams one after the other")
-    last = content.rfind(b"OggS")
-    lengths = content[last + 27 : last + 27 + content[last + 26]]
-    missing = last + 27 + content[last + 26] + sum(lengths) - len(content)
+    last = content[content.rfind(b"OggS") :]
+    header = last[:282].ljust(282, b"\0")  # 27 bytes and at most 255 lengths of segments
+    missing = 27 + header[26] + sum(header[27 : 27 + header[26]]) - len(last)
     if missing > 0:
         raise UnfitSound(f"is cut short: the last {missing:,} bytes of a page are missing")
 
@@ -210,8 +210,9 @@ def _read_part(opened: _Opened, start: int, wanted: int) -> np.ndarray:
     else:
         lead = min(start, _MP3_LEAD) if sound.format == "MP3" else 0
         sound.seek(start - lead)
-    if opened.n_samples is not None:
-        wanted = min(wanted, opened.n_samples - start)
+    if opened.n_samples is None:
+        return np.concatenate(list(_read_blocks(sound, lead + wanted)))[lead:]
+    wanted = min(wanted, opened.n_samples - start)
     samples = np.concatenate(list(_read_blocks(sound, lead + wanted)))[lead:]
     _check_count(opened, len(samples), wanted)
     return samples
