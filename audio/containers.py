@@ -17,6 +17,8 @@ LEAST_UNKNOWN = 0x7F00_0000
 _UNKNOWN_32 = b"\xff" * 4
 _OTHER_COUNT = "Frame count read from 'COMM' chunk"
 _OTHER_FILE = rb"RIFF|RIFX|RF64|FORM|riff|caff|\.snd"
+_TAGS = rb"ID3|TAG|APETAGEX|LIST|id3 |bext|iXML|_PMX|cue |smpl|JUNK"
+"""What follows the samples of many files; it may be cut short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ def _ends_well(opened: BinaryIO, end: int, size: int, layout: _Layout | None) ->
         head = opened.read(24)
         if re.match(_OTHER_FILE, head):
             return False
-        if len(head) < 8 or re.match(rb"ID3|TAG|APETAGEX", head):
+        if len(head) < 8 or re.match(_TAGS, head):
             return True
         if layout and len(head) >= layout.header.size and re.match(rb"[ -~]{4}", head):
             _, n_bytes = layout.header.unpack(head[: layout.header.size])

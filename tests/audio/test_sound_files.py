@@ -155,8 +155,8 @@ def test_a_header_that_promises_more_or_less_than_there_is_is_refused(put, conte
 
 @pytest.mark.parametrize("content", [WAV, FLAC, AIFF])
 def test_zeros_and_tags_behind_the_samples_are_no_samples(put, content):
-    info = b"LIST" + struct.pack("<I", 4) + b"INFO"
-    for behind in (bytes(9_000), b"TAG" + bytes(125), *([info] if content is WAV else [])):
+    infos = [b"LIST" + struct.pack("<I", size) + b"INFO" for size in (4, 400)]
+    for behind in (bytes(9_000), b"TAG" + bytes(125), *(infos if content is WAV else [])):
         assert len(read_sound(put(content + behind))[0]) == N
 
 
