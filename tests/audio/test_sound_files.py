@@ -190,3 +190,24 @@ def test_files_of_unknown_length_become_clips_of_their_true_length(put, tmp_path
     corpus = read("folder", tmp_path)
     assert corpus.clip_duration_s == pytest.approx(N / RATE)
     assert len(corpus) == 6
+
+
+def test_damage_is_read_or_refused_in_words(put):
+    short = SOUND[: RATE // 2]
+    kinds = ["WAV", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "OGG", "OPUS", "MP3"]
+    contents = [encode(kind, short) for kind in kinds]
+    contents += [promise_flac(encode("FLAC", short), 0), drop_xing(encode("MP3", short))]
+    random = np.random.default_rng(0)
+    n_refused = 0
+    for number in range(240):
+        content = bytearray(contents[number % len(contents)])
+        place = int(random.integers(min(len(content), (60, 200, len(content))[number % 7 % 3])))
+        content[place] ^= 1 << int(random.integers(8))
+        file = put(content[:place] if number % 5 == 0 else content)
+        try:
+            read_header(file)
+            read_sound(file)
+            read_sound(file, 0.1, 0.2)
+        except UnfitSound:
+            n_refused += 1
+    assert 40 < n_refused < 200
