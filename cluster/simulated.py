@@ -26,6 +26,7 @@ from jobs.schedule.cluster import ROOT
 from jobs.schedule.workers import PRETENDED_GPUS
 from terminal import parse_options, run_program
 from terminal.console import console
+from terminal.tables import format_count
 from terminal.values import NewFolder, Text, above, whole
 
 PROGRAM = "python -m cluster.simulated"
@@ -312,7 +313,10 @@ def _show_nodes(cluster: SimulatedCluster, until: Callable[[], bool]) -> Counter
 
 
 def _describe_nodes(nodes: Counter[str]) -> str:
-    return ", ".join(f"{n} {kind} nodes" for kind, n in sorted(nodes.items())) or "no worker node"
+    return (
+        ", ".join(format_count(n, f"{kind} node") for kind, n in sorted(nodes.items()))
+        or "no worker node"
+    )
 
 
 def _show_status(cluster: SimulatedCluster) -> None:

@@ -89,6 +89,8 @@ def main(options: PipelineOptions) -> int:
     corpus = options.open_corpus(store)
     tasks = PipelineTasks(stages, corpus, store)
     if options.dry_run:
+        # Follows what is stored, so that the students of a stored ensemble are known.
+        print_if_all_stored(tasks.list_first(), store, tasks.follow)
         show_plan(tasks.list_expected(), store, tasks.planned.find_corpus, stages.teachers)
         console.print(
             "and one ensemble a split, in seconds to minutes; see jobs/ensemble.py --dry-run"
@@ -164,13 +166,15 @@ class PipelineTasks:
     def list_expected(self) -> list[Task[TrainingWork]]:
         """Return all runs that train, to estimate them.
 
-        The ensembles that teach the distilled students are not known yet, so these runs are counted
-        with the baselines' work.
+        As long as the ensemble of a split is not known, its distilled students are counted with the
+        baselines' work.
         """
-        distilled = [
-            replace(task, name=f"{task.name} distilled", keys=()) for task in self.baselines
+        unknown = [
+            replace(task, name=f"{task.name} distilled", keys=())
+            for task in self.baselines
+            if task.keys[0].split not in self.ensembles
         ]
-        return [*self.planned.list_tasks(), *self.baselines, *distilled]
+        return [*self.planned.list_tasks(), *self.baselines, *self.distilled, *unknown]
 
     def follow(self, outcome: Outcome[AnyWork]) -> Sequence[Task[AnyWork]]:
         """Return the selections after a split's last teacher, and the students after a selection."""

@@ -16,6 +16,7 @@ from jobs.schedule.uploads import is_uploaded
 from logit_store import LogitStore
 from report.choice import MOST
 from terminal.console import UserError, console, progress_bar
+from terminal.tables import format_count
 from terminal.values import Count, NewFile, NewFolder, find_fault_of_path
 from training.provenance import find_commit
 
@@ -59,7 +60,9 @@ def main(options: ReportOptions) -> int:
     console.print(f"{place}: {place.stat().st_size / 1e6:.1f} MB", markup=False)
     if options.csv is not None:
         folder = options.csv.expanduser()
-        console.print(f"{folder}: {len(write_csv(sections, folder))} CSV files", markup=False)
+        console.print(
+            f"{folder}: {format_count(len(write_csv(sections, folder)), 'CSV file')}", markup=False
+        )
     console.print(f"next: open {place.absolute().as_uri()} in a browser", markup=False)
     return 0
 

@@ -20,7 +20,7 @@ from jobs.log.watcher import Watcher
 from jobs.plan.options import CorpusOptions
 from jobs.schedule.task import GIB
 from terminal.console import UserError, console, say_next
-from terminal.tables import build_table, format_duration
+from terminal.tables import build_table, format_count, format_duration
 from terminal.values import Line, Name
 
 STATUS = ("python", "jobs/status.py")
@@ -168,7 +168,7 @@ def _draw_bar(job: JobProgress) -> str:
     counts, n = job.count_states(), len(job.tasks)
     n_full = BAR_CHARACTERS * counts["done"] // max(1, n)
     bar = "#" * n_full + "." * (BAR_CHARACTERS - n_full)
-    return f"[{bar}] {counts['done']} of {n} tasks done"
+    return f"[{bar}] {counts['done']} of {format_count(n, 'task')} done"
 
 
 def _describe_others(job: JobProgress) -> str:

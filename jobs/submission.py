@@ -11,11 +11,12 @@ from zipfile import ZipFile
 
 from rich.table import Table
 
+from audio.clips import Corpus
 from audio.corpora import CorpusName, tau_evaluation
 from jobs.command import run
 from jobs.plan.options import CorpusOptions
 from jobs.worker.where import is_address
-from logit_store import folder
+from logit_store import LogitStore, folder
 from students.complexity import Precision
 from students.errors import NoStudent
 from terminal.console import UserError, console, error_console, repeat_command, say_next
@@ -69,6 +70,14 @@ def main(options: SubmissionOptions) -> int:
             --label Doe_UNI_task1_1 \
             --students isotropic --meta meta.yaml --to submission.zip
     """
+    report = options.technical_report.read_bytes() if options.technical_report else None
+    store = options.open_store()
+    return _submit(options, options.open_corpus(store), store, report)
+
+
+def _submit(
+    options: SubmissionOptions, corpus: Corpus, store: LogitStore, report: bytes | None
+) -> int:
     # Predicting needs torch, which takes seconds to import.
     from jobs.worker import entrants as students
     from report.dcase.meta import SubmissionError
@@ -76,9 +85,6 @@ def main(options: SubmissionOptions) -> int:
     from report.dcase.validate import check_package
     from report.dcase.validate_meta import check_meta
 
-    report = options.technical_report.read_bytes() if options.technical_report else None
-    store = options.open_store()
-    corpus = options.open_corpus(store)
     keys = students.find_best_students(store, corpus.name, options.students)
     try:
         entrants = students.load_entrants(store, keys, corpus, options.precision)

@@ -10,6 +10,7 @@ from jobs.command import run
 from jobs.plan.options import CorpusOptions
 from logit_store import LogitStore
 from terminal.console import UserError, console, progress_bar, say_next
+from terminal.tables import format_count
 from terminal.values import Line, Name, NewFolder
 from training.trackers import (
     FinishedRun,
@@ -51,12 +52,13 @@ def main(options: TrackOptions) -> int:
         with progress_bar() as bar:
             n_new = sum(send(each) for each in bar.track(runs, description=name))
         console.print(
-            f"{name}: {n_new} new runs of {options.corpus}, {len(runs) - n_new} were there",
+            f"{name}: {format_count(n_new, 'new run')} of {options.corpus}, {len(runs) - n_new} there already",
             markup=False,
         )
     if n_without_curve:
         console.print(
-            f"{n_without_curve} members have no learning curve (imported logits): left out"
+            f"left out {format_count(n_without_curve, 'member')} without a learning curve, such as "
+            "imported logits"
         )
     say_next(find_viewer(options))
     return 0

@@ -19,13 +19,8 @@ from logit_store.exporters import LogitsForm, export_members, find_members
 from logit_store.importers import ensure_clips, import_logits
 from logit_store.keys import Protocol
 from logit_store.verify import StoreProblem, verify
-from terminal import (
-    describe_error,
-    discard_output,
-    parse_command,
-    progress_bar,
-    run_program,
-)
+from terminal import describe_error, discard_output, parse_command, progress_bar, run_program
+from terminal.tables import format_count
 from terminal.values import Address, AnyPath, Folder, Name, NewFolder, Pattern, Text
 
 PROGRAM = "python -m logit_store"
@@ -183,7 +178,7 @@ def _gc(command: Gc) -> Answer:
     table = pa.Table.from_pylist([asdict(each) for each in garbage], schema=schema)
     n_bytes = sum(each.bytes for each in garbage)
     verb = "would free" if command.dry_run else "freed"
-    total = f"{len(garbage)} file(s), {verb} {n_bytes:,} bytes ({tables.format_size(n_bytes)})"
+    total = f"{format_count(len(garbage), 'file')}, {verb} {n_bytes:,} bytes ({tables.format_size(n_bytes)})"
     document = {"dry_run": command.dry_run, "bytes": n_bytes, "files": table.to_pylist()}
     picture = Group(tables.draw_rows(table), total) if garbage else total
     now = _suggest("gc", "--store", command.store) if command.dry_run and garbage else ()
@@ -248,7 +243,7 @@ class Export(Command):
 
     Example:
         python -m logit_store export --store runs/demo --corpus demo \
-            --form csv --to out
+            --form csv --to out "demo_mn*"
     """
 
     members: tyro.conf.Positional[tuple[Pattern, ...]] = ("*",)
@@ -317,6 +312,9 @@ def _write(command: Command, answer: Answer) -> None:
             console.print(f"next: {shlex.join(answer.next)}", soft_wrap=True)
     else:
         sys.stdout.write(tables.format_tabs(answer.table))
+        if isinstance(answer.picture, str) and not answer.table.num_rows:
+            # The header alone, which programs expect, would leave people in doubt.
+            sys.stderr.write(f"{answer.picture}\n")
     sys.stdout.flush()
 
 

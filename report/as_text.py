@@ -7,7 +7,7 @@ from logit_store import LogitKey, LogitStore
 from metrics import Interval
 from report.summary import System, compare_systems, summarise
 from terminal.console import console, progress_bar
-from terminal.tables import build_table
+from terminal.tables import build_table, format_count
 
 
 def read_system(store: LogitStore, name: str, keys: Sequence[LogitKey]) -> System:
@@ -43,7 +43,7 @@ def show_gains(
             figures += f"; unseen devices {_format_gain(on_unseen.difference)}"
         console.print(
             f"{what.format(other.name)}, split {other.split}: {figures} "
-            f"({len(other.logits_ANK)} seeds, paired over recordings)",
+            f"({format_count(len(other.logits_ANK), 'seed')}, paired over recordings)",
             markup=False,
         )
 

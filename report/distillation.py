@@ -18,6 +18,7 @@ from report.parts import Figure, Section
 from report.results import JudgedSystem, Results
 from report.summary import compare_logits
 from report.systems import identify_network
+from terminal.tables import format_count
 
 NAME, TITLE = "distillation", "What distillation gave"
 ALL, UNSEEN = "all", "unseen recording devices"
@@ -127,7 +128,7 @@ def _describe(group: _Pupils, rows: list[dict[str, Any]]) -> str:
     overall = [row for row in means if row["clips"] == ALL]
     clear = [row for row in overall if row["low"] > 0 or row["high"] < 0]
     return (
-        f"Against {group.name}: {len(overall)} way(s) of distillation. "
+        f"Against {group.name}: {format_count(len(overall), 'way')} of distillation. "
         + (f"The interval excludes 0 for {len(clear)}: " if clear else "No interval excludes 0")
         + "; ".join(
             f"{row['way']} {row['gain']:+.1f} points ({row['low']:+.1f} to {row['high']:+.1f})"

@@ -18,6 +18,7 @@ from report.ensemble_picture import MOST_NUMBERED_MEMBERS
 from report.featured import list_splits
 from report.parts import Figure, Row, Section
 from report.results import JudgedSystem, Results
+from terminal.tables import format_count
 
 MOST_MEMBERS = 24
 """Members in the agreement chart, those of the largest weights; with more it is unreadable."""
@@ -54,7 +55,7 @@ def _describe(ensemble: JudgedSystem) -> str:
     estimate = document["optimism"]
     return (
         f"Split {ensemble.split}: {ensemble.reference} took {len(document['members'])} of "
-        f"{len(document['candidates'])} candidates. Its log loss is {estimate['selected_on']:.3f} "
+        f"{format_count(len(document['candidates']), 'candidate')}. Its log loss is {estimate['selected_on']:.3f} "
         f"on the {document['clips']} {document['fold']} clips that it was selected on, "
         f"{estimate['nested']:.3f} where each clip is judged by a selection that did not see it "
         f"(optimism {estimate['optimism']['value']:+.3f}, 95 % interval "

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from report.page.render import render
 from report.parts import Figure, Row, Section
 from report.results import JudgedSystem, Results
+from terminal.tables import format_count
 
 NOT_RECORDED = "not recorded"
 MOST_NAMED = 12
@@ -85,7 +86,7 @@ def _describe(results: Results) -> list[str]:
     ]
     if n_without_commit:
         paragraphs.append(
-            f"The records of {n_without_commit:,} run(s) have no commit: they were imported, and "
+            f"Without a commit in their records are {format_count(n_without_commit, 'run')}: imported, and "
             "their protocol is what was stated at the import."
         )
     return paragraphs
@@ -156,7 +157,10 @@ def name_machine(record: Mapping[str, Any]) -> str | None:
     machine = record.get("machine")
     if machine is None:
         return None
-    return machine["accelerator"] or f"{machine['processor']} CPU, {machine['threads']} thread(s)"
+    return (
+        machine["accelerator"]
+        or f"{machine['processor']} CPU, {format_count(machine['threads'], 'thread')}"
+    )
 
 
 def _list_members(systems: tuple[JudgedSystem, ...]) -> Iterator[Row]:

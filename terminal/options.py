@@ -28,8 +28,13 @@ COLUMNS = 80
 EXAMPLE_HEADING = "Example:"
 """Heading, in a command's docstring, of the commands that can be typed as they are."""
 _CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
-_FRAMES = re.compile(r"[\u2500-\u257f]|\x1b\[[0-9;]*m|-{4,}|^[|+]|[|+]$", re.MULTILINE)
-"""Characters of boxes in all encodings, and colours."""
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_TITLE = re.compile(r"\A[\u2500-\u257f ]*(\S.*?)[\u2500-\u257f ]*\n")
+"""The first line of a box, which is its title."""
+_FRAMES = re.compile(r"[\u2500-\u257f]|-{4,}|^[|+]|[|+]$", re.MULTILINE)
+"""Characters of boxes in all encodings."""
+_SAID_TWICE = re.compile(r"\A(.+?:) \1")
+"""The text of some boxes begins with the box's title."""
 
 _Options = TypeVar("_Options")
 
@@ -172,9 +177,10 @@ def _report_errors_in_one_line(program: str) -> Iterator[None]:
         with redirect_stderr(complaint):
             yield
     finally:
-        words = _FRAMES.sub(" ", complaint.getvalue()).split()
+        titled = _TITLE.sub(r"\1: ", _COLOURS.sub("", complaint.getvalue()))
+        words = _SAID_TWICE.sub(r"\1", " ".join(_FRAMES.sub(" ", titled).split()), count=1)
         if words:
-            sys.stderr.write(f"{program}: {' '.join(words)}\n")
+            sys.stderr.write(f"{program}: {words}\n")
 
 
 def _format_head(about: str) -> str:

@@ -21,6 +21,11 @@ def build_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     return built
 
 
+def format_count(n: int, noun: str) -> str:
+    """Return a number with what it counts: 1 run, 2,000 runs."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 def format_duration(seconds: float) -> str:
     """Return a duration in the unit that people would use."""
     if seconds < 90:

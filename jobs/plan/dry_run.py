@@ -21,7 +21,7 @@ from jobs.schedule.carry_out import find_stored
 from jobs.schedule.task import Needs, Task
 from logit_store import LogitStore
 from terminal.console import console
-from terminal.tables import build_table, format_duration
+from terminal.tables import build_table, format_count, format_duration
 
 if TYPE_CHECKING:
     from jobs.schedule.prices import Price
@@ -107,7 +107,7 @@ def _show_totals(
     checkpoint_mb = max((each.checkpoint_bytes for each in estimates), default=0) / 1e6
     stored_gb = sum(each.stored_bytes for each in estimates) / 1e9
     lines = [
-        f"{len(estimates)} runs to do, {_describe_duration(seconds, device)}: early stopping makes it less",
+        f"{format_count(len(estimates), 'run')} to do, {_describe_duration(seconds, device)}: early stopping makes it less",
         f"{gpu_h:,.1f} GPU-hours, {cpu_h:,.1f} core-hours",
         f"memory: a run takes at most {memory_gb:.1f} GB",
         f"disk: {stored_gb:.3f} GB in the store; checkpoints of up to {checkpoint_mb:,.0f} MB a run",

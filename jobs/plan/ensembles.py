@@ -11,7 +11,7 @@ from jobs.schedule.task import Task
 from jobs.worker.select import ReadCandidates, SelectEnsemble, SelectionSettings
 from logit_store import LogitStore, QueryFailed, strip_fingerprint
 from terminal.console import UserError, console, progress_bar
-from terminal.tables import build_table
+from terminal.tables import build_table, format_count
 from terminal.values import Check, Count, Name, NewFolder, Text, whole
 from training import Protocol
 from training.recipe import find_judging_fold
@@ -192,8 +192,8 @@ def show_ensemble(store: LogitStore, corpus: str, split: int, reference: str) ->
     fold, metric = document["fold"], document["settings"]["metric"].replace("_", " ")
     steps = zip(document["order"], document["losses"], strict=True)
     rows = [[member, f"{loss:.4f}"] for member, loss in steps]
-    n_candidates = len(document["candidates"])
-    console.print(f"{reference}, split {split}, of {n_candidates} candidates:", markup=False)
+    of_candidates = format_count(len(document["candidates"]), "candidate")
+    console.print(f"{reference}, split {split}, of {of_candidates}:", markup=False)
     console.print(build_table(["member added", f"{metric} on {fold}"], rows))
     estimate, calibration = document["optimism"], document["calibration"]
     gap, before, after = estimate["optimism"], calibration["before"], calibration["after"]

@@ -10,6 +10,7 @@ from audio.clips import Corpus
 from jobs.plan.workload import Workload, count_recorded_clips, describe_pace
 from jobs.worker.device import find_device
 from logit_store import LogitKey, LogitStore, MissingStore
+from terminal.tables import format_count
 from training.provenance import describe_machine
 
 
@@ -39,7 +40,10 @@ class Machine:
         return (self.accelerator,) if self.accelerator else (self.processor, self.threads)
 
     def __str__(self) -> str:
-        return self.accelerator or f"{self.processor} CPU, {self.threads} threads a run"
+        return (
+            self.accelerator
+            or f"{self.processor} CPU, {format_count(self.threads, 'thread')} a run"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from jobs.schedule.task import AnyWork, Needs, Outcome, Task, WorkOnInput
 from jobs.schedule.workers import Workers
 from logit_store import LogitKey, LogitStore, MissingStore
 from terminal.console import console, error_console, progress_bar
+from terminal.tables import format_count
 
 Then = Callable[[Outcome[AnyWork]], Sequence[Task[AnyWork]]]
 """Returns the tasks that can be done once this one is done."""
@@ -54,7 +55,7 @@ def print_if_all_stored(
         n_tasks += len(tasks)
         outcomes = map(Outcome, tasks, results)
         tasks = [following for outcome in outcomes for following in then(outcome)]
-    console.print(f"{n_tasks} of {n_tasks} runs are in the store already", markup=False)
+    _say_stored(n_tasks, n_tasks)
     return True
 
 
@@ -99,6 +100,12 @@ def carry_out(
     return not failed and not fan_out.left
 
 
+def _say_stored(n_stored: int, n_tasks: int) -> None:
+    verb = "is" if n_tasks == 1 else "are"
+    runs = format_count(n_tasks, "run")
+    console.print(f"{n_stored} of {runs} {verb} in the store already", markup=False)
+
+
 def _show_failures(failed: Sequence[Outcome[AnyWork]]) -> None:
     """Print each error once, with the names of the runs that failed by it."""
     runs: dict[str | None, list[str]] = {}
@@ -124,7 +131,7 @@ def _add_missing(
     missing = [task for task, result in pairs if result is None]
     done = [Outcome(task, result) for task, result in pairs if result is not None]
     if done:
-        console.print(f"{len(done)} of {len(tasks)} runs are in the store already", markup=False)
+        _say_stored(len(done), len(tasks))
     fan_out.add(missing)
     following = [then(outcome) for outcome in done]
     return len(missing) + sum(_add_missing(fan_out, log, more, store, then) for more in following)

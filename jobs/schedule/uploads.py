@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from terminal.console import UserError
+from terminal.tables import format_count
 
 MAX_UPLOAD_BYTES = 50_000_000
 """Ray accepts twice as much, and every new node downloads it before its first run."""
@@ -26,7 +27,7 @@ class Upload:
         return sum(self.sizes.values())
 
     def __str__(self) -> str:
-        return f"{len(self.sizes):,} files, {self.total_bytes / 1e6:.1f} MB"
+        return f"{format_count(len(self.sizes), 'file')}, {self.total_bytes / 1e6:.1f} MB"
 
 
 def find_upload(root: Path) -> Upload:

@@ -22,7 +22,7 @@ from metrics import log_loss
 from students.keys import make_student_key
 from students.search_space import SearchSpace, find_space
 from terminal.console import UserError, console, progress_bar, repeat_command, say_next
-from terminal.tables import build_table
+from terminal.tables import build_table, format_count
 
 DEFAULT_SEEDS = (0, 1, 2)
 
@@ -150,7 +150,7 @@ def _show_contenders(
     options: SearchOptions, space: SearchSpace, teachers: Sequence[Contender]
 ) -> None:
     rows = [[teacher.name, f"{teacher.loss:.4f}"] for teacher in teachers]
-    console.print(f"{space.base.name}, {options.epochs} epochs, will be taught by:")
+    console.print(f"{space.base.name}, {format_count(options.epochs, 'epoch')}, will be taught by:")
     console.print(build_table(["teacher", "its log loss"], rows))
 
 

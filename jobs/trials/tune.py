@@ -23,7 +23,7 @@ from jobs.trials.trial import RunTrial, run_trial
 from logit_store import LogitStoreError
 from terminal.console import console, error_console, progress_bar
 from terminal.stopping import raise_if_stopped
-from terminal.tables import format_duration
+from terminal.tables import format_count, format_duration
 
 _HALVING_SETTINGS = {"grace_period": 1, "reduction_factor": 3}
 """Trials are judged after epochs 1, 3, 9..., and each time the best third continues (Li et al. 2018,
@@ -301,6 +301,6 @@ def _describe_trial(trial: Trial) -> str:
     if not trial.losses:
         return f"{trial.id}: {trial.state}"
     return (
-        f"{trial.id}: {trial.state} after {len(trial.losses)} epochs, on select: log loss "
+        f"{trial.id}: {trial.state} after {format_count(len(trial.losses), 'epoch')}, on select: log loss "
         f"{trial.loss:.3f}, macro accuracy {100 * trial.accuracies[-1]:.1f} %"
     )

@@ -19,6 +19,7 @@ from logit_store.bucket import SCHEME, Bucket
 from logit_store.files import Entry
 from logit_store.s3 import MAX_REQUESTS
 from terminal.console import UserError, console, progress_bar
+from terminal.tables import format_count
 
 MARK = "version"
 """A file beside the copy that holds its version, once the copy is complete."""
@@ -131,7 +132,7 @@ def _copy(bucket: Bucket, entries: Sequence[Entry], folder: Path) -> None:
         _fetch_all(bucket, missing, folder, lambda: bar.advance(shown))
     size_mb = sum(entry.size for entry in missing) / 1e6
     console.print(
-        f"{bucket.locate('')}: copied {len(missing):,} of {len(entries):,} files, {size_mb:,.1f} MB "
+        f"{bucket.locate('')}: copied {len(missing):,} of {format_count(len(entries), 'file')}, {size_mb:,.1f} MB "
         f"in {time.monotonic() - started:.0f} s, to {folder}",
         markup=False,
     )

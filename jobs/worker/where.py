@@ -9,6 +9,7 @@ from audio.clips import Corpus
 from audio.corpora import CorpusName
 from logit_store import LogitStore, MissingClips, MissingStore
 from terminal.console import UserError, console, progress_bar
+from terminal.tables import format_count
 
 if TYPE_CHECKING:
     from jobs.worker.staging import Staged
@@ -54,7 +55,7 @@ def read_corpus(name: CorpusName, root: str | None, store: LogitStore) -> Corpus
     corpus, left_out = open_corpus(name, root, store)
     if left_out:
         console.print(
-            f"left out {left_out} clips of {corpus.root} that are not among the clips of this store "
+            f"left out {format_count(left_out, 'clip')} of {corpus.root} not among those of this store "
             "(another --store would take them)",
             markup=False,
         )
@@ -125,7 +126,9 @@ def decode(corpus: Corpus, sample_rates: set[int]) -> None:
             )
         if decoded.mixed_down:
             console.print(
-                f"{decoded.mixed_down} clips had several channels: took the mean of these"
+                f"{format_count(decoded.mixed_down, 'clip')} had several channels: took the mean of these"
             )
         if decoded.saturated:
-            console.print(f"{decoded.saturated} clips went beyond full scale: cut off there")
+            console.print(
+                f"{format_count(decoded.saturated, 'clip')} went beyond full scale: cut off there"
+            )

@@ -132,7 +132,7 @@ def test_what_is_stored_is_planned_as_done_and_views_are_added(commands, called,
     assert "epoch 1/" in printed
     assert "next: python jobs/ensemble.py" in printed
     assert "done" in called(*command, "--dry-run")
-    assert "1 of 1 runs are in the store already" in called(*command)
+    assert "1 of 1 run is in the store already" in called(*command)
     assert "epoch 1/" not in called(*command, "--views", "3")  # nothing was trained again
     store = LogitStore(tmp_path)
     keys = store.keys("tau", 25, view=None)
@@ -207,11 +207,11 @@ def test_broken_clips_are_listed_and_can_be_left_out(called, damaged, tmp_path):
     assert "56 clips of 3 scenes" in printed
     printed = called(*command)  # the store knows it from now on
     assert "56 clips of 3 scenes" in printed
-    assert "1 clips of" in printed
-    assert "that are not among the clips of this store" in printed
+    assert "left out 1 clip of" in printed
+    assert "not among those of this store" in printed
 
 
 def test_a_stereo_clip_is_mixed_down_and_said_so(called, damaged, tmp_path):
     root, _ = damaged
     command = ("jobs/prepare.py", "--corpus", "tau", "--root", root, "--store", tmp_path / "store")
-    assert "1 clips had several channels" in called(*command, "--leave-out-broken")
+    assert "1 clip had several channels" in called(*command, "--leave-out-broken")

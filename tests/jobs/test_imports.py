@@ -60,6 +60,9 @@ def found(commands, store_with_a_job, store_with_a_teacher):
     typed = {line: shlex.split(line)[1:] for line in HELP}
     typed["status"] = ["jobs/status.py", "--store", store_with_a_job]
     typed["ls"] = ["-m", "logit_store", "ls", "--store", store_with_a_job]
+    typed["no corpus"] = shlex.split(
+        "jobs/submission.py --root nowhere --label Doe_UNI_task1_1 --students x --meta x.yaml"
+    )
     typed["all done"] = commands.arguments("teachers", *SHORT, store=store_with_a_teacher)
     typed["refused"] = ["jobs/teachers.py", "--views", "0"]
     environment = commands.environment | {"PYTHONPATH": str(ROOT)}
@@ -106,7 +109,13 @@ def test_a_value_is_refused_before_torch_and_ray_are_imported(found):
 
 def test_a_job_that_finds_all_its_work_done_imports_neither_torch_nor_ray(found):
     check_imports(found["all done"])
-    assert "1 of 1 runs are in the store already" in found["all done"]["printed"]
+    assert "1 of 1 run is in the store already" in found["all done"]["printed"]
+
+
+def test_a_submission_looks_at_the_corpus_before_it_imports_torch(found):
+    command = found["no corpus"]
+    assert (command["code"], command["imported"]) == (1, [])
+    assert "nowhere" in command["printed"]
 
 
 def test_an_import_of_torch_is_found(commands, tmp_path):

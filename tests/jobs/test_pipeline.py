@@ -28,3 +28,6 @@ def test_the_pipeline_goes_all_the_way_and_what_is_stored_is_not_done_again(
     assert (
         again[again.index("on the test clips") :] == printed[printed.index("on the test clips") :]
     )
+    planned = called(*command, "--dry-run")
+    assert "0 runs to do" in planned
+    assert "to do  " not in planned

@@ -27,10 +27,10 @@ def store(tmp_path_factory):
 def test_finished_runs_go_to_tensorboard_once(called, store, tmp_path):
     command = ("jobs/track.py", "--store", store, "--tensorboard", tmp_path / "boards")
     printed = called(*command)
-    assert "TensorBoard: 1 new runs of demo, 0 were there" in printed
-    assert "1 members have no learning curve" in printed
+    assert "TensorBoard: 1 new run of demo, 0 there already" in printed
+    assert "left out 1 member without a learning curve" in printed
     assert f"next: tensorboard --logdir {tmp_path / 'boards'}" in printed
-    assert "0 new runs of demo, 1 were there" in called(*command)
+    assert "0 new runs of demo, 1 there already" in called(*command)
 
 
 def test_a_command_that_names_no_place_says_which_there_are(called, store):

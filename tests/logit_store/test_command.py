@@ -248,12 +248,20 @@ def test_verify_prints_the_problems_and_exits_with_1(
     filled: LogitStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["verify", "--store", filled.address]) == 0
-    assert capsys.readouterr() == ("file\tproblem\n", "")
+    assert capsys.readouterr() == ("file\tproblem\n", "all is as it was written\n")
     stray = Path(filled.address) / "logits" / "notes.txt"
     stray.write_text("x")
     assert main(["verify", "--store", filled.address]) == 1
     _, line = capsys.readouterr().out.splitlines()
     assert line.split("\t")[0] == str(stray)
+
+
+def test_gc_says_beside_the_header_that_there_is_nothing_to_remove(
+    filled: LogitStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["gc", "--store", filled.address]) == 0
+    words = "0 files, freed 0 bytes (0 KiB)"
+    assert capsys.readouterr() == ("file\twhy\tbytes\n", f"{words}\n")
 
 
 def test_gc_dry_run_shows_what_gc_removes(

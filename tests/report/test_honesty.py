@@ -64,7 +64,7 @@ def test_commits_versions_and_machines_count_runs(section, figure):
     rows = figure(section, "made-with").table.to_pylist()
     assert {(row["what"], row["which"], row["runs"]) for row in rows} == {
         ("commit", PROVENANCE["commit"], 16),
-        ("machine", "x86_64 CPU, 1 thread(s)", 16),
+        ("machine", "x86_64 CPU, 1 thread", 16),
         ("python", "3.11", 16),
         ("torch", "2.11.0", 16),
     }
@@ -98,6 +98,6 @@ def test_imported_runs_are_counted_separately(tmp_path, figure):
         del stranger[name]
     made.store.write(key, made.store.read([key])[0], stranger)
     section = build_honesty(Results.of(made.store, made.corpus))
-    assert "records of 1 run(s) have no commit" in section.text
+    assert "Without a commit in their records are 1 run" in section.text
     rows = figure(section, "made-with").table.to_pylist()
     assert {row["which"] for row in rows} == {"not recorded"}
