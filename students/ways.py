@@ -1,4 +1,4 @@
-"""Ways of learning by name, joined with `+`: decoupled+mixup=0.4+soup."""
+"""Ways of learning by name, joined with `+`: dist+mixup=0.4+soup."""
 
 import inspect
 from collections.abc import Callable, Mapping

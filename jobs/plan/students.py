@@ -55,7 +55,7 @@ class StudentsOptions(LearningOptions):
     jobs/search.py found under that name."""
     ways: tuple[Annotated[Line, obey(check_way)], ...] = (AS_NAMED,)
     """How each recipe is trained: as_named, or changes of it, words of students/ways.py joined by +,
-    as in decoupled+mixup=0.4, alone+rsc, views=4+soup."""
+    as in dist+mixup=0.4, alone+rsc, views=4+soup."""
     seeds: Seeds = ()
     """One run per seed; 0, or with --compare 0 to 4, if not given."""
     views: Views = 1

@@ -13,6 +13,8 @@ import pytest
 from typed_commands import PAGES, ROOT, UnknownCommand, blocks, check, fenced, options_of
 
 from jobs.command import run
+from students import RECIPES
+from students.ways import apply_way
 
 MODULES = ("logit_store", "students.complexity", "students.export", "students.classify")
 """Modules that are run here, by `python -m`."""
@@ -42,6 +44,26 @@ PAGES_WITH_PYTHON = [
     page for page in PAGES if page.startswith(("README", "docs")) and python_blocks(page)
 ]
 PAGES_TO_RUN = [page for page in PAGES if any(map(runs_here, commands(page)))]
+
+
+LINKED = [
+    *PAGES,
+    *(
+        str(page.relative_to(ROOT))
+        for folder in ("docs/decisions", "cluster", "benchmarks")
+        for page in sorted((ROOT / folder).rglob("*.md"))
+    ),
+]
+
+
+def leads_somewhere(file, target):
+    """Return whether a link of a page leads to a file, and to a heading of it if it names one."""
+    name, _, anchor = target.partition("#")
+    to = file.parent / name if name else file
+    if not to.exists() or not anchor:
+        return to.exists()
+    headings = re.findall(r"^#+ (.*)$", to.read_text(), re.MULTILINE)
+    return anchor in {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
 
 
 @pytest.fixture
@@ -135,8 +157,15 @@ def test_no_command_hides_in_another_kind_of_block(page):
     assert re.findall(r"^ *(?:python|ray|make) .*", others, re.MULTILINE) == []
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", LINKED)
 def test_every_link_leads_somewhere(page):
     file = ROOT / page
-    targets = re.findall(r"\]\((?!https?:)([^)#\s]+)", file.read_text())
-    assert [name for name in targets if not (file.parent / name).exists()] == []
+    targets = re.findall(r"\]\((?!https?:)([^)\s]+)\)", file.read_text())
+    assert [target for target in targets if not leads_somewhere(file, target)] == []
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "CONTRIBUTING.md"])
+def test_every_way_of_learning_that_a_page_names_is_one(page):
+    for words in re.findall(r"--ways ((?:[a-z][\w=.+]* ?)+)", (ROOT / page).read_text()):
+        for way in words.split():
+            apply_way(RECIPES["isotropic"], way)
