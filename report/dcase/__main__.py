@@ -9,6 +9,7 @@ import tyro
 from audio.corpora.tau_evaluation import N_CLIPS
 from report.dcase.validate import check_package
 from terminal import parse_command, run_program
+from terminal.tables import format_count
 from terminal.values import Count, File
 
 PROGRAM = "python -m report.dcase"
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     problems = check_package(command.file, command.evaluation_clips)
     for problem in problems:
         sys.stdout.write(f"{problem}\n")
-    verdict = f"{len(problems)} broken rules" if problems else "follows the rules"
+    verdict = format_count(len(problems), "broken rule") if problems else "follows the rules"
     sys.stdout.write(f"{command.file}: {verdict}\n")
     return 1 if problems else 0
 
