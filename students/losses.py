@@ -89,31 +89,27 @@ def decoupled_loss(
         ValueError: shapes that differ, a temperature that is not above 0, or a single class.
     """
     _check_pair(student_logits_BK, teacher_logits_BK)
-    soft_BK = soften(teacher_logits_BK, temperature)
-    student_BK = functional.log_softmax(student_logits_BK / temperature, dim=-1)
+    check_temperature(temperature)
+    student_BK, teacher_BK = student_logits_BK / temperature, teacher_logits_BK / temperature
+    log_BK, soft_BK = student_BK.log_softmax(dim=-1), teacher_BK.softmax(dim=-1)
     true_B1, others_BJ = labels_B.unsqueeze(1), _list_other_classes(labels_B, soft_BK.shape[1])
-    soft_others_BJ, student_others_BJ = (
-        each_BK.gather(1, others_BJ) for each_BK in (soft_BK, student_BK)
-    )
+    log_others_BJ, soft_others_BJ = log_BK.gather(1, others_BJ), soft_BK.gather(1, others_BJ)
     # Sums of the others, not 1 - p: with a confident teacher, 1 - p would be only rounding.
-    all_others_B1 = soft_others_BJ.sum(dim=1, keepdim=True)
-    student_all_others_B1 = student_others_BJ.logsumexp(dim=1, keepdim=True)
+    log_sum_B1 = log_others_BJ.logsumexp(dim=1, keepdim=True)
+    soft_sum_B1 = soft_others_BJ.sum(dim=1, keepdim=True)
     true_class_B = _divergence(
-        torch.cat([soft_BK.gather(1, true_B1), all_others_B1], dim=1),
-        torch.cat([student_BK.gather(1, true_B1), student_all_others_B1], dim=1),
+        torch.cat([soft_BK.gather(1, true_B1), soft_sum_B1], dim=1),
+        torch.cat([log_BK.gather(1, true_B1), log_sum_B1], dim=1),
     )
     # Where the others have next to nothing, underflow and rounding decide: their logits are exact.
-    shares_BJ = torch.where(
-        all_others_B1 < _SMALLEST,
-        soften(teacher_logits_BK.gather(1, others_BJ), temperature),
-        soft_others_BJ / all_others_B1.clamp_min(_SMALLEST),
+    other_classes_B = _divergence(
+        (soft_others_BJ / soft_sum_B1.clamp_min(_SMALLEST)).where(
+            soft_sum_B1 >= _SMALLEST, teacher_BK.gather(1, others_BJ).softmax(dim=-1)
+        ),
+        (log_others_BJ - log_sum_B1).where(
+            log_sum_B1 >= math.log(_SMALLEST), student_BK.gather(1, others_BJ).log_softmax(dim=-1)
+        ),
     )
-    student_shares_BJ = torch.where(
-        student_all_others_B1 < math.log(_SMALLEST),
-        functional.log_softmax(student_logits_BK.gather(1, others_BJ) / temperature, dim=-1),
-        student_others_BJ - student_all_others_B1,
-    )
-    other_classes_B = _divergence(shares_BJ, student_shares_BJ)
     return temperature**2 * (
         weights.true_class_weight * true_class_B + weights.other_classes_weight * other_classes_B
     )

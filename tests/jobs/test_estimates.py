@@ -26,7 +26,7 @@ from students.search_space import shorten
 from teachers import RECIPES, build
 from teachers.dry_step import measure_teacher_footprint, measure_teacher_step
 from terminal.console import UserError
-from terminal.tables import format_duration
+from terminal.tables import format_count, format_duration
 from training.needs import DryStep
 
 CPU = torch.device("cpu")
@@ -377,3 +377,7 @@ def test_the_large_splits_come_first_and_recipes_with_a_first_stage_wait_for_it(
 
 def test_durations_read_as_people_say_them():
     assert [format_duration(s) for s in (3, 89, 600, 7200)] == ["3 s", "89 s", "10 min", "2.0 h"]
+
+
+def test_one_run_is_a_run_and_all_other_numbers_are_runs():
+    assert [format_count(n, "run") for n in (0, 1, 2000)] == ["0 runs", "1 run", "2,000 runs"]
