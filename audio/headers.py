@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from audio.errors import UnfitSound
-from audio.waveforms import find_cache_folder, read_file_states
-from disk import open_whole
+from audio.waveforms import read_file_states
+from disk import find_cache_folder, open_whole
 
 logger = logging.getLogger(__name__)
 

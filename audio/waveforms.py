@@ -31,7 +31,7 @@ from audio.decoded_map import (
 )
 from audio.decoding import FULL_SCALE, decode_file
 from audio.errors import BrokenAudio, BrokenClip
-from disk import hold_lock
+from disk import find_cache_folder, hold_lock
 
 if TYPE_CHECKING:
     import torch
@@ -59,11 +59,6 @@ class Waveforms:
 
         samples_BS = torch.from_numpy(self.samples_NS[rows_B])
         return samples_BS.to(device).to(torch.float32).div_(FULL_SCALE)
-
-
-def find_cache_folder() -> Path:
-    """Return the folder of decoded audio on this machine: $TUTTI_CACHE or ~/.cache/tutti."""
-    return Path(os.environ.get("TUTTI_CACHE") or Path.home() / ".cache" / "tutti")
 
 
 def decode_corpus(

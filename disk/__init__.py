@@ -2,6 +2,25 @@
 
 from disk.errors import PortableError
 from disk.lock import hold_lock
+from disk.places import (
+    NoCacheFolder,
+    equip_user,
+    find_cache_folder,
+    find_own_folder,
+    has_home,
+)
 from disk.whole import open_whole, publish, remove_abandoned, write_whole
 
-__all__ = ["PortableError", "hold_lock", "open_whole", "publish", "remove_abandoned", "write_whole"]
+__all__ = [
+    "NoCacheFolder",
+    "PortableError",
+    "equip_user",
+    "find_cache_folder",
+    "find_own_folder",
+    "has_home",
+    "hold_lock",
+    "open_whole",
+    "publish",
+    "remove_abandoned",
+    "write_whole",
+]

@@ -3,7 +3,12 @@
 import os
 from pathlib import Path
 
-TOKEN = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+from disk import equip_user, has_home
+
+equip_user()
+TOKEN = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token")
+if has_home():
+    TOKEN = TOKEN.expanduser()
 OBJECT_STORE_BYTES = 2 * 1024**3
 """Largest object store of a cluster that a job starts itself: it holds the logits that selections
 share."""

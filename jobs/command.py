@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from rich.logging import RichHandler
 
 from audio.errors import BrokenAudio, CorpusError, UnfitLength, UnfitSound
+from disk import NoCacheFolder
 from jobs.plan.options import CorpusOptions
 from logit_store import LogitStoreError
 from teachers import UnfitClips, UnknownTeacher, WeightsError
@@ -58,6 +59,13 @@ def _run(main: Callable[[Any], int], typed: CorpusOptions) -> int:
             markup=False,
         )
         code = find_exit_code()
+    except RuntimeError as error:
+        # So says pathlib, which has no class for it; some libraries ask when they are imported.
+        if typed.debug or str(error) != "Could not determine home directory.":
+            raise
+        without = NoCacheFolder("there is no home directory", "TUTTI_CACHE")
+        error_console.print(f"error: {without}", markup=False)
+        code = 1
     except known as error:
         if typed.debug:
             raise

@@ -18,6 +18,7 @@ from audio.errors import BrokenAudio
 from audio.findings import find_training_splits
 from audio.inspection import Inspection
 from audio.waveforms import Waveforms
+from disk import find_cache_folder
 from jobs.command import run
 from jobs.plan.dry_run import show_decoded_size
 from jobs.plan.options import CorpusOptions
@@ -72,7 +73,7 @@ def main(options: PrepareOptions) -> int:
     prepare(corpus, store, set())
     show_splits(corpus)
     console.print(f"{len(corpus):,} clips of {len(corpus.scenes)} scenes, decoded in")
-    console.print(f"{waveforms.find_cache_folder()}", markup=False)
+    console.print(f"{find_cache_folder()}", markup=False)
     say_next(_make_next_command(options, corpus))
     return 0
 

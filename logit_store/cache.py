@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from disk import find_cache_folder
 from logit_store.errors import StoreFull, UnusableCache
 from logit_store.folder import Folder
 
-FOLDER_VARIABLE = "TUTTI_CACHE"
 LIMIT_VARIABLE = "TUTTI_CACHE_GB"
 DEFAULT_LIMIT_GB = 20.0
 
@@ -77,10 +77,9 @@ def open_machine_cache() -> Cache:
 
     Raises:
         UnusableCache: $TUTTI_CACHE_GB is not a size.
+        NoCacheFolder: the folder cannot be made.
     """
-    folder = os.environ.get(FOLDER_VARIABLE)
-    above = Path(folder).expanduser() if folder else Path.home() / ".cache" / "tutti"
-    return Cache(above.absolute() / "store", int(_read_limit_gb() * 1e9))
+    return Cache(find_cache_folder() / "store", int(_read_limit_gb() * 1e9))
 
 
 def _read_limit_gb() -> float:
@@ -105,7 +104,7 @@ def _name_copy(version: str) -> str:
 
 @contextmanager
 def _translate_errors() -> Generator[None]:
-    way_out = f"free some space, or name another folder in {FOLDER_VARIABLE}"
+    way_out = "free some space, or name another folder in TUTTI_CACHE"
     try:
         yield
     except FileNotFoundError:

@@ -3,13 +3,12 @@
 import functools
 import hashlib
 import logging
-import os
 import re
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from disk import hold_lock
+from disk import find_own_folder, hold_lock
 from redact import redact_secrets
 from teachers.errors import MissingWeights
 from teachers.fetched import check_fetched
@@ -58,9 +57,7 @@ def fetch_file(
 
 def find_weights_folder() -> Path:
     """Return where weights lie on this machine: $TUTTI_WEIGHTS, else ~/.cache/tutti/weights."""
-    named = os.environ.get("TUTTI_WEIGHTS")
-    folder = Path(named).expanduser() if named else Path.home() / ".cache" / "tutti" / "weights"
-    return folder.absolute()
+    return find_own_folder("TUTTI_WEIGHTS", "weights")
 
 
 def locate_file(address: str) -> Path:

@@ -9,13 +9,15 @@ from typing import NoReturn
 from terminal.masked import mask_secrets
 from terminal.stopping import describe_stop, find_exit_code, stop_on_signals
 
-_OTHER_DISK = "free some space there, or name another place"
+_OTHER_PLACE = "name another place (for caches: TUTTI_CACHE)"
+_OTHER_DISK = f"free some space there, or {_OTHER_PLACE}"
+_RIGHTS = f"let this user read and write there, or {_OTHER_PLACE}"
 _WAYS_OUT = {
     errno.ENOSPC: _OTHER_DISK,
     errno.EDQUOT: _OTHER_DISK,
-    errno.EACCES: "let this user read and write there, or name another place",
-    errno.EPERM: "let this user read and write there, or name another place",
-    errno.EROFS: "name another place to write to",
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EROFS: _OTHER_PLACE,
 }
 
 

@@ -13,8 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from audio.waveforms import find_cache_folder
-from disk import hold_lock, open_whole, write_whole
+from disk import find_cache_folder, hold_lock, open_whole, write_whole
 from logit_store.bucket import SCHEME, Bucket
 from logit_store.files import Entry
 from logit_store.s3 import MAX_REQUESTS

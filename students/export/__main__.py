@@ -27,12 +27,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: ExportOptions) -> int:
     from audio.errors import BrokenAudio, CorpusError
+    from disk import equip_user
     from logit_store import LogitStore, LogitStoreError
     from logit_store.show import find_member_keys
     from students.complexity import OverBudget
     from students.errors import NoStudent
 
     known = (LogitStoreError, CorpusError, BrokenAudio, UnfitExportOptions, NoStudent, OverBudget)
+    equip_user()
     try:
         store = LogitStore(options.store)
         key = find_member_keys(store, options.member)[0]

@@ -6,6 +6,7 @@ import soundfile
 
 from audio import headers, sound_files, waveforms
 from audio.corpora import cuts, read
+from disk import find_cache_folder
 from logit_store import LogitStore
 
 RATE = 8_000
@@ -169,7 +170,7 @@ def test_an_unreadable_file_has_a_header_of_zeros(root):
 def test_damaged_headers_are_read_again_with_one_line(root, caplog, place):
     files = ["cat/1.wav", "cat/2.wav", "dog/1.wav"]
     first = headers.read_headers(root, files)
-    (cache,) = (waveforms.find_cache_folder() / "headers").iterdir()
+    (cache,) = (find_cache_folder() / "headers").iterdir()
     content = bytearray(cache.read_bytes())
     content[len(content) // 2 if place is None else place] ^= 255
     cache.write_bytes(content if place else content[:-20])

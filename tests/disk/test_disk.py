@@ -148,7 +148,8 @@ def test_a_full_disk_names_the_file_and_leaves_the_old_one(
     with pytest.raises(OSError, match="No space left on device") as caught:
         write_whole(path, b"new")
     assert describe_error(caught.value) == (
-        f"{path}: No space left on device: free some space there, or name another place"
+        f"{path}: No space left on device: free some space there, or name another place "
+        "(for caches: TUTTI_CACHE)"
     )
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]

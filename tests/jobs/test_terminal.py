@@ -279,7 +279,7 @@ def test_debug_shows_the_traceback_of_an_error_which_is_one_line_otherwise(capsy
     [
         (errno.ENOSPC, "x: No space left on device: free some space there, or name another place"),
         (errno.EACCES, "x: Permission denied: let this user read and write there, or name another"),
-        (errno.EROFS, "x: Read-only file system: name another place to write to"),
+        (errno.EROFS, "x: Read-only file system: name another place"),
     ],
 )
 def test_what_a_disk_refuses_is_one_line_with_a_way_out(capsys, monkeypatch, number, words):

@@ -176,7 +176,7 @@ def test_output_to_a_full_disk_is_one_line_and_exit_code_1(
     assert done.returncode == 1
     assert done.stderr == (
         "python -m logit_store: No space left on device: free some space there, or name another "
-        "place\n"
+        "place (for caches: TUTTI_CACHE)\n"
     )
 
 
