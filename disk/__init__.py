@@ -9,7 +9,7 @@ from disk.places import (
     find_own_folder,
     has_home,
 )
-from disk.whole import open_whole, publish, remove_abandoned, write_whole
+from disk.whole import identify_processes, open_whole, publish, remove_abandoned, write_whole
 
 __all__ = [
     "NoCacheFolder",
@@ -19,6 +19,7 @@ __all__ = [
     "find_own_folder",
     "has_home",
     "hold_lock",
+    "identify_processes",
     "open_whole",
     "publish",
     "remove_abandoned",

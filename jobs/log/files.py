@@ -58,6 +58,8 @@ class DriverRecord:
     state: Literal["running", "ended", "interrupted"] = "running"
     search: str | None = None
     """The search whose trials its tasks are; two drivers never carry out the same one at once."""
+    processes: str | None = None
+    """Equal to that of another process if `pid` means the same to both; None in earlier versions."""
     ended_well: list[int] = field(default_factory=list)
     """Numbers of tasks that are done and make no logits, which would show it."""
     ended_badly: dict[str, str] = field(default_factory=dict)

@@ -1,7 +1,6 @@
 """Reads the progress of jobs, live or afterwards, from their store alone."""
 
 import os
-import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -9,6 +8,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, TypeVar
 
+from disk import identify_processes
 from jobs.log.bulletin import LOST_AFTER_S
 from jobs.log.files import (
     DRIVERS,
@@ -167,8 +167,9 @@ def _is_done(task: PlannedTask, stored: set[str], ended_well: set[int]) -> bool:
 
 
 def _may_live(driver: DriverRecord) -> bool:
-    """Return whether a driver's process may still run, as far as this machine can see."""
-    if driver.host != socket.gethostname():
+    """Return whether a driver's process may still run, as far as this process can see."""
+    # Hosts and containers may have the same name.
+    if driver.processes != identify_processes():
         return True
     try:
         os.kill(driver.pid, 0)

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from disk import identify_processes
 from jobs.log import gauges
 from jobs.log.bulletin import EVERY_S, Bulletin
 from jobs.log.files import (
@@ -48,6 +49,7 @@ class JobLog:
             commit=None,
             host=socket.gethostname(),
             pid=os.getpid(),
+            processes=identify_processes(),
             since=now,
             told=now,
             search=search,

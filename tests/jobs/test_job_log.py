@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import socket
 import subprocess
 import threading
 import warnings
@@ -15,6 +14,7 @@ import torch
 from job_logs import fail, make_old, make_task, store_logits, write_clips
 from s3_servers import BUCKET, moto
 
+from disk import identify_processes
 from jobs.log import gpu_use
 from jobs.log.bulletin import LOST_AFTER_S
 from jobs.log.files import (
@@ -116,16 +116,16 @@ def test_a_search_that_another_process_carries_out_is_refused(store):
     with JobLog(store, search="first") as log:
         planned(log, make_task("trial", makes_logits=False))
         refuse("first")  # this process asks about itself
-        for alive in ({"pid": os.getppid()}, {"host": "elsewhere"}):
+        for alive in ({"pid": os.getppid()}, {"pid": 1 << 22, "processes": "of a container"}):
             set_driver(log, **alive)
             with pytest.raises(UserError, match="search first is being carried out by process"):
                 refuse("first")
             refuse("second")
         ended = subprocess.Popen(["true"])
         ended.wait()
-        set_driver(log, pid=ended.pid, host=socket.gethostname())
+        set_driver(log, pid=ended.pid, processes=identify_processes())
         refuse("first")
-        set_driver(log, host="elsewhere")
+        set_driver(log, processes="of a container")
         make_old(store, locate_driver(log.job), LOST_AFTER_S + 5)
         refuse("first")
     refuse("first")
