@@ -7,10 +7,13 @@
 | .h5, .hdf5, .npz | arrays `filenames` [R], `logits` [R, K] and, if given, `classes` [K] | `filenames` |
 """
 
+import csv
 import io
 import pickle
+import re
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,10 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
 
+from logit_store.declared import Wanted, check_logits_shape, find_packed_record, list_some
 from logit_store.errors import UnfitImport
+from logit_store.foreign_hdf5 import read_hdf5
+from logit_store.foreign_npz import read_npz
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
@@ -37,23 +43,25 @@ class ForeignLogits:
     """Columns of the file that are not classes."""
 
 
-def read_foreign(path: Path, data: bytes, scenes: Sequence[str]) -> ForeignLogits:
+LONGEST_HEADER = 2**16
+"""Bytes of the first line of a table."""
+
+
+def read_foreign(path: Path, data: bytes, wanted: Wanted) -> ForeignLogits:
     """Read logits from the bytes of a file.
 
     Args:
         path: its ending says the format.
         data: its bytes.
-        scenes: of the corpus, to find the classes among the columns of a table.
+        wanted: clips and scenes of the corpus: what does not fit them is not unpacked.
 
     Raises:
-        UnfitImport: the bytes do not have this format.
+        UnfitImport: the bytes do not have this format, or declare other shapes.
     """
     try:
-        foreign = _READERS[path.suffix.lower()](data, scenes)
-        _check_shapes(foreign)
+        return _READERS[path.suffix.lower()](data, wanted)
     except _READING_ERRORS as error:
         raise UnfitImport(path, " ".join(str(error).split()) or type(error).__name__) from error
-    return foreign
 
 
 # What torch, h5py, numpy and pyarrow raise for bytes in another format.
@@ -61,8 +69,11 @@ _READING_ERRORS = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
     pa.ArrowException,
+    zlib.error,
+    csv.Error,
     EOFError,
     LookupError,
+    MemoryError,
     OSError,
     RuntimeError,
     TypeError,
@@ -70,10 +81,13 @@ _READING_ERRORS = (
 )
 
 
-def _read_tensor(data: bytes, _: Sequence[str]) -> ForeignLogits:
+def _read_tensor(data: bytes, wanted: Wanted) -> ForeignLogits:
     # Imported here: it takes seconds, and only this format needs it.
     import torch
 
+    packed = find_packed_record(io.BytesIO(data))
+    if packed is not None:
+        raise ValueError(packed)
     try:
         # Without weights_only, a pickle may run any code of its author.
         loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
@@ -81,24 +95,27 @@ def _read_tensor(data: bytes, _: Sequence[str]) -> ForeignLogits:
         raise ValueError("no plain tensor (what a pickle would run is not run)") from error
     if not isinstance(loaded, torch.Tensor):
         raise TypeError(f"holds a {type(loaded).__name__}, expected one tensor (clips, classes)")
+    # A tensor may declare a shape that its data lacks.
+    check_logits_shape(tuple(loaded.shape), wanted)
     return ForeignLogits(logits_RK=loaded.detach().float().numpy())
 
 
-def _read_table(data: bytes, scenes: Sequence[str]) -> ForeignLogits:
-    header_line = io.BytesIO(data).readline()
-    form = pyarrow.csv.ParseOptions(delimiter="\t" if b"\t" in header_line else ",")
-    # Only with one thread does pyarrow name the row that it cannot read.
-    options = pyarrow.csv.ReadOptions(use_threads=False)
-    types = {"filename": pa.string(), **dict.fromkeys(scenes, pa.float64())}
-    convert = pyarrow.csv.ConvertOptions(column_types=types)
-    table = pyarrow.csv.read_csv(io.BytesIO(data), options, form, convert)
-    header = table.column_names
+def _read_table(data: bytes, wanted: Wanted) -> ForeignLogits:
+    scenes = wanted.scenes
+    form, header = _read_header(data)
     missing = [name for name in ("filename", *scenes) if header.count(name) != 1]
     if missing:
         raise ValueError(
-            f"columns {', '.join(header)}; expected filename and one per scene, each once, "
+            f"columns {list_some(header)}; expected filename and one per scene, each once, "
             f"but not so {', '.join(missing)}"
         )
+    # Only with one thread does pyarrow name the row that it cannot read.
+    options = pyarrow.csv.ReadOptions(use_threads=False)
+    types = {"filename": pa.string(), **dict.fromkeys(scenes, pa.float64())}
+    # A file may have any number of other columns.
+    convert = pyarrow.csv.ConvertOptions(column_types=types, include_columns=list(types))
+    table = pyarrow.csv.read_csv(io.BytesIO(data), options, form, convert)
+    check_logits_shape((table.num_rows, len(scenes)), wanted)
     return ForeignLogits(
         logits_RK=np.stack([table[scene].to_numpy() for scene in scenes], axis=1),
         names=table["filename"].combine_chunks(),
@@ -108,23 +125,32 @@ def _read_table(data: bytes, scenes: Sequence[str]) -> ForeignLogits:
     )
 
 
-def _read_hdf5(data: bytes, _: Sequence[str]) -> ForeignLogits:
-    # Imported here: only this format needs it.
-    import h5py
+def _read_header(data: bytes) -> tuple[pyarrow.csv.ParseOptions, list[str]]:
+    """Return how the columns of a table are separated, and their names.
 
-    with h5py.File(io.BytesIO(data), "r") as file:
-        arrays = {name: each for name, each in file.items() if isinstance(each, h5py.Dataset)}
-        texts = {name: arrays[name].asstr()[:] for name in _TEXTS if name in arrays}
-        logits = {name: arrays[name][:] for name in ("logits",) if name in arrays}
-        return _read_arrays({**dict.fromkeys(arrays), **texts, **logits})
+    Raises:
+        ValueError: the first line is none of column names.
+    """
+    # Empty lines before it are none, for pyarrow too.
+    line = re.split(rb"[\r\n]", data[: LONGEST_HEADER + 1].lstrip(b"\r\n"), maxsplit=1)[0]
+    if len(line) > LONGEST_HEADER:
+        raise ValueError(
+            f"its first line is longer than {LONGEST_HEADER:,} bytes, expected columns"
+        )
+    delimiter = "\t" if b"\t" in line else ","
+    header = next(csv.reader([line.decode("utf-8-sig")], delimiter=delimiter), [])
+    return pyarrow.csv.ParseOptions(delimiter=delimiter), header
 
 
-def _read_npz(data: bytes, _: Sequence[str]) -> ForeignLogits:
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        return _read_arrays(arrays)
+def _read_hdf5(data: bytes, wanted: Wanted) -> ForeignLogits:
+    return _name_arrays(read_hdf5(data, _ARRAYS, wanted))
 
 
-_READERS: dict[str, Callable[[bytes, Sequence[str]], ForeignLogits]] = {
+def _read_npz(data: bytes, wanted: Wanted) -> ForeignLogits:
+    return _name_arrays(read_npz(data, _ARRAYS, wanted))
+
+
+_READERS: dict[str, Callable[[bytes, Wanted], ForeignLogits]] = {
     ".pt": _read_tensor,
     ".csv": _read_table,
     ".h5": _read_hdf5,
@@ -132,41 +158,22 @@ _READERS: dict[str, Callable[[bytes, Sequence[str]], ForeignLogits]] = {
     ".npz": _read_npz,
 }
 ENDINGS = tuple(_READERS)
-_TEXTS = ("filenames", "classes")
+_ARRAYS = ("filenames", "logits", "classes")
 
 
-def _read_arrays(arrays: Mapping[str, Any]) -> ForeignLogits:
-    absent = [name for name in ("filenames", "logits") if name not in arrays]
-    if absent:
-        held = ", ".join(arrays) or "none"
-        raise ValueError(f"no array {' and '.join(absent)}; its arrays are: {held}")
+def _name_arrays(arrays: Mapping[str, NDArray[Any]]) -> ForeignLogits:
     classes = _convert_to_text(arrays["classes"]).to_pylist() if "classes" in arrays else None
+    names = _convert_to_text(arrays["filenames"])
+    if names.null_count:
+        row = pc.index(names.is_null(), True).as_py()
+        raise ValueError(f"row {row} (from 0) has no file name")
     return ForeignLogits(
-        logits_RK=np.asarray(arrays["logits"]),
-        names=_convert_to_text(arrays["filenames"]),
+        logits_RK=arrays["logits"],
+        names=names,
         classes=None if classes is None else tuple(classes),
     )
 
 
 def _convert_to_text(values: NDArray[Any]) -> pa.StringArray:
     # Bytes must be UTF-8; the cast raises if they are not.
-    return pa.array(np.asarray(values)).cast(pa.string())
-
-
-def _check_shapes(foreign: ForeignLogits) -> None:
-    logits_RK = foreign.logits_RK
-    if logits_RK.ndim != 2 or not np.issubdtype(logits_RK.dtype, np.floating):
-        raise ValueError(
-            f"logits of shape {logits_RK.shape} and type {logits_RK.dtype}, expected floats "
-            "(clips, classes)"
-        )
-    n_rows, n_classes = logits_RK.shape
-    if foreign.classes is not None and len(foreign.classes) != n_classes:
-        raise ValueError(f"{len(foreign.classes)} classes for {n_classes} columns of logits")
-    if foreign.names is None:
-        return
-    if len(foreign.names) != n_rows:
-        raise ValueError(f"{len(foreign.names)} file names for {n_rows} rows of logits")
-    if foreign.names.null_count:
-        row = pc.index(foreign.names.is_null(), True).as_py()
-        raise ValueError(f"row {row} (from 0) has no file name")
+    return pa.array(values).cast(pa.string())

@@ -19,6 +19,7 @@ from audio.clips import SPLITS
 from audio.corpora import CorpusName
 from logit_store import foreign
 from logit_store.alignment import LabelledClips, align
+from logit_store.declared import Wanted
 from logit_store.errors import ImportRefused, MissingStore, UnfitImport
 from logit_store.foreign import ENDINGS
 from logit_store.keys import LogitKey, Protocol, check_split, name_member
@@ -139,7 +140,7 @@ def _check_file(
     protocol: Protocol | None,
     path: Path,
 ) -> _Source:
-    data = _read_bytes(path)
+    data = _read_bytes(path, clips)
     source = _identify_source(path, data, clips, split, member, protocol)
     if source.key not in store:
         _read_checked_logits(source, data, clips)
@@ -213,8 +214,19 @@ def _parse_name(path: Path, split: int | None, member: str | None) -> tuple[str,
     return member or match["teacher"], int(match["split"])
 
 
-def _read_bytes(path: Path) -> bytes:
+def _find_wanted(clips: LabelledClips) -> Wanted:
+    return Wanted(len(clips.clip_ids), clips.scenes)
+
+
+def _read_bytes(path: Path, clips: LabelledClips) -> bytes:
     try:
+        n_bytes, most = path.stat().st_size, _find_wanted(clips).most_bytes
+        if n_bytes > most:
+            raise UnfitImport(
+                path,
+                f"{n_bytes:,} bytes, expected at most {most:,} for {len(clips.clip_ids):,} clips and "
+                f"{len(clips.scenes)} scenes of corpus {clips.corpus}",
+            )
         return path.read_bytes()
     except OSError as error:
         raise UnfitImport(path, error.strerror or str(error)) from error
@@ -225,7 +237,7 @@ def _store_member(store: LogitStore, source: _Source, clips: LabelledClips) -> I
     new = source.key not in store
     if new:
         # Read a second time: all files together may not fit into memory.
-        data = _read_bytes(source.path)
+        data = _read_bytes(source.path, clips)
         if hashlib.sha256(data).hexdigest() != source.sha256:
             raise UnfitImport(source.path, "was changed while it was imported: start again")
         logits_NK, remarks = _read_checked_logits(source, data, clips)
@@ -262,5 +274,5 @@ def _read_checked_logits(
     source: _Source, data: bytes, clips: LabelledClips
 ) -> tuple[NDArray[np.floating], tuple[str, ...]]:
     """Return logits [N, K] in the corpus's order, and remarks."""
-    read = foreign.read_foreign(source.path, data, clips.scenes)
+    read = foreign.read_foreign(source.path, data, _find_wanted(clips))
     return align(source.path, read, clips, source.key.split)

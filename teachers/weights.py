@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from logit_store.declared import find_packed_record
 from teachers.errors import UnfitWeights
 
 logger = logging.getLogger(__name__)
@@ -77,9 +78,11 @@ def read_weights(file: Path) -> Weights:
     try:
         if file.suffix == ".safetensors":
             stored = safetensors.torch.load_file(file)
+        elif packed := find_packed_record(file):
+            raise _make_unreadable_error(file, packed)
         else:
             stored = torch.load(file, map_location="cpu", weights_only=True)
-    except OSError:
+    except (OSError, UnfitWeights):
         raise
     # On bytes that are not a state dict the readers fail in more ways than can be listed.
     except Exception as error:

@@ -13,6 +13,10 @@ from report.dcase.problems import BrokenRule
 from report.dcase.validate_meta import check_meta
 from report.dcase.validate_output import check_output
 
+LONGEST_TEXT = 2**20
+LONGEST_ROW = 2**10
+"""Bytes of a line of predictions."""
+
 
 def check_package(package: Path | bytes, n_clips: int = N_CLIPS) -> list[BrokenRule]:
     """Find every rule of the challenge that a package breaks.
@@ -55,15 +59,27 @@ def _check_system(label: str, archive: ZipFile, n_clips: int) -> Iterator[Broken
     present = set(archive.namelist())
     for split in SPLITS:
         output = name_output(label, split)
-        if output in present:
-            yield from check_output(output, archive.read(output), n_clips)
-        else:
+        if output not in present:
             yield _report_missing(output, label, present)
+        elif too_long := _find_too_long(archive, output, max(LONGEST_TEXT, LONGEST_ROW * n_clips)):
+            yield too_long
+        else:
+            yield from check_output(output, archive.read(output), n_clips)
     meta = name_meta(label)
-    if meta in present:
-        yield from check_meta(meta, archive.read(meta), label)
-    else:
+    if meta not in present:
         yield _report_missing(meta, label, present)
+    elif too_long := _find_too_long(archive, meta, LONGEST_TEXT):
+        yield too_long
+    else:
+        yield from check_meta(meta, archive.read(meta), label)
+
+
+def _find_too_long(archive: ZipFile, file: str, most_bytes: int) -> BrokenRule | None:
+    """Return what is wrong with a file that unpacks to more than its kind needs."""
+    n_bytes = archive.getinfo(file).file_size
+    if n_bytes <= most_bytes:
+        return None
+    return BrokenRule(file=file, value=f"{n_bytes:,} bytes", expected=f"at most {most_bytes:,}")
 
 
 def _report_missing(file: str, label: str, present: set[str]) -> BrokenRule:

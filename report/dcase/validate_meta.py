@@ -3,6 +3,7 @@
 The description of each field is what messages say is expected there.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
 
@@ -24,6 +25,8 @@ from students.complexity import MAX_BYTES, MAX_MACS
 _CORRESPONDING = "a list of authors, exactly one of them with `corresponding: true`"
 _MAX_SHOWN = 80
 """Longer values are cut in messages."""
+MOST_VALUES = 100_000
+"""A complete description has some hundreds."""
 
 
 def _check_affiliation(value: Any) -> Any:
@@ -141,6 +144,7 @@ def check_meta(file: str, content: bytes, label: str) -> Iterator[BrokenRule]:
         label: The label of the system that it must describe.
     """
     try:
+        _check_size(content)
         document = yaml.safe_load(content)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         yield BrokenRule(file=file, value=" ".join(str(error).split()), expected="YAML")
@@ -148,6 +152,26 @@ def check_meta(file: str, content: bytes, label: str) -> Iterator[BrokenRule]:
     broken = [*_check_values(file, document, label), *_check_corresponding(file, document)]
     # In the order of the file, where the submission is first.
     yield from sorted(broken, key=lambda rule: not rule.place.startswith("submission"))
+
+
+def _check_size(content: bytes) -> None:
+    """Make sure that the aliases of a text do not stand for more than a description has.
+
+    Raises:
+        yaml.YAMLError: they do, or it is no YAML.
+    """
+    sizes: dict[int, float] = {}
+
+    def count(node: Any) -> float:
+        if id(node) not in sizes:
+            sizes[id(node)] = math.inf  # as long as it is counted: an alias of itself has no end
+            inside = node.value if isinstance(node, yaml.CollectionNode) else ()
+            pairs = (each if isinstance(each, tuple) else (each,) for each in inside)
+            sizes[id(node)] = 1 + sum(count(part) for pair in pairs for part in pair)
+        return sizes[id(node)]
+
+    if count(yaml.compose(content, Loader=yaml.SafeLoader)) > MOST_VALUES:
+        raise yaml.YAMLError(f"its aliases stand for more than {MOST_VALUES:,} values")
 
 
 def _check_values(file: str, document: Any, label: str) -> Iterator[BrokenRule]:

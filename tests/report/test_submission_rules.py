@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from zipfile import ZipFile
 
 import dcase_package
 import pytest
@@ -245,6 +246,20 @@ def put(path, value):
 
 def test_what_is_not_yaml_is_refused(files):
     assert f"{META}: " in only_problem(files | {META: "a: [1"})
+
+
+def test_files_that_unpack_to_more_than_their_kind_needs_are_not_unpacked(files, monkeypatch):
+    monkeypatch.setattr(ZipFile, "read", None)
+    found = problems({name: b" " * 2**21 for name in files})
+    assert f"{META}: 2,097,152 bytes, expected at most 1,048,576" in found
+    assert f"{OUTPUT}: 2,097,152 bytes, expected at most 1,048,576" in found
+
+
+def test_aliases_that_stand_for_billions_of_values_are_refused(files):
+    lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 8)}]" for n in range(1, 12)]
+    for text in ("\n".join(lines), "a: &a [*a]"):
+        assert "stand for more than 100,000 values" in only_problem(files | {META: text})
 
 
 def test_an_empty_description_is_refused_with_the_keys_that_it_needs(files):

@@ -1,6 +1,7 @@
 """Weights are loaded into a model, or an error says which do not fit."""
 
 import logging
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -219,3 +220,17 @@ def test_fetching_ahead_returns_the_file_that_building_uses(tmp_path: Path, monk
     assert fetch_weights("mn10_as", "none") is None
     loaded = mobilenet(weights=address)
     assert_same(loaded.state_dict()["classifier.5.bias"], source.state_dict()["classifier.5.bias"])
+
+
+def test_weights_that_unpack_to_more_than_their_file_are_refused(tmp_path):
+    plain, packed = tmp_path / "plain.pt", tmp_path / "packed.pt"
+    torch.save({"weight": torch.zeros(1000, 1000)}, plain)
+    with (
+        zipfile.ZipFile(plain) as whole,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as small,
+    ):
+        for name in whole.namelist():
+            small.writestr(name, whole.read(name))
+    assert set(read_weights(plain)) == {"weight"}
+    with pytest.raises(UnfitWeights, match="has compressed records .* torch.save never writes"):
+        read_weights(packed)
