@@ -30,6 +30,7 @@ _END_BYTES = 64 * 1024
 """Enough for the footer of a Parquet file, unless its record is very long."""
 _PREFETCHED_FOR_S = 30
 """Prefetched files are opened at once. After this time the server is asked again."""
+_READS = ("get_object", "head_object")
 _FOOTER_TAIL = re.compile(rb"(?P<length>.{4})PAR1\Z", re.DOTALL)
 
 
@@ -200,7 +201,7 @@ class Bucket:
         return self._prefetched.get(name) if time.monotonic() < self._prefetched_until else None
 
     def _ask(self, name: str, method: str, **arguments: Any) -> dict[str, Any]:
-        with translate_errors(self.locate(name)):
+        with translate_errors(self.locate(name), may_be_absent=method in _READS):
             return self._requests.run(self._requests.ask, method, **arguments)
 
     def _read_etag(self, name: str) -> str:

@@ -57,10 +57,10 @@ def open_s3(address: str, n_bytes: int, tag: str | None) -> Generator[Body]:
         Refused: there is no such file, or no right to read it.
     """
     # Half a second to import, and most downloads are by HTTP.
-    import s3fs
+    from logit_store.s3 import connect
 
     with _translate_s3_errors(address):
-        files = s3fs.S3FileSystem(skip_instance_cache=True)
+        files = connect()
         details: Any = files.info(address)
         source = files.open(address, "rb", block_size=S3_CHUNK_BYTES, cache_type="none")
         is_same = tag == details["ETag"] and n_bytes <= details["size"]
@@ -117,6 +117,8 @@ def _translate_s3_errors(address: str) -> Generator[None]:
     from aiohttp import ClientError as HttpError
     from botocore.exceptions import BotoCoreError, NoCredentialsError
 
+    from logit_store.s3 import GaveUp
+
     try:
         yield
     except NoCredentialsError as error:
@@ -125,7 +127,9 @@ def _translate_s3_errors(address: str) -> Generator[None]:
     except (FileNotFoundError, PermissionError, ValueError) as error:
         raise Refused(_describe(error, address)) from None
     except (BotoCoreError, HttpError, OSError) as error:
-        raise Interrupted(_describe(error, address)) from None
+        # After `GaveUp` the server was tried for half a minute already.
+        is_unreachable = isinstance(error, GaveUp)
+        raise Interrupted(_describe(error, address), is_unreachable=is_unreachable) from None
 
 
 def _describe(error: Exception, address: str) -> str:

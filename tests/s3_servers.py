@@ -26,8 +26,9 @@ READY_WITHIN_S = 120
 SLOW_S = 0.9
 """Duration of a slow answer; a reader that is to notice it needs a shorter timeout."""
 
-Fault = Literal["500", "503", "slow", "cut", "lost"]
-"""`cut` breaks the answer off in the middle; `lost` carries the request out and never answers."""
+Fault = Literal["429", "500", "503", "slow", "cut", "lost", "garbled"]
+"""`cut` breaks the answer off in the middle; `lost` carries the request out and never answers;
+`garbled` changes one byte of a body that has a checksum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,7 @@ class Proxy:
         self.asked: list[str] = []
         """Methods, in the order in which requests came."""
         self.sent_bytes = 0
+        self.n_garbled = 0
         self.most_at_once = 0
         self._now = 0
         self._lock = threading.Lock()
@@ -145,7 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         with self.proxy.request(self.command) as fault:
             time.sleep(self.proxy.pause_s)
-            if fault in ("500", "503"):
+            if fault in ("429", "500", "503"):
                 self.send_response(int(fault))
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -172,6 +174,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", length)
         self.end_headers()
         sent = content[: len(content) // 2] if fault == "cut" else content
+        if fault == "garbled" and answer.getheader("x-amz-checksum-crc32") and content:
+            sent = bytes([content[0] ^ 1]) + content[1:]
+            self.proxy.n_garbled += 1
         self.proxy.sent_bytes += len(sent)
         # The client may have given up waiting.
         with contextlib.suppress(ConnectionError):
@@ -195,6 +200,39 @@ def proxy(target: S3Server) -> Iterator[Proxy]:
         thread.start()
         try:
             yield handler.proxy
+        finally:
+            http_server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def refusing(status: int, code: str) -> Iterator[S3Server]:
+    """Run a server that gives the same error to every request."""
+    body = f"<Error><Code>{code}</Code><Message>not now</Message></Error>".encode()
+
+    class Refusal(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        do_GET = do_HEAD = do_PUT = answer
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusal) as http_server:
+        http_server.daemon_threads = True
+        http_server.block_on_close = False
+        thread = threading.Thread(target=http_server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield S3Server(f"http://127.0.0.1:{http_server.server_port}")
         finally:
             http_server.shutdown()
             thread.join()

@@ -2,6 +2,7 @@
 
 import pickle
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -10,8 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from botocore.retries import standard
-from s3_servers import BUCKET, SLOW_S, Fault, Proxy, S3Server, moto, proxy
+from s3_servers import BUCKET, SLOW_S, Fault, Proxy, S3Server, moto, proxy, refusing
 
 from logit_store import (
     ClipsMismatch,
@@ -278,6 +278,44 @@ def test_an_error_names_a_missing_server(
         LogitStore(s3_address).keys()
 
 
+def test_an_endpoint_with_the_bucket_in_it_is_refused_before_anything_is_written(
+    moto_server: S3Server, clips: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moto_server.name_in(monkeypatch)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"{moto_server.endpoint}/{BUCKET}")
+    store = LogitStore(f"s3://{BUCKET}/st1")
+    for ask in (store.keys, lambda: store.write_clips("tau", clips)):
+        with pytest.raises(UnreachableStore, match="no bucket there") as caught:
+            ask()
+        assert str(caught.value).endswith(
+            "AWS_ENDPOINT_URL is the server's address without a bucket"
+        )
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "way_out"),
+    [
+        (301, "PermanentRedirect", "another region: set AWS_DEFAULT_REGION"),
+        (400, "AuthorizationHeaderMalformed", "another region: set AWS_DEFAULT_REGION"),
+        (400, "ExpiredToken", "the keys have expired: log in again"),
+        (403, "RequestTimeTooSkewed", "this machine's clock is wrong: set it"),
+        (404, "NoSuchKey", "no such bucket or endpoint.*the server's address without a bucket"),
+        (403, "AccessDenied", "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+    ],
+)
+def test_a_refusal_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, code: str, way_out: str
+) -> None:
+    monkeypatch.setenv("TUTTI_CACHE", str(tmp_path))
+    with refusing(status, code) as server:
+        server.name_in(monkeypatch)
+        store = LogitStore(f"s3://{BUCKET}/x")
+        for ask in (store.keys, lambda: store.objects.write(OBJECT, b"")):
+            with pytest.raises(UnreachableStore, match=way_out) as caught:
+                ask()
+            assert "\n" not in str(caught.value)
+
+
 def test_a_listing_continues_after_the_first_page(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -379,7 +417,6 @@ def test_the_end_of_a_short_file_is_the_whole_file(bucket: Bucket) -> None:
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retry at once: pauses of seconds are for servers that restart."""
-    monkeypatch.setattr(standard.ExponentialBackoff, "delay_amount", lambda self, context: 0.01)
     monkeypatch.setattr(s3.random, "uniform", lambda low, high: 0.01)
 
 
@@ -409,6 +446,7 @@ def test_nothing_is_lost_when_every_third_request_fails(
     assert [store.read_record(key)["i"] for key in keys] == list(range(6))
     # So many requests that some of each kind failed.
     assert len(faulty.asked) > 40
+    assert (faulty.n_garbled > 0) == (fault == "garbled")
 
 
 @pytest.mark.usefixtures("short_pauses")
@@ -439,3 +477,40 @@ def test_a_response_that_always_breaks_off_gives_a_clear_error(
     with pytest.raises(UnreachableStore, match="cannot be reached"):
         bucket.get("x")
     assert faulty.asked == ["GET", "GET"]
+
+
+@pytest.mark.usefixtures("short_pauses")
+def test_bytes_that_never_fit_their_checksum_give_a_clear_error(
+    bucket: Bucket, faulty: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put("x", bytes(1_000))
+    monkeypatch.setattr(s3, "_ATTEMPTS", 2)
+    faulty.fault, faulty.every = "garbled", 1
+    with pytest.raises(UnreachableStore, match=r"checksum.*in 2 attempts"):
+        bucket.get("x")
+
+
+def test_a_silent_server_is_given_up_after_half_a_minute(
+    bucket: Bucket, faulty: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert s3._PATIENCE_S + s3._READ_TIMEOUT_S <= 45
+    bucket.put("x", b"content")
+    # A hundredth of the time.
+    monkeypatch.setattr(s3, "_PATIENCE_S", s3._PATIENCE_S / 100)
+    monkeypatch.setattr(s3, "_READ_TIMEOUT_S", s3._READ_TIMEOUT_S / 100)
+    again = Bucket(bucket.locate(""))
+    files = again._requests.file_system
+    faulty.pause_s = 3
+    path = bucket.locate("x").removeprefix("s3://")
+    # The last two are DuckDB's way, for which s3fs has retries of its own.
+    asks: list[Callable[[], Any]] = [
+        lambda: again.find("*"),
+        lambda: again.get("x"),
+        lambda: files.cat_file(path, 0, 4),
+        lambda: files.info(path),
+    ]
+    for ask in asks:
+        started = time.monotonic()
+        with pytest.raises((UnreachableStore, s3.GaveUp), match=r"imeout.*in [23] attempts"):
+            ask()
+        assert time.monotonic() - started < 2
