@@ -3,6 +3,7 @@
 import copy
 import gzip
 import json
+import re
 import shlex
 import tomllib
 from pathlib import Path
@@ -255,5 +256,16 @@ def test_every_pod_has_a_place_for_what_it_decodes(templates, root):
 def test_the_versions_are_those_of_the_project(cluster, templates, root):
     assert cluster["spec"]["rayVersion"] == ray.__version__
     version = tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
-    images = {template["spec"]["containers"][0]["image"] for template in templates.values()}
-    assert images == {f"registry.example.com/tutti:{version}"}
+    for name in ("README.md", "kuberay/Dockerfile"):
+        tags = re.findall(
+            r"registry\.example\.com/tutti:(\S+)", (root / "cluster" / name).read_text()
+        )
+        assert set(tags) == {version}
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_every_pod_names_the_image_by_a_digest_that_must_be_filled_in_once(root, name):
+    text = (root / "cluster" / "kuberay" / f"{name}.yaml").read_text()
+    images = re.findall(r"\bimage: (.+)", text)
+    assert images.pop(0).startswith("&image registry.example.com/tutti@sha256:DIGEST # EDIT")
+    assert set(images) == {"*image"}
