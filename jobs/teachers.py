@@ -10,7 +10,12 @@ from jobs.plan.estimates import (
     plan_spending,
 )
 from jobs.plan.members import show_members
-from jobs.plan.provision import limit_in_flight, measure_needs, prepare_teachers
+from jobs.plan.provision import (
+    check_weights_files,
+    limit_in_flight,
+    measure_needs,
+    prepare_teachers,
+)
 from jobs.plan.teachers import TeacherPlan, TeachersOptions, plan_teachers
 from jobs.schedule.carry_out import carry_out, print_if_all_stored
 from jobs.schedule.cluster import connect
@@ -32,6 +37,7 @@ def main(options: TeachersOptions) -> int:
             "[red]published protocol: the test clips judge; only to compare with publications[/red]"
         )
     if options.dry_run:
+        check_weights_files(planned.find_missing())
         show_plan(planned.list_tasks(), store, planned.find_corpus, options)
         say_next(repeat_command(less="--dry-run"))
         return 0

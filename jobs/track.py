@@ -5,13 +5,14 @@ if not __package__:
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 from jobs.command import run
 from jobs.plan.options import CorpusOptions
 from logit_store import LogitStore
 from terminal.console import UserError, console, progress_bar, say_next
 from terminal.tables import format_count
-from terminal.values import Line, Name, NewFolder
+from terminal.values import Line, NewFolder, match
 from training.trackers import (
     FinishedRun,
     read_finished_run,
@@ -32,7 +33,7 @@ class TrackOptions(CorpusOptions):
     """Folder for event files, in CORPUS/SPLIT/MEMBER below it."""
     mlflow: Line | None = None
     """Address of an MLflow server, or sqlite:///FILE; the corpus is the experiment."""
-    wandb: Name | None = None
+    wandb: Annotated[str, match("the name of a project", r"[^\x00-\x1f/\\#?%:]+")] | None = None
     """Project of Weights & Biases; with WANDB_MODE=offline a folder, for `wandb sync`."""
 
 

@@ -171,6 +171,12 @@ def fetch_weights(
     return file
 
 
+def is_local_file(weights: str) -> bool:
+    """Return whether weights are named by the path of a file on this machine."""
+    named = (_NONE, _PUBLISHED, _AUDIOSET, _PRETRAINED)
+    return weights not in named and urlsplit(weights).scheme in ("", "file")
+
+
 def _loads_own(name: str, entry: TeacherArchitecture, weights: str | Path) -> bool:
     """Return whether the network loads these weights itself, as timm's do."""
     if weights == _PRETRAINED and entry.fetch_own is None:

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-LONGEST_NAME = 200
-"""Characters: a file's name may have 255 bytes, and often has a fingerprint and an ending too."""
+LONGEST_NAME = 255
+"""Characters of a name of something that exists: file systems allow no more."""
+LONGEST_NEW_NAME = 200
+"""Leaves room for a fingerprint and an ending."""
 LARGEST_SEED = 2**63 - 1
 """Seeds are 64-bit integers in the tables of a store."""
 
@@ -108,19 +110,19 @@ Text = Annotated[str, expect("text", lambda value: bool(value.strip()))]
 """Any text, such as a query."""
 Line = Annotated[str, match("one line of text", r"[^\x00-\x1f\x7f\u2028\u2029]*", longest=4_000)]
 """Shown in messages: the name of a task, an address."""
-Name = Annotated[
-    str,
-    match(
-        "letters, digits, '.', '_' and '-' only, the first of them no '.'",
-        r"[A-Za-z0-9_-][A-Za-z0-9._-]*",
-    ),
-]
-"""Becomes a part of file names."""
+_NAME, _NAME_IN_WORDS = (
+    r"[A-Za-z0-9_-][A-Za-z0-9._-]*",
+    "letters, digits, '.', '_' and '-' only, the first of them no '.'",
+)
+Name = Annotated[str, match(_NAME_IN_WORDS, _NAME)]
+"""Of a member, a job, a corpus."""
+NewName = Annotated[str, match(_NAME_IN_WORDS, _NAME, longest=LONGEST_NEW_NAME)]
+"""Becomes a part of the names of files."""
 Reference = Annotated[
     str,
     match(
         "letters, digits, '.', '_' and '-' only, and '@' before a hash",
-        r"[A-Za-z0-9_-][A-Za-z0-9._-]*(@[0-9a-f]+)?",
+        rf"{_NAME}(@[0-9a-f]+)?",
     ),
 ]
 """NAME or NAME@HASH of an ensemble."""
@@ -156,7 +158,11 @@ def find_fault_of_address(address: str) -> str | None:
         return find_fault_of_path(Path(address), is_folder=True)
     if scheme == "s3" and re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*(/|$)", rest):
         return None
-    return "expected a folder, or s3://BUCKET/PREFIX"
+    hint = (
+        ": Google Cloud Storage speaks S3 too, with AWS_ENDPOINT_URL=https://storage.googleapis.com "
+        "and an HMAC key"
+    )
+    return f"expected a folder, or s3://BUCKET/PREFIX{hint if scheme == 'gs' else ''}"
 
 
 Address = Annotated[str, Check(find_fault_of_address)]

@@ -12,7 +12,7 @@ from jobs.worker.select import ReadCandidates, SelectEnsemble, SelectionSettings
 from logit_store import LogitStore, QueryFailed, strip_fingerprint
 from terminal.console import UserError, console, progress_bar
 from terminal.tables import build_table, format_count
-from terminal.values import Check, Count, Name, NewFolder, Text, whole
+from terminal.values import Check, Count, Name, NewFolder, NewName, Text, whole
 from training import Protocol
 from training.recipe import find_judging_fold
 
@@ -37,7 +37,7 @@ class EnsembleOptions(AttemptOptions):
     query: Text | None = None
     """Which members are candidates: one SQL expression over the columns of the view `members`, like
     "family != 'passt' and log_loss_select < 1.5"; all teachers if not given."""
-    name: Name = "stepwise"
+    name: NewName = "stepwise"
     """Name of the ensemble; with several pools or replacements, these are added to it."""
     pools: Annotated[tuple[str, ...], Check(_find_fault_of_pools)] = ("logits",)
     """What is averaged: logits, probabilities, or both, one ensemble each."""

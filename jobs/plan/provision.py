@@ -13,6 +13,7 @@ from jobs.worker.train import FineTune
 from jobs.worker.where import prepare
 from logit_store import LogitStore
 from teachers import TeacherRun, build, fetch_weights
+from teachers.catalogue import is_local_file
 from terminal.console import UserError, progress_bar
 from training.needs import DryStep
 
@@ -31,14 +32,30 @@ def prepare_teachers(planned: TeacherPlan, to_do: Sequence[Task[FineTune]]) -> N
             if planned.find_corpus(task) is corpus
         }
         prepare(corpus, planned.store, rates)
+    for run in _find_starting(to_do):
+        _try_weights(run, len(planned.corpus.scenes), planned.store)
+
+
+def check_weights_files(to_do: Sequence[Task[FineTune]]) -> None:
+    """Make sure that files of weights on this machine are there; nothing is fetched or loaded.
+
+    Raises:
+        WeightsError: one is not.
+    """
+    for run in _find_starting(to_do):
+        if is_local_file(run.recipe.weights):
+            fetch_weights(run.recipe.model, run.recipe.weights)
+
+
+def _find_starting(to_do: Sequence[Task[FineTune]]) -> list[TeacherRun]:
+    """Return one run for all weights that models of a kind start from."""
     runs = [task.work.teacher for task in to_do]
     starting = {
         (run.recipe.model, run.recipe.weights): run
         for run in runs
         if run.start is None and run.recipe.weights != "none"
     }
-    for run in starting.values():
-        _try_weights(run, len(planned.corpus.scenes), planned.store)
+    return list(starting.values())
 
 
 def _try_weights(run: TeacherRun, n_classes: int, store: LogitStore) -> None:

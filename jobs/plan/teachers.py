@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any, cast
 
 from audio.clips import Corpus
@@ -19,7 +20,7 @@ from teachers import TeacherRecipe, TeacherRun, UnfitClips, recipes
 from teachers.private import PrivateWeights
 from teachers.run import check_input, make_teacher_key
 from terminal.console import UserError, progress_bar
-from terminal.values import Address, Line, obey
+from terminal.values import Address, Check, Line, find_fault_of_path, obey
 from training import Protocol, list_view_keys
 
 FIRST_SPLIT = 100
@@ -46,6 +47,12 @@ def parse_length(text: str) -> ClipLength:
     return length
 
 
+def _find_fault_of_weights(weights: str) -> str | None:
+    # Once all runs are stored, the file may be gone.
+    is_address = "://" in weights
+    return None if is_address else find_fault_of_path(Path(weights), is_folder=False)
+
+
 Length = Annotated[str, obey(parse_length)]
 TeacherRecipes = Annotated[tuple[Line, ...], obey(recipes.find_teacher_recipes)]
 
@@ -57,7 +64,7 @@ class TeachersOptions(LearningOptions):
     recipes: TeacherRecipes = ("all",)
     """Names in teachers/recipes.py, globs ('mn*_early'), timm:MODEL, or all: the 22 published.
     demo_mn demo_dymn demo_passt demo_cpr need no GPU."""
-    weights: Line | None = None
+    weights: Annotated[Line, Check(_find_fault_of_weights)] | None = None
     """Weights that all recipes start from: none (random), a file or an address; if not given, those
     of each recipe."""
     length: Length | None = None

@@ -12,7 +12,7 @@ from jobs.trials.limits import StudentLimits
 from logit_store import LogitStore
 from students.complexity import MAX_BYTES, MAX_MACS, Precision
 from students.search_space import SearchSpace
-from terminal.values import Count, Folder, Name, Reference, Seeds, Size
+from terminal.values import Count, Folder, Name, NewName, Reference, Seeds, Size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class SearchOptions(BudgetOptions, AttemptOptions):
     halving: bool = True
     """Stop trials that are worse than others after 1, 3, 9... epochs (ASHA); off, all are trained to
     the end."""
-    name: Name | None = None
+    name: NewName | None = None
     """Name of the search; the space and a fingerprint of the options if not given."""
     ensemble: Reference | None = None
     """Ensemble that teaches: NAME@HASH, or NAME for the newest of that name; not needed if all

@@ -44,6 +44,11 @@ def test_a_dry_run_lists_the_runs_and_starts_nothing(commands, called, tmp_path)
             ("--splits", "25", "--recipes", "demo_cpr", "--weights", "audioset"),
             "error: teacher cpr_128 has no AudioSet weights",
         ),
+        (
+            "teachers",
+            ("--splits", "25", "--weights", "/nowhere/x.pt", "--dry-run"),
+            "/nowhere/x.pt: there is no such file",
+        ),
         ("teachers", ("--splits", "5"), "no clip in fold fit of split 5"),
         (
             "teachers",

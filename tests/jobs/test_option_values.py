@@ -26,6 +26,7 @@ from terminal.values import (
     Name,
     NewFile,
     NewFolder,
+    NewName,
     Pattern,
     Reference,
     find_fault_of_path,
@@ -78,7 +79,7 @@ def list_bad_values(hint):
     checks = find_checks(hint)
     for leaf, _ in list_leaves(hint):
         yield from NUMBERS.get(leaf, ())
-    if checks & name_checks(Name, Reference):
+    if checks & name_checks(Name, NewName, Reference):
         yield from NO_NAMES
     if checks & name_checks(Pattern):
         yield from ("../x", "a b", "a\nb", "x" * 300)
