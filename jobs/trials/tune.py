@@ -4,6 +4,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -79,16 +80,8 @@ def carry_out_trials(
     with progress_bar() as bar:
         shown = bar.add_task("trials", total=n_trials)
         searcher = _TrialSearcher(trials, settings, journal, log, spending)
-        keeper = _JournalKeeper(
-            journal,
-            log,
-            settings,
-            n_trials,
-            on_end,
-            lambda done: bar.update(shown, completed=done),
-            spending,
-            log.watch_silence(timeout_s),
-        )
+        silence, show = log.watch_silence(timeout_s), partial(bar.update, shown)
+        keeper = _JournalKeeper(journal, log, settings, n_trials, on_end, show, spending, silence)
         _run_tune(n_trials, needs, searcher, scheduler, keeper)
     if spending is not None:
         n_left = n_trials - keeper.n_ended if searcher.was_stopped else 0
@@ -199,7 +192,7 @@ class _JournalKeeper(Callback):
         settings: TrialSettings,
         n_trials: int,
         on_end: Callable[[Trial], None],
-        on_progress: Callable[[int], None],
+        on_progress: Callable[..., None],
         spending: Spending | None,
         silence: Silence,
     ) -> None:
@@ -286,7 +279,7 @@ class _JournalKeeper(Callback):
             self._spending.end(Outcome(task, error=error, took_s=took_s or 0.0))
         self._on_end(trial)
         self.n_ended += 1
-        self._on_progress(self.n_ended)
+        self._on_progress(completed=self.n_ended)
         console.print(f"[{self.n_ended}/{self._n_trials}] {_describe_trial(trial)}", markup=False)
         if trial.state == "failed":
             error_console.print(f"failed: {trial.id}: {trial.error}", markup=False)
