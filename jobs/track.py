@@ -3,13 +3,13 @@
 if not __package__:
     import _root  # noqa: F401
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
 from jobs.command import run
 from jobs.plan.options import CorpusOptions
-from logit_store import LogitStore
 from terminal.console import UserError, console, progress_bar, say_next
 from terminal.tables import format_count
 from terminal.values import Line, NewFolder, match
@@ -48,12 +48,20 @@ def main(options: TrackOptions) -> int:
     """
     trackers = find_trackers(options)
     store = options.open_store()
-    runs, n_without_curve = find_finished_runs(store, options.corpus)
-    for name, send in trackers.items():
-        with progress_bar() as bar:
-            n_new = sum(send(each) for each in bar.track(runs, description=name))
+    store.read_clips(options.corpus)  # raises if the corpus is misspelt, and not empty
+    n_new, n_runs, n_without_curve = Counter[str](), 0, 0
+    with progress_bar() as bar:
+        # One at a time: the learning curves of thousands of runs need much memory.
+        for row in bar.track(store.runs(options.corpus).to_pylist(), description="runs"):
+            finished = read_finished_run(store, row)
+            if finished is None:
+                n_without_curve += 1
+                continue
+            n_runs += 1
+            n_new.update(name for name, send in trackers.items() if send(finished))
+    for name in trackers:
         console.print(
-            f"{name}: {format_count(n_new, 'new run')} of {options.corpus}, {len(runs) - n_new} there already",
+            f"{name}: {format_count(n_new[name], 'new run')} of {options.corpus}, {n_runs - n_new[name]} there already",
             markup=False,
         )
     if n_without_curve:
@@ -85,14 +93,6 @@ def find_trackers(options: TrackOptions) -> dict[str, SendRun]:
             "--wandb PROJECT, or several of them"
         )
     return trackers
-
-
-def find_finished_runs(store: LogitStore, corpus: str) -> tuple[list[FinishedRun], int]:
-    """Return the runs of a corpus with a learning curve, and the number of members without one."""
-    store.read_clips(corpus)  # raises if the corpus is misspelt, and not empty
-    rows = store.runs(corpus).to_pylist()
-    found = [each for row in rows if (each := read_finished_run(store, row)) is not None]
-    return found, len(rows) - len(found)
 
 
 def find_viewer(options: TrackOptions) -> list[str]:

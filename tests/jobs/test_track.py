@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from audio.corpora import demo
+from jobs import track
 from logit_store import LogitKey, LogitStore
 
 MEMBER = "demo_cpr-00000000000a"
@@ -31,6 +32,16 @@ def test_finished_runs_go_to_tensorboard_once(called, store, tmp_path):
     assert "left out 1 member without a learning curve" in printed
     assert f"next: tensorboard --logdir {tmp_path / 'boards'}" in printed
     assert "0 new runs of demo, 1 there already" in called(*command)
+
+
+def test_each_run_is_sent_before_the_next_is_read(store, tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(track, "read_finished_run", lambda store, row: done.append("read") or row)
+    monkeypatch.setattr(
+        track, "write_to_tensorboard", lambda folder, run: done.append("sent") or True
+    )
+    assert track.main(track.TrackOptions(store=store, tensorboard=tmp_path)) == 0
+    assert done == ["read", "sent"] * 2
 
 
 def test_a_command_that_names_no_place_says_which_there_are(called, store):
