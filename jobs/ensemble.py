@@ -4,7 +4,6 @@ if not __package__:
     import _root  # noqa: F401
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
@@ -108,8 +107,8 @@ def show_selections(
             rehearsal = Rehearsal.read(candidates)
             estimates |= {task.name: rehearsal.estimate(task.work.settings) for task in of_split}
     names = [task.name for task in tasks]
-    device = replace(Machine.here(1), accelerator=None)
-    show_estimates(names, estimates, device, options.find_price(), spot=options.spot)
+    device = Machine.cpu(1)
+    show_estimates(names, estimates, device, options.find_price(), spot=options.spot, here=device)
 
 
 def draw_picture(store: LogitStore, options: EnsembleOptions, split: int, reference: str) -> Path:

@@ -70,8 +70,18 @@ def show_estimates(
     price: "Price",
     *,
     spot: bool,
+    here: Machine | None = None,
 ) -> None:
-    """Print a table of what each run takes, and the totals; runs without an estimate are done."""
+    """Print a table of what each run takes, and the totals.
+
+    Args:
+        names: of all runs.
+        estimates: by name; runs without one are done.
+        device: what runs compute on.
+        price: of the machine.
+        spot: whether spot prices are used.
+        here: what this machine's runs compute on, if it is known without looking for a GPU.
+    """
     rows = [
         [name, "to do", *_describe_estimate(estimates[name], price, spot=spot)]
         if name in estimates
@@ -81,7 +91,8 @@ def show_estimates(
     header = ["run", "state", "CPU", "GPU", "GB", "MB", "time", price.currency, "by"]
     console.print(build_table(header, rows))
     console.print("GB: memory; MB: left in the store; by: record of an earlier run, or a few steps")
-    _show_totals(list(estimates.values()), device, price, spot=spot)
+    here = here or Machine.here(device.threads)
+    _show_totals(list(estimates.values()), device, price, spot=spot, here=here)
 
 
 def _describe_estimate(estimate: Estimate, price: "Price", *, spot: bool) -> list[str]:
@@ -97,7 +108,7 @@ def _describe_estimate(estimate: Estimate, price: "Price", *, spot: bool) -> lis
 
 
 def _show_totals(
-    estimates: Sequence[Estimate], device: Machine, price: "Price", *, spot: bool
+    estimates: Sequence[Estimate], device: Machine, price: "Price", *, spot: bool, here: Machine
 ) -> None:
     """Print what the runs take together, and how that is known."""
     seconds = sum(each.seconds for each in estimates)
@@ -107,20 +118,20 @@ def _show_totals(
     checkpoint_mb = max((each.checkpoint_bytes for each in estimates), default=0) / 1e6
     stored_gb = sum(each.stored_bytes for each in estimates) / 1e9
     lines = [
-        f"{format_count(len(estimates), 'run')} to do, {_describe_duration(seconds, device)}: early stopping makes it less",
+        f"{format_count(len(estimates), 'run')} to do, {_describe_duration(seconds, device, here)}: early stopping makes it less",
         f"{gpu_h:,.1f} GPU-hours, {cpu_h:,.1f} core-hours",
         f"memory: a run takes at most {memory_gb:.1f} GB",
         f"disk: {stored_gb:.3f} GB in the store; checkpoints of up to {checkpoint_mb:,.0f} MB a run",
         _describe_cost(estimates, price, spot=spot),
-        _describe_sources(estimates, device),
+        _describe_sources(estimates, device, here),
     ]
     console.print("\n".join(lines), markup=False)
 
 
-def _describe_duration(seconds: float, device: Machine) -> str:
+def _describe_duration(seconds: float, device: Machine, here: Machine) -> str:
     """Describe how long runs take one after the other, and on all cores if they run on this CPU."""
     text = f"together {format_duration(seconds)} at most"
-    if device.accelerator is not None or device != Machine.here(device.threads):
+    if device.accelerator is not None or device != here:
         return text
     at_once = max(1, (os.cpu_count() or 1) // device.threads)
     return f"{text}, {at_once} at once on this machine {format_duration(seconds / at_once)}"
@@ -139,14 +150,13 @@ def _describe_cost(estimates: Sequence[Estimate], price: "Price", *, spot: bool)
     )
 
 
-def _describe_sources(estimates: Sequence[Estimate], device: Machine) -> str:
+def _describe_sources(estimates: Sequence[Estimate], device: Machine, here: Machine) -> str:
     n_recorded = sum(each.source == "record" for each in estimates)
     text = f"time: {n_recorded} by records of runs on {device}"
     if n_recorded == len(estimates):
         return text
-    measured_on = Machine.here(device.threads)
-    text += f", {len(estimates) - n_recorded} by steps on {measured_on}"
-    if measured_on.pace == device.pace:
+    text += f", {len(estimates) - n_recorded} by steps on {here}"
+    if here.pace == device.pace:
         return text
     return f"{text}.\nWARNING: that is not {device}, so their time and money are not its"
 

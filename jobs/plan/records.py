@@ -1,6 +1,7 @@
 """The speed of earlier runs, by their records in the store."""
 
 import dataclasses
+import platform
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,11 @@ class Machine:
     def here(cls, threads: int) -> "Machine":
         """Return this machine's GPU if it has one, else this number of threads of its CPU."""
         return cls.of(describe_machine(find_device()) | {"threads": threads})
+
+    @classmethod
+    def cpu(cls, threads: int) -> "Machine":
+        """Return this number of threads of this machine's CPU, for work that uses no GPU."""
+        return cls(None, platform.machine(), threads)
 
     @classmethod
     def of(cls, recorded: Mapping[str, Any]) -> "Machine":

@@ -97,11 +97,12 @@ def test_a_selection_is_found_again_until_its_candidates_its_settings_or_its_nam
     assert work.find_result(store) is None
 
 
-def test_a_dry_run_decodes_no_record_of_the_catalogue_and_stores_nothing(
+def test_a_dry_run_decodes_no_record_of_the_catalogue_and_looks_for_no_gpu(
     store, monkeypatch, capsys
 ):
     before = store.ensembles.find_all("tau", 25)
     monkeypatch.delattr("logit_store.catalogue._decode_footer")
+    monkeypatch.delattr("jobs.plan.records.find_device")
     options = EnsembleOptions(corpus="tau", store=store.address, name="dry", dry_run=True)
     assert ensemble_command.main(options) == 0
     printed = capsys.readouterr().out
