@@ -105,7 +105,7 @@ def _measure(tenth: LogitStore, whole: LogitStore, rounds: int) -> list[list[str
             large[command].append(_use(command, whole))
     return [
         [
-            f"`{command.partition(' --store')[0].replace(' --to {folder}/report.html', '')}`",
+            f"`{_shorten(command)}`",
             f"{_find_median_s(small[command]):.2f}",
             f"{_find_median_s(large[command]):.2f}",
             f"{cold[command].seconds:.2f}",
@@ -114,6 +114,12 @@ def _measure(tenth: LogitStore, whole: LogitStore, rounds: int) -> list[list[str
         ]
         for command in COMMANDS
     ]
+
+
+def _shorten(command: str) -> str:
+    """Return what distinguishes a command from the others."""
+    asked, _, _ = command.partition(" --store")
+    return asked.replace(" --to {folder}/report.html", "").format(folder="FOLDER", member="MEMBER")
 
 
 def _use_cold(command: str, store: LogitStore) -> Use:
