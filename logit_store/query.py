@@ -64,17 +64,7 @@ def run_query(
         QueryFailed: it is not such a statement, or DuckDB refuses it.
     """
     tables = _make_tables(text, listing, ensembles)
-    # Without these names only the columns can matter, and DuckDB looks long at thousands of files.
-    most = None if _names(text, "logits", "predictions") else 1
-    corpora = [
-        CorpusFiles(
-            corpus=corpus,
-            classes=tuple(of_corpus),
-            clips=clips_path(corpus),
-            logits=tuple(each.name for each in listing.entries.get(corpus, ())[:most]),
-        )
-        for corpus, of_corpus in classes.items()
-    ]
+    corpora = _list_files(text, listing, classes)
     with duckdb.connect(":memory:") as connection:
         # Otherwise an unknown table could be a Python variable of that name.
         connection.execute("set python_enable_replacements = false")
@@ -98,6 +88,23 @@ def run_query(
             raise QueryFailed(f"{reason}: {ALLOWED}") from error
         except duckdb.Error as error:
             raise QueryFailed(str(error)) from error
+
+
+def _list_files(
+    text: str, listing: LogitsListing, classes: Mapping[str, Sequence[str]]
+) -> list[CorpusFiles]:
+    """List the files behind the views, as far as the text may need them."""
+    # Without these names only the columns can matter, and DuckDB looks long at thousands of files.
+    most = None if _names(text, "logits", "predictions") else 1
+    return [
+        CorpusFiles(
+            corpus=corpus,
+            classes=tuple(of_corpus),
+            clips=clips_path(corpus),
+            logits=tuple(each.name for each in listing.entries.get(corpus, ())[:most]),
+        )
+        for corpus, of_corpus in classes.items()
+    ]
 
 
 def _make_tables(text: str, listing: LogitsListing, ensembles: Ensembles) -> dict[str, pa.Table]:

@@ -80,6 +80,13 @@ class UnshownSystem:
     split: int
     protocol: str
     select_loss: float | None
+    """As of a judged system; None without clips of this fold."""
+
+    @classmethod
+    def of(cls, stored: StoredSystem, name: str, protocol: str) -> "UnshownSystem":
+        """Return what is said of a system that is not judged."""
+        loss = stored.select_loss if isfinite(stored.select_loss) else None
+        return cls(name, stored.kind, stored.split, protocol, loss)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -129,16 +136,13 @@ class Results:
         }
         choice = choose_systems(stored, protocols, most)
         judged: dict[StoredSystem, JudgedSystem] = {}
-        unshown = []
-        for each, name, protocol in zip(stored, names, protocols, strict=True):
-            if each not in choice.shown:
-                loss = each.select_loss if isfinite(each.select_loss) else None
-                unshown.append(UnshownSystem(name, each.kind, each.split, protocol, loss))
-                continue
-            logits_APK = list(_read_logits(store, each, clips[each.split].rows))
-            summary = summarise_logits(clips[each.split], logits_APK)
-            judged[each] = _judge(each, name, protocol, summary)
-            on_progress(len(judged), len(choice.shown))
+        named = list(zip(stored, names, protocols, strict=True))
+        for each, name, protocol in named:
+            if each in choice.shown:
+                logits_APK = list(_read_logits(store, each, clips[each.split].rows))
+                summary = summarise_logits(clips[each.split], logits_APK)
+                judged[each] = _judge(each, name, protocol, summary)
+                on_progress(len(judged), len(choice.shown))
         return cls(
             store=store,
             corpus=corpus,
@@ -147,7 +151,7 @@ class Results:
                 split: {role: judged[each] for role, each in roles.items()}
                 for split, roles in choice.roles.items()
             },
-            unshown=tuple(unshown),
+            unshown=tuple(UnshownSystem.of(*each) for each in named if each[0] not in judged),
             left_out=tuple(left_out),
             clips=clips,
         )
