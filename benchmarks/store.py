@@ -7,6 +7,7 @@ if __name__ == "__main__" and not __package__:
     import _root  # noqa: F401
 
 import argparse
+import hashlib
 import os
 import shutil
 import statistics
@@ -16,12 +17,16 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
+import safetensors.numpy
+import safetensors.torch
 import torch
 
 from benchmarks.clips import SCENES, make_clips
 from benchmarks.results import format_table, publish, ratio, take_turns
 from logit_store import LogitKey, LogitStore
-from logit_store.paths import catalogue_path, logits_path
+from logit_store.paths import catalogue_path, clips_path, logits_path
+from training import fetch_weights
 
 CPU = torch.device("cpu")
 N_LISTED, N_ASKED, N_READ = 2_000, 110, 6
@@ -48,6 +53,9 @@ def main() -> None:
         root = Path(folder)
         rows += _measure(_make_listing_sides(root / "listed"), rounds)
         rows += _measure(_make_query_sides(root / "asked"), rounds)
+        rows += _measure(_make_whole_sides(root / "whole"), rounds)
+        rows += _measure(_make_clips_sides(root / "clips"), rounds)
+        rows += _measure(_make_weights_sides(root / "weights"), rounds)
         for n_clips in (N_FEW, N_TRAINING):
             rows += _measure(_make_writing_sides(root / f"written-{n_clips}", n_clips), rounds)
             rows += _measure(_make_reading_sides(root / f"read-{n_clips}", n_clips), rounds)
@@ -56,7 +64,8 @@ def main() -> None:
         "processor time on one thread, medians. The baseline of a listing is rebuilding the "
         "catalogue from all footers; that of a query is `LogitStore.read` of the files that it "
         "reads; that of a write (including scores, hash and footer) is np.save of the same "
-        "float16 logits with fsync; that of a read is np.load of as many such files."
+        "float16 logits with fsync; that of a read is np.load of as many such files. All reads but "
+        "the baselines compare checksums."
     )
     table = format_table(["", "ms", "ratio to the baseline"], rows)
     publish("store.py", "Logit store (cpu)", CPU, f"{table}\n\n{notes}")
@@ -104,7 +113,7 @@ def _make_query_sides(root: Path) -> Sides:
     for key in keys:
         store.write(key, logits_NK, RECORD)
     by_scene = (
-        "set threads = 1; select member, scene, avg(correct::int) from predictions "
+        "select member, scene, avg(correct::int) from predictions "
         "where recording_device = 's3' and split = 25 group by all"
     )
     return {
@@ -151,6 +160,49 @@ def _make_reading_sides(root: Path, n_clips: int) -> Sides:
             keys, dtype=np.float16
         ),
         f"reading {N_READ} x {n_clips:,} clips, float32": lambda: store.read(keys),
+    }
+
+
+def _make_whole_sides(root: Path) -> Sides:
+    """Compare reads, which compare all checksums, with reading the bytes of the same files."""
+    store, keys = _create_store(root, N_FEW), _make_keys(N_ASKED)
+    logits_NK = _draw_logits(N_FEW)
+    for key in keys:
+        store.write(key, logits_NK, RECORD)
+    arrays = [root / f"{key.member}.npy" for key in keys]
+    for array in arrays:
+        np.save(array, logits_NK.astype(np.float16))
+    return {
+        f"np.load of {N_ASKED} x {N_FEW:,} clips": lambda: [np.load(array) for array in arrays],
+        f"reading {N_ASKED} x {N_FEW:,} clips with their checksums, float16": lambda: store.read(
+            keys, dtype=np.float16
+        ),
+    }
+
+
+def _make_clips_sides(root: Path) -> Sides:
+    """Compare reading the table of clips, which compares all checksums, with pyarrow alone."""
+    store = _create_store(root, N_ALL)
+    clips = root / clips_path("tau")
+    return {
+        f"pyarrow's table of {N_ALL:,} clips": lambda: pq.read_table(clips, use_threads=False),
+        f"the table of {N_ALL:,} clips with its checksums": lambda: store.read_clips("tau"),
+    }
+
+
+def _make_weights_sides(root: Path) -> Sides:
+    """Compare weights of 48,000 parameters and their hash with loading them alone."""
+    store, (key,) = _create_store(root, 200), _make_keys(1)
+    weights = safetensors.numpy.save({"layer": np.ones(48_000, np.float32)})
+    sha256 = hashlib.sha256(weights).hexdigest()
+    store.write(key, _draw_logits(200), RECORD | {"weights_sha256": sha256})
+    store.objects.write(f"students/v1/{key.member}/weights.safetensors", weights)
+    file = store.objects.fetch(f"students/v1/{key.member}/weights.safetensors")
+    return {
+        "loading a student's weights": lambda: safetensors.torch.load_file(file),
+        "loading them, compared with their hash": lambda: safetensors.torch.load_file(
+            fetch_weights(store, "student", key.member)
+        ),
     }
 
 

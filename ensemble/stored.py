@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import ensemble
-from logit_store import LogitKey, LogitStore
+from logit_store import DamagedFile, LogitKey, LogitStore
 
 
 def compute_ensemble_logits(
@@ -54,11 +54,19 @@ def average_members(
         document: what the selection wrote into the store.
         view: the view of the clips.
         rows: the rows of the clips; None for all of them, in the corpus's order.
+
+    Raises:
+        DamagedFile: the document does not say how its members are averaged.
     """
     members = document["members"]
+    try:
+        temperatures_M = [float(member["temperature"]) for member in members]
+        space = document["space"]
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise DamagedFile(f"the ensemble of {keys[0]} and others", repr(error)) from error
     return ensemble.mean_logits(
         store.read([replace(key, view=view) for key in keys], rows, dtype=np.float16),
         [float(member["weight"]) for member in members],
-        temperatures_M=[member["temperature"] for member in members],
-        space=document["space"],
+        temperatures_M=temperatures_M,
+        space=space,
     )

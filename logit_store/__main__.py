@@ -140,7 +140,7 @@ def _sql(command: Sql) -> Answer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verify(Command):
-    """Read all files of clips, logits and ensembles and report what is wrong.
+    """Read all files and report what is wrong.
 
     Example:
         python -m logit_store verify --store runs/demo
@@ -152,8 +152,10 @@ def _verify(command: Verify) -> Answer:
     with _progress("files") as on_progress:
         problems = verify(store, on_progress)
     schema = pa.schema(dict.fromkeys(StoreProblem.__annotations__, pa.string()))
-    table = pa.Table.from_pylist([asdict(each) for each in problems], schema=schema)
-    lines = [f"{each.file}: {each.problem}" for each in problems] or ["all is as it was written"]
+    table = pa.Table.from_pylist([_make_printable(each) for each in problems], schema=schema)
+    lines = [f"{each['file']}: {each['problem']}" for each in table.to_pylist()] or [
+        "all is as it was written"
+    ]
     return Answer(table, "\n".join(lines), exit_code=int(bool(problems)))
 
 
@@ -175,7 +177,7 @@ def _gc(command: Gc) -> Answer:
     if not command.dry_run:
         collect.remove_garbage(store, garbage)
     schema = pa.schema({"file": pa.string(), "why": pa.string(), "bytes": pa.int64()})
-    table = pa.Table.from_pylist([asdict(each) for each in garbage], schema=schema)
+    table = pa.Table.from_pylist([_make_printable(each) for each in garbage], schema=schema)
     n_bytes = sum(each.bytes for each in garbage)
     verb = "would free" if command.dry_run else "freed"
     total = f"{format_count(len(garbage), 'file')}, {verb} {n_bytes:,} bytes ({tables.format_size(n_bytes)})"
@@ -324,6 +326,14 @@ def _progress(what: str) -> Generator[Callable[[int, int], None]]:
     with progress_bar(Console(stderr=True)) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _make_printable(row: StoreProblem | collect.Garbage) -> dict[str, Any]:
+    """Return a row with the names of files that are not UTF-8 written in ASCII."""
+    return {
+        name: value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+        for name, value in asdict(row).items()
+    }
 
 
 def _suggest(*words: str) -> list[str]:

@@ -1,7 +1,6 @@
 """The files of a store in an S3 bucket: one request writes a file, local copies serve reads."""
 
 import asyncio
-import fnmatch
 import functools
 import glob
 import io
@@ -19,6 +18,7 @@ from botocore.exceptions import ClientError
 from logit_store.cache import Cache, open_machine_cache
 from logit_store.errors import UnsupportedAddress
 from logit_store.files import Entry
+from logit_store.paths import matches
 from logit_store.s3 import MAX_REQUESTS, Requests, is_absent, is_past_the_end, translate_errors
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class Bucket:
     UnreachableStore if there is no response or the request is refused; a method that makes a local
     copy raises UnusableCache if it cannot.
     """
+
+    is_near = False
 
     def __init__(self, address: str) -> None:
         """Name a place; no request is made.
@@ -88,7 +90,7 @@ class Bucket:
         `*`. The version of a file is its ETag, which stays if it is replaced by the same bytes.
         """
         entries = map(self._make_entry, self._list_objects(self._key(pattern.partition("*")[0])))
-        matching = (entry for entry in entries if _matches(entry.name, pattern))
+        matching = (entry for entry in entries if matches(entry.name, pattern))
         return sorted(matching, key=lambda entry: entry.name)
 
     def find_all(self) -> list[Entry]:
@@ -302,11 +304,3 @@ class _End(io.RawIOBase):
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
-
-
-def _matches(name: str, pattern: str) -> bool:
-    parts, patterns = name.split("/"), pattern.split("/")
-    return len(parts) == len(patterns) and all(
-        not part.startswith(".") and fnmatch.fnmatchcase(part, each)
-        for part, each in zip(parts, patterns, strict=True)
-    )

@@ -2,9 +2,11 @@
 
 import contextlib
 import hashlib
+import logging
 import math
 import os
 import time
+import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +17,11 @@ from disk import find_cache_folder
 from logit_store.errors import StoreFull, UnusableCache
 from logit_store.folder import Folder
 
+logger = logging.getLogger(__name__)
+
 LIMIT_VARIABLE = "TUTTI_CACHE_GB"
 DEFAULT_LIMIT_GB = 20.0
+_BLOCK_BYTES = 1 << 20
 
 
 class Cache:
@@ -38,13 +43,21 @@ class Cache:
         return None
 
     def path(self, version: str) -> Path | None:
-        """Return the path of a copy, which counts as a use; None if there is none."""
-        path = self._folder.fetch(_name_copy(version))
-        with _translate_errors(), contextlib.suppress(FileNotFoundError):
-            # In nanoseconds: the times that the system sets have a resolution of milliseconds.
-            now_ns = time.time_ns()
-            os.utime(path, ns=(now_ns, now_ns))
-            return path
+        """Return the path of a copy, which counts as a use; None if there is none.
+
+        A damaged copy is removed.
+        """
+        with _translate_errors():
+            for copy in self._folder.find(f"{_name_copy(version)}-*"):
+                path = self._folder.fetch(copy.name)
+                with contextlib.suppress(FileNotFoundError):
+                    if path.name.endswith(f"-{_compute_checksum(path):08x}"):
+                        # In nanoseconds: the system's own times have a resolution of milliseconds.
+                        now_ns = time.time_ns()
+                        os.utime(path, ns=(now_ns, now_ns))
+                        return path
+                    logger.warning("%s: a damaged copy, so it is fetched again", path)
+                    self._folder.delete(copy.name)
         return None
 
     def put(self, version: str, data: bytes) -> Path:
@@ -54,7 +67,7 @@ class Cache:
             UnusableCache: the folder is full or cannot be written to.
         """
         with _translate_errors():
-            self._folder.put(_name_copy(version), data)
+            self._folder.put(f"{_name_copy(version)}-{zlib.crc32(data):08x}", data)
         # Another process over the limit may have removed it already: then make it again.
         return self.path(version) or self.put(version, data)
 
@@ -96,10 +109,19 @@ def _read_limit_gb() -> float:
 
 
 def _name_copy(version: str) -> str:
+    """Return the name of a copy, to which a hyphen and the CRC-32 of its bytes are added."""
     digest = hashlib.sha256(version.encode()).hexdigest()
     # Every write looks in its folder for files that killed writers left. 16 folders keep this
     # short, and each is visited often enough.
     return f"{digest[0]}/{digest}"
+
+
+def _compute_checksum(path: Path) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            checksum = zlib.crc32(block, checksum)
+    return checksum
 
 
 @contextmanager

@@ -7,13 +7,11 @@ decoded; a damaged catalogue is made again, with a warning.
 """
 
 import contextlib
-import hashlib
 import json
 import logging
-import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -31,8 +29,11 @@ from logit_store.footer import (
     Footer,
     decode_metadata,
 )
+from logit_store.json_objects import fits_column
 from logit_store.keys import LogitKey
+from logit_store.passed_over import keep_usable
 from logit_store.paths import CATALOGUE_PATTERN, catalogue_path, parse_corpus, parse_key
+from logit_store.seal import check_seal
 
 logger = logging.getLogger(__name__)
 
@@ -72,10 +73,6 @@ _FOOTER_SCHEMA = pa.schema(
 )
 _SCHEMA = pa.schema([*MEMBERS_SCHEMA, *_FOOTER_SCHEMA])
 
-_DIGEST = re.compile(rb"tutti-blake2b:([0-9a-f]{32})")
-"""The digest in the key-value pairs: of the file with zeros in place of the digits."""
-_NO_DIGEST = b"tutti-blake2b:" + 32 * b"0"
-
 _READERS = 16
 """Footers read at once: S3 takes about 20 ms for each; on a disk it does no harm."""
 
@@ -112,14 +109,10 @@ class CataloguedLogits:
         """Return the footer of each file."""
         return dict(zip(self.keys, map(_decode_footer, self.rows.to_pylist()), strict=True))
 
-    def check_belongs(self, header: ClipsHeader, where: Callable[[str], str]) -> None:
-        """Make sure that all files are readable and belong to these clips and classes.
-
-        Raises:
-            UnreadableFile: the first file that does not.
-        """
-        for error in self.unreadable.values():
-            raise error
+    def keep_belonging(
+        self, header: ClipsHeader, where: Callable[[str], str]
+    ) -> "CataloguedLogits":
+        """Count the files that do not belong to these clips and classes as unreadable."""
         expected = {
             "row_order_hash": header.row_order_hash,
             "classes": json.dumps(header.classes),
@@ -130,9 +123,16 @@ class CataloguedLogits:
             self.rows[name].unique().to_pylist() in ([], [value])
             for name, value in expected.items()
         ):
-            return
-        for row in self.rows.to_pylist():
-            logits_file.check_belongs(where(row["name"]), _decode_footer(row), row["n"], header)
+            return self
+        strange: dict[LogitKey, UnreadableFile] = {}
+        for key, row in zip(self.keys, self.rows.to_pylist(), strict=True):
+            try:
+                footer, path = _decode_footer(row), where(row["name"])
+                logits_file.check_belongs(path, footer, row["n"], header)
+            except UnreadableFile as error:
+                strange[key] = error
+        kept = self.select(lambda key: key not in strange)
+        return replace(kept, unreadable=self.unreadable | strange)
 
 
 def look_up(
@@ -143,13 +143,18 @@ def look_up(
     Args:
         files: of the store.
         corpus: whose logits.
-        entries: all files of the corpus's logits, or of one split's, as just listed.
+        entries: all files of the corpus's logits, or of one split's, as just listed; those out of place
+            are passed over.
         split: the split that was listed; None: all.
-
-    Raises:
-        StrayFile: no key has the path of one of the files.
     """
-    keys = {each.name: parse_key(each.name, files.locate(each.name)) for each in entries}
+    keys: dict[str, LogitKey] = {}
+
+    def note_key(entry: Entry) -> None:
+        keys[entry.name] = parse_key(entry.name, files.locate(entry.name))
+
+    entries = keep_usable(entries, note_key)
+    if not entries:
+        return CataloguedLogits((), parquet.make_empty(_SCHEMA), {})
     stored = _read_stored(files, corpus)
     is_listed = pc.equal(stored["split"], stored["split"] if split is None else split)
     known, others = stored.filter(is_listed), stored.filter(pc.invert(is_listed))
@@ -177,15 +182,16 @@ def read_catalogued_footers(files: Files, corpus: str) -> dict[tuple[str, str], 
 
 def find_damaged(files: Files) -> list[Entry]:
     """Find catalogues that cannot be read."""
-    return [each for each in files.find(CATALOGUE_PATTERN) if not _is_sound(files, each)]
+    return [each for each in files.find(CATALOGUE_PATTERN) if not is_sound(files, each)]
 
 
-def _is_sound(files: Files, entry: Entry) -> bool:
+def is_sound(files: Files, entry: Entry) -> bool:
+    """Tell whether a catalogue can be read, or was deleted since it was listed."""
     try:
         _open(files, parse_corpus(entry.name))
     except FileNotFoundError:
         return True
-    except UnreadableFile:
+    except (UnreadableFile, ValueError):  # also a corpus that is no name
         return False
     return True
 
@@ -213,13 +219,9 @@ def _open(files: Files, corpus: str) -> pa.Table | None:
     path = files.locate(name)
     with files.open(name) as source:
         data = source.read()
-    # The last one, because a record could contain such a text too.
-    found = next(iter([*_DIGEST.finditer(data)][-1:]), None)
-    if found is None:
+    if not check_seal(data, path):
         _check_version(data, path)
         return None
-    if _compute_digest(data, found.start()) != found[1]:
-        raise DamagedFile(path, "its digest does not match")
     with pq.ParquetFile(pa.BufferReader(data)) as file:
         decode_metadata(file.metadata.metadata, path)
         if not file.schema_arrow.equals(_SCHEMA):
@@ -239,22 +241,9 @@ def _check_version(data: bytes, path: str) -> None:
         raise DamagedFile(path, f"columns {columns.names}")
 
 
-def _compute_digest(data: bytes, place: int) -> bytes:
-    """Return the digest of a file, as hex digits, without the digest at this place."""
-    view = memoryview(data)
-    hashed = hashlib.blake2b(digest_size=16)
-    for part in (view[:place], _NO_DIGEST, view[place + len(_NO_DIGEST) :]):
-        hashed.update(part)
-    return hashed.hexdigest().encode()
-
-
-def encode_catalogue(rows: pa.Table) -> bytes:
-    """Return the bytes of a catalogue, its digest included."""
-    pairs = {"tutti.format_version": FORMAT_VERSION, "tutti.digest": _NO_DIGEST.decode()}
-    data = parquet.encode_small(rows, pairs).to_pybytes()
-    place = data.rindex(_NO_DIGEST)
-    digest, end = _compute_digest(data, place), place + len(_NO_DIGEST)
-    return data[: end - len(digest)] + digest + data[end:]
+def encode_catalogue(rows: pa.Table) -> pa.Buffer:
+    """Return the bytes of a catalogue, with a digest of all of them."""
+    return parquet.encode_small(rows, {"tutti.format_version": FORMAT_VERSION}, seal_all=True)
 
 
 def _store(files: Files, corpus: str, rows: pa.Table) -> None:
@@ -278,6 +267,8 @@ def _read_footers(
             return None
         except UnreadableFile as error:
             return error
+        except RecursionError as error:
+            return DamagedFile(files.locate(entry.name), str(error))
 
     found: list[dict[str, Any]] = []
     unreadable: dict[LogitKey, UnreadableFile] = {}
@@ -302,8 +293,11 @@ def _make_row(key: LogitKey, entry: Entry, footer: Footer, n: int) -> dict[str, 
     seed = record.get("seed")
     row = {
         **asdict(key),
-        **{name: text if isinstance(text, str) else None for name, text in texts.items()},
-        "seed": seed if type(seed) is int else None,
+        **{
+            name: text if isinstance(text, str) and fits_column(text) else None
+            for name, text in texts.items()
+        },
+        "seed": seed if type(seed) is int and fits_column(seed) else None,
         "bytes": entry.size,
         "written": entry.written,
         "name": entry.name,

@@ -1,5 +1,6 @@
 """Garbage collection: which files of a store are no longer needed."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -41,7 +42,9 @@ def remove_garbage(store: LogitStore, garbage: list[Garbage]) -> None:
 
 def _find_temporary(store: LogitStore) -> Iterator[Garbage]:
     for name in store.files.sweep(dry_run=True):
-        yield Garbage(name, "its writer was killed", store.files.fetch(name).stat().st_size)
+        # Another process may sweep at the same time.
+        with contextlib.suppress(FileNotFoundError):
+            yield Garbage(name, "its writer was killed", store.files.fetch(name).stat().st_size)
 
 
 def _find_leftovers(store: LogitStore, finished: set[str]) -> Iterator[Garbage]:

@@ -2,15 +2,28 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from logit_store import parquet
 from logit_store.errors import DamagedFile
 from logit_store.files import Entry, Files
+from logit_store.json_objects import (
+    READING_ERRORS,
+    check_text,
+    check_type,
+    decode_json,
+    fits_column,
+)
+from logit_store.keys import check_name
+from logit_store.passed_over import keep_usable
+from logit_store.paths import EnsemblePlace, parse_ensemble
+
+T = TypeVar("T")
 
 ENSEMBLES_SCHEMA = pa.schema(
     {
@@ -71,13 +84,7 @@ def decode_ensemble(data: bytes, reference: str, path: str) -> dict[str, Any]:
     _, _, expected = reference.partition("@")
     if expected and _hash(data) != expected:
         raise DamagedFile(path, f"content hash {_hash(data)}, expected {expected} as in its name")
-    try:
-        document = json.loads(data)
-    except ValueError as error:
-        raise DamagedFile(path, str(error)) from error
-    if not isinstance(document, dict):
-        raise DamagedFile(path, f"a {type(document).__name__}, expected a mapping")
-    return document
+    return decode_json(data, path)
 
 
 def read_pinned_members(document: Mapping[str, Any], path: str) -> list[PinnedMember]:
@@ -87,54 +94,78 @@ def read_pinned_members(document: Mapping[str, Any], path: str) -> list[PinnedMe
         DamagedFile: the document at `path` has no valid list of members.
     """
     try:
-        return [
-            PinnedMember(each["member"], float(each["weight"]), each["hash"])
-            for each in document["members"]
-        ]
-    except (KeyError, TypeError, ValueError) as error:
+        members = [_read_pinned_member(each) for each in check_type(document["members"], list)]
+        if not sum(each.weight for each in members) > 0:
+            raise ValueError("no member has a weight above 0")
+    except READING_ERRORS as error:
         raise DamagedFile(
             path, f"members: {error!r}, expected a list of member, weight and hash"
         ) from error
+    return members
 
 
-def get_reference(entry: Entry) -> str:
-    """Return `NAME@HASH` of an ensemble's file."""
-    return PurePosixPath(entry.name).stem
+def _read_pinned_member(plain: Mapping[str, Any]) -> PinnedMember:
+    weight = plain["weight"]
+    if type(weight) not in (int, float) or not 0 <= float(weight) < math.inf:
+        raise ValueError(f"weight {weight!r}, expected a finite number that is not negative")
+    check_name("member", plain["member"])
+    return PinnedMember(plain["member"], float(weight), check_text(plain["hash"]))
+
+
+def find_ensembles(files: Files, pattern: str) -> list[Entry]:
+    """List the files of ensembles that match a pattern; those out of place are passed over."""
+    return keep_usable(files.find(pattern), lambda entry: locate_ensemble(files, entry))
+
+
+def locate_ensemble(files: Files, entry: Entry) -> EnsemblePlace:
+    """Return the place of an ensemble's file.
+
+    Raises:
+        StrayFile: no ensemble has its path.
+    """
+    return parse_ensemble(entry.name, files.locate(entry.name))
 
 
 def tabulate_ensembles(files: Files, entries: Sequence[Entry]) -> pa.Table:
     """Return a row for each member of the ensembles in these files (ENSEMBLES_SCHEMA).
 
-    Raises:
-        DamagedFile: one of them is not an ensemble.
+    Files that are damaged, or were deleted since they were listed, are passed over.
     """
     files.prefetch([entry.name for entry in entries])
-    rows = [row for entry in entries for row in _make_rows(files, entry)]
-    return pa.Table.from_pylist(rows, schema=ENSEMBLES_SCHEMA)
+    tables: list[pa.Table] = []
+    keep_usable(entries, lambda entry: tables.append(_tabulate_ensemble(files, entry)))
+    return pa.concat_tables([parquet.make_empty(ENSEMBLES_SCHEMA), *tables])
 
 
-def _make_rows(files: Files, entry: Entry) -> list[dict[str, Any]]:
-    path, reference = files.locate(entry.name), get_reference(entry)
-    document = decode_ensemble(files.get(entry.name), reference, path)
-    name, _, digits = reference.partition("@")
-    corpus, split = (part.partition("=")[2] for part in entry.name.split("/")[2:4])
+def _tabulate_ensemble(files: Files, entry: Entry) -> pa.Table:
+    path, place = files.locate(entry.name), locate_ensemble(files, entry)
+    document = decode_ensemble(files.get(entry.name), place.reference, path)
+    name, _, digits = place.reference.partition("@")
     members = read_pinned_members(document, path)
+    losses = _get(document, "losses", list) or [None]
     whole = {
-        "corpus": corpus,
-        "split": int(split),
+        "corpus": place.corpus,
+        "split": place.split,
         "name": name,
         "hash": digits or None,
-        "space": document.get("space"),
-        "fold": document.get("fold"),
-        "loss": document["losses"][-1] if document.get("losses") else None,
-        "candidates": len(document.get("candidates", ())),
+        "space": _get(document, "space", str),
+        "fold": _get(document, "fold", str),
+        "loss": losses[-1] if type(losses[-1]) is float else None,
+        "candidates": len(_get(document, "candidates", list) or ()),
         "n_members": len(members),
         "written": entry.written,
     }
-    return [
+    rows = [
         whole | {"member": pin.member, "weight": pin.weight, "logits_hash": pin.logits_hash}
         for pin in members
     ]
+    return pa.Table.from_pylist(rows, schema=ENSEMBLES_SCHEMA)
+
+
+def _get(document: Mapping[str, Any], name: str, kind: type[T]) -> T | None:
+    """Return a value of a document, or None unless it has that type: only `members` is checked."""
+    value = document.get(name)
+    return value if type(value) is kind and fits_column(value) else None
 
 
 def _hash(data: bytes) -> str:

@@ -6,20 +6,20 @@ its name. So it is a file of its own, `ensemble_times/v1/corpus=C/split=S/NAME@H
 earlier versions have none; for them the time of their file counts.
 """
 
-import json
 import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from logit_store.errors import DamagedFile
 from logit_store.files import Entry, Files
+from logit_store.json_objects import decode_json, encode_json
 
 
 def write_time(files: Files, path: str, others: Iterable[datetime]) -> None:
     """Note that the ensemble at a path is made now: later than the others, whatever the clock says."""
     now = datetime.fromtimestamp(time.time(), UTC)
     made = max([now, *(other + timedelta(microseconds=1) for other in others)])
-    files.put(_locate(path), json.dumps({"made": made.isoformat()}).encode())
+    files.put(_locate(path), encode_json({"made": made.isoformat()}))
 
 
 def read_times(files: Files, entries: Sequence[Entry]) -> list[datetime]:
@@ -41,10 +41,11 @@ def _locate(path: str) -> str:
 
 
 def _read_time(files: Files, name: str) -> datetime:
+    path = files.locate(name)
     try:
-        made = datetime.fromisoformat(json.loads(files.get(name))["made"])
+        made = datetime.fromisoformat(decode_json(files.get(name), path)["made"])
         if made.tzinfo is None:
             raise ValueError(f"time {made} without a time zone")
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise DamagedFile(files.locate(name), f"no time of an ensemble: {error!r}") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise DamagedFile(path, f"no time of an ensemble: {error!r}") from error
     return made

@@ -8,7 +8,8 @@ import pyarrow as pa
 from logit_store.ensemble_file import (
     decode_ensemble,
     encode_ensemble,
-    get_reference,
+    find_ensembles,
+    locate_ensemble,
     read_pinned_members,
     tabulate_ensembles,
 )
@@ -16,6 +17,7 @@ from logit_store.ensemble_times import read_times, write_time
 from logit_store.errors import EnsembleChanged, MissingEnsemble, TiedEnsembles
 from logit_store.files import Entry, Files, check_exists
 from logit_store.keys import LogitKey
+from logit_store.passed_over import keep_usable
 from logit_store.paths import ENSEMBLES_PATTERN, ensemble_path, ensembles_pattern
 
 
@@ -74,13 +76,27 @@ class Ensembles:
         Raises:
             MissingEnsemble: there is no such ensemble; names those that exist.
             TiedEnsembles: the two newest ensembles `NAME` were made at the same time.
+            DamagedFile: the file is not what was written.
         """
-        return get_reference(self._find_entry(corpus, split, reference))
+        entry = self._find_entry(corpus, split, reference)
+        read_pinned_members(*self._decode(entry))
+        return locate_ensemble(self._files, entry).reference
 
     def find_all(self, corpus: str, split: int) -> list[str]:
-        """Return `NAME@HASH` of all ensembles of a split, sorted."""
+        """Return `NAME@HASH` of all ensembles of a split, sorted; their content is not checked."""
         check_exists(self._files, self._address)
-        return [get_reference(each) for each in self._files.find(ensembles_pattern(corpus, split))]
+        entries = find_ensembles(self._files, ensembles_pattern(corpus, split))
+        return [locate_ensemble(self._files, each).reference for each in entries]
+
+    def find_sound(self, corpus: str, split: int) -> list[str]:
+        """Return `NAME@HASH` of those ensembles of a split whose files can be used, sorted.
+
+        The others are passed over, with a warning.
+        """
+        check_exists(self._files, self._address)
+        entries = find_ensembles(self._files, ensembles_pattern(corpus, split))
+        sound = keep_usable(entries, lambda entry: read_pinned_members(*self._decode(entry)))
+        return [locate_ensemble(self._files, each).reference for each in sound]
 
     def read_weights(self, corpus: str, split: int, reference: str) -> dict[LogitKey, float]:
         """Return the weight of each member, if their logits have not changed since the selection.
@@ -103,16 +119,18 @@ class Ensembles:
     def tabulate(self) -> pa.Table:
         """Return a row for each member of each ensemble (ENSEMBLES_SCHEMA).
 
-        Raises:
-            DamagedFile: one of the files is not an ensemble.
+        Damaged files are passed over, with a warning.
         """
         return tabulate_ensembles(self._files, self._files.find(ENSEMBLES_PATTERN))
 
     def _read(self, corpus: str, split: int, reference: str) -> tuple[dict[str, Any], str]:
         """Return the document of an ensemble, and its address."""
-        entry = self._find_entry(corpus, split, reference)
+        return self._decode(self._find_entry(corpus, split, reference))
+
+    def _decode(self, entry: Entry) -> tuple[dict[str, Any], str]:
         address, data = self._files.locate(entry.name), self._files.get(entry.name)
-        return decode_ensemble(data, get_reference(entry), address), address
+        reference = locate_ensemble(self._files, entry).reference
+        return decode_ensemble(data, reference, address), address
 
     def _find_entry(self, corpus: str, split: int, reference: str) -> Entry:
         """Return the file of `NAME@HASH`, or of the newest ensemble `NAME`."""
@@ -131,7 +149,7 @@ class Ensembles:
         times = read_times(self._files, entries)
         newest = [each for each, made in zip(entries, times, strict=True) if made == max(times)]
         if len(newest) > 1:
-            tied = [get_reference(each) for each in newest]
+            tied = [locate_ensemble(self._files, each).reference for each in newest]
             raise TiedEnsembles(reference, corpus=corpus, split=split, tied=tied, made=max(times))
         return newest[0]
 
@@ -140,4 +158,4 @@ class Ensembles:
         names = [ensemble_path(corpus, split, reference)]
         if "@" not in reference:
             names.append(ensembles_pattern(corpus, split, f"{reference}@*"))
-        return [entry for name in names for entry in self._files.find(name)]
+        return [entry for name in names for entry in find_ensembles(self._files, name)]

@@ -26,7 +26,7 @@ LogitStoreError
     ├── RowOrderMismatch       it was written for clips in another order
     ├── ClassOrderMismatch     it was written for other classes, or in another order
     ├── DamagedFile            it is not what was written
-    └── StrayFile              no key has its path
+    └── StrayFile              no result has its path
 """
 
 from collections.abc import Sequence
@@ -306,13 +306,17 @@ class ClassOrderMismatch(UnreadableFile):
 class DamagedFile(UnreadableFile):
     """The file is not what was written."""
 
-    def __init__(self, path: str, reason: str) -> None:
+    def __init__(
+        self, path: str, reason: str, *, way_out: str = "delete it and run its job again"
+    ) -> None:
         words = " ".join(reason.split())
-        super().__init__(path, f"cannot be read ({words}): delete it and run its job again")
+        super().__init__(path, f"cannot be read ({words}): {way_out}")
 
 
 class StrayFile(UnreadableFile):
-    """No key has the path of this file."""
+    """No result has the path of this file."""
 
     def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, f"not a place for logits ({reason}): move it out of the store")
+        super().__init__(
+            path, f"nothing of the store has this path ({reason}): move it out of the store"
+        )

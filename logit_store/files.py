@@ -34,6 +34,11 @@ class Files(Protocol):
     Reading a file that does not exist raises FileNotFoundError.
     """
 
+    @property
+    def is_near(self) -> bool:
+        """Whether the files are on this machine, so that reading them whole is fast."""
+        ...
+
     def exists(self) -> bool:
         """Tell whether anything was ever written here."""
         ...

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 class Folder:
     """The `Files` of a folder, on a disk where all processes see the same files."""
 
+    is_near = True
+
     def __init__(self, root: Path) -> None:
         self.root, self._address = root, str(root)
 

@@ -1,13 +1,16 @@
 """Footers: what the files of logits and clips say about themselves (N clips, K classes)."""
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import pyarrow as pa
 
 from logit_store.errors import DamagedFile, UnsupportedVersion
+from logit_store.json_objects import READING_ERRORS, check_text, check_type
 from logit_store.keys import hash_json, hash_row_order
 
 FORMAT_VERSION = "1"
@@ -74,17 +77,15 @@ class Footer:
             DamagedFile: `to_metadata` did not make these pairs.
         """
         pairs = decode_metadata(metadata, path)
-        try:
+        with _name_damage(path):
             return cls(
                 row_order_hash=pairs["tutti.row_order_hash"],
-                classes=tuple(json.loads(pairs["tutti.class_order"])),
-                largest_logit=float(pairs["tutti.largest_logit"]),
+                classes=_decode_classes(pairs),
+                largest_logit=_check_finite(float(pairs["tutti.largest_logit"])),
                 logits_hash=pairs["tutti.logits_hash"],
-                scores=tuple(FoldScores(**each) for each in json.loads(pairs["tutti.figures"])),
-                record=json.loads(pairs["tutti.record"]),
+                scores=tuple(map(_decode_scores, json.loads(pairs["tutti.figures"]))),
+                record=check_type(json.loads(pairs["tutti.record"]), dict),
             )
-        except (KeyError, ValueError, TypeError) as error:
-            raise DamagedFile(path, f"footer: {error!r}") from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,15 +125,13 @@ class ClipsHeader:
             DamagedFile: `to_metadata` did not make these pairs.
         """
         pairs = decode_metadata(metadata, path)
-        try:
+        with _name_damage(path):
             return cls(
                 n=n,
                 row_order_hash=pairs["tutti.row_order_hash"],
                 content_hash=pairs["tutti.content_hash"],
-                classes=tuple(json.loads(pairs["tutti.class_order"])),
+                classes=_decode_classes(pairs),
             )
-        except (KeyError, ValueError) as error:
-            raise DamagedFile(path, f"footer: {error!r}") from error
 
 
 def decode_metadata(metadata: Mapping[bytes, bytes] | None, path: str) -> dict[str, str]:
@@ -140,9 +139,41 @@ def decode_metadata(metadata: Mapping[bytes, bytes] | None, path: str) -> dict[s
 
     Raises:
         UnsupportedVersion: the file has another format version.
+        DamagedFile: a pair is no text.
     """
-    pairs = {key.decode(): value.decode() for key, value in (metadata or {}).items()}
+    with _name_damage(path):
+        pairs = {key.decode(): value.decode() for key, value in (metadata or {}).items()}
     found = pairs.get("tutti.format_version")
     if found != FORMAT_VERSION:
         raise UnsupportedVersion(path, found=found, expected=FORMAT_VERSION)
     return pairs
+
+
+@contextmanager
+def _name_damage(path: str) -> Generator[None]:
+    try:
+        yield
+    except READING_ERRORS as error:
+        raise DamagedFile(path, f"footer: {error!r}") from error
+
+
+def _decode_classes(pairs: Mapping[str, str]) -> tuple[str, ...]:
+    classes = check_type(json.loads(pairs["tutti.class_order"]), list)
+    return tuple(check_text(each) for each in classes)
+
+
+def _decode_scores(plain: dict[str, Any]) -> FoldScores:
+    scores = FoldScores(**plain)
+    check_text(scores.fold)
+    if scores.recording_device is not None:
+        check_text(scores.recording_device)
+    check_type(scores.n, int)
+    for number in (scores.n, scores.log_loss, scores.accuracy):
+        _check_finite(number)
+    return scores
+
+
+def _check_finite(number: float) -> float:
+    if isinstance(number, bool) or not math.isfinite(number):
+        raise ValueError(f"{number!r}, expected a finite number")
+    return number

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Literal
 
@@ -133,3 +133,20 @@ def _check_text(key: object, where: str) -> str:
 def hash_row_order(clip_ids: Sequence[str]) -> str:
     """Return 16 hex digits that stand for these clips in this order."""
     return hash_json(list(clip_ids))
+
+
+def sort_keys(keys: Iterable[LogitKey]) -> list[LogitKey]:
+    """Return keys sorted by member."""
+    return sorted(keys, key=lambda key: (key.member, key.corpus, key.split, key.view))
+
+
+def find_corpus(keys: Sequence[LogitKey]) -> str:
+    """Return the corpus of some keys.
+
+    Raises:
+        ValueError: there is no key, or they are of several corpora.
+    """
+    corpora = sorted({key.corpus for key in keys})
+    if len(corpora) != 1:
+        raise ValueError(f"keys of corpora {corpora}, expected keys of one corpus, at least one")
+    return corpora[0]

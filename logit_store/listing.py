@@ -6,12 +6,12 @@ from typing import Self, TypeVar
 
 import pyarrow as pa
 
-from logit_store import catalogue, parquet, runs
+from logit_store import catalogue, parquet, passed_over, runs
 from logit_store.catalogue import MEMBERS_SCHEMA, CataloguedLogits
 from logit_store.files import Entry, Files
 from logit_store.footer import ClipsHeader
 from logit_store.keys import LogitKey
-from logit_store.paths import logits_pattern, parse_corpus
+from logit_store.paths import logits_path, logits_pattern, parse_corpus
 
 Found = TypeVar("Found")
 
@@ -45,15 +45,47 @@ class LogitsListing:
     def look_up(self, is_wanted: Callable[[LogitKey], bool]) -> list[CataloguedLogits]:
         """Look up the logits that are wanted, one item per corpus.
 
+        Files that cannot be used are passed over, with a warning.
+        """
+        found: list[CataloguedLogits] = []
+
+        def add(corpus: str) -> None:
+            found.append(self._look_up(corpus, is_wanted))
+            for error in found[-1].unreadable.values():
+                passed_over.warn(error)
+
+        passed_over.keep_usable(self.entries, add)
+        return found
+
+    def look_up_all(self, is_wanted: Callable[[LogitKey], bool]) -> list[CataloguedLogits]:
+        """Look up the logits that are wanted, one item per corpus.
+
         Raises:
             UnreadableFile: one of them cannot be used.
         """
-        found = []
-        for corpus, entries in self.entries.items():
-            logits = catalogue.look_up(self.files, corpus, entries, self.split).select(is_wanted)
-            logits.check_belongs(self.read_header(corpus), self.files.locate)
-            found.append(logits)
+        found = [self._look_up(corpus, is_wanted) for corpus in self.entries]
+        for error in (error for each in found for error in each.unreadable.values()):
+            raise error
         return found
+
+    def _look_up(self, corpus: str, is_wanted: Callable[[LogitKey], bool]) -> CataloguedLogits:
+        entries = self.entries[corpus]
+        logits = catalogue.look_up(self.files, corpus, entries, self.split).select(is_wanted)
+        if not logits.keys:
+            return logits
+        return logits.keep_belonging(self.read_header(corpus), self.files.locate)
+
+    def list_usable(self, corpus: str) -> list[Entry]:
+        """List the files of a corpus's logits that can be used.
+
+        Raises:
+            UnreadableFile: the corpus's clips cannot be used.
+        """
+        if corpus not in self.entries:
+            return []
+        keys = self._look_up(corpus, make_filter(None)).keys
+        usable = set(map(logits_path, keys))
+        return [each for each in self.entries[corpus] if each.name in usable]
 
     def tabulate_members(self) -> pa.Table:
         """Return a row for each member, split and view (MEMBERS_SCHEMA)."""
@@ -79,11 +111,15 @@ def look_up_keys(
     read_header: Callable[[str], ClipsHeader],
     get: Callable[[CataloguedLogits], Mapping[LogitKey, Found]],
 ) -> dict[LogitKey, Found]:
-    """Look up what the catalogues say about some keys, in their order; absent keys are left out."""
+    """Look up what the catalogues say about some keys, in their order; absent keys are left out.
+
+    Raises:
+        UnreadableFile: one of them cannot be used.
+    """
     wanted, found = set(keys), dict[LogitKey, Found]()
     for corpus, split in {(key.corpus, key.split) for key in keys}:
         listing = LogitsListing.of(files, corpus, read_header, split)
-        for logits in listing.look_up(wanted.__contains__):
+        for logits in listing.look_up_all(wanted.__contains__):
             found |= get(logits)
     return {key: found[key] for key in keys if key in found}
 

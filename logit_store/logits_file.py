@@ -1,6 +1,7 @@
 """The file of one member's logits (N clips, K classes)."""
 
 import hashlib
+import zlib
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +29,11 @@ MAX_LOGIT = 65504.0
 """Largest finite float16."""
 
 _LARGEST_PAGE_HEADER_BYTES = 128
-"""Upper limit for the header before a page, which has about 25 bytes: a second page would exceed it."""
+"""Upper limit for the header before a page, which has about 30 bytes: a second page would exceed it."""
+_INT32 = 5
+"""Type of a field in Thrift's compact protocol."""
+_SIZES, _CHECKSUM = (2, 3), 4
+"""Ids of the fields of a page's header: bytes before and after compression, and CRC-32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,15 @@ class LogitsFile:
         group = metadata.row_group(0)
         return [self._read_column(group.column(i)) for i in range(1, group.num_columns)]
 
+    def check_pages(self) -> None:
+        """Compare all pages with their checksums.
+
+        Raises:
+            DamagedFile: one differs.
+        """
+        self.read_columns()
+        self.parquet.read(columns=["row"], use_threads=False)
+
     def _read_column(self, column: pq.ColumnChunkMetaData) -> Float16s:
         n_bytes = 2 * self.n
         header_bytes = column.total_compressed_size - n_bytes
@@ -86,11 +100,48 @@ class LogitsFile:
                 f"{column.total_compressed_size} bytes, expected one plain page of float16",
             )
         # The page is a header and then the values.
-        self.source.seek(column.data_page_offset + header_bytes)
-        values = self.source.read_buffer(n_bytes)
+        self.source.seek(column.data_page_offset)
+        # In one call, because each asks the system to prepare the mapped pages.
+        page = self.source.read_buffer(header_bytes + n_bytes)
+        header, values = page[:header_bytes], page[header_bytes:]
         if len(values) != n_bytes:
             raise DamagedFile(self.path, f"{column.path_in_schema!r} ends before its last row")
+        self._check_page(column.path_in_schema, header, values)
         return np.frombuffer(values, np.float16)
+
+    def _check_page(self, name: str, header: pa.Buffer, values: pa.Buffer) -> None:
+        """Compare a page with the checksum in its header; old files have none."""
+        numbers = parse_page_header(header.to_pybytes())
+        checksum = numbers.get(_CHECKSUM)
+        if any(numbers.get(field) != len(values) for field in _SIZES) or (
+            checksum is None and parquet.is_sealed(self.parquet)
+        ):
+            raise DamagedFile(self.path, f"the page of {name!r} has another header than written")
+        if checksum not in (None, zlib.crc32(values)):
+            raise DamagedFile(self.path, f"the checksum of {name!r} does not match")
+
+
+def parse_page_header(header: bytes) -> dict[int, int]:
+    """Return the numbers at the beginning of a page's header, by the ids of their fields.
+
+    In Thrift's compact protocol, each is a byte with the distance from the last id and the type, then
+    a variable-length integer with its sign in the lowest bit. The first field of another type ends
+    them. Ids: 2 and 3 are the sizes of the page, 4 is the CRC-32 of its bytes, taken as unsigned.
+    """
+    numbers: dict[int, int] = {}
+    field, rest = 0, iter(header)
+    for head in rest:
+        if head & 0x0F != _INT32:
+            break
+        field += head >> 4
+        number = shift = 0
+        for byte in rest:
+            number |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        numbers[field] = ((number >> 1) ^ -(number & 1)) & 0xFFFFFFFF
+    return numbers
 
 
 def logits_schema(classes: Sequence[str]) -> pa.Schema:

@@ -1,9 +1,12 @@
 """Objects of a store: weights, checkpoints, records and logs, each some bytes under a name."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from logit_store.errors import MissingObject
 from logit_store.files import Files, check_exists
+from logit_store.json_objects import decode_json, encode_json
 from logit_store.paths import check_object_name
 
 
@@ -34,6 +37,24 @@ class Objects:
         """
         self._check_present(name)
         return self._files.get(name)
+
+    def write_json(self, name: str, document: Mapping[str, Any]) -> None:
+        """Store a document as JSON, with a digest, or replace it.
+
+        Raises:
+            StoreFull: no space is left; an older object of that name is untouched.
+            TypeError, ValueError: the document is no JSON.
+        """
+        self.write(name, encode_json(document))
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Return the document that an object holds.
+
+        Raises:
+            MissingObject: there is no such object.
+            DamagedFile: it is not what was written.
+        """
+        return decode_json(self.read(name), self.locate(name))
 
     def __contains__(self, name: str) -> bool:
         return self._files.has(check_object_name(name))

@@ -10,16 +10,23 @@ import pyarrow.parquet as pq
 
 from logit_store.errors import DamagedFile
 from logit_store.files import Files
+from logit_store.seal import DIGEST_KEY, UNSEALED, check_seal, seal
+
+_TAIL_BYTES = 8
+"""The last bytes of a Parquet file: the length of its footer, and a mark."""
 
 
-def encode_small(table: pa.Table, metadata: Mapping[str, str]) -> pa.Buffer:
+def encode_small(
+    table: pa.Table, metadata: Mapping[str, str], *, seal_all: bool = False
+) -> pa.Buffer:
     """Encode a table as a small Parquet file.
 
     Args:
         table: its content.
         metadata: key-value pairs of the footer.
+        seal_all: the digest in the footer stands for the whole file.
     """
-    return _encode(table, metadata, {"compression": "zstd"})
+    return _encode(table, metadata, {"compression": "zstd"}, seal_all=seal_all)
 
 
 def encode_plain(table: pa.Table, metadata: Mapping[str, str]) -> pa.Buffer:
@@ -47,13 +54,34 @@ def encode_plain(table: pa.Table, metadata: Mapping[str, str]) -> pa.Buffer:
     return _encode(table, metadata, options)
 
 
-def _encode(table: pa.Table, metadata: Mapping[str, str], options: dict[str, Any]) -> pa.Buffer:
+def _encode(
+    table: pa.Table,
+    metadata: Mapping[str, str],
+    options: dict[str, Any],
+    *,
+    seal_all: bool = False,
+) -> pa.Buffer:
+    """Encode a table with checksums of its pages, and with a digest of its footer in the footer."""
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, table.schema, store_schema=False, **options) as writer:
+    with pq.ParquetWriter(
+        sink, table.schema, store_schema=False, write_page_checksum=True, **options
+    ) as writer:
         # A row group must have a row, even if the table has none.
         writer.write_table(table, row_group_size=max(1, table.num_rows))
-        writer.add_key_value_metadata(dict(metadata))
-    return sink.getvalue()
+        writer.add_key_value_metadata({**metadata, DIGEST_KEY: UNSEALED})
+    data = memoryview(sink.getvalue())
+    begin = 0 if seal_all else len(data) - _measure_footer(data[-_TAIL_BYTES:])
+    return pa.py_buffer(seal(data, begin))
+
+
+def _measure_footer(tail: bytes | memoryview) -> int:
+    """Return the length of a footer in bytes, with the tail, which says it."""
+    return int.from_bytes(tail[:4], "little") + _TAIL_BYTES
+
+
+def is_sealed(file: pq.ParquetFile) -> bool:
+    """Tell whether a file has checksums of its pages, and a digest of its footer, which is right."""
+    return DIGEST_KEY.encode() in (file.metadata.metadata or {})
 
 
 def take_rows(table: pa.Table, rows: Sequence[int]) -> pa.Table:
@@ -85,15 +113,31 @@ def open_parquet(
 
     Raises:
         FileNotFoundError: there is no such file.
-        DamagedFile: it is not a Parquet file, which may show only while it is read.
+        DamagedFile: it is not what was written, which may show only while it is read.
     """
+    path, sealed = files.locate(name), False
     try:
-        with (
-            (files.open_end if end_only else files.open)(name) as source,
-            pq.ParquetFile(source, read_dictionary=list(dictionaries)) as file,
-        ):
-            yield source, file
+        with (files.open_end if end_only else files.open)(name) as source:
+            sealed = _check_footer(source, path)
+            with pq.ParquetFile(
+                source, read_dictionary=list(dictionaries), page_checksum_verification=True
+            ) as file:
+                yield source, file
     except (FileNotFoundError, PermissionError):
         raise
-    except (pa.ArrowException, OSError) as error:
-        raise DamagedFile(files.locate(name), str(error)) from error
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        # An intact footer does not ask for more memory than the file needs.
+        if sealed and isinstance(error, MemoryError):
+            raise
+        raise DamagedFile(path, str(error)) from error
+
+
+def _check_footer(source: pa.NativeFile, path: str) -> bool:
+    """Compare the footer with the digest in it, and tell whether it has one."""
+    size = source.size()
+    source.seek(max(0, size - _TAIL_BYTES))
+    n_bytes = min(size, _measure_footer(source.read(_TAIL_BYTES)))
+    source.seek(size - n_bytes)
+    footer = source.read(n_bytes)
+    source.seek(0)
+    return check_seal(footer, path)

@@ -1,5 +1,9 @@
 """The path of each file of a store, from the store's root."""
 
+import fnmatch
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
 from logit_store.errors import StrayFile
 from logit_store.keys import LogitKey, check_name, check_split
 
@@ -33,6 +37,24 @@ def logits_pattern(
 def parse_corpus(path: str) -> str:
     """Return the corpus of a path with a folder `corpus=C`."""
     return path.split("/")[2].partition("=")[2]
+
+
+def parse_clips(path: str, address: str) -> str:
+    """Return the corpus of the clips at a path.
+
+    Args:
+        path: of the file.
+        address: its full address, for the error message.
+
+    Raises:
+        StrayFile: no corpus has this path.
+    """
+    corpus = parse_corpus(path)
+    try:
+        check_name("corpus", corpus)
+    except ValueError as error:
+        raise StrayFile(address, str(error)) from error
+    return corpus
 
 
 def parse_key(path: str, address: str) -> LogitKey:
@@ -85,6 +107,39 @@ def ensemble_path(corpus: str, split: int, reference: str) -> str:
     return ensembles_pattern(corpus, split, reference)
 
 
+@dataclass(frozen=True, slots=True)
+class EnsemblePlace:
+    """Which ensemble a file holds."""
+
+    corpus: str
+    split: int
+    reference: str
+    """`NAME@HASH`, or `NAME` in old stores."""
+
+
+def parse_ensemble(path: str, address: str) -> EnsemblePlace:
+    """Return the place of the ensemble at a path.
+
+    Args:
+        path: of the file.
+        address: its full address, for the error message.
+
+    Raises:
+        StrayFile: no ensemble has this path.
+    """
+    try:
+        corpus, split, file = PurePosixPath(path).parts[2:]
+        place = EnsemblePlace(
+            corpus.partition("=")[2], int(split.partition("=")[2]), file.removesuffix(".json")
+        )
+        expected = ensemble_path(place.corpus, place.split, place.reference)
+    except ValueError as error:
+        raise StrayFile(address, str(error)) from error
+    if expected != path:
+        raise StrayFile(address, f"this ensemble lies at {expected}")
+    return place
+
+
 _OBJECTS = ("teachers", "students", "weights", "search", "jobs", "units")
 
 
@@ -111,3 +166,12 @@ def _check_visible(what: str, name: str) -> None:
     # A leading dot marks files that are being written. This also keeps ".." out of paths.
     if name.startswith("."):
         raise ValueError(f"{what} {name!r} must not begin with a dot")
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Tell whether a listing by a glob pattern shows a file; `*` does not match a slash."""
+    parts, patterns = name.split("/"), pattern.split("/")
+    return len(parts) == len(patterns) and all(
+        not part.startswith(".") and fnmatch.fnmatchcase(part, each)
+        for part, each in zip(parts, patterns, strict=True)
+    )

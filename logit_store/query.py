@@ -19,6 +19,7 @@ from logit_store.listing import LogitsListing
 from logit_store.parquet import make_empty
 from logit_store.paths import clips_path
 from logit_store.runs import RUNS_SCHEMA
+from logit_store.sound import keep_sound
 from logit_store.sql_text import ALLOWED, check_query, lock
 
 KEY_COLUMNS = {"corpus": "VARCHAR", "split": "INTEGER", "member": "VARCHAR", "view": "INTEGER"}
@@ -57,14 +58,14 @@ def run_query(
         text: the query, one SELECT statement.
         files: of the store.
         listing: all logits, which are checked against the clips.
-        classes: of each corpus that has clips.
+        classes: of each corpus whose clips can be used.
         ensembles: of the store.
 
     Raises:
         QueryFailed: it is not such a statement, or DuckDB refuses it.
     """
     tables = _make_tables(text, listing, ensembles)
-    corpora = _list_files(text, listing, classes)
+    corpora = _list_files(text, files, listing, classes)
     with duckdb.connect(":memory:") as connection:
         # Otherwise an unknown table could be a Python variable of that name.
         connection.execute("set python_enable_replacements = false")
@@ -91,34 +92,38 @@ def run_query(
 
 
 def _list_files(
-    text: str, listing: LogitsListing, classes: Mapping[str, Sequence[str]]
+    text: str, files: Files, listing: LogitsListing, classes: Mapping[str, Sequence[str]]
 ) -> list[CorpusFiles]:
     """List the files behind the views, as far as the text may need them."""
-    # Without these names only the columns can matter, and DuckDB looks long at thousands of files.
-    most = None if _names(text, "logits", "predictions") else 1
+    # Without these names no values of logits can matter, and DuckDB looks long at thousands of files.
+    needs_logits = may_name(text, "logits", "predictions")
     return [
         CorpusFiles(
             corpus=corpus,
             classes=tuple(of_corpus),
             clips=clips_path(corpus),
-            logits=tuple(each.name for each in listing.entries.get(corpus, ())[:most]),
+            logits=_list_sound(files, listing, corpus) if needs_logits else (),
         )
         for corpus, of_corpus in classes.items()
     ]
+
+
+def _list_sound(files: Files, listing: LogitsListing, corpus: str) -> tuple[str, ...]:
+    return tuple(each.name for each in keep_sound(files, listing.list_usable(corpus)))
 
 
 def _make_tables(text: str, listing: LogitsListing, ensembles: Ensembles) -> dict[str, pa.Table]:
     """Return the views that are no files; records and ensembles are decoded if the text names them."""
     return {
         "members": listing.tabulate_members(),
-        "runs": listing.tabulate_runs() if _names(text, "runs") else make_empty(RUNS_SCHEMA),
+        "runs": listing.tabulate_runs() if may_name(text, "runs") else make_empty(RUNS_SCHEMA),
         "ensembles": (
-            ensembles.tabulate() if _names(text, "ensembles") else make_empty(ENSEMBLES_SCHEMA)
+            ensembles.tabulate() if may_name(text, "ensembles") else make_empty(ENSEMBLES_SCHEMA)
         ),
     }
 
 
-def _names(text: str, *views: str) -> bool:
+def may_name(text: str, *views: str) -> bool:
     """Tell whether a query may name one of these views."""
     return any(view in text.lower() for view in views)
 

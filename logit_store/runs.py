@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from logit_store.json_objects import fits_column
 from logit_store.keys import strip_fingerprint
 
 RUNS_SCHEMA = pa.schema(
@@ -78,4 +79,4 @@ def _find_in_record(record: Any, kind: type[T], *path: str) -> T | None:
     """Return the value at a path of a record, or None unless it has that type: records are free."""
     for name in path:
         record = record.get(name) if isinstance(record, dict) else None
-    return record if type(record) is kind else None
+    return record if type(record) is kind and fits_column(record) else None

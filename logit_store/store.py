@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,29 +11,30 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from logit_store import clips_file, logits_file, parquet
+from logit_store.address import open_files
 from logit_store.catalogue import CataloguedLogits
+from logit_store.clips_file import check_rows
 from logit_store.clips_table import CLIPS_SCHEMA, check_clips
 from logit_store.ensembles import Ensembles
 from logit_store.errors import (
     ClipsMismatch,
     MissingClips,
     MissingLogits,
-    UnsupportedAddress,
     WrongRowOrder,
 )
-from logit_store.files import Files, check_exists
+from logit_store.files import Entry, Files, check_exists
 from logit_store.fold_scores import name_scored_columns, score_folds
-from logit_store.folder import Folder
 from logit_store.footer import ClipsHeader, Footer
-from logit_store.keys import LogitKey
+from logit_store.keys import LogitKey, find_corpus, sort_keys
 from logit_store.listing import Found, LogitsListing, look_up_keys, make_filter
 from logit_store.objects import Objects
+from logit_store.passed_over import keep_usable
 from logit_store.paths import (
     CLIPS_PATTERN,
     clips_path,
     logits_path,
     logits_pattern,
-    parse_corpus,
+    parse_clips,
     parse_key,
 )
 
@@ -54,7 +54,7 @@ class LogitStore:
             UnsupportedAddress: the address is neither a folder nor a bucket.
         """
         self.address = os.fspath(address)
-        self.files: Files = _open_files(self.address)
+        self.files: Files = open_files(self.address)
         """All files by name, for the maintenance of the store; use the methods for all else."""
 
     def __repr__(self) -> str:
@@ -106,14 +106,27 @@ class LogitStore:
         Raises:
             MissingClips: they were never written.
         """
-        with self._open_clips(corpus) as (file, _):
-            return file.read().cast(CLIPS_SCHEMA)
+        return self.read_clips_and_header(corpus)[1]
+
+    def read_clips_and_header(self, corpus: str) -> tuple[ClipsHeader, pa.Table]:
+        """Return the table of a corpus's clips, and what their file says of them.
+
+        Raises:
+            MissingClips: they were never written.
+        """
+        with self._open_clips(corpus) as (file, header):
+            return header, file.read().cast(CLIPS_SCHEMA)
 
     def corpora(self) -> list[str]:
         """Return the names of the corpora in the store, sorted."""
         check_exists(self.files, self.address)
-        entries = self.files.find(CLIPS_PATTERN)
-        return [parse_corpus(each.name) for each in entries]
+        corpora: list[str] = []
+
+        def add(entry: Entry) -> None:
+            corpora.append(parse_clips(entry.name, self.files.locate(entry.name)))
+
+        keep_usable(self.files.find(CLIPS_PATTERN), add)
+        return corpora
 
     def write(
         self,
@@ -190,7 +203,7 @@ class LogitStore:
             UnreadableFile: a file has another version, row order or class order, or is damaged.
             ValueError: no key, keys of several corpora, wrong rows, or both rows and clip_ids.
         """
-        corpus = _find_corpus(keys)
+        corpus = find_corpus(keys)
         header = self._read_header(corpus)
         self.files.prefetch([logits_path(key) for key in keys])
         self._check_present(keys)
@@ -233,6 +246,17 @@ class LogitStore:
         """Return the `logits_hash` of many footers as `read_footers` does; no record is decoded."""
         return self._look_up(keys, CataloguedLogits.to_hashes)
 
+    def list_footers(self, corpus: str) -> dict[LogitKey, Footer]:
+        """Return the footers of a corpus's logits of view 0, sorted by member.
+
+        Files that cannot be used are passed over, with a warning.
+        """
+        check_exists(self.files, self.address)
+        found = dict[LogitKey, Footer]()
+        for logits in self._list_logits(corpus).look_up(make_filter(0)):
+            found |= logits.to_footers()
+        return {key: found[key] for key in sort_keys(found)}
+
     def read_record(self, key: LogitKey) -> dict[str, Any]:
         """Return the record of how some logits were made.
 
@@ -248,6 +272,7 @@ class LogitStore:
         split: int | None = None,
         view: int | None = 0,
         kind: str | None = None,
+        member: str | None = None,
     ) -> list[LogitKey]:
         """Return the keys of the logits in the store, sorted by member.
 
@@ -256,27 +281,30 @@ class LogitStore:
             split: only logits of this split; None: of any.
             view: only logits of this view; None: of any.
             kind: only logits whose record has this kind ("teacher", "student"...); None: any.
+            member: only logits of this member; None: of any.
         """
         check_exists(self.files, self.address)
         if kind is None:
-            entries = self.files.find(logits_pattern(corpus, split, view=view))
-            keys = [parse_key(each.name, self.files.locate(each.name)) for each in entries]
+            keys = list[LogitKey]()
+
+            def add(entry: Entry) -> None:
+                keys.append(parse_key(entry.name, self.files.locate(entry.name)))
+
+            keep_usable(self.files.find(logits_pattern(corpus, split, member, view)), add)
         else:
             keys = [
                 key
                 for logits in self._list_logits(corpus, split).look_up(make_filter(view))
                 for key, found in zip(logits.keys, logits.rows["kind"].to_pylist(), strict=True)
-                if found == kind
+                if found == kind and member in (None, key.member)
             ]
-        return sorted(keys, key=lambda key: (key.member, key.corpus, key.split, key.view))
+        return sort_keys(keys)
 
     def members(self, corpus: str | None = None, split: int | None = None) -> pa.Table:
         """Return a row for each member, split and view, with its scores (MEMBERS_SCHEMA).
 
-        Log loss in nats, accuracy 0...1; null where a fold has no clip.
-
-        Raises:
-            UnreadableFile: a file has another version, row order or class order, or is damaged.
+        Log loss in nats, accuracy 0...1; null where a fold has no clip. Files that cannot be used are
+        passed over, with a warning.
         """
         check_exists(self.files, self.address)
         return self._list_logits(corpus, split).tabulate_members()
@@ -285,10 +313,7 @@ class LogitStore:
         """Return a row for each member: how it was made, and its scores (RUNS_SCHEMA of `runs`).
 
         Log loss in nats and accuracy 0...1 on `select`, duration in hours; null where the member's
-        record does not say.
-
-        Raises:
-            UnreadableFile: a file has another version, row order or class order, or is damaged.
+        record does not say. Files that cannot be used are passed over, with a warning.
         """
         check_exists(self.files, self.address)
         return self._list_logits(corpus, split).tabulate_runs()
@@ -298,15 +323,21 @@ class LogitStore:
 
         Raises:
             QueryFailed: it is not one SELECT statement that only reads, or DuckDB refuses it.
-            UnreadableFile: a file of the store must not be used.
         """
         # Imports DuckDB, which only SQL needs.
         from logit_store import query
 
         check_exists(self.files, self.address)
         listing = self._list_logits(None)
-        corpora = {corpus: self._read_header(corpus).classes for corpus in self.corpora()}
-        return query.run_query(text, self.files, listing, corpora, self.ensembles)
+        classes: dict[str, Sequence[str]] = {}
+
+        def add(corpus: str) -> None:
+            if query.may_name(text, "clips", "predictions"):
+                self.read_clips(corpus)  # compares the checksums, as DuckDB does not
+            classes[corpus] = self._read_header(corpus).classes
+
+        keep_usable(self.corpora(), add)
+        return query.run_query(text, self.files, listing, classes, self.ensembles)
 
     def _list_logits(self, corpus: str | None, split: int | None = None) -> LogitsListing:
         return LogitsListing.of(self.files, corpus, self._read_header, split)
@@ -348,38 +379,8 @@ class LogitStore:
         self, corpus: str, n: int, rows: ArrayLike | None, clip_ids: Sequence[str] | None
     ) -> NDArray[np.integer] | None:
         if clip_ids is None:
-            return None if rows is None else _check_rows(rows, n)
+            return None if rows is None else check_rows(rows, n)
         if rows is not None:
             raise ValueError("rows and clip_ids were given, expected one of them")
         with self._open_clips(corpus) as (file, _):
             return clips_file.find_rows(clip_ids, file.read(columns=["clip_id"]), corpus)
-
-
-def _open_files(address: str) -> Files:
-    if address.startswith("s3://"):
-        # Imports libraries for S3, which takes half a second.
-        from logit_store.bucket import Bucket
-
-        return Bucket(address)
-    if "://" in address:
-        raise UnsupportedAddress(address)
-    # Absolute, because workers may have another current folder.
-    return Folder(Path(address).expanduser().absolute())
-
-
-def _find_corpus(keys: Sequence[LogitKey]) -> str:
-    corpora = sorted({key.corpus for key in keys})
-    if len(corpora) != 1:
-        raise ValueError(f"keys of corpora {corpora}, expected keys of one corpus, at least one")
-    return corpora[0]
-
-
-def _check_rows(rows: ArrayLike, n: int) -> NDArray[np.integer]:
-    rows_R = np.asarray(rows)
-    if rows_R.ndim != 1 or not np.issubdtype(rows_R.dtype, np.integer):
-        raise ValueError(
-            f"rows of shape {rows_R.shape} and type {rows_R.dtype}, expected a list of integers"
-        )
-    if len(rows_R) and (rows_R.min() < 0 or rows_R.max() >= n):
-        raise ValueError(f"rows within {rows_R.min()}...{rows_R.max()}, expected 0...{n - 1}")
-    return rows_R

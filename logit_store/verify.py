@@ -1,17 +1,18 @@
 """Verification of a store: reads all of it and reports what has changed (N clips, K classes)."""
 
 import functools
+import glob
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
 import pyarrow as pa
 
-from logit_store import catalogue, clips_file, logits_file
+from logit_store import catalogue, logits_file
 from logit_store.clips_table import check_clips
-from logit_store.errors import LogitStoreError, StrayFile, UnreadableFile
-from logit_store.files import Entry
+from logit_store.errors import LogitStoreError, UnreadableFile
+from logit_store.files import Entry, check_exists
 from logit_store.fold_scores import score_folds
 from logit_store.footer import FORMAT_VERSION, ClipsHeader, FoldScores, Footer
 from logit_store.keys import LogitKey
@@ -22,10 +23,13 @@ from logit_store.paths import (
     ENSEMBLES_PATTERN,
     catalogue_path,
     logits_pattern,
-    parse_corpus,
+    matches,
+    parse_clips,
+    parse_ensemble,
     parse_key,
 )
 from logit_store.store import LogitStore
+from logit_store.verify_objects import OBJECT_PATTERNS, check_object
 
 PLACES = {
     "clips": CLIPS_PATTERN,
@@ -41,6 +45,8 @@ _TOLERANCE = 1e-9
 
 OnFile = Callable[[int, int], None]
 """Called with the number of files checked and of all files."""
+Check = Callable[[Entry], Iterable[str]]
+"""Finds the problems of a file, as text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,37 +59,21 @@ class StoreProblem:
 
 
 def verify(store: LogitStore, on_file: OnFile = lambda done, total: None) -> list[StoreProblem]:
-    """Return the problems of the clips, logits and ensembles of a store.
+    """Return the problems of all files of a store.
 
-    Every file is read whole; hashes and scores are computed again and compared.
+    Every file is read whole; hashes and scores are computed again and compared. A file that a job
+    replaces meanwhile is checked again.
 
     Raises:
         MissingStore: there is nothing at the address.
     """
-    # Raises if there is no store.
-    store.corpora()
-    files, checker = store.files, _Checker(store)
-    checks = [
-        (entry, check)
-        for pattern, check in (
-            (CLIPS_PATTERN, checker.check_clips),
-            (logits_pattern(), checker.check_logits),
-            (ENSEMBLES_PATTERN, checker.check_ensemble),
-        )
-        for entry in files.find(pattern)
-    ]
-    problems = []
+    check_exists(store.files, store.address)
+    checker = _Checker(store)
+    checks = checker.list_checks()
+    problems: list[StoreProblem] = []
     for done, (entry, check) in enumerate(checks, 1):
-        try:
-            problems += [StoreProblem(files.locate(entry.name), words) for words in check(entry)]
-        except FileNotFoundError:
-            continue  # Deleted since it was listed.
-        except UnreadableFile as error:
-            problems.append(StoreProblem(error.path, error.reason))
-        except LogitStoreError as error:
-            problems.append(StoreProblem(files.locate(entry.name), str(error)))
-        finally:
-            on_file(done, len(checks))
+        problems += checker.find_problems(entry, check)
+        on_file(done, len(checks))
     return [*dict.fromkeys(problems), *_find_strays(store)]
 
 
@@ -92,12 +82,58 @@ class _Checker:
 
     def __init__(self, store: LogitStore) -> None:
         self._store, self._files = store, store.files
+        self._forget()
+
+    def list_checks(self) -> list[tuple[Entry, Check]]:
+        """List all files, each with its check. A listing repairs catalogues, so they come first."""
+        checks: list[tuple[str, Check]] = [
+            (CATALOGUE_PATTERN, self.check_catalogue),
+            (CLIPS_PATTERN, self.check_clips),
+            (logits_pattern(), self.check_logits),
+            (ENSEMBLES_PATTERN, self.check_ensemble),
+            *((pattern, self.check_object) for pattern in OBJECT_PATTERNS),
+        ]
+        return [(e, check) for pattern, check in checks for e in self._files.find(pattern)]
+
+    def find_problems(self, entry: Entry, check: Check) -> list[StoreProblem]:
+        """Check a file; a problem counts if it is there twice, and the file is the same."""
+        before: tuple[Entry, list[StoreProblem]] | None = None
+        while True:
+            problems = self._check_once(entry, check)
+            if not problems or before == (entry, problems):
+                return problems
+            before = entry, problems
+            self._forget()
+            listed = self._files.find(glob.escape(entry.name))
+            if not listed:
+                return []
+            (entry,) = listed
+
+    def _check_once(self, entry: Entry, check: Check) -> list[StoreProblem]:
+        address = self._files.locate(entry.name)
+        try:
+            return [StoreProblem(address, words) for words in check(entry)]
+        except FileNotFoundError:
+            return []  # Deleted since it was listed.
+        except UnreadableFile as error:
+            return [StoreProblem(error.path, error.reason)]
+        except (LogitStoreError, OSError) as error:
+            return [StoreProblem(address, str(error))]
+
+    def _forget(self) -> None:
         # Read once per corpus, not once per file of logits.
         self._clips = functools.cache(self._read_clips)
         self._catalogued = functools.cache(self._read_catalogue)
 
+    def check_object(self, entry: Entry) -> Iterator[str]:
+        return check_object(self._files, entry)
+
+    def check_catalogue(self, entry: Entry) -> Iterator[str]:
+        if not catalogue.is_sound(self._files, entry):
+            yield "a damaged catalogue: delete it, and the next listing makes it again"
+
     def check_clips(self, entry: Entry) -> Iterator[str]:
-        corpus = parse_corpus(entry.name)
+        corpus = parse_clips(entry.name, self._files.locate(entry.name))
         header, clips = self._clips(corpus)
         try:
             computed = ClipsHeader.of(check_clips(corpus, clips))
@@ -125,14 +161,8 @@ class _Checker:
             yield from _compare_values(logits_KN, footer, clips, key.split)
 
     def check_ensemble(self, entry: Entry) -> Iterator[str]:
-        corpus, split, file = entry.name.split("/")[2:]
-        try:
-            number = int(split.partition("=")[2])
-            self._store.ensembles.read_weights(
-                corpus.partition("=")[2], number, file.removesuffix(".json")
-            )
-        except ValueError as error:
-            raise StrayFile(self._files.locate(entry.name), str(error)) from error
+        place = parse_ensemble(entry.name, self._files.locate(entry.name))
+        self._store.ensembles.read_weights(place.corpus, place.split, place.reference)
         yield from ()
 
     def _compare_catalogue(self, key: LogitKey, entry: Entry, footer: Footer) -> Iterator[str]:
@@ -145,9 +175,7 @@ class _Checker:
         return catalogue.read_catalogued_footers(self._files, corpus)
 
     def _read_clips(self, corpus: str) -> tuple[ClipsHeader, pa.Table]:
-        clips = self._store.read_clips(corpus)
-        with clips_file.open_clips(self._files, corpus, end_only=True) as (_, header):
-            return header, clips
+        return self._store.read_clips_and_header(corpus)
 
 
 def _compare_header(found: ClipsHeader, computed: ClipsHeader) -> Iterator[str]:
@@ -188,10 +216,9 @@ def _agree(first: FoldScores, second: FoldScores) -> bool:
 
 def _find_strays(store: LogitStore) -> Iterator[StoreProblem]:
     for folder, pattern in PLACES.items():
-        placed = {each.name for each in store.files.find(pattern)}
         for depth in range(1, _DEEPEST + 1):
             for entry in store.files.find("/".join([folder, *["*"] * depth])):
-                if entry.name not in placed:
+                if not matches(entry.name, pattern):
                     yield StoreProblem(
                         store.files.locate(entry.name),
                         f"format version {FORMAT_VERSION} has no file at this path: read it with the program "

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from audio.clips import Corpus
 from ensemble.stored import average_members
-from logit_store import LogitKey, LogitStore
+from logit_store import LogitKey, LogitStore, UnreadableFile
 from metrics import PairedComparison
 from report.choice import MOST, choose_systems
 from report.costs import SystemCost, read_ensemble_cost, read_member_cost
@@ -103,7 +103,7 @@ class Results:
     unshown: tuple[UnshownSystem, ...]
     """The systems that are left out because there are many better ones of their split and kind."""
     left_out: tuple[str, ...]
-    """Texts on the ensembles that could not be judged, with the reasons."""
+    """Texts on the systems that could not be judged, with the reasons."""
     clips: Mapping[int, JudgedClips]
     """The test clips of each split that has systems, in ascending order."""
 
@@ -138,20 +138,25 @@ class Results:
         judged: dict[StoredSystem, JudgedSystem] = {}
         named = list(zip(stored, names, protocols, strict=True))
         for each, name, protocol in named:
-            if each in choice.shown:
+            if each not in choice.shown:
+                continue
+            try:
                 logits_APK = list(_read_logits(store, each, clips[each.split].rows))
-                summary = summarise_logits(clips[each.split], logits_APK)
-                judged[each] = _judge(each, name, protocol, summary)
-                on_progress(len(judged), len(choice.shown))
+            except UnreadableFile as error:
+                left_out.append(f"{name} of split {each.split}: {error}")
+                continue
+            summary = summarise_logits(clips[each.split], logits_APK)
+            judged[each] = _judge(each, name, protocol, summary)
+            on_progress(len(judged), len(choice.shown))
         return cls(
             store=store,
             corpus=corpus,
             systems=tuple(sorted(judged.values(), key=_rank)),
             featured={
-                split: {role: judged[each] for role, each in roles.items()}
+                split: {role: judged[each] for role, each in roles.items() if each in judged}
                 for split, roles in choice.roles.items()
             },
-            unshown=tuple(UnshownSystem.of(*each) for each in named if each[0] not in judged),
+            unshown=tuple(UnshownSystem.of(*each) for each in named if each[0] not in choice.shown),
             left_out=tuple(left_out),
             clips=clips,
         )

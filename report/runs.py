@@ -1,6 +1,6 @@
 """How the training of runs went, and how long it took."""
 
-import json
+import logging
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from statistics import fmean
@@ -10,7 +10,7 @@ import altair as alt
 import numpy as np
 import pyarrow as pa
 
-from logit_store import LogitKey, LogitStore
+from logit_store import DamagedFile, LogitKey, LogitStore
 from report.charts import NAME_AXIS, ROW_PX, add_menu, make_legend
 from report.choice import ALONE, TAUGHT
 from report.colours import ALONE_COLOUR, KIND_COLOURS
@@ -20,6 +20,8 @@ from report.parts import Figure, Row, Section
 from report.results import JudgedSystem, Results
 from training.keys import locate_record
 from training.recipe import find_judging_fold
+
+logger = logging.getLogger(__name__)
 
 POINTS = 4000
 """At most this many points in all curves together."""
@@ -72,7 +74,13 @@ def _read_histories(store: LogitStore, systems: list[JudgedSystem]) -> dict[Logi
 
 def _read_history(store: LogitStore, kind: str, key: LogitKey) -> History:
     name = locate_record(kind, key.member)
-    return json.loads(store.objects.read(name))["history"] if name in store.objects else []
+    if name not in store.objects:
+        return []
+    try:
+        return store.objects.read_json(name).get("history", [])
+    except DamagedFile as error:
+        logger.warning("a learning curve is left out: %s", error)
+        return []
 
 
 def _draw_lines(table: pa.Table) -> alt.Chart:

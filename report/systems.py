@@ -78,7 +78,7 @@ def find_systems(store: LogitStore, corpus: str) -> tuple[list[StoredSystem], li
     Raises:
         LogitStoreError: there is no such store, or a file of logits must not be used.
     """
-    footers = store.read_footers(store.keys(corpus))
+    footers = store.list_footers(corpus)
     ensembles, left_out = _find_ensembles(store, corpus, footers)
     systems = [*_group_members(footers), *ensembles]
     return sorted(systems, key=lambda each: (each.split, SYSTEM_KINDS.index(each.kind))), left_out

@@ -10,7 +10,7 @@ from students.catalogue import build
 from students.quantise import quantise
 from students.records import read_recipe_entry
 from students.student import Student
-from training import locate_weights
+from training import fetch_weights
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -34,7 +34,7 @@ def load_student(store: LogitStore, key: LogitKey, n_classes: int) -> StoredStud
 
     Raises:
         NoStudent: the member was not trained here, or is a teacher.
-        LogitStoreError: the member is not in the store.
+        LogitStoreError: the member is not in the store, or its weights have changed.
     """
     record = store.read_record(key)
     recipe = read_recipe_entry(record, key)
@@ -42,7 +42,7 @@ def load_student(store: LogitStore, key: LogitKey, n_classes: int) -> StoredStud
     tuned_in_int8 = "quantisation" in record
     if tuned_in_int8:
         student = quantise(student.eval(), record["quantisation"]["input_shape"])
-    weights = store.objects.read(locate_weights("student", key.member))
-    student.load_state_dict(safetensors.torch.load(weights))
+    weights = fetch_weights(store, "student", key.member)
+    student.load_state_dict(safetensors.torch.load_file(weights))
     front_end = FrontEnd(**recipe["front_end"])
     return StoredStudent(key, student.eval(), front_end, tuned_in_int8)

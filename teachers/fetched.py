@@ -2,11 +2,11 @@
 
 import functools
 import hashlib
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from logit_store.errors import DamagedFile
 from redact import strip_secrets
 from teachers.errors import DamagedWeights
 
@@ -28,8 +28,7 @@ def check_fetched(address: str, place: Path, store: "LogitStore") -> None:
     name = f"weights/v1/{place.name}/fetched.json"
     n_bytes, sha256 = place.stat().st_size, hash_file(place)
     if name not in store.objects:
-        record = _describe(address, n_bytes, sha256)
-        store.objects.write(name, f"{json.dumps(record, indent=1)}\n".encode())
+        store.objects.write_json(name, _describe(address, n_bytes, sha256))
         return
     record = _read_record(store, name)
     if record["sha256"] != sha256:
@@ -56,9 +55,9 @@ def hash_file(place: Path) -> str:
 
 def _read_record(store: "LogitStore", name: str) -> dict[str, Any]:
     try:
-        record = json.loads(store.objects.read(name))
+        record = store.objects.read_json(name)
         return {key: record[key] for key in ("bytes", "sha256", "when")}
-    except (ValueError, KeyError, TypeError) as error:
+    except (DamagedFile, KeyError) as error:
         raise DamagedWeights(
             f"{store.address}/{name}",
             f"not a record of a fetched file: {type(error).__name__}: {error}",

@@ -23,8 +23,8 @@ from training import (
     Batch,
     OnEpoch,
     Run,
+    fetch_weights,
     list_view_keys,
-    locate_weights,
     store_views,
     train_and_store,
 )
@@ -123,7 +123,7 @@ def _load_model(
         recipe.model, n_classes=n_classes, weights=weights, store=store, **recipe.arguments
     )
     if member is not None:
-        file = store.objects.fetch(locate_weights("teacher", member))
+        file = fetch_weights(store, "teacher", member)
         # Between two stages no head is kept, even if the number of classes agrees.
         head = _list_head_layers(recipe.model)
         load_weights(model, file, head, fresh_head=trained is None)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from training.recipe import Ema, Protocol, Soup, TrainingRecipe
     from training.run import Batch, Run
     from training.schedule import RampHoldLinear, WarmupCosine
+    from training.stored_weights import fetch_weights
 
 __all__ = [
     "Batch",
@@ -28,6 +29,7 @@ __all__ = [
     "Soup",
     "TrainingRecipe",
     "WarmupCosine",
+    "fetch_weights",
     "find_commit",
     "fit",
     "list_view_keys",
@@ -44,6 +46,7 @@ _MODULES = (
     "epoch_metrics",
     "provenance",
     "keys",
+    "stored_weights",
     "run",
     "prediction",
     "loop",

@@ -4,11 +4,9 @@ The object is what `torch.save` writes, a zip file, followed by a digest of it. 
 search for the table of contents from the end, so `torch.load` and `unzip` ignore the digest.
 """
 
-import hashlib
 import io
 import logging
 import time
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +15,7 @@ import torch
 from torch import nn
 
 from logit_store import LogitStore, MissingObject
+from logit_store.seal import find_damage, make_tail
 from training.parallel import WorkerGroup
 
 logger = logging.getLogger(__name__)
@@ -24,10 +23,6 @@ logger = logging.getLogger(__name__)
 SHARE_OF_TIME = 0.05
 """The share of a run that checkpoints may take: a GB to slow storage is written less often than a
 MB to a disk, and a kill costs little in both cases."""
-
-_MARK = b"\ntutti-blake2b:"
-"""Precedes the digest; checkpoints of earlier versions have neither."""
-_DIGEST_BYTES = 32
 
 
 class _Damaged(Exception):
@@ -91,8 +86,8 @@ class Checkpoint:
         buffer = io.BytesIO()
         torch.save(state, buffer)
         with buffer.getbuffer() as written:
-            digest = _compute_digest(written)
-        buffer.write(_MARK + digest)
+            tail = make_tail(written)
+        buffer.write(tail)
         self.store.objects.write(self.name, buffer.getbuffer())
         ended = time.monotonic()
         self._next = ended + (ended - started) / SHARE_OF_TIME
@@ -136,38 +131,15 @@ class Checkpoint:
         return None
 
 
-def _compute_digest(content: bytes | memoryview) -> bytes:
-    return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest()
-
-
 def _decode(content: bytes) -> dict[str, Any]:
     """Return the state in a checkpoint.
 
     Raises:
         _Damaged: its content has changed.
     """
-    end = len(content) - len(_MARK) - _DIGEST_BYTES
-    if end <= 0 or content[end : end + len(_MARK)] != _MARK:
-        _check_sums(content)
-    elif _compute_digest(memoryview(content)[:end]) != content[-_DIGEST_BYTES:]:
-        raise _Damaged("its digest does not match")
-    # It is not cut at `end`, which would copy it. Errors from here on, such as too little memory, are
+    damage = find_damage(content)
+    if damage is not None:
+        raise _Damaged(damage)
+    # The tail is not cut off, which would copy the rest. Errors from here on, such as too little memory, are
     # not caused by the checkpoint.
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-
-
-def _check_sums(content: bytes) -> None:
-    """Compare the parts of a zip file with their check sums, because torch does not.
-
-    Raises:
-        _Damaged: a part differs, or it is not a zip file.
-    """
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as opened:
-            damaged = opened.testzip()
-    except MemoryError:
-        raise
-    except Exception as error:  # damage raises many kinds of errors
-        raise _Damaged(" ".join(str(error).split())) from error
-    if damaged is not None:
-        raise _Damaged(f"the check sum of {damaged} does not match")

@@ -1,7 +1,6 @@
 """A run from start to end: train, then store weights, record and logits."""
 
 import hashlib
-import json
 import time
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -68,8 +67,8 @@ def train_and_store(
         weights = safetensors.torch.save({k: v.contiguous() for k, v in keep.state_dict().items()})
         store.objects.write(locate_weights(kind, key.member), weights)
         record = record | _describe_result(run, kind, progress, started, weights)
-        with_history = json.dumps(record | {"history": progress.history}, indent=1)
-        store.objects.write(locate_record(kind, key.member), with_history.encode())
+        with_history = record | {"history": progress.history}
+        store.objects.write_json(locate_record(kind, key.member), with_history)
         store.write(key, logits_NK, record, row_order=_hash_row_order(run.feed.corpus))
         checkpoint.discard()
     # From here on all workers find the member in the store.

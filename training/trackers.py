@@ -48,6 +48,9 @@ def read_finished_run(store: LogitStore, run: Mapping[str, Any]) -> FinishedRun 
     Args:
         store: holds it.
         run: its row in `store.runs()`.
+
+    Raises:
+        DamagedFile: its record is not what was written.
     """
     if run["kind"] not in ("teacher", "student"):
         return None
@@ -55,7 +58,7 @@ def read_finished_run(store: LogitStore, run: Mapping[str, Any]) -> FinishedRun 
     if name not in store.objects:
         return None
     # Records of earlier versions may hold the signature of the address of weights.
-    record = json.loads(redact_secrets(store.objects.read(name).decode()))
+    record = json.loads(redact_secrets(json.dumps(store.objects.read_json(name))))
     history = record.pop("history", [])
     if not history:
         return None

@@ -9,11 +9,13 @@ Names of fields are those of old stores: in them a task is a `unit`, and `told` 
 last sign of life.
 """
 
-import json
+import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
 from logit_store import DamagedFile
+from logit_store.json_objects import decode_json, encode_json
+from logit_store.seal import check_seal
 from redact import redact_secrets
 
 DRIVERS = "jobs/v1/*/driver.json"
@@ -105,6 +107,9 @@ class AttemptRecord:
     """Number of older lines that were not kept."""
 
 
+_LINES = re.compile(rb',\n? "lines": \[')
+"""No value of a field before the lines can contain this, as a quote in a JSON text is escaped."""
+
 Document = TypeVar("Document", PlanPart, DriverRecord, AttemptRecord)
 
 
@@ -140,7 +145,7 @@ def parse_task_number(name: str) -> int:
 
 def encode_document(document: PlanPart | DriverRecord | AttemptRecord) -> bytes:
     """Return the object's bytes: JSON, without secrets of this process."""
-    return redact_secrets(json.dumps(asdict(document))).encode()
+    return encode_json(asdict(document), redact_secrets)
 
 
 def decode_document(kind: type[Document], data: bytes, address: str) -> Document:
@@ -152,7 +157,7 @@ def decode_document(kind: type[Document], data: bytes, address: str) -> Document
         DamagedFile: it is not such a document.
     """
     try:
-        return kind(**_keep_known_fields(kind, json.loads(data)))
+        return kind(**_keep_known_fields(kind, decode_json(data, address)))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DamagedFile(address, repr(error)) from error
 
@@ -165,9 +170,10 @@ def decode_summary(data: bytes, address: str) -> AttemptRecord:
     Raises:
         DamagedFile: it is not an attempt.
     """
-    # No value of a field before it can contain this, as a quote in a JSON text is escaped.
-    summary, lines, _ = data.partition(b', "lines": [')
-    return decode_document(AttemptRecord, summary + b"}" if lines else data, address)
+    check_seal(data, address)
+    found = _LINES.search(data)
+    summary = data if found is None else data[: found.start()] + b"}"
+    return decode_document(AttemptRecord, summary, address)
 
 
 def _keep_known_fields(kind: type[Any], document: dict[str, Any]) -> dict[str, Any]:

@@ -26,8 +26,9 @@ from jobs.log.files import (
     parse_task_number,
 )
 from jobs.log.progress import JobProgress, TaskProgress, TaskState
-from logit_store import LogitStore
+from logit_store import DamagedFile, LogitStore
 from logit_store.files import Entry
+from logit_store.passed_over import warn
 from terminal.console import UserError
 
 READ_AT_ONCE = 16
@@ -90,7 +91,7 @@ class Watcher:
         entries = self._store.files.find(locate_driver(job))
         if not entries:
             raise UserError(f"--job {job}: no such job; there are: {', '.join(self.list_jobs())}")
-        (driver,) = self._read_documents(_DECODE_DRIVER, entries)
+        driver = self._read_document(_DECODE_DRIVER, entries[0])
         progress = JobProgress(job, driver, _find_age_s(entries[0]), [])
         planned = self._read_plan(job)
         # Listed together with the plan: logits that a later listing shows are not older than it.
@@ -122,7 +123,7 @@ class Watcher:
             for number in sorted(numbers)
             for entry in self._store.files.find(locate_attempt(job, number, "*"))
         ]
-        return self._read_documents(_DECODE_ATTEMPT, entries)
+        return [each for each in self._read_documents(_DECODE_ATTEMPT, entries) if each is not None]
 
     def _find_drivers(self) -> list[Entry]:
         entries = self._store.files.find(DRIVERS)
@@ -137,26 +138,41 @@ class Watcher:
         """Return those drivers that gave a sign of life lately, by the names of their jobs."""
         recent = [entry for entry in entries if _find_age_s(entry) <= LOST_AFTER_S]
         drivers = zip(recent, self._read_documents(_DECODE_DRIVER, recent), strict=True)
-        return {parse_job(entry.name): each for entry, each in drivers if each.state == "running"}
+        return {
+            parse_job(entry.name): each
+            for entry, each in drivers
+            if each is not None and each.state == "running"
+        }
 
     def _read_plan(self, job: str) -> list[PlannedTask]:
         parts = self._read_documents(_DECODE_PLAN, self._store.files.find(locate_plan(job, "*")))
         # A task that was planned twice is what the last part says.
-        tasks = {task.number: task for part in parts for task in part.units}
+        tasks = {task.number: task for part in parts if part is not None for task in part.units}
         return list(tasks.values())
 
     def _find_attempts(self, job: str) -> Sequence[Entry]:
         """Return a job's attempts in the order in which they began, task by task."""
         return self._store.files.find(locate_attempts(job))
 
-    def _read_documents(self, decode: Decode[Document], entries: Sequence[Entry]) -> list[Document]:
-        def read(entry: Entry) -> Document:
-            version, document = self._read.get((entry.name, decode), ("", None))
-            if version != entry.version:
-                data = self._store.files.get(entry.name)
-                document = decode(data, self._store.files.locate(entry.name))
-                self._read[entry.name, decode] = (entry.version, document)
-            return document
+    def _read_document(self, decode: Decode[Document], entry: Entry) -> Document:
+        version, document = self._read.get((entry.name, decode), ("", None))
+        if version != entry.version:
+            data = self._store.files.get(entry.name)
+            document = decode(data, self._store.files.locate(entry.name))
+            self._read[entry.name, decode] = (entry.version, document)
+        return document
+
+    def _read_documents(
+        self, decode: Decode[Document], entries: Sequence[Entry]
+    ) -> list[Document | None]:
+        """Read many documents; None stands for one that is damaged, which a warning names."""
+
+        def read(entry: Entry) -> Document | None:
+            try:
+                return self._read_document(decode, entry)
+            except DamagedFile as error:
+                warn(error)
+                return None
 
         with ThreadPoolExecutor(READ_AT_ONCE) as pool:
             return list(pool.map(read, entries))

@@ -92,7 +92,7 @@ class RecordedPaces:
 
 def _read_records(store: LogitStore, corpus: str) -> list[tuple[LogitKey, dict[str, Any]]]:
     try:
-        keys = store.keys(corpus)
+        footers = store.list_footers(corpus)
     except MissingStore:
         return []
-    return [(key, footer.record) for key, footer in store.read_footers(keys).items()]
+    return [(key, footer.record) for key, footer in footers.items()]

@@ -1,6 +1,5 @@
 """The student runs that a command asks for and their teachers, checked before any work."""
 
-import json
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Annotated
@@ -120,7 +119,7 @@ def _find_recipe(name: str, store: LogitStore) -> StudentRecipe:
         return RECIPES[name]
     search = name.removeprefix(SEARCH)
     try:
-        return make_found_recipe(json.loads(store.objects.read(f"search/v1/{search}/result.json")))
+        return make_found_recipe(store.objects.read_json(f"search/v1/{search}/result.json"))
     except KeyError as error:
         raise UserError(
             f"--recipes {name}: its result has no {error}: it was not a search"
@@ -273,7 +272,7 @@ def find_ensembles(options: StudentsOptions, corpus: str, store: LogitStore) -> 
     """
     found = {}
     for split in parse_splits(options.splits):
-        stored = store.ensembles.find_all(corpus, split)
+        stored = store.ensembles.find_sound(corpus, split)
         names = sorted({reference.partition("@")[0] for reference in stored})
         wanted = options.ensemble or (names[0] if len(names) == 1 else None)
         if wanted is None or wanted not in (*names, *stored):

@@ -91,7 +91,7 @@ class Journal:
         self._search: dict[str, Any] = json.loads(json.dumps(search))
         self.trials: dict[str, Trial] = {}
         if self.document in store.objects:
-            self._load(json.loads(store.objects.read(self.document)))
+            self._load(store.objects.read_json(self.document))
 
     @property
     def document(self) -> str:
@@ -143,8 +143,7 @@ class Journal:
             }
             for trial in self.rank()
         ]
-        text = json.dumps({"search": self._search, "trials": trials}, indent=1, allow_nan=False)
-        self._store.objects.write(self.document, text.encode())
+        self._store.objects.write_json(self.document, {"search": self._search, "trials": trials})
 
     def _load(self, document: dict[str, Any]) -> None:
         stored = document["search"]

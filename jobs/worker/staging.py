@@ -21,7 +21,7 @@ from terminal.console import UserError, console, progress_bar
 from terminal.tables import format_count
 
 MARK = "version"
-"""A file beside the copy that holds its version, once the copy is complete."""
+"""A file beside the copy, once it is complete: its version, and a hash of its files' sizes and times."""
 FREE_SHARE = 0.98
 """Share of the free space that a copy may take."""
 
@@ -43,7 +43,8 @@ class Staged:
 def stage(address: str, version: str | None = None) -> Staged:
     """Copy all files at an address to this node, unless they are here already.
 
-    One process of a node copies; the others wait for it. Each process asks the server once. Hidden
+    One process of a node copies; the others wait for it. A complete copy is believed if no file of it
+    has another size or time since. Each process asks the server once. Hidden
     names and objects that stand for folders are skipped; files whose object was deleted are removed.
 
     Args:
@@ -58,12 +59,12 @@ def stage(address: str, version: str | None = None) -> Staged:
     """
     bucket = Bucket(_check_address(address))
     place = find_cache_folder().absolute() / "corpora" / _name_folder(bucket.locate(""))
-    if version is not None and _read(place / MARK) == version:
+    if version is not None and _is_complete(place, version):
         return Staged(place / "files", version)
     place.mkdir(parents=True, exist_ok=True)
     with hold_lock(place / "lock"):
         # Another process may have copied it meanwhile.
-        if version is not None and _read(place / MARK) == version:
+        if version is not None and _is_complete(place, version):
             return Staged(place / "files", version)
         return _bring_up_to_date(bucket, address, place)
 
@@ -74,11 +75,29 @@ def _bring_up_to_date(bucket: Bucket, address: str, place: Path) -> Staged:
         raise UserError(f"--root {address}: there is nothing; check bucket and prefix")
     staged = Staged(place / "files", _compute_version(entries))
     mark = place / MARK
-    if _read(mark) != staged.version:
+    if not _is_complete(place, staged.version):
         mark.unlink(missing_ok=True)
         _copy(bucket, entries, staged.folder)
-        write_whole(mark, staged.version.encode())
+        write_whole(mark, _make_mark(staged).encode())
     return staged
+
+
+def _is_complete(place: Path, version: str) -> bool:
+    """Tell whether a copy has this version, and all files as they were when it was complete."""
+    try:
+        mark = (place / MARK).read_bytes()
+    except FileNotFoundError:
+        return False
+    # Most copies of another version are recognised without looking at their files.
+    return (
+        mark.startswith(version.encode())
+        and mark == _make_mark(Staged(place / "files", version)).encode()
+    )
+
+
+def _make_mark(staged: Staged) -> str:
+    states = sorted(_find_files(staged.folder).items())
+    return f"{staged.version} {hashlib.sha256(repr(states).encode()).hexdigest()}\n"
 
 
 def _check_address(address: str) -> str:
@@ -105,13 +124,6 @@ def _is_hidden(name: str) -> bool:
 def _compute_version(entries: Sequence[Entry]) -> str:
     lines = (f"{each.name}\t{each.size}\t{each.version}\t{each.written}" for each in entries)
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:16]
-
-
-def _read(mark: Path) -> str | None:
-    try:
-        return mark.read_text()
-    except FileNotFoundError:
-        return None
 
 
 def _copy(bucket: Bucket, entries: Sequence[Entry], folder: Path) -> None:

@@ -3,7 +3,9 @@
 Dimensions: N clips, K classes, C channels, F mel bands, T frames.
 """
 
+import contextlib
 import io
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -16,6 +18,7 @@ from audio.feed import Feed
 from audio.front_ends import FrontEnd
 from audio.views import Augmentation
 from logit_store import LogitKey, LogitStore, fingerprint
+from logit_store.seal import has_right_tail, make_tail
 from report.dcase.meta import SubmissionError
 from students import build, runtime, stored
 from students.complexity import Complexity, Precision, measure_complexity
@@ -25,6 +28,8 @@ from students.recipe import CALIBRATION_CLIPS
 from students.runtime import ExportedStudent
 from students.stored import StoredStudent
 from training import predict
+
+logger = logging.getLogger(__name__)
 
 CPU = torch.device("cpu")
 
@@ -172,9 +177,10 @@ def _predict_once(
     """Predict logits of some clips, or read them from the store."""
     clips = corpus.compute_identity()[:12]
     name = f"students/v1/{entrant.key.member}/{what}-{clips}-{entrant.identity}.npy"
-    if name in store.objects:
+    stored_NK = read_predicted(store, name)
+    if stored_NK is not None:
         on_clips(len(rows_N))
-        return np.load(io.BytesIO(store.objects.read(name)), allow_pickle=False)
+        return stored_NK
     feed = Feed.open(corpus, entrant.front_end, Augmentation(), None, device)
     student = entrant.student.to(device)
 
@@ -184,7 +190,27 @@ def _predict_once(
             on_clips(len(inputs_BCFT))
 
     logits_NK = predict(student, student, read_inputs())
+    write_predicted(store, name, logits_NK)
+    return logits_NK
+
+
+def write_predicted(store: LogitStore, name: str, logits_NK: np.ndarray) -> None:
+    """Store logits that were predicted, with a digest of them."""
     buffer = io.BytesIO()
     np.save(buffer, logits_NK)
+    with buffer.getbuffer() as written:
+        tail = make_tail(written)
+    buffer.write(tail)
     store.objects.write(name, buffer.getbuffer())
-    return logits_NK
+
+
+def read_predicted(store: LogitStore, name: str) -> np.ndarray | None:
+    """Read logits that were predicted before; None if there are none, or damaged ones."""
+    if name not in store.objects:
+        return None
+    content = store.objects.read(name)
+    if has_right_tail(content) is not False:
+        with contextlib.suppress(ValueError, EOFError):
+            return np.load(io.BytesIO(content), allow_pickle=False)
+    logger.warning("%s: damaged, so it is predicted again", store.objects.locate(name))
+    return None

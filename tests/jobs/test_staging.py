@@ -111,6 +111,20 @@ def test_a_half_written_file_is_no_file(node, files):
     assert held(stage(ROOT).folder) == files
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [lambda file: file.unlink(), lambda file: file.write_bytes(b"")],
+    ids=["removed", "cut"],
+)
+def test_a_copy_that_was_changed_is_not_believed_but_mended(node, files, damage):
+    first = stage(ROOT)
+    for version in (None, first.version):
+        damage(first.folder / "audio/0/3.wav")
+        stage.cache_clear()
+        assert stage(ROOT, version) == first
+        assert held(first.folder) == files
+
+
 def test_what_changes_on_the_server_changes_on_the_node(node, files):
     first = stage(ROOT)
     node.pipe_file(f"{ROOT}/meta.csv", b"another\n")

@@ -90,6 +90,13 @@ def test_a_task_that_gives_signs_of_life_and_no_reports_is_shown_as_silent(
     assert row.split()[-len(shown) :] == shown
 
 
+def test_a_damaged_sign_of_life_hides_no_other(run_status, store, job, caplog):
+    name = locate_attempt(job.job, 3, "00000000000000")
+    store.objects.write(name, store.objects.read(name).replace(b"812.4", b"912.4"))
+    assert "  1 running, 1 failed, 2 waiting" in run_status()
+    assert any(f"{name}: cannot be read" in each for each in caplog.messages)
+
+
 def test_the_log_of_a_task_is_what_it_said(run_status, job):
     chosen = make_task("ensemble best split 25", makes_logits=False)
     job.plan([chosen], [False])

@@ -67,6 +67,21 @@ def test_who_teaches_must_be_clear(store, changes, message):
         find_teachers(options(**changes), "tau", store)
 
 
+def test_a_damaged_or_conflicted_copy_of_an_ensemble_is_passed_over(corpus, with_ensemble, caplog):
+    (reference,) = with_ensemble.ensembles.find_all("tau", 25)
+    name = f"ensembles/v1/corpus=tau/split=25/{reference}"
+    copies = {f"{name} (1).json": with_ensemble.files.get(f"{name}.json")}
+    copies[f"{name.partition('@')[0]}s@0123456789ab.json"] = b"\xff"
+    try:
+        for copy, content in copies.items():
+            with_ensemble.files.put(copy, content)
+        assert find_teachers(options(), "tau", with_ensemble) == {25: reference}
+        assert all(any(copy in each for each in caplog.messages) for copy in copies)
+    finally:
+        for copy in copies:
+            with_ensemble.files.delete(copy)
+
+
 def test_a_student_learns_from_a_members_logits(store):
     soft = read_teacher_logits(store, "tau", 25, TEACHERS[1], None)
     assert soft.name == TEACHERS[1]

@@ -1,6 +1,7 @@
 """The job from a store to a ZIP, in this process: five students of ten scenes, twelve clips."""
 
 import csv
+import hashlib
 import io
 import re
 from dataclasses import asdict, replace
@@ -92,7 +93,7 @@ def add_student(store, split, member, *, seed=0, sure=1.0, protocol="honest", **
         "kind": "student",
         "protocol": protocol,
         "recipe": recipe | {"front_end": asdict(FRONT_END)},
-        "weights_sha256": f"{seed}",
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
     labels = [
         CHALLENGE_SCENES.index(scene) for scene in store.read_clips("tau")["scene"].to_pylist()

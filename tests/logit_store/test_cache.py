@@ -157,3 +157,12 @@ def test_an_error_names_a_full_disk(
     with pytest.raises(UnusableCache, match=r"no space left for a copy of 5 bytes: free some"):
         cache.put("b", b"bbbbb")
     assert held(tmp_path) == "a"
+
+
+def test_a_damaged_copy_is_made_again(cache: Cache, caplog: pytest.LogCaptureFixture) -> None:
+    path = cache.put("a", b"first")
+    for damaged in (b"fIrst", b"fir", b""):
+        path.write_bytes(damaged)
+        assert cache.open("a") is None
+        assert f"{path}: a damaged copy" in caplog.text
+        assert cache.put("a", b"first").read_bytes() == b"first"

@@ -264,6 +264,17 @@ def test_gc_says_beside_the_header_that_there_is_nothing_to_remove(
     assert capsys.readouterr() == ("file\twhy\tbytes\n", f"{words}\n")
 
 
+def test_verify_prints_names_that_are_not_utf_8(
+    filled: LogitStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(filled.address) / "ensembles/v1/corpus=tau/split=25"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / os.fsdecode(b"best-\xff.json")).write_text("{}")
+    assert main(["verify", "--store", filled.address]) == 1
+    assert "best-\\udcff.json\t" in capsys.readouterr().out
+    assert main(["sql", "from ensembles", "--store", filled.address]) == 0
+
+
 def test_gc_dry_run_shows_what_gc_removes(
     filled: LogitStore, capsys: pytest.CaptureFixture[str]
 ) -> None:

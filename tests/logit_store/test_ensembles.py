@@ -35,6 +35,10 @@ def document(store: LogitStore) -> dict:
     return {"members": members, "space": "logits", "fold": "select", "losses": [1.5, 1.25]}
 
 
+def make_numbered(n: int) -> dict:
+    return {"members": [{"member": "a", "weight": 1.0, "hash": "0"}], "n": n}
+
+
 def test_an_ensemble_is_read_as_it_was_written(store: LogitStore) -> None:
     reference = store.ensembles.write(
         "tau", 25, "greedy-1", {"members": ["a"], "temperature": None}
@@ -65,29 +69,29 @@ def test_a_name_alone_stands_for_the_newest_ensemble(store: LogitStore) -> None:
 def test_the_newest_ensemble_is_the_one_written_last_even_if_the_clock_was_set_back(
     store: LogitStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.ensembles.write("tau", 25, "best", {"n": 1})
+    store.ensembles.write("tau", 25, "best", make_numbered(1))
     monkeypatch.setattr("time.time", lambda: 1_000_000.0)
     for n in (2, 3, 1, 2):
-        reference = store.ensembles.write("tau", 25, "best", {"n": n})
+        reference = store.ensembles.write("tau", 25, "best", make_numbered(n))
         assert store.ensembles.find("tau", 25, "best") == reference
     # A copy of the store whose files have other times.
     for age_s, path in enumerate(sorted(Path(store.address).rglob("best@*"), reverse=True)):
         os.utime(path, (age_s, age_s))
-    assert store.ensembles.read("tau", 25, "best") == {"n": 2}
+    assert store.ensembles.read("tau", 25, "best") == make_numbered(2)
 
 
 def test_ensembles_of_earlier_versions_are_as_old_as_their_files(store: LogitStore) -> None:
-    first, second = (store.ensembles.write("tau", 25, "best", {"n": n}) for n in (1, 2))
+    first, second = (store.ensembles.write("tau", 25, "best", make_numbered(n)) for n in (1, 2))
     shutil.rmtree(Path(store.address) / "ensemble_times")
     (file,) = Path(store.address).rglob(f"{first}.json")
     os.utime(file, (2e9, 2e9))
     assert store.ensembles.find("tau", 25, "best") == first
-    assert store.ensembles.write("tau", 25, "best", {"n": 2}) == second
+    assert store.ensembles.write("tau", 25, "best", make_numbered(2)) == second
     assert store.ensembles.find("tau", 25, "best") == second
 
 
 def test_two_newest_ensembles_are_an_error_that_names_both(store: LogitStore) -> None:
-    references = sorted(store.ensembles.write("tau", 25, "best", {"n": n}) for n in (1, 2))
+    references = sorted(store.ensembles.write("tau", 25, "best", make_numbered(n)) for n in (1, 2))
     times = sorted(Path(store.address).rglob("ensemble_times/**/best@*"))
     times[0].write_bytes(times[1].read_bytes())
     with pytest.raises(TiedEnsembles, match=f"{' and '.join(references)} .*: give NAME@HASH"):
@@ -101,8 +105,8 @@ def test_two_newest_ensembles_are_an_error_that_names_both(store: LogitStore) ->
         os.utime(file, (1e9, 1e9))
     with pytest.raises(TiedEnsembles, match=" and ".join(references)):
         store.ensembles.read("tau", 25, "best")
-    store.ensembles.write("tau", 25, "best", {"n": 1})
-    assert store.ensembles.read("tau", 25, "best") == {"n": 1}
+    store.ensembles.write("tau", 25, "best", make_numbered(1))
+    assert store.ensembles.read("tau", 25, "best") == make_numbered(1)
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"made": 1}', '{"made": "2026-01-31"}', "\ud800"])

@@ -54,8 +54,10 @@ def logits_file(store: LogitStore, key: LogitKey) -> Path:
 def rewrite(path: Path, form: Mapping[str, Any] | None = None, **changed: str) -> None:
     """Write the table of a file again with other key-value pairs, in pyarrow's form or another."""
     with pq.ParquetFile(path) as file:
-        table, metadata = file.read(), {k.decode(): v for k, v in file.metadata.metadata.items()}
+        metadata = {k.decode(): v for k, v in file.metadata.metadata.items()}
+        table = file.read().replace_schema_metadata(None)
     metadata |= {f"tutti.{name}": value for name, value in changed.items()}
+    del metadata["tutti.digest"]
     with pq.ParquetWriter(path, table.schema, **(form or {})) as writer:
         writer.write_table(table)
         writer.add_key_value_metadata(metadata)
@@ -419,7 +421,7 @@ def test_a_file_of_another_version_gives_a_clear_error(
     store.write(key, logits_NK, {})
     path = logits_file(store, key)
     rewrite(path, format_version="2")
-    for reads in (store.read, lambda keys: store.read_record(keys[0]), lambda _: store.members()):
+    for reads in (store.read, lambda keys: store.read_record(keys[0]), store.read_footers):
         with pytest.raises(UnsupportedVersion, match="format version 2, expected 1") as caught:
             reads([key])
         assert str(path) in str(caught.value)
@@ -449,12 +451,11 @@ def test_logits_in_another_row_order_are_refused(
     rewrite(path, row_order_hash=reversed_hash)
     expected = hash_row_order(clips["clip_id"].to_pylist())
     words = f"{path}: row-order hash {reversed_hash}, expected {expected}"
-    for reads in (store.read, lambda keys: store.read_footer(keys[0]), lambda _: store.members()):
+    for reads in (store.read, lambda keys: store.read_footer(keys[0]), store.read_footers):
         with pytest.raises(RowOrderMismatch) as caught:
             reads([key])
         assert words in str(caught.value)
-    with pytest.raises(RowOrderMismatch):
-        store.sql("select count(*) from logits")
+    assert store.sql("select count(*) n from logits")["n"].to_pylist() == [0]
 
 
 def test_logits_in_another_class_order_are_refused(

@@ -1,5 +1,6 @@
 """Verification reports what was changed, and nothing else."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,10 @@ import pytest
 
 from logit_store import LogitKey, LogitStore, MissingStore, parquet
 from logit_store.catalogue import encode_catalogue
-from logit_store.collect import find_garbage
+from logit_store.collect import find_garbage, remove_garbage
+from logit_store.files import Entry
+from logit_store.folder import Folder
+from logit_store.seal import make_tail
 from logit_store.verify import StoreProblem, verify
 
 KEYS = [LogitKey("tau", 25, "a"), LogitKey("tau", 5, "b"), LogitKey("tau", 25, "a", 1)]
@@ -68,8 +72,8 @@ def words(store: LogitStore) -> dict[str, list[str]]:
 def test_a_sound_store_has_no_problems_and_progress_is_reported(filled: LogitStore) -> None:
     seen = []
     assert verify(filled, lambda done, total: seen.append((done, total))) == []
-    # Clips, three files of logits, an ensemble.
-    assert seen == [(done, 5) for done in range(1, 6)]
+    # A catalogue, clips, three files of logits, an ensemble and its time, weights.
+    assert seen == [(done, 8) for done in range(1, 9)]
 
 
 def test_a_single_changed_logit_is_found(filled: LogitStore, spoilt_file: Path) -> None:
@@ -228,3 +232,104 @@ def test_s3_is_catalogued_and_verified(
     assert find_garbage(store) == []
     store.files.put("logits/v1/notes.txt", b"x")
     assert [problem.file for problem in verify(store)] == [f"{s3_address}/logits/v1/notes.txt"]
+
+
+OBJECTS = {
+    "teachers/v1/a/record.json": b'{"kind": "teacher", "epochs": 3}',
+    "jobs/v1/j/driver.json": b"\xff",
+    "units/v1/j/00001/1.json": b"[" * 100_000,
+    "search/v1/s/result.json": b"[]",
+    "search/v1/s/checkpoints/t.pt": b"no zip",
+    "students/v1/b/checkpoint.pt": b"content" + make_tail(b"Content"),
+    "students/v1/b/test-1-2.npy": b"logits" + make_tail(b"Logits"),
+    "students/v1/b/events.out.tfevents.000001.tutti": b"no events, but many bytes",
+    "catalogue/v1/corpus=tau/catalogue.parquet": b"PAR1",
+    "ensembles/v1/corpus=tau/split=25/best@0123456789ab (1).json": b"{}",
+    "ensembles/v1/corpus=tau/split=25/nan.json": b'{"members": [{"member": "a", "weight": NaN, "hash": "0"}]}',
+    "ensembles/v1/corpus=tau/split=25/minus.json": b'{"members": [{"member": "a", "weight": -1, "hash": "0"}]}',
+    "ensembles/v1/corpus=tau/split=25/huge.json": b'{"members": [{"member": "a", "weight": 1'
+    + b"0" * 400
+    + b', "hash": "0"}]}',
+    "ensembles/v1/corpus=tau/split=25/nested.json": b'{"members": [[[[1]]]]}',
+    "ensembles/v1/corpus=tau/split=25/half.json": b'{"members": [{"member": "a", "weight": 1, "hash": "\\ud800"}]}',
+    "ensembles/v1/corpus=tau/split=25/latin.json": b'{"name": "\xe9"}',
+    "clips/v1/corpus=tau (1)/clips.parquet": b"",
+    "logits/v1/corpus=tau/split=25/member=a (1)/view=0/logits.parquet": b"",
+}
+"""Damaged and stray objects; the first is sound."""
+
+
+def test_damaged_and_stray_objects_are_listed_with_a_way_out_and_hide_no_other(
+    filled: LogitStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    members, ensembles = filled.members(), filled.sql("from ensembles")
+    for name, content in OBJECTS.items():
+        filled.files.put(name, content)
+    assert filled.members().drop("written").equals(members.drop("written"))
+    assert filled.keys(view=None) == sorted(KEYS, key=lambda key: (key.member, key.view))
+    assert filled.corpora() == ["tau"]
+    assert filled.sql("from ensembles").equals(ensembles)
+    assert filled.sql("from predictions").num_rows == 180
+    assert len(filled.ensembles.find_all("tau", 25)) == 7
+    assert any("best@0123456789ab (1).json" in each for each in caplog.messages)
+    # The catalogue was made again.
+    filled.files.put("catalogue/v1/corpus=tau/catalogue.parquet", b"PAR1")
+    find_garbage(filled)
+    found = words(filled)
+    assert sorted(found) == sorted(list(OBJECTS)[1:])
+    assert all("delete it" in each or "move it out" in each for (each,) in found.values())
+
+
+def test_each_weight_of_a_member_is_compared_with_its_record(
+    filled: LogitStore, logits_NK: np.ndarray
+) -> None:
+    key = LogitKey("tau", 25, "w")
+    sha256 = hashlib.sha256(b"weights").hexdigest()
+    filled.write(key, logits_NK, {"weights_sha256": sha256})
+    filled.objects.write("students/v1/w/weights.safetensors", b"weights")
+    assert verify(filled) == []
+    filled.objects.write("students/v1/w/weights.safetensors", b"wEights")
+    ((name, (problem,)),) = words(filled).items()
+    assert name == "students/v1/w/weights.safetensors"
+    assert f"expected {sha256}" in problem
+    assert "delete it and the member's logits" in problem
+
+
+class Rewritten(Folder):
+    """A folder in which another process replaces files each time that one of them was listed."""
+
+    def __init__(self, root: Path, rewrite: Callable[[], None]) -> None:
+        super().__init__(root)
+        self.rewrite = rewrite
+
+    def find(self, pattern: str) -> list[Entry]:
+        found = super().find(pattern)
+        self.rewrite()
+        return found
+
+
+def test_a_writer_that_replaces_and_deletes_files_causes_no_false_alarm(
+    filled: LogitStore, logits_NK: np.ndarray
+) -> None:
+    other, rounds = LogitStore(filled.address), iter(range(1_000))
+
+    def rewrite() -> None:
+        number = next(rounds)
+        other.write(KEYS[1], logits_NK + number % 7, {"kind": "teacher", "seed": number})
+        other.write(LogitKey("tau", 5, f"new-{number}"), logits_NK, {})
+        other.objects.write_json("jobs/v1/j/driver.json", {"number": number})
+        for path in Path(filled.address).glob(f"logits/v1/*/*/member=new-{number - 2}/*/*"):
+            path.unlink()
+        other.members()
+
+    filled.files = Rewritten(Path(filled.address), rewrite)
+    assert verify(filled) == []
+    remove_garbage(filled, find_garbage(filled))
+    assert next(rounds) > 20
+
+
+def test_garbage_that_another_process_removes_meanwhile_is_no_error(
+    filled: LogitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Folder, "sweep", lambda self, dry_run=False: ["logits/.1-0-0.tmp"])
+    assert find_garbage(filled) == []

@@ -1,7 +1,11 @@
+from pathlib import Path
+
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from report_store import ReportStore
 
+from logit_store.paths import logits_path
 from metrics import log_loss, macro_accuracy
 from report.objective import describe_objective
 from report.results import Results
@@ -104,6 +108,23 @@ def test_an_ensemble_whose_logits_changed_is_left_out_with_the_reason(tmp_path):
     (reason,) = found.left_out
     assert reason.startswith("mean@")
     assert key.member in reason
+
+
+def test_a_system_with_damaged_logits_is_left_out_with_the_reason(tmp_path):
+    made = ReportStore(tmp_path)
+    damaged, _ = (made.member(f"mn{n}", n, 1.0) for n in (1, 2))
+    made.store.members()
+    path = Path(made.store.files.locate(logits_path(damaged)))
+    with pq.ParquetFile(path) as file:
+        last = file.metadata.row_group(0).column(3)
+    content = bytearray(path.read_bytes())
+    content[last.data_page_offset + last.total_compressed_size - 1] ^= 1
+    path.write_bytes(content)
+    found = Results.of(made.store, made.corpus)
+    assert [each.name for each in found.systems] == ["mn2"]
+    (reason,) = found.left_out
+    assert reason.startswith("mn1 of split 100")
+    assert str(path) in reason
 
 
 def test_the_cost_of_an_ensemble_is_the_sum_over_its_members(tmp_path):

@@ -1,15 +1,22 @@
 """A recipe is restored from its record in JSON."""
 
+import hashlib
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.torch
+import torch
 
-from logit_store import LogitKey
+from logit_store import DamagedFile, LogitKey
 from students import RECIPES, Challenge, Decoupled, Dist, Distillation, Mixup, drop_teachers
+from students.catalogue import build
 from students.errors import NoStudent
 from students.records import restore_recipe
-from training import Ema, RampHoldLinear, Soup, WarmupCosine
+from students.stored import load_student
+from training import Ema, RampHoldLinear, Soup, WarmupCosine, locate_weights
 
 BASE = RECIPES["isotropic"]
 UNIONS = {
@@ -62,3 +69,33 @@ def test_a_recipe_of_another_version_is_refused(changed, message):
 def test_a_member_that_is_no_student_has_no_recipe(record):
     with pytest.raises(NoStudent, match="tau/25/big-1/0: its record is that of"):
         restore_recipe(record, LogitKey("tau", 25, "big-1"))
+
+
+def test_changed_weights_are_not_loaded(store, corpus):
+    key = LogitKey(corpus.name, 100, "tiny-0")
+    arguments = {"filters": 8, "depth": 1}
+    student = build("isotropic", n_classes=3, **arguments)
+    weights = safetensors.torch.save(student.state_dict())
+    record = {
+        "recipe": {
+            "name": "tiny",
+            "model": "isotropic",
+            "arguments": arguments,
+            "front_end": asdict(RECIPES["isotropic"].front_end),
+        },
+        "kind": "student",
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+    }
+    store.write(key, np.zeros((len(corpus), 3), np.float32), record)
+    name = locate_weights("student", key.member)
+    store.objects.write(name, weights)
+    loaded = load_student(store, key, 3).student.state_dict()
+    assert all(torch.equal(loaded[name], each) for name, each in student.state_dict().items())
+    changed = bytearray(weights)
+    changed[-1] ^= 1
+    Path(store.objects.locate(name)).write_bytes(changed)
+    with pytest.raises(
+        DamagedFile, match="SHA-256 .* expected .* and the member's logits"
+    ) as caught:
+        load_student(store, key, 3)
+    assert caught.value.path == store.objects.locate(name)

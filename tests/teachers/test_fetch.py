@@ -1,7 +1,6 @@
 """Downloads from a server of this process (or of moto), with all that goes wrong with real ones."""
 
 import hashlib
-import json
 import os
 import pickle
 import re
@@ -276,7 +275,7 @@ def test_the_first_use_is_recorded(site: Site, store: LogitStore):
     place = fetch_file(
         site.address.replace("//", "//me:secret@") + "?signature=secret", store=store
     )
-    record = json.loads(store.objects.read(f"weights/v1/{place.name}/fetched.json"))
+    record = store.objects.read_json(f"weights/v1/{place.name}/fetched.json")
     assert record.pop("when").endswith("+00:00")
     assert record == {"address": site.address, "bytes": len(CONTENT), "sha256": SHA256}
 

@@ -1,0 +1,78 @@
+"""Checks of a store's objects: records, weights, checkpoints, plans, journals, predicted logits."""
+
+import hashlib
+from collections.abc import Iterator
+
+from logit_store import logits_file
+from logit_store.errors import DamagedFile, UnreadableFile
+from logit_store.files import Entry, Files
+from logit_store.json_objects import decode_json
+from logit_store.paths import logits_pattern
+from logit_store.seal import find_damage, has_right_tail
+
+OBJECT_PATTERNS = (
+    *(f"{kind}/v1/*/*" for kind in ("teachers", "students", "weights", "search", "jobs")),
+    "search/v1/*/checkpoints/*",
+    "units/v1/*/*/*",
+    "ensemble_times/v1/*/*/*",
+)
+"""Match all objects but the notes that Ray leaves."""
+_BEGIN_ANEW = "delete it, and the run begins from its start"
+_MAKE_AGAIN = "delete it, and it is made again"
+
+
+def check_object(files: Files, entry: Entry) -> Iterator[str]:
+    """Yield the problems of an object as text.
+
+    Raises:
+        DamagedFile: it is not what was written.
+        FileNotFoundError: it was deleted since it was listed.
+    """
+    path, name = files.locate(entry.name), entry.name.rpartition("/")[2]
+    if name.endswith(".json"):
+        decode_json(files.get(entry.name), path)
+    elif name.endswith(".pt"):
+        damage = find_damage(files.get(entry.name))
+        if damage is not None:
+            raise DamagedFile(path, damage, way_out=_BEGIN_ANEW)
+    elif name.endswith(".npy"):
+        if has_right_tail(files.get(entry.name)) is False:
+            raise DamagedFile(path, "its digest does not match", way_out=_MAKE_AGAIN)
+    elif name.endswith(".safetensors"):
+        yield from _check_weights(files, entry)
+    elif name.startswith("events.out.tfevents"):
+        _check_events(files, entry)
+
+
+def _check_weights(files: Files, entry: Entry) -> Iterator[str]:
+    """Compare weights with the hash in the record of their member's logits."""
+    found = hashlib.sha256(files.get(entry.name)).hexdigest()
+    for logits in files.find(logits_pattern(member=entry.name.split("/")[2], view=0)):
+        try:
+            with logits_file.open_logits(files, logits.name, end_only=True) as opened:
+                expected = opened.footer.record.get("weights_sha256", found)
+        except UnreadableFile:
+            continue  # A problem of its own.
+        if found != expected:
+            yield (
+                f"SHA-256 {found}, expected {expected} as in the record: delete it and the member's "
+                f"logits, {opened.path}, and run its job again"
+            )
+
+
+def _check_events(files: Files, entry: Entry) -> None:
+    """Compare the events of TensorBoard with the checksums that their format has."""
+    # Takes a third of a second to import, and only stores with such files need it.
+    from tensorboard.compat.tensorflow_stub import errors, pywrap_tensorflow
+
+    events = pywrap_tensorflow.PyRecordReader_New(str(files.fetch(entry.name)))
+    try:
+        while True:
+            events.GetNext()
+    except errors.OutOfRangeError:
+        return
+    except errors.DataLossError as error:
+        path = files.locate(entry.name)
+        raise DamagedFile(
+            path, str(error), way_out="delete it: only TensorBoard reads it"
+        ) from error
