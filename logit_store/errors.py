@@ -42,10 +42,13 @@ if TYPE_CHECKING:
 
 
 class LogitStoreError(PortableError):
-    """Base of all errors of this package; its message holds no secrets of addresses."""
+    """Base of all errors of this package.
+
+    Its message holds no secrets of addresses, and shows names of files that are not UTF-8 by escapes.
+    """
 
     def __init__(self, message: str) -> None:
-        super().__init__(redact_secrets(message))
+        super().__init__(redact_secrets(message).encode(errors="backslashreplace").decode())
 
 
 class UnsupportedAddress(LogitStoreError, ValueError):

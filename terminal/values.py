@@ -84,9 +84,10 @@ def find_fault_of_path(path: Path, *, is_folder: bool, is_written: bool = False)
         path = path.expanduser().absolute()
         there = next(each for each in (path, *path.parents) if each.exists())
         has_folder = there.is_dir()
-    except (OSError, RuntimeError) as error:
-        # A name that is too long, a folder that must not be searched, an unknown user's home.
-        return f"expected a usable path: {getattr(error, 'strerror', None) or error}"
+    except OSError as error:  # A name that is too long, a folder that must not be searched.
+        return f"expected a usable path: {error.strerror}"
+    except RuntimeError:
+        return "expected a path without ~, or HOME set, because there is no such home directory"
     needs_folder = is_folder or there != path
     if has_folder != needs_folder:
         wanted, found = ("folder", "file") if needs_folder else ("file", "folder")

@@ -170,6 +170,7 @@ def test_the_file_that_a_link_leads_to_is_replaced_and_no_device(tmp_path: Path)
 
 WRITTEN_OTHERWISE = {
     "audio/decoded_map.py": "reserved, and vouched for by its index",
+    "audio/sound_files.py": "a pipe",
     "cluster/simulated.py": "files of a temporary folder",
     "disk/lock.py": "an empty file",
     "disk/whole.py": "this is how files are written",

@@ -154,7 +154,7 @@ def test_weights_at_a_signed_address_are_named_by_their_hash_and_leave_no_secret
     assert set(find_plants(given)) == set(IN_ADDRESS.values())
 
     again = train(sign(f"{site.address}/mn.pt", signature="another"))
-    assert "1 of 1 runs are in the store already" in again
+    assert "1 of 1 run is in the store already" in again
     store = LogitStore(tmp_path / "store")
     (key,) = store.keys("tau")
     record = store.read_record(key)
@@ -195,13 +195,13 @@ def test_a_command_that_fails_says_no_secret_of_its_addresses(
     assert f"--weights: address 'ftp://{masked}/mn.pt?***'" in odd
 
     here = ("--corpus", "tau", "--store", tmp_path / "store")
-    root = called("jobs/prepare.py", *here, "--root", sign("https://127.0.0.1/tau"), code=1)
+    root = called("jobs/prepare.py", *here, "--root", sign("https://127.0.0.1/tau"), code=2)
     assert f"--root https://{masked}/tau?***" in root
     keys = f"s3://plant-s3-key:plant/s3/secret@{BUCKET}/x"
     for command in ("jobs/prepare.py", "jobs/report.py"):
-        store = called(command, "--corpus", "demo", "--store", keys, code=1)
+        store = called(command, "--corpus", "demo", "--store", keys, code=2)
         assert f"s3://***@{BUCKET}/x" in store
-    assert ask_store("ls", "--store", keys) == 1
+    assert ask_store("ls", "--store", keys) == 2
     store += capsys.readouterr().err
     # An option that does not exist is quoted.
     assert ask_store("ls", "--stroe", sign("https://127.0.0.1/x")) == 2

@@ -8,8 +8,9 @@ import dcase_package
 import pytest
 from dcase_package import LABEL, N_CLIPS, as_yaml, zipped
 
-from report.dcase.__main__ import main
+from report.dcase.__main__ import PROGRAM, main
 from report.dcase.validate import check_package
+from terminal import run_program
 
 FOLDER = f"task1/{LABEL}"
 OUTPUT = f"{FOLDER}/{LABEL}.output.split_25.csv"
@@ -391,5 +392,6 @@ def test_the_command_prints_broken_rules_and_ends_with_one(files, tmp_path, caps
 
 
 def test_the_command_names_a_missing_file(tmp_path, capsys):
-    assert main(["check", str(tmp_path / "no.zip")]) == 1
+    with pytest.raises(SystemExit, match="1"):
+        run_program(PROGRAM, lambda: main(["check", str(tmp_path / "no.zip")]))
     assert "no.zip" in capsys.readouterr().err
