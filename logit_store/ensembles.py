@@ -55,9 +55,9 @@ class Ensembles:
         """
         reference, data = encode_ensemble(name, document)
         path = ensemble_path(corpus, split, reference)
-        others = read_times(self._files, self._find_entries(corpus, split, name))
+        # First its time: if the writer is killed in between, no ensemble is without one.
+        write_time(self._files, path, self._find_entries(corpus, split, name))
         self._files.put(path, data)
-        write_time(self._files, path, others)
         return reference
 
     def read(self, corpus: str, split: int, reference: str) -> dict[str, Any]:

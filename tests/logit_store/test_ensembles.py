@@ -16,6 +16,7 @@ from logit_store import (
     MissingLogits,
     TiedEnsembles,
 )
+from logit_store.folder import Folder
 
 KEYS = [LogitKey("tau", 25, "a"), LogitKey("tau", 25, "b")]
 
@@ -88,6 +89,26 @@ def test_ensembles_of_earlier_versions_are_as_old_as_their_files(store: LogitSto
     assert store.ensembles.find("tau", 25, "best") == first
     assert store.ensembles.write("tau", 25, "best", make_numbered(2)) == second
     assert store.ensembles.find("tau", 25, "best") == second
+
+
+def test_a_copy_of_a_store_keeps_the_newest_ensemble_if_the_others_are_of_an_earlier_version(
+    store: LogitStore,
+) -> None:
+    first = store.ensembles.write("tau", 25, "best", make_numbered(1))
+    shutil.rmtree(Path(store.address) / "ensemble_times")
+    second = store.ensembles.write("tau", 25, "best", make_numbered(2))
+    (file,) = Path(store.address).rglob(f"ensembles/**/{first}.json")
+    os.utime(file, (2e9, 2e9))
+    assert store.ensembles.find("tau", 25, "best") == second
+
+
+def test_a_writer_that_is_killed_leaves_no_ensemble_without_its_time(
+    store: LogitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(Folder, "put", lambda self, name, data: written.append(name))
+    store.ensembles.write("tau", 25, "best", make_numbered(1))
+    assert [name.partition("/")[0] for name in written] == ["ensemble_times", "ensembles"]
 
 
 def test_two_newest_ensembles_are_an_error_that_names_both(store: LogitStore) -> None:
