@@ -14,7 +14,7 @@ from rich.json import JSON
 
 from audio.corpora import CorpusName
 from audio.errors import CorpusError
-from logit_store import LogitStore, LogitStoreError, collect, show, tables
+from logit_store import LogitStore, LogitStoreError, QueryFailed, collect, show, tables
 from logit_store.exporters import LogitsForm, export_members, find_members
 from logit_store.importers import ensure_clips, import_logits
 from logit_store.keys import Protocol
@@ -135,7 +135,16 @@ class Sql(Command):
 
 def _sql(command: Sql) -> Answer:
     answer = LogitStore(command.store).sql(command.query)
-    return Answer(answer, tables.draw_rows(answer))
+    names = answer.column_names
+    if command.json and len(set(names)) < len(names):
+        raise QueryFailed(
+            "several columns have one name, of which JSON keeps the last: rename them"
+        )
+    try:
+        return Answer(answer, tables.draw_rows(answer))
+    except OverflowError as error:
+        # Python has no infinite times, and no years beyond 9999.
+        raise QueryFailed(f"a value cannot be shown ({error}): cast it to VARCHAR") from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -45,13 +45,14 @@ def check_query(connection: duckdb.DuckDBPyConnection, text: str) -> None:
     Raises:
         QueryFailed: it is something else.
     """
-    kinds = [each.type for each in _extract_statements(connection, text)]
-    if len(kinds) != 1:
-        raise QueryFailed(f"{len(kinds)} statements are refused: {ALLOWED}")
-    if kinds[0] == duckdb.StatementType.MULTI:
+    statements = _extract_statements(connection, text)
+    if len(statements) != 1:
+        raise QueryFailed(f"{len(statements)} statements are refused: {ALLOWED}")
+    kind = _name_kind(statements[0])
+    if kind == "MULTI":
         raise QueryFailed(f"a PIVOT needs its values, as in ON split IN (25, 100): {ALLOWED}")
-    if kinds[0] != duckdb.StatementType.SELECT:
-        raise QueryFailed(f"{kinds[0].name} is refused: {ALLOWED}")
+    if kind != "SELECT":
+        raise QueryFailed(f"{kind} is refused: {ALLOWED}")
     tree = _parse(connection, text)
     for node in _NODE.findall(tree):
         if node not in _READING:
@@ -113,6 +114,14 @@ def _extract_statements(connection: duckdb.DuckDBPyConnection, text: str) -> lis
         raise QueryFailed("the text is not valid UTF-8") from error
     except duckdb.Error as error:
         raise QueryFailed(str(error)) from error
+
+
+def _name_kind(statement: duckdb.Statement) -> str:
+    try:
+        return statement.type.name
+    except ValueError:
+        # DuckDB's Python package does not know some kinds, such as UPDATE EXTENSIONS.
+        return "a statement of this kind"
 
 
 def _parse(connection: duckdb.DuckDBPyConnection, text: str) -> str:

@@ -86,6 +86,12 @@ def test_an_error_ends_the_process_with_its_code(
         (["ls", "--store", "STORE", "--json", "--csv"], 2, "--json and --csv"),
         (["ls", "--store", "STORE", "--corpus", "cochl"], 1, "no clips of corpus 'cochl'"),
         (["sql", "--store", "STORE", "select * from nothing"], 1, "nothing does not exist"),
+        (["sql", "--store", "STORE", "select timestamp 'infinity'"], 1, "cast it to VARCHAR"),
+        (
+            ["sql", "--store", "STORE", "--json", "select 1 as a, 2 as a"],
+            1,
+            "columns have one name",
+        ),
         (["ls"], 2, "--store"),
         (["ls", "--store", "STORE", "--split", "7"], 2, "'7'"),
         (["lss"], 2, "lss"),

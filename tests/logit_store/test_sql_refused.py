@@ -40,6 +40,7 @@ REFUSED = {
     "call enable_logging()": "CALL is refused",
     "explain select 1": "EXPLAIN is refused",
     "begin": "TRANSACTION is refused",
+    "update extensions": "a statement of this kind is refused",
     "": "0 statements are refused",
     "select 1; select 2": "2 statements are refused",
     "select 1; copy (select 1) to 'MEMBER'": "2 statements are refused",
