@@ -13,6 +13,7 @@ from llvmlite import ir
 from numba.extending import intrinsic as _untyped_intrinsic
 from numpy.typing import NDArray
 
+from ensemble.numba_cache import compiled
 from metrics.scores import Floats, Integers
 
 LANES = 64
@@ -172,14 +173,14 @@ def _fetch_line(typing_context: Any, row: Any, index: Any) -> Any:
     return numba.void(row, numba.int64), generate
 
 
-@numba.njit(cache=True, inline="always")
+@compiled(inline="always")
 def prefetch(row_B: Any) -> None:
     """Prefetch a row of memory that will be needed soon."""
     for i in range(0, len(row_B), CACHE_LINE // row_B.itemsize):
         _fetch_line(row_B, i)
 
 
-@numba.njit(cache=True, inline="always")
+@compiled(inline="always")
 def exp(x: float) -> float:
     """Return e^x for x <= 0, to about one unit in the last place.
 
@@ -207,7 +208,7 @@ def exp(x: float) -> float:
     return p * _double_of_bits((_bits_of_double(shifted) + 1023) << 52)
 
 
-@numba.njit(cache=True, inline="always")
+@compiled(inline="always")
 def constants() -> Any:
     """Return the constants of `exp2`; call it before a loop."""
     c = _POWER
@@ -218,7 +219,7 @@ def constants() -> Any:
     )
 
 
-@numba.njit(cache=True, inline="always")
+@compiled(inline="always")
 def exp2(x: float, c: Any) -> float:
     """Return 2^x for x <= 127, to a few units in the last place; shorter than `exp`.
 
@@ -242,7 +243,7 @@ def exp2(x: float, c: Any) -> float:
     return _double_of_bits(_bits_of_double(p) + (_bits_of_double(shifted) << 52))
 
 
-@numba.njit(cache=True, inline="always")
+@compiled(inline="always")
 def constants_single() -> Any:
     """Return the constants of `exp2_single`; call it before a loop."""
     c = _POWER_SINGLE
@@ -251,7 +252,7 @@ def constants_single() -> Any:
     )
 
 
-@numba.njit(cache=True, inline="always")
+@compiled(inline="always")
 def exp2_single(x: np.float32, c: Any) -> np.float32:
     """Return 2^x in float32 for |x| < 126, to a relative error of 2e-7.
 
@@ -269,7 +270,7 @@ def exp2_single(x: np.float32, c: Any) -> np.float32:
     return _times_power_of_two(p, shifted)
 
 
-@numba.njit(cache=True, inline="always")
+@compiled(inline="always")
 def take_exponents(products_L: Floats, exponents_L: Integers) -> None:
     """Move the powers of two of positive normal numbers into exponents, leaving 1 <= number < 2.
 
@@ -281,7 +282,7 @@ def take_exponents(products_L: Floats, exponents_L: Integers) -> None:
         products_L[i] = _double_of_bits((bits & _MANTISSA) | _ONE)
 
 
-@numba.njit(cache=True)
+@compiled()
 def log_of_lanes(products_L: Floats, exponents_L: Integers) -> float:
     """Return the logarithm of the product of all lanes, as `take_exponents` left them."""
     product = 1.0

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Unpack
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -13,6 +12,7 @@ from ensemble.blocks import (
     lay_out_by_class,
 )
 from ensemble.combine import mean_logits
+from ensemble.numba_cache import compiled
 from ensemble.options import SelectionOptions
 from ensemble.stepwise import Selection, select
 from metrics import brier, log_loss, macro_accuracy
@@ -93,7 +93,7 @@ def select_in_bags(
     )
 
 
-@numba.njit(cache=True)
+@compiled()
 def _take_clips(logits_MKN: Rows, rows: Integers) -> Rows:
     """Take the logits of some clips; numpy is several times slower along a last axis."""
     n_members, n_classes, _ = logits_MKN.shape

@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import root_scalar
@@ -20,6 +19,7 @@ from ensemble.blocks import (
     lay_out_by_class,
     load_block,
 )
+from ensemble.numba_cache import compiled
 from metrics import calibration_error, log_loss
 from metrics.scores import Floats, Integers
 
@@ -135,7 +135,7 @@ def _find_lowest(logits_KN: Floats, labels_N: Integers) -> float:
     return math.exp(root.root)
 
 
-@numba.njit(cache=True)
+@compiled()
 def _slope(logits_KN: Floats, labels_N: Integers, inverse_temperature: float) -> float:
     """Return the slope of the mean log loss in 1/T: the softmax mean minus the label's logit."""
     n_classes, n = logits_KN.shape

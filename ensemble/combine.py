@@ -2,7 +2,6 @@
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -19,6 +18,7 @@ from ensemble.blocks import (
     lay_out_by_class,
     load_block,
 )
+from ensemble.numba_cache import compiled
 from ensemble.options import MeanSpace
 from metrics.scores import Floats
 
@@ -173,7 +173,7 @@ def _fill(
     return -1
 
 
-@numba.njit(cache=True)
+@compiled()
 def _add_logits(
     logits_MKN: Rows, start: int, weights_M: Floats, scales_M: Floats, mean_KB: Floats
 ) -> None:
@@ -188,7 +188,7 @@ def _add_logits(
                 mean_B[b] += share * as_double(row_B[b])
 
 
-@numba.njit(cache=True)
+@compiled()
 def _add_probabilities(
     logits_MKN: Rows, start: int, weights_M: Floats, scales_M: Floats, mean_KB: Floats
 ) -> None:
@@ -205,14 +205,14 @@ def _add_probabilities(
         _add_times(mean_KB, member_KB, weights_M[m])
 
 
-@numba.njit(cache=True)
+@compiled()
 def _add_times(mean_KB: Floats, member_KB: Floats, factor: float) -> None:
     for k in range(len(mean_KB)):
         for b in range(mean_KB.shape[1]):
             mean_KB[k, b] += factor * member_KB[k, b]
 
 
-@numba.njit(cache=True)
+@compiled()
 def _take_logarithms(mean_KB: Floats) -> None:
     for k in range(len(mean_KB)):
         for b in range(mean_KB.shape[1]):
@@ -233,7 +233,7 @@ def _recover(
     mean_KB[:, clips] = np.where(lost_KB[:, clips], sums_KB, mean_KB[:, clips])
 
 
-@numba.njit(cache=True)
+@compiled()
 def _find_wrong(mean_KB: Floats) -> int:
     n_wrong_B = np.zeros(mean_KB.shape[1], np.int64)
     for k in range(len(mean_KB)):

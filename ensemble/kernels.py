@@ -11,7 +11,6 @@ The code avoids what keeps LLVM from using vectors: loops over many arrays, as i
 check at run time that none overlap; loads behind a condition; Python's error at a division by 0.
 """
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,6 +33,7 @@ from ensemble.blocks import (
     CLIPS_PER_BLOCK,
     Rows,
 )
+from ensemble.numba_cache import compiled
 from metrics.scores import Floats, Integers
 
 CLIPS_PER_CHUNK = 8 * CLIPS_PER_BLOCK
@@ -42,13 +42,13 @@ Labels = NDArray[np.int32]
 Magnitudes = NDArray[np.signedinteger]
 
 
-@numba.njit(cache=True, inline="always")
+@compiled(inline="always")
 def count_chunks(n: int) -> int:
     """Return the number of chunks of n clips."""
     return -(-n // CLIPS_PER_CHUNK)
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@compiled(error_model="numpy", fastmath={"contract"})
 def survey(
     logits_KN: Rows, magnitudes_KN: Magnitudes, labels_N: Labels, with_logs: bool
 ) -> tuple[Magnitudes, float, float, float]:
@@ -99,7 +99,7 @@ def survey(
     return largest_B, sizes_B.sum() / n, labels_B.sum(), log_of_lanes(products_L, exponents_L)
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@compiled(error_model="numpy", fastmath={"contract"})
 def logs_of_sums(
     logits_MKN: Rows,
     candidates: Integers,
@@ -148,7 +148,7 @@ def logs_of_sums(
     return result
 
 
-@numba.njit(cache=True, inline="always")
+@compiled(inline="always")
 def _next_block(logits_MKN: Rows, candidates: Integers, i: int, chunk: int, start: int) -> Rows:
     """Return the block that is read next: the chunk's next, or the next candidate's first."""
     start += CLIPS_PER_BLOCK
@@ -159,7 +159,7 @@ def _next_block(logits_MKN: Rows, candidates: Integers, i: int, chunk: int, star
     return logits_MKN[candidates[0], :, chunk + CLIPS_PER_CHUNK :]
 
 
-@numba.njit(cache=True, inline="always")
+@compiled(inline="always")
 def _multiply(products_L: Floats, exponents_L: Integers, sum_B: Floats | Singles) -> None:
     """Multiply a block of positive numbers into lanes."""
     for b in range(0, CLIPS_PER_BLOCK, LANES):
@@ -168,7 +168,7 @@ def _multiply(products_L: Floats, exponents_L: Integers, sum_B: Floats | Singles
     take_exponents(products_L, exponents_L)
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@compiled(error_model="numpy", fastmath={"contract"})
 def logs_and_softmax(
     logits_KN: Floats, sum_KN: Floats, n_members: int, soft_KN: Singles
 ) -> tuple[Floats, Floats]:
@@ -220,7 +220,7 @@ def logs_and_softmax(
     return logs_J, agreements_J
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@compiled(error_model="numpy", fastmath={"contract"})
 def sum_log_loss(logits_KN: Floats, sum_KN: Floats, n_members: int, labels_N: Labels) -> float:
     """Return the log loss, summed over clips, of the mean of some members and one more.
 
@@ -260,7 +260,7 @@ def sum_log_loss(logits_KN: Floats, sum_KN: Floats, n_members: int, labels_N: La
     return loss_B.sum() + log_of_lanes(products_L, exponents_L)
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@compiled(error_model="numpy", fastmath={"contract"})
 def add_member(logits_KN: Floats, sum_KN: Floats, scale: float, base_KN: Singles) -> None:
     """Add a member to a sum, and fill base_KN with the sum times a scale."""
     for k in range(len(sum_KN)):
@@ -271,7 +271,7 @@ def add_member(logits_KN: Floats, sum_KN: Floats, scale: float, base_KN: Singles
             base_N[n] = total * scale
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath={"contract", "reassoc"})
+@compiled(error_model="numpy", fastmath={"contract", "reassoc"})
 def products(rows_MKN: Rows, candidates: Integers, weights_KN: Singles) -> Floats:
     """Return the sum over classes and a chunk's clips of weight times number, [C, J].
 

@@ -4,7 +4,6 @@ Only the probability of the label counts: one number for each clip and member, a
 in the loop over candidates.
 """
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +26,7 @@ from ensemble.blocks import (
     Rows,
 )
 from ensemble.kernels import Labels
+from ensemble.numba_cache import compiled
 from metrics.scores import Floats, Integers
 
 SMALLEST_LIKELIHOOD = 1e-30
@@ -34,7 +34,7 @@ SMALLEST_LIKELIHOOD = 1e-30
 and not infinitely many. A product of eight is still a normal double."""
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@compiled(error_model="numpy", fastmath={"contract"})
 def of_labels(logits_KN: Floats, labels_N: Labels) -> Floats:
     """Return each clip's probability of its label [N], at least SMALLEST_LIKELIHOOD."""
     n_classes, n = logits_KN.shape
@@ -65,7 +65,7 @@ def of_labels(logits_KN: Floats, labels_N: Labels) -> Floats:
     return result_N
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@compiled(error_model="numpy", fastmath={"contract"})
 def about_of_labels(logits_KN: Rows, labels_N: Labels, small: bool, result_N: Singles) -> None:
     """Fill result_N with `of_labels` in float32 arithmetic.
 
@@ -102,7 +102,7 @@ def about_of_labels(logits_KN: Rows, labels_N: Labels, small: bool, result_N: Si
             result_B[b] = max(power / total_B[b], np.float32(SMALLEST_LIKELIHOOD))
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def tangent(sum_N: Floats, n_chosen: int, slopes_N: Singles) -> tuple[float, float]:
     """Fill slopes_N with the inverse of the mean likelihood.
 
@@ -123,7 +123,7 @@ def tangent(sum_N: Floats, n_chosen: int, slopes_N: Singles) -> tuple[float, flo
     return log_of_lanes(products_L, exponents_L), heights_L.sum()
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def sum_logs(rows_MN: NDArray[np.floating], candidates: Integers, base_N: Floats) -> Floats:
     """Return the sum over clips of ln(base + number) for each candidate."""
     n = rows_MN.shape[1]

@@ -3,7 +3,6 @@
 In float64, a block of clips at a time, so that the block stays in the caches next to the core.
 """
 
-import numba
 import numpy as np
 
 from ensemble.arithmetic import (
@@ -13,10 +12,11 @@ from ensemble.blocks import (
     CLIPS_PER_BLOCK,
 )
 from ensemble.kernels import Labels
+from ensemble.numba_cache import compiled
 from metrics.scores import Floats, Integers
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def probabilities(logits_KN: Floats) -> Floats:
     """Return the softmax of a member's logits [K, N]."""
     n_classes, n = logits_KN.shape
@@ -31,7 +31,7 @@ def probabilities(logits_KN: Floats) -> Floats:
     return result_KN
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def sum_brier(
     numbers_KN: Floats, sum_KN: Floats, n_members: int, labels_N: Labels, soft: bool
 ) -> float:
@@ -60,7 +60,7 @@ def sum_brier(
     return loss_B.sum()
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def count_hits(numbers_KN: Floats, sum_KN: Floats, labels_N: Labels) -> Integers:
     """Count the clips of each class with the largest sum there; of equal sums, the first counts."""
     n_classes, n = numbers_KN.shape
@@ -82,7 +82,7 @@ def count_hits(numbers_KN: Floats, sum_KN: Floats, labels_N: Labels) -> Integers
     return result_K
 
 
-@numba.njit(cache=True, inline="always")
+@compiled(inline="always")
 def _fill_mean(
     numbers_KN: Floats, sum_KN: Floats, n_members: int, start: int, mean_KB: Floats
 ) -> None:
@@ -93,7 +93,7 @@ def _fill_mean(
             mean_KB[k, b] = (base_B[b] + row_B[b]) / n_members
 
 
-@numba.njit(cache=True, inline="always")
+@compiled(inline="always")
 def _softmax(block_KB: Floats) -> None:
     """Apply the softmax in place; subtracting the largest first keeps every exponential finite."""
     n_classes, n = block_KB.shape

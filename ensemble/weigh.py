@@ -6,7 +6,6 @@ import logging
 import math
 from collections.abc import Callable
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -23,6 +22,7 @@ from ensemble.blocks import (
     lay_out_by_class,
     load_block,
 )
+from ensemble.numba_cache import compiled
 from ensemble.options import MeanSpace
 from metrics.scores import Floats, Integers
 
@@ -127,7 +127,7 @@ def _divergence(weights_M: Floats, of_M: Floats) -> float:
     return float((weights_M[inside] * np.log(weights_M[inside] / of_M[inside])).sum())
 
 
-@numba.njit(cache=True)
+@compiled()
 def _judge_logits(
     logits_MKN: Rows, order_M: Integers, labels_N: Integers, weights_M: Floats
 ) -> tuple[float, Floats]:
@@ -164,7 +164,7 @@ def _judge_logits(
 
 
 # The compiler may choose the order of the sum, or it would add one number at a time.
-@numba.njit(cache=True, fastmath={"reassoc", "contract"})
+@compiled(fastmath={"reassoc", "contract"})
 def _product(first_B: Floats, second_B: Rows) -> float:
     total = 0.0
     for b in range(len(second_B)):
@@ -172,7 +172,7 @@ def _product(first_B: Floats, second_B: Rows) -> float:
     return total
 
 
-@numba.njit(cache=True)
+@compiled()
 def _of_labels(logits_KN: Floats, labels_N: Integers) -> Floats:
     """Return a member's probability of each clip's label, [N]."""
     n_classes, n = logits_KN.shape
@@ -187,7 +187,7 @@ def _of_labels(logits_KN: Floats, labels_N: Integers) -> Floats:
     return result_N
 
 
-@numba.njit(cache=True)
+@compiled()
 def _judge_probabilities(of_labels_MN: Floats, weights_M: Floats) -> tuple[float, Floats]:
     """Return what `_judge_logits` does, for the weighted mean of the probabilities."""
     n_members, n = of_labels_MN.shape
