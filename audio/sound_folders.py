@@ -24,8 +24,16 @@ def list_folder(folder: Path) -> tuple[list[Path], list[Path]]:
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             if not entry.name.startswith("."):
-                (folders if entry.is_dir() else files).append(Path(entry.path))
+                (folders if is_folder(entry) else files).append(Path(entry.path))
     return folders, files
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a folder; a link in a circle is none, and opening it says so."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def list_sound_files(folder: Path, suffixes: Collection[str] = SUFFIXES) -> list[Path]:
@@ -34,9 +42,17 @@ def list_sound_files(folder: Path, suffixes: Collection[str] = SUFFIXES) -> list
 
 
 def walk_sound_files(folder: Path) -> Iterator[Path]:
-    """Yield the sound files in a folder, and then those in its folders; no links to folders."""
-    yield from list_sound_files(folder)
-    for inside in list_folder(folder)[0]:
+    """Yield the sound files in a folder, and then those in its folders; no links to folders.
+
+    What cannot be listed, because it is no folder or access is denied, stands for itself.
+    """
+    try:
+        folders, files = list_folder(folder)
+    except OSError:
+        yield folder
+        return
+    yield from (file for file in files if has_suffix(file))
+    for inside in folders:
         if not inside.is_symlink():
             yield from walk_sound_files(inside)
 

@@ -22,7 +22,7 @@ import soxr
 from audio.containers import LEAST_UNKNOWN
 from audio.errors import UnfitName, UnfitSound
 from audio.sound_files import read_sound
-from audio.sound_folders import check_name, walk_sound_files
+from audio.sound_folders import check_name, list_folder, walk_sound_files
 from students.runtime import ExportedStudent, UnfitModel, load_exported
 
 PROGRAM = "python -m students.classify"
@@ -31,8 +31,10 @@ EXAMPLE = f"{PROGRAM} --model student.onnx recording.wav"
 LIVE = "arecord -q -f S16_LE -r 32000"
 """Records from the microphone of a Linux machine, as a WAV stream."""
 STANDARD_INPUT = "-"
-PIPE_CLOSED = 141
-"""Exit code of a program whose output nobody reads any more, as shells report it."""
+INTERRUPTED, PIPE_CLOSED = 130, 141
+"""Exit codes of a program that Ctrl-C ends, or whose output nobody reads, as shells report them."""
+RATES_HZ, CHANNELS = (1_000, 384_000), (1, 1_024)
+"""The least and the most that are taken: other numbers in a header are errors, and need any memory."""
 BLOCK_S = 0.1
 BAR_WIDTH = 40
 QUALITY = "HQ"
@@ -47,10 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     try:
         return _classify(options)
-    except BrokenPipeError:
-        # Whoever reads has enough, as `head` does. Python would complain once more at its end.
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\n{PROGRAM}: interrupted\n")
+        return INTERRUPTED
+    except OSError as error:
+        # Nobody reads the output any more, or its disk is full. Python would complain once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return PIPE_CLOSED
+        return PIPE_CLOSED if isinstance(error, BrokenPipeError) else _complain(error)
 
 
 def _classify(options: argparse.Namespace) -> int:
@@ -62,8 +67,10 @@ def _classify(options: argparse.Namespace) -> int:
             )
         if STANDARD_INPUT in options.files[1:] + options.files[:-1]:
             raise UnfitSound("- stands for standard input, expected alone: leave the files out")
-    except (UnfitModel, UnfitSound, OSError) as error:
+    except (UnfitModel, UnfitSound) as error:
         return _complain(error)
+    except OSError as error:
+        return _complain(UnfitModel(f"{options.model}: {error.strerror}: name an exported student"))
     if options.files == [STANDARD_INPUT]:
         return _classify_standard_input(student, options.sample_rate, options.channels)
     files = [file for name in options.files for file in _find_files(Path(name))]
@@ -99,13 +106,13 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--sample-rate",
-        type=_parse_whole(1_000, 384_000),
+        type=_parse_whole(*RATES_HZ),
         help="sample rate of raw 16-bit little-endian PCM on standard input, in Hz; the header of a "
         "WAV stream has its own",
     )
     parser.add_argument(
         "--channels",
-        type=_parse_whole(1, 1_024),
+        type=_parse_whole(*CHANNELS),
         default=1,
         help="number of channels of that PCM (default: %(default)s)",
     )
@@ -127,16 +134,16 @@ def _parse_whole(low: int, high: int) -> Callable[[str], int]:
 
 
 def _complain(error: Exception) -> int:
-    sys.stderr.write(f"{PROGRAM}: {' '.join(str(error).split())}\n")
+    text = str(error)
+    if isinstance(error, OSError):
+        text = ": ".join(filter(None, (error.filename, error.strerror))) or text
+    sys.stderr.write(f"{PROGRAM}: {' '.join(text.split())}\n")
     return 1
 
 
 def _find_files(path: Path) -> list[Path]:
     """Return the file, or those in the folder; a folder without sound files stands for itself."""
-    try:
-        return sorted(walk_sound_files(path)) or [path]
-    except OSError:
-        return [path]  # it is no folder, or reading it says why not
+    return sorted(walk_sound_files(path)) or [path]
 
 
 def _classify_file(student: ExportedStudent, file: Path) -> int:
@@ -171,6 +178,7 @@ def read_clips(file: Path, sample_rate: int, clip_samples: int) -> np.ndarray:
         OSError: the file cannot be opened.
     """
     if file.is_dir():
+        list_folder(file)  # it may be that it cannot be read
         raise UnfitSound("no sound file in this folder")
     if file.suffix.lower() == RAW:
         raise UnfitSound("raw samples have no sample rate: give - < FILE --sample-rate HZ")
@@ -179,6 +187,7 @@ def read_clips(file: Path, sample_rate: int, clip_samples: int) -> np.ndarray:
         raise UnfitSound("holds no samples")
     if not np.isfinite(samples).all():
         raise UnfitSound("has samples that are not finite numbers")
+    _check_range(file_rate, RATES_HZ, "Hz")
     mono_S = samples.mean(axis=1)
     if file_rate != sample_rate:
         mono_S = soxr.resample(mono_S, file_rate, sample_rate, quality=QUALITY)
@@ -321,7 +330,15 @@ def _read_format(content: BinaryIO) -> tuple[int, int]:
             f"the WAV stream has {channels} channel(s) of {bits} bits in format {kind} at "
             f"{sample_rate} Hz, expected 16-bit PCM"
         )
+    _check_range(sample_rate, RATES_HZ, "Hz")
+    _check_range(channels, CHANNELS, "channels")
     return sample_rate, channels
+
+
+def _check_range(number: int, low_high: tuple[int, int], unit: str) -> None:
+    low, high = low_high
+    if not low <= number <= high:
+        raise UnfitSound(f"its header says {number:,} {unit}, expected {low:,} to {high:,}")
 
 
 def _unpack(stream: BinaryIO, layout: str) -> tuple:

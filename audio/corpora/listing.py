@@ -11,6 +11,7 @@ import pyarrow as pa
 from audio.clips import UNKNOWN
 from audio.corpora.tables import find_line, read_table, refuse_repeated
 from audio.errors import CorpusError
+from audio.sound_folders import is_folder
 
 REQUIRED = ("path", "label")
 OPTIONAL = ("recording", "device", "split", "city")
@@ -103,7 +104,7 @@ def _list_files(root: Path, folder: str) -> list[str]:
     if not (root / folder).is_dir():
         return []
     with os.scandir(root / folder) as entries:
-        return [posixpath.join(folder, entry.name) for entry in entries if not entry.is_dir()]
+        return [posixpath.join(folder, entry.name) for entry in entries if not is_folder(entry)]
 
 
 def _check_split(file: Path, words: list[str]) -> list[str]:

@@ -1,7 +1,9 @@
+import errno
 import io
 import json
 import os
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -135,11 +137,13 @@ def test_one_broken_file_does_not_stop_the_others(model, tmp_path, capsys):
     (tmp_path / "a.wav").write_bytes(b"no sound at all")
     soundfile.write(tmp_path / "b.wav", tone(0.5), RATE)
     soundfile.write(tmp_path / "c.wav", tone(0.5)[:0], RATE)
+    soundfile.write(tmp_path / "d.wav", tone(0.5), 1)
     assert classify.main([str(tmp_path), "--model", str(model)]) == 1
     streams = capsys.readouterr()
     assert "b.wav\tloud" in streams.out
     assert "a.wav" in streams.err
     assert "c.wav: holds no samples" in streams.err
+    assert "d.wav: its header says 1 Hz, expected 1,000 to 384,000" in streams.err
 
 
 def test_hidden_files_are_passed_over_and_bad_ones_are_counted(model, tmp_path, capsys):
@@ -149,6 +153,7 @@ def test_hidden_files_are_passed_over_and_bad_ones_are_counted(model, tmp_path, 
     (tmp_path / "folder.wav").mkdir()
     (tmp_path / "link.wav").symlink_to(tmp_path / "nowhere.wav")
     (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "circle.wav").symlink_to(tmp_path / "circle.wav")
     os.mkfifo(tmp_path / "pipe.wav")
     soundfile.write(os.fsencode(tmp_path) + b"/caf\xe9.wav", tone(0.5), RATE)
     soundfile.write(tmp_path / "z.wav", tone(0.5), RATE)
@@ -162,13 +167,50 @@ def test_hidden_files_are_passed_over_and_bad_ones_are_counted(model, tmp_path, 
     reasons = (
         "b.wav: cannot be read as audio",
         r"caf\xe9.wav: the name is not UTF-8; rename it",
-        "No such file or directory: ",
+        "circle.wav: Too many levels of symbolic links",
+        "link.wav: No such file or directory",
         "pipe.wav: is no regular file",
-        "No such file or directory: ",
+        "absent.wav: No such file or directory",
     )
     assert len(lines) == len(reasons)
     assert all(reason in line for reason, line in zip(reasons, lines, strict=True))
-    assert count.endswith("5 of 6 files could not be classified")
+    assert count.endswith("6 of 7 files could not be classified")
+
+
+def test_a_folder_that_cannot_be_read_does_not_stop_the_others(
+    model, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "locked").mkdir()
+    soundfile.write(tmp_path / "a.wav", tone(0.5), RATE)
+    listed = os.scandir
+
+    def refuse(folder):
+        if folder.name == "locked":
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return listed(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert classify.main([str(tmp_path), "--model", str(model)]) == 1
+    streams = capsys.readouterr()
+    assert "a.wav\tloud" in streams.out
+    assert f"{tmp_path / 'locked'}: Permission denied\n" in streams.err
+
+
+def test_ctrl_c_and_a_full_disk_end_the_command_with_one_line(model, tmp_path, monkeypatch, capsys):
+    soundfile.write(tmp_path / "a.wav", tone(0.5), RATE)
+    command = [sys.executable, "-m", "students.classify", str(tmp_path), "--model", model]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, f"{classify.PROGRAM}: No space left on device\n")
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(classify, "read_clips", interrupt)
+    assert classify.main([str(tmp_path), "--model", str(model)]) == classify.INTERRUPTED
+    assert capsys.readouterr().err == f"\n{classify.PROGRAM}: interrupted\n"
 
 
 def test_a_closed_pipe_ends_the_command_quietly(model, tmp_path):
@@ -247,6 +289,20 @@ def test_in_a_terminal_there_is_a_bar_for_each_scene(model, monkeypatch, capsys)
             struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 0, b"WAVE", b"fmt ", 16, 3, 1, RATE, 0, 4, 32),
             r"1 channel\(s\) of 32 bits in format 3",
         ),
+        (
+            struct.pack(
+                "<4sI4s4sIHHIIHH", b"RIFF", 0, b"WAVE", b"fmt ", 16, 1, 1, 4_000_000_000, 0, 2, 16
+            )
+            + struct.pack("<4sI", b"data", 0),
+            "says 4,000,000,000 Hz, expected 1,000 to 384,000",
+        ),
+        (
+            struct.pack(
+                "<4sI4s4sIHHIIHH", b"RIFF", 0, b"WAVE", b"fmt ", 16, 1, 65_535, RATE, 0, 2, 16
+            )
+            + struct.pack("<4sI", b"data", 0),
+            "says 65,535 channels, expected 1 to 1,024",
+        ),
         (struct.pack("<4sI4s4sI", b"RIFF", 0, b"WAVE", b"data", 0), "samples before its format"),
         (
             struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 0, b"WAVE", b"fmt ", 16, 1, 1, RATE, 0, 2, 16)
@@ -272,7 +328,11 @@ def test_files_that_cannot_be_used_are_refused(model, tmp_path, capsys):
         (takes_log_mels, "x.wav", "export it again with --with-front-end"),
         (bare, "x.wav", "its metadata has no classes"),
         (tmp_path / "text.onnx", "x.wav", "ONNX Runtime cannot load it"),
-        (tmp_path / "absent.onnx", "x.wav", "absent.onnx"),
+        (
+            tmp_path / "absent.onnx",
+            "x.wav",
+            "absent.onnx: No such file or directory: name an exported",
+        ),
         (model, str(tmp_path / "empty"), "no sound file in this folder"),
     ]
     for file, sound, message in cases:
@@ -284,11 +344,17 @@ def test_files_that_cannot_be_used_are_refused(model, tmp_path, capsys):
 
 def test_a_device_needs_only_onnxruntime_numpy_soundfile_and_soxr(model, tmp_path):
     soundfile.write(tmp_path / "a.wav", tone(0.5, 44_100), 44_100)
+    # What docs/device.md names; other files of the project are not there.
+    parts = ("students/__init__.py", "students/classify.py", "students/runtime.py")
+    for file in (*map(ROOT.joinpath, parts), *ROOT.glob("audio/*.py"), *ROOT.glob("disk/*.py")):
+        copy = tmp_path / "device" / file.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, copy)
     program = f"""
 import runpy, sys
 allowed = {{
     *("numpy", "onnxruntime", "soundfile", "_soundfile", "_soundfile_data"),
-    *("soxr", "students", "audio"),
+    *("soxr", "students", "audio", "disk"),
 }}
 before = set(sys.modules)
 sys.argv = ["classify", {str(tmp_path / "a.wav")!r}, "--model", {str(model)!r}]
@@ -301,7 +367,11 @@ of_soundfile = {{"cffi", "_cffi_backend", "typing_extensions"}}
 print(sorted(names - allowed - of_soundfile - set(sys.stdlib_module_names)))
 """
     ended = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        cwd=tmp_path / "device",
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert ended.stdout.splitlines()[0].endswith("loud\t1.000")
     assert ended.stdout.splitlines()[1] == "[]"
