@@ -66,7 +66,7 @@ class UnreachableStore(LogitStoreError):
     """An S3 server does not respond, or refuses; `address` is that of the bucket or object."""
 
     def __init__(self, address: str, *, reason: str, way_out: str) -> None:
-        self.address, self.reason = address, reason
+        self.address, self.reason = address, redact_secrets(reason)
         super().__init__(f"{address} cannot be reached ({reason}): {way_out}")
 
 

@@ -188,7 +188,8 @@ def translate_errors(address: str, *, may_be_absent: bool = True) -> Generator[N
 
     Raises:
         FileNotFoundError: there is nothing at the address.
-        UnreachableStore: anything else.
+        UnreachableStore: anything else. It has no cause, because Ray shows causes to everybody who sees
+            its dashboard, and they quote AWS_ENDPOINT_URL with a password in it.
     """
     try:
         yield
@@ -197,7 +198,7 @@ def translate_errors(address: str, *, may_be_absent: bool = True) -> Generator[N
         if is_absent(error) and may_be_absent:
             raise FileNotFoundError(errno.ENOENT, "no such object", address) from error
         reason = "no such bucket or endpoint" if is_absent(error) else " ".join(str(error).split())
-        raise UnreachableStore(address, reason=reason, way_out=_find_way_out(error)) from error
+        raise UnreachableStore(address, reason=reason, way_out=_find_way_out(error)) from None
 
 
 def is_absent(error: Exception) -> bool:

@@ -22,6 +22,8 @@ _USER = re.compile(
 )
 # urllib3 writes "with url: /path?query".
 _QUERY = re.compile(rf"(?P<place>(?:://|\burl: )[^?{_NOT}]*)\?(?P<query>[^{_NOT}]+)")
+_WITHOUT_SCHEME = re.compile(r"[^\s:/@]+:[^\s@]+@[^\s@]+")
+"""The form of user, password and server in which proxies are often named."""
 _PARAMETER = re.compile(
     r"(?P<name>(?:token|sig|signature|secret|passw(?:or)?d|credential|(?:api|access|secret)[-_]?key"
     rf"(?:[-_]?id)?|X-(?:Amz|Goog)-[\w-]+)=)[^&;,#{_NOT}]+",
@@ -63,7 +65,7 @@ def _find_secrets(addresses: tuple[str, ...]) -> list[str]:
     """Return the secrets, the longest first, because one may be the beginning of another."""
     found = {value for name, value in os.environ.items() if _is_secret(name)}
     for text in (*os.environ.values(), *sys.argv, *addresses):
-        if "://" in text:
+        if "://" in text or _WITHOUT_SCHEME.fullmatch(text):
             found |= set(_find_in_address(text))
     found = {value for value in found if len(value) >= _SHORTEST}
     # In JSON, a quotation mark in a secret is escaped by a backslash.
@@ -76,7 +78,7 @@ def _is_secret(variable: str) -> bool:
 
 def _find_in_address(address: str) -> Iterator[str]:
     """Yield the user with the password, the password and the query, also as libraries decode them."""
-    _, _, rest = address.partition("://")
+    rest = address.partition("://")[2] or address
     server, has_user, _ = rest.partition("/")[0].rpartition("@")
     with_slash = None if has_user else _USER.search(address)
     user = server if with_slash is None else with_slash["user"]

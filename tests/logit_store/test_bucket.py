@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -276,6 +277,19 @@ def test_an_error_names_a_missing_server(
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     with pytest.raises(UnreachableStore, match=rf"AWS_ENDPOINT_URL names it \({endpoint}\)"):
         LogitStore(s3_address).keys()
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["http://anna:pass-word@127.0.0.1:99999", "anna:pass-word@127.0.0.1:1"]
+)
+def test_what_ray_shows_of_an_error_has_no_password_of_the_server(
+    s3_address: str, monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    with pytest.raises(UnreachableStore) as caught:
+        LogitStore(s3_address).keys()
+    shown = traceback.format_exception(caught.value)
+    assert "pass-word" not in "".join([*shown, caught.value.reason])
 
 
 def test_an_endpoint_with_the_bucket_in_it_is_refused_before_anything_is_written(

@@ -59,9 +59,10 @@ def test_text_and_json_that_quote_an_address_lose_its_secrets(address):
         ("https://anna:pass%2Fword@host", "user anna, key pass/word"),
         ("https://host/mn.pt?key=pass-word", "no such object: mn.pt, key=pass-word"),
         ("s3://AKIA:pass/word@bucket/mn.pt", 'Invalid bucket name "AKIA:pass/word@bucket"'),
+        ("anna:pass-word@host:9", "Invalid endpoint: anna:pass-word@host:9"),
     ],
     # pytest puts what it calls a test into the environment.
-    ids=["with a space", "decoded", "a query", "a slash"],
+    ids=["with a space", "decoded", "a query", "a slash", "no scheme"],
 )
 def test_secrets_are_found_in_the_forms_that_libraries_give_them(address, text, monkeypatch):
     assert "word" not in redact_secrets(text, address)
