@@ -7,6 +7,7 @@
 | .h5, .hdf5, .npz | arrays `filenames` [R], `logits` [R, K] and, if given, `classes` [K] | `filenames` |
 """
 
+import codecs
 import csv
 import io
 import pickle
@@ -131,6 +132,11 @@ def _read_header(data: bytes) -> tuple[pyarrow.csv.ParseOptions, list[str]]:
     Raises:
         ValueError: the first line is none of column names.
     """
+    if (
+        data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        or b"\0" in data[:LONGEST_HEADER]
+    ):
+        raise ValueError("no text in UTF-8, perhaps in UTF-16; save it as UTF-8")
     # Empty lines before it are none, for pyarrow too.
     line = re.split(rb"[\r\n]", data[: LONGEST_HEADER + 1].lstrip(b"\r\n"), maxsplit=1)[0]
     if len(line) > LONGEST_HEADER:

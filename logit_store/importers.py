@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from audio import corpora
 from audio.clips import SPLITS
 from audio.corpora import CorpusName
+from audio.errors import UnfitName, UnfitSound
+from audio.sound_folders import check_name, check_regular, has_suffix, list_folder, show_name
 from logit_store import foreign
 from logit_store.alignment import LabelledClips, align
 from logit_store.declared import Wanted
@@ -101,7 +103,7 @@ def import_logits(
     Args:
         store: knows the corpus's clips.
         corpus: whose clips the logits belong to.
-        paths: files, or folders: then all files in them with a known ending.
+        paths: files, or folders: then all files in them with a known ending but hidden ones.
         split: from which the teachers learnt; None: the file names end with it,
             `<teacher>_<split>.pt`.
         member: name of the teacher of a single file; None: from the file names.
@@ -167,8 +169,8 @@ def _check_all(
 def _find_files(paths: Sequence[Path]) -> list[Path]:
     files = []
     for path in paths:
-        inside = sorted(path.iterdir()) if path.is_dir() else [path]
-        fitting = [file for file in inside if file.suffix.lower() in ENDINGS and file.is_file()]
+        inside = list_folder(path)[1] if path.is_dir() else [path]
+        fitting = [file for file in inside if has_suffix(file, ENDINGS)]
         if not fitting:
             what = f"nothing that ends in {', '.join(ENDINGS)}" if path.exists() else "no such file"
             raise ImportRefused([UnfitImport(path, what)])
@@ -220,6 +222,8 @@ def _find_wanted(clips: LabelledClips) -> Wanted:
 
 def _read_bytes(path: Path, clips: LabelledClips) -> bytes:
     try:
+        check_name(path)
+        check_regular(path)
         n_bytes, most = path.stat().st_size, _find_wanted(clips).most_bytes
         if n_bytes > most:
             raise UnfitImport(
@@ -228,6 +232,10 @@ def _read_bytes(path: Path, clips: LabelledClips) -> bytes:
                 f"{len(clips.scenes)} scenes of corpus {clips.corpus}",
             )
         return path.read_bytes()
+    except UnfitName as error:
+        raise UnfitImport(Path(show_name(path)), "the name is not UTF-8; rename it") from error
+    except UnfitSound as error:
+        raise UnfitImport(path, str(error)) from error
     except OSError as error:
         raise UnfitImport(path, error.strerror or str(error)) from error
 

@@ -20,6 +20,8 @@ from audio.errors import CorpusError
 logger = logging.getLogger(__name__)
 
 DELIMITER_NAMES = {"\t": "tab-separated", ",": "comma-separated", ";": "semicolon-separated"}
+LARGEST_UNPACKED_BYTES = 2**28
+"""A table of a million clips is a third of it; a small file may unpack to more than memory holds."""
 MISSPELLING_LIKENESS = 0.8
 """Likeness from which an unknown column counts as a misspelt known one."""
 
@@ -97,11 +99,10 @@ def read_text(file: Path) -> str:
     A file whose name ends in .gz is decompressed.
 
     Raises:
-        CorpusError: It is damaged, or no text in UTF-8; names the line.
+        CorpusError: It is damaged, unpacks to too much, or is no text in UTF-8; names the line.
     """
     try:
-        content = file.read_bytes()
-        content = gzip.decompress(content) if file.suffix == ".gz" else content
+        content = _unpack(file) if file.suffix == ".gz" else file.read_bytes()
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise CorpusError(f"{file}: damaged ({error}); download it again") from error
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content:
@@ -115,6 +116,16 @@ def read_text(file: Path) -> str:
         raise CorpusError(
             f"{file}, line {line}: {shown} is not in UTF-8; save the table as UTF-8"
         ) from error
+
+
+def _unpack(file: Path) -> bytes:
+    with gzip.open(file) as opened:
+        content = opened.read(LARGEST_UNPACKED_BYTES + 1)
+    if len(content) > LARGEST_UNPACKED_BYTES:
+        raise CorpusError(
+            f"{file}: unpacks to more than {LARGEST_UNPACKED_BYTES:,} bytes; download it again"
+        )
+    return content
 
 
 def _refuse_open_quote(file: Path, text: str, delimiter: str) -> None:

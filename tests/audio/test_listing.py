@@ -1,10 +1,11 @@
+import gzip
 import logging
 
 import numpy as np
 import pytest
 import soundfile
 
-from audio.corpora import read
+from audio.corpora import read, tables
 from audio.errors import CorpusError
 
 RATE = 8_000
@@ -135,6 +136,20 @@ def test_a_table_of_another_kind_is_refused_in_one_line(root, change, reason):
     with pytest.raises(CorpusError, match=f"clips.csv{reason}") as raised:
         read("folder", root)
     assert "\n" not in str(raised.value)
+
+
+def test_a_packed_table_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
+    file = tmp_path / "meta.csv.gz"
+    file.write_bytes(gzip.compress(bytes(1_001)))
+    monkeypatch.setattr(tables, "LARGEST_UNPACKED_BYTES", 1_000)
+    with pytest.raises(CorpusError, match=r"meta.csv.gz: unpacks to more than 1,000 bytes"):
+        tables.read_text(file)
+
+
+def test_a_link_in_a_circle_beside_the_recordings_is_no_fault(root):
+    write_csv(root, "path,label", eight())
+    (root / "x" / "circle.wav").symlink_to("circle.wav")
+    assert len(read("folder", root).table) == 8
 
 
 def test_the_root_may_be_a_table_of_any_name(root):

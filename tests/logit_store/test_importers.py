@@ -240,9 +240,29 @@ def test_one_bad_file_stops_the_import_and_all_bad_files_are_named(
 
 
 def test_paths_without_files_are_refused(case: Case, tmp_path: Path) -> None:
-    assert "gone_25.pt: no such file" in refusal(case, tmp_path / "gone_25.pt")
+    assert "gone_25.pt: No such file or directory" in refusal(case, tmp_path / "gone_25.pt")
     (tmp_path / "empty").mkdir()
     assert "empty: nothing that ends in" in refusal(case, tmp_path / "empty")
+
+
+def test_hidden_files_are_passed_over_and_what_cannot_be_imported_is_named(
+    case: Case, tmp_path: Path
+) -> None:
+    folder = tmp_path / "logits"
+    folder.mkdir()
+    good = save_pt(folder / "good_25.pt", case.logits_NK)
+    (folder / "._good_25.pt").write_bytes(b"\0\5\x16\7")
+    assert [each.file for each in import_logits(case.store, "tau", [folder])] == [good]
+    os.mkfifo(folder / "pipe_25.csv")
+    (folder / "circle_25.pt").symlink_to("circle_25.pt")
+    good.rename(os.fsdecode(os.fsencode(folder) + b"/caf\xe9_25.pt"))
+    with pytest.raises(ImportRefused) as caught:
+        import_logits(case.store, "tau", [folder])
+    assert str(caught.value).splitlines()[1:] == [
+        rf"  {folder}/caf\xe9_25.pt: the name is not UTF-8; rename it",
+        f"  {folder}/circle_25.pt: Too many levels of symbolic links",
+        f"  {folder}/pipe_25.csv: is no regular file, but a folder, pipe, socket or device; remove it",
+    ]
 
 
 def test_a_member_name_needs_a_single_file(case: Case, tmp_path: Path) -> None:
@@ -322,6 +342,13 @@ def test_an_error_names_the_row_of_a_cell_that_is_not_a_number(case: Case, tmp_p
     columns["bus"][3] = ""
     write_text_table(file, case.names, columns)
     assert "row 3 (from 0, clip airport-lyon-" in refusal(case, file)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
+def test_a_table_in_utf_16_is_refused_in_words(case: Case, tmp_path: Path, encoding: str) -> None:
+    file = write_text_table(tmp_path / "passt_25.csv", case.names, table_columns(case))
+    file.write_bytes(file.read_text().encode(encoding))
+    assert "passt_25.csv: no text in UTF-8, perhaps in UTF-16; save it" in refusal(case, file)
 
 
 def test_probabilities_become_logarithms_with_a_remark(case: Case, tmp_path: Path) -> None:
