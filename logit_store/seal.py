@@ -20,7 +20,8 @@ DIGEST_KEY = "tutti.digest"
 _TAIL_MARK = b"\ntutti-blake2b:"
 _TAIL_DIGEST_BYTES = 32
 _ZEROS = 32 * b"0"
-_SEAL = re.compile(rb"tutti-blake2b:([0-9a-f]{32})")
+_MARK = b"tutti-blake2b:"
+_SEAL = re.compile(_MARK + rb"([0-9a-f]{32})")
 
 
 def seal(data: bytes | bytearray | memoryview, begin: int = 0) -> bytearray:
@@ -47,7 +48,7 @@ def check_seal(part: bytes, path: str) -> bool:
     Raises:
         DamagedFile: the digest is that of other bytes.
     """
-    *_, found = [None, *_SEAL.finditer(part)]
+    found = _SEAL.match(part, max(0, part.rfind(_MARK)))
     if found is None:
         return False
     hashed = hashlib.blake2b(digest_size=16)
