@@ -17,15 +17,12 @@ from typing import BinaryIO
 import numpy as np
 
 from audio.errors import CacheFull
-from audio.npz_cache import read_arrays, write_arrays
+from audio.npz_cache import look_alike, read_arrays, write_arrays
 
 logger = logging.getLogger(__name__)
 
 MAP_NAME = "waveforms.int16"
 INDEX_NAME = "index.npz"
-_FIRST_NAMES = {"decoded", "size_bytes", "modified_ns"}
-"""The arrays of an index of an earlier version, without hashes."""
-_NAMES = _FIRST_NAMES | {"hashes", "map_state"}
 
 
 @dataclass(slots=True)
@@ -51,15 +48,17 @@ def read_index(folder: Path, n_clips: int, *, quiet: bool = False) -> Index:
     """
     file = folder / INDEX_NAME
     arrays = read_arrays(file, quiet=quiet)
-    if arrays.keys() == _NAMES:
+    zeros = np.zeros(n_clips, dtype=np.int64)
+    first = {"decoded": zeros.astype(bool), "size_bytes": zeros, "modified_ns": zeros.copy()}
+    hashes = {"hashes": zeros.astype(np.uint64), "map_state": np.full(4, -1, dtype=np.int64)}
+    if look_alike(arrays, first | hashes):
         return Index(**arrays)
-    hashes, map_state = np.zeros(n_clips, dtype=np.uint64), np.full(4, -1, dtype=np.int64)
-    if arrays.keys() == _FIRST_NAMES:
-        return Index(**arrays, hashes=hashes, map_state=map_state)
+    # An index of an earlier version has no hashes.
+    if look_alike(arrays, first):
+        return Index(**arrays, **hashes)
     if arrays and not quiet:
         logger.warning("%s: has unexpected arrays, so it is made again", file)
-    zeros = np.zeros(n_clips, dtype=np.int64)
-    return Index(np.zeros(n_clips, dtype=bool), zeros, zeros.copy(), hashes, map_state)
+    return Index(**first, **hashes)
 
 
 def write_index(folder: Path, index: Index, samples_NS: np.ndarray) -> None:
@@ -69,7 +68,10 @@ def write_index(folder: Path, index: Index, samples_NS: np.ndarray) -> None:
         samples_NS.flush()
     with (folder / MAP_NAME).open("rb") as opened:
         index.map_state = _describe_map(opened)
-    write_arrays(folder / INDEX_NAME, {name: getattr(index, name) for name in sorted(_NAMES)})
+    # Sorted, so that an index that lost its last arrays never looks like one of an earlier version.
+    write_arrays(
+        folder / INDEX_NAME, {name: getattr(index, name) for name in sorted(Index.__slots__)}
+    )
 
 
 def open_map_to_write(folder: Path, shape: tuple[int, int]) -> np.ndarray:

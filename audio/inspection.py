@@ -16,7 +16,7 @@ from audio import waveforms
 from audio.clips import Corpus
 from audio.decoded_map import read_index
 from audio.decoding import FULL_SCALE
-from audio.npz_cache import read_arrays, write_arrays
+from audio.npz_cache import look_alike, read_arrays, write_arrays
 from audio.waveforms import Waveforms
 
 WAVEFORM_CHUNK_BYTES = 8 * 2**20
@@ -139,7 +139,10 @@ def _read(file: Path, n_clips: int) -> tuple[Inspection, np.ndarray]:
     Results from before there were hashes do not say which samples they are for, and do not count.
     """
     arrays = read_arrays(file)
-    if arrays.keys() == {*Inspection.__slots__, "hashes"}:
-        return Inspection(*(arrays[name] for name in Inspection.__slots__)), arrays["hashes"]
-    columns = (np.zeros(n_clips, dtype) for dtype in (np.uint64, np.float32, np.float32))
-    return Inspection(*columns), np.zeros(n_clips, dtype=np.uint64)
+    kinds = {"digest": np.uint64, "full_scale_share": np.float32, "level_db": np.float32}
+    new = {name: np.zeros(n_clips, kind) for name, kind in kinds.items()}
+    hashes_N = np.zeros(n_clips, dtype=np.uint64)
+    if look_alike(arrays, new | {"hashes": hashes_N}):
+        hashes_N = arrays.pop("hashes")
+        return Inspection(**arrays), hashes_N
+    return Inspection(**new), hashes_N

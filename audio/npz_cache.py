@@ -36,6 +36,14 @@ def read_arrays(file: Path, *, quiet: bool = False) -> dict[str, np.ndarray]:
         return {}
 
 
+def look_alike(arrays: dict[str, np.ndarray], others: dict[str, np.ndarray]) -> bool:
+    """Tell whether arrays have the names, shapes and types of others."""
+    return arrays.keys() == others.keys() and all(
+        array.shape == others[name].shape and array.dtype == others[name].dtype
+        for name, array in arrays.items()
+    )
+
+
 def write_arrays(file: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write arrays by name; the file appears whole, also after a power failure."""
     with open_whole(file) as opened:

@@ -12,6 +12,8 @@ from corpus_files import SCENES, write_corpus
 from audio import decoded_map, waveforms
 from audio.corpora import tau
 from audio.errors import BrokenAudio, CacheFull
+from audio.inspection import inspect_clips
+from audio.npz_cache import read_arrays, write_arrays
 
 RATE = 32_000
 
@@ -280,6 +282,20 @@ def test_a_damaged_index_is_made_again_with_one_line(root, tmp_path, caplog):
     np.testing.assert_array_equal(load(root, tmp_path).samples_NS, expected_NS)
     (line,) = caplog.messages
     assert line.startswith(f"{file}: damaged, so it is made again")
+
+
+@pytest.mark.parametrize("name", ["index.npz", "inspection.npz"])
+def test_arrays_of_another_corpus_or_kind_are_made_again(root, tmp_path, name):
+    decoded = decode(root, tmp_path)
+    corpus, expected_NS = tau.read(root), decoded.samples_NS.copy()
+    first = inspect_clips(corpus, decoded, cache=tmp_path / "cache")
+    file = map_of(tmp_path).with_name(name)
+    for change in (lambda array: array[:3], lambda array: array.astype("U5")):
+        write_arrays(file, {key: change(array) for key, array in read_arrays(file).items()})
+        again = decode(root, tmp_path)
+        np.testing.assert_array_equal(again.samples_NS, expected_NS)
+        found = inspect_clips(corpus, again, cache=tmp_path / "cache")
+        np.testing.assert_array_equal(found.digest, first.digest)
 
 
 def test_an_index_with_a_flipped_bit_is_read_right_or_made_again(root, tmp_path, caplog):
