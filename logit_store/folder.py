@@ -120,7 +120,10 @@ def _find_entry(root: str, name: str) -> Entry | None:
     # The file may have been replaced or deleted since; the next listing will be right.
     try:
         found = os.stat(f"{root}/{name}")  # noqa: PTH116 - thousands of Paths take as long
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError as error:
+        # A link to nothing and one to itself are no files.
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
         return None
     return _make_entry(name, found) if stat.S_ISREG(found.st_mode) else None
 

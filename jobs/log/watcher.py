@@ -60,13 +60,17 @@ class Watcher:
         return [parse_job(entry.name) for entry in self._find_drivers()]
 
     def find_current(self) -> list[str]:
-        """Return the jobs that run, and the newest job of all.
+        """Return the jobs that run, and the newest job of all whose driver's record can be read.
 
         Raises:
             UserError: there is none.
         """
         entries = self._find_drivers()
-        return sorted({*self._read_running(entries), parse_job(entries[-1].name)})
+        sound = (
+            e for e in reversed(entries) if self._read_documents(_DECODE_DRIVER, [e]) != [None]
+        )
+        newest = next(sound, entries[-1])
+        return sorted({*self._read_running(entries), parse_job(newest.name)})
 
     def refuse_second(self, search: str) -> None:
         """Make sure that no other driver carries out a search.

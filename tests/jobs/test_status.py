@@ -97,6 +97,13 @@ def test_a_damaged_sign_of_life_hides_no_other(run_status, store, job, caplog):
     assert any(f"{name}: cannot be read" in each for each in caplog.messages)
 
 
+def test_a_damaged_driver_of_the_newest_job_hides_no_other(run_status, store, job, caplog):
+    newest = locate_driver("99991231T000000Z-teachers-0000")
+    store.objects.write(newest, b"{}")
+    assert "  2 running, 1 failed, 1 waiting" in run_status()
+    assert any(f"{newest}: cannot be read" in each for each in caplog.messages)
+
+
 def test_the_log_of_a_task_is_what_it_said(run_status, job):
     chosen = make_task("ensemble best split 25", makes_logits=False)
     job.plan([chosen], [False])

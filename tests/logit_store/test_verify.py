@@ -265,6 +265,8 @@ def test_damaged_and_stray_objects_are_listed_with_a_way_out_and_hide_no_other(
     members, ensembles = filled.members(), filled.sql("from ensembles")
     for name, content in OBJECTS.items():
         filled.files.put(name, content)
+    # A link to itself is no file.
+    (Path(filled.address) / "teachers/v1/a/loop.json").symlink_to("loop.json")
     assert filled.members().drop("written").equals(members.drop("written"))
     assert filled.keys(view=None) == sorted(KEYS, key=lambda key: (key.member, key.view))
     assert filled.corpora() == ["tau"]
