@@ -121,7 +121,11 @@ class PartialFile:
         return self.file.stat().st_size if self.file.exists() else 0
 
     def _read_tag(self) -> str | None:
-        return self.tag_file.read_text() if self.tag_file.exists() else None
+        """Return the tag; without one, or if it is damaged, the download starts over."""
+        if not self.tag_file.exists():
+            return None
+        tag = self.tag_file.read_text("ascii", errors="replace")
+        return tag if tag.isascii() and tag.isprintable() else None
 
     def _drop(self) -> None:
         self.file.unlink(missing_ok=True)

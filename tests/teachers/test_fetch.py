@@ -178,6 +178,15 @@ def test_what_cannot_be_resumed_starts_over(site: Site, why: str):
     assert len(site.asked) == 2
 
 
+@pytest.mark.parametrize("tag", [b"\xff\xfe", b"\n\n", bytes(4), b""])
+def test_a_part_with_a_damaged_tag_starts_over(site: Site, tag: bytes):
+    place = locate_file(site.address)
+    place.parent.mkdir(parents=True)
+    place.with_name(f".{place.name}.part").write_bytes(bytes(1_000))
+    place.with_name(f".{place.name}.tag").write_bytes(tag)
+    assert fetch_file(site.address).read_bytes() == CONTENT
+
+
 def test_what_an_earlier_process_left_is_resumed_even_if_nothing_is_missing(site: Site):
     place = locate_file(site.address)
     place.parent.mkdir(parents=True)
