@@ -1,5 +1,6 @@
 """Removes secrets from addresses, and from text that others can read."""
 
+import functools
 import json
 import os
 import re
@@ -24,6 +25,9 @@ _USER = re.compile(
 _QUERY = re.compile(rf"(?P<place>(?:://|\burl: )[^?{_NOT}]*)\?(?P<query>[^{_NOT}]+)")
 _WITHOUT_SCHEME = re.compile(r"[^\s:/@]+:[^\s@]+@[^\s@]+")
 """The form of user, password and server in which proxies are often named."""
+_SPACE = r"(?:[ \u2500-\u257f|]|\x1b\[[0-9;]*m)*"
+_BREAK = rf"(?:{_SPACE}\n{_SPACE})?"
+"""Where the width of a terminal has broken a word, perhaps in a box."""
 _PARAMETER = re.compile(
     r"(?P<name>(?:token|sig|signature|secret|passw(?:or)?d|credential|(?:api|access|secret)[-_]?key"
     rf"(?:[-_]?id)?|X-(?:Amz|Goog)-[\w-]+)=)[^&;,#{_NOT}]+",
@@ -56,6 +60,8 @@ def redact_secrets(text: str, *addresses: str) -> str:
     """
     for secret in _find_secrets(addresses):
         text = text.replace(secret, MASK)
+        if "\n" in text:
+            text = _match_broken(secret).sub(MASK, text)
     # Tables of millions of numbers have none of these, and the patterns take half a second for a megabyte.
     if "@" in text:
         text = _USER.sub(f"{MASK}@", text)
@@ -73,6 +79,11 @@ def _find_secrets(addresses: tuple[str, ...]) -> list[str]:
     found = {value for value in found if len(value) >= _SHORTEST}
     # In JSON, a quotation mark in a secret is escaped by a backslash.
     return sorted(found | {json.dumps(value)[1:-1] for value in found}, key=len, reverse=True)
+
+
+@functools.lru_cache
+def _match_broken(secret: str) -> re.Pattern[str]:
+    return re.compile(_BREAK.join(map(re.escape, secret)))
 
 
 def _is_secret(variable: str) -> bool:

@@ -21,6 +21,7 @@ from typing import Any, NoReturn, TypeVar, cast, get_args, get_origin, get_type_
 
 import tyro
 
+from redact import redact_secrets
 from terminal.values import LONGEST_NAME, Check
 
 COLUMNS = 80
@@ -72,7 +73,7 @@ def parse_options(
     arguments = sys.argv[1:] if arguments is None else arguments
     if fault := _find_unusable_word(arguments):
         _refuse(program, fault)
-    with _report_errors_in_one_line(program):
+    with _report_errors_in_one_line(program, arguments):
         options = tyro.cli(
             kind, prog=program, description=_format_head(about), args=arguments, config=_CONFIG
         )
@@ -98,7 +99,7 @@ def parse_command(
             commands[name], f"{program} {name}", commands[name].__doc__ or "", rest
         )
     subcommands: dict[str, Callable[..., _Options]] = {**commands}
-    with _report_errors_in_one_line(program):
+    with _report_errors_in_one_line(program, arguments):
         return tyro.extras.subcommand_cli_from_dict(subcommands, prog=program, args=arguments)
 
 
@@ -154,6 +155,7 @@ def _find_fault(hint: Any, value: Any) -> str | None:
 def _show(value: Any) -> str:
     """Return a value as it was typed, or if that would not be readable, quoted and shortened."""
     text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    text = redact_secrets(text, text)  # a part of a secret would not be found in it
     if text.strip() and text.isprintable() and len(text) <= LONGEST_NAME:
         return text
     shown = ascii(text)
@@ -167,7 +169,7 @@ def _name_option(hint: Any, field: str) -> str:
 
 
 @contextmanager
-def _report_errors_in_one_line(program: str) -> Iterator[None]:
+def _report_errors_in_one_line(program: str, arguments: Sequence[str]) -> Iterator[None]:
     """In a pipe, print an error of tyro in one line instead of a box of many lines."""
     if sys.stderr.isatty():
         yield
@@ -177,7 +179,9 @@ def _report_errors_in_one_line(program: str) -> Iterator[None]:
         with redirect_stderr(complaint):
             yield
     finally:
-        titled = _TITLE.sub(r"\1: ", _COLOURS.sub("", complaint.getvalue()))
+        # Secrets are found in broken lines, but not where these are joined.
+        said = redact_secrets(_COLOURS.sub("", complaint.getvalue()), *arguments)
+        titled = _TITLE.sub(r"\1: ", said)
         words = _SAID_TWICE.sub(r"\1", " ".join(_FRAMES.sub(" ", titled).split()), count=1)
         if words:
             sys.stderr.write(f"{program}: {words}\n")

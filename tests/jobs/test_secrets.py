@@ -216,6 +216,15 @@ def test_a_command_that_fails_says_no_secret_of_its_addresses(
     assert find_plants(*printed, read_all(tmp_path), read_all(commands.folder)) == []
 
 
+@pytest.mark.parametrize("words", [("--stroe",), ("--store", "x", "--csv"), ("--store",)])
+def test_a_long_address_that_is_refused_is_masked_before_it_is_broken_or_shortened(words, capsys):
+    address = f"https://anna:{'plant-' * 60}@host.org/x"
+    assert ask_store("ls", *words, address) != 0
+    said = capsys.readouterr().err
+    assert "https://***@host.org/x" in said
+    assert "plant" not in said
+
+
 def test_a_tracking_server_that_does_not_answer_leaves_no_secret_in_the_log(
     train, called, commands, site, closed, tmp_path, monkeypatch
 ):

@@ -1,6 +1,7 @@
 """What is secret in addresses, and how it is masked in text."""
 
 import json
+import textwrap
 
 import pytest
 
@@ -79,6 +80,13 @@ def test_a_request_that_urllib3_quotes_without_its_server_loses_its_query():
         "HTTPSConnectionPool(host='b.org'): Max retries exceeded with url: /mn.pt?k=plant (Cause"
     )
     assert redact_secrets(error) == error.replace("k=plant", "***")
+
+
+def test_a_secret_is_found_where_the_width_of_a_terminal_has_broken_it():
+    address = f"https://anna:{'plant-' * 20}@host.org/x"
+    framed = "\n".join(f"\x1b[31m│\x1b[0m {line:<40} │" for line in textwrap.wrap(address, 40))
+    for text in (framed, "\n".join(textwrap.wrap(address, 40))):
+        assert "plant" not in redact_secrets(text, address)
 
 
 def test_a_command_line_can_be_read_after_its_colours_are_masked():
