@@ -67,8 +67,8 @@ def check_container(file: Path, log: str = "") -> bytes | None:
         log: What libsndfile notes about an AIFF file, whose header promises a length twice.
 
     Returns:
-        The content with an unknown length, if the header promises nothing but samples follow; None if
-        libsndfile can read the file itself.
+        The content with an unknown length, if the header promises nothing but samples follow, or
+        without what follows the samples of a W64 file; None if libsndfile can read the file itself.
 
     Raises:
         UnfitSound: there are more bytes of samples, or fewer. A promise of about 2 GiB stands for an
@@ -91,7 +91,11 @@ def check_container(file: Path, log: str = "") -> bytes | None:
         if _OTHER_COUNT in log and samples.n_bytes:
             raise UnfitSound("its header promises another number of samples than there are")
         if _ends_well(opened, samples.end, size, layout):
-            return None
+            if kind != b"riff" or samples.end == size:
+                return None
+            # libsndfile takes what follows the samples of these files for samples.
+            opened.seek(0)
+            return opened.read(samples.end)
         if samples.n_bytes == 0 and not is_64_bit:
             opened.seek(0)
             content = opened.read()

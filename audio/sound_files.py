@@ -27,6 +27,7 @@ from audio.sound_folders import check_regular
 BLOCK_FRAMES = 2**16
 _FLAC_UNKNOWN = 2**63 - 1
 """libsndfile's number of samples of a FLAC file whose header does not say it."""
+_FLAC_MOST = 2**36 - 1
 _MP3_SLACK = 2 * 1152
 """Samples at the end of an MP3 file that some headers count and others do not."""
 _MP3_LEAD = 20 * 1152
@@ -175,7 +176,8 @@ def _open_flac(stack: contextlib.ExitStack, sound: _Sound, content: bytes) -> _O
         raise UnfitSound("holds several FLAC files one after the other")
     # The number is in the last 36 bits of these bytes of the first block.
     total = slice(start + 21, start + 26)
-    changed = (int.from_bytes(content[total]) + 1).to_bytes(5)
+    one_more = int(n_samples < _FLAC_MOST)
+    changed = (int.from_bytes(content[total]) + one_more).to_bytes(5)
     content = content[: total.start] + changed + content[total.stop :]
     return _Opened(stack.enter_context(_Sound(io.BytesIO(content))), n_samples)
 

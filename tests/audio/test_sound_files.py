@@ -132,6 +132,7 @@ COMM_FRAMES = AIFF.index(b"COMM") + 10
         (FLAC[: len(FLAC) // 2], "flac decoder lost sync"),
         (promise_flac(FLAC, N - 1), "promises 31,999 samples, but there are more"),
         (promise_flac(FLAC, N + 7), "promises 32,007 samples, and reading ended 7 before"),
+        (promise_flac(FLAC, 2**36 - 1), "promises 68,719,476,735 samples, and reading ended"),
         (WAV[: len(WAV) // 2], "promises 64,000 bytes of samples, and 31,978 are there"),
         (WAV + b"\1" * 99, "promises 64,000 bytes of samples, but 99 more"),
         (promise(WAV, b"data", 32_000), "promises 32,000 bytes of samples, but 32,000 more"),
@@ -153,7 +154,7 @@ def test_a_header_that_promises_more_or_less_than_there_is_is_refused(put, conte
             reads(file)
 
 
-@pytest.mark.parametrize("content", [WAV, FLAC, AIFF])
+@pytest.mark.parametrize("content", [WAV, FLAC, AIFF, encode("W64")])
 def test_zeros_and_tags_behind_the_samples_are_no_samples(put, content):
     infos = [b"LIST" + struct.pack("<I", size) + b"INFO" for size in (4, 400)]
     for behind in (bytes(9_000), b"TAG" + bytes(125), *(infos if content is WAV else [])):
