@@ -1,6 +1,5 @@
 """Removes secrets from addresses, and from text that others can read."""
 
-import functools
 import json
 import os
 import re
@@ -26,7 +25,7 @@ _QUERY = re.compile(rf"(?P<place>(?:://|\burl: )[^?{_NOT}]*)\?(?P<query>[^{_NOT}
 _WITHOUT_SCHEME = re.compile(r"[^\s:/@]+:[^\s@]+@[^\s@]+")
 """The form of user, password and server in which proxies are often named."""
 _SPACE = r"(?:[ \u2500-\u257f|]|\x1b\[[0-9;]*m)*"
-_BREAK = rf"(?:{_SPACE}\n{_SPACE})?"
+_BREAK = re.compile(rf"{_SPACE}\n{_SPACE}")
 """Where the width of a terminal has broken a word, perhaps in a box."""
 _PARAMETER = re.compile(
     r"(?P<name>(?:token|sig|signature|secret|passw(?:or)?d|credential|(?:api|access|secret)[-_]?key"
@@ -58,10 +57,13 @@ def redact_secrets(text: str, *addresses: str) -> str:
         addresses: those that the text is about: their secrets are found in any form, as are those
             of the addresses in this process's command line and environment.
     """
-    for secret in _find_secrets(addresses):
+    secrets = _find_secrets(addresses)
+    for secret in secrets:
         text = text.replace(secret, MASK)
-        if "\n" in text:
-            text = _match_broken(secret).sub(MASK, text)
+    joined = _BREAK.sub("", text)
+    for secret in secrets:
+        if secret in joined:
+            text = re.sub(f"(?:{_BREAK.pattern})?".join(map(re.escape, secret)), MASK, text)
     # Tables of millions of numbers have none of these, and the patterns take half a second for a megabyte.
     if "@" in text:
         text = _USER.sub(f"{MASK}@", text)
@@ -79,11 +81,6 @@ def _find_secrets(addresses: tuple[str, ...]) -> list[str]:
     found = {value for value in found if len(value) >= _SHORTEST}
     # In JSON, a quotation mark in a secret is escaped by a backslash.
     return sorted(found | {json.dumps(value)[1:-1] for value in found}, key=len, reverse=True)
-
-
-@functools.lru_cache
-def _match_broken(secret: str) -> re.Pattern[str]:
-    return re.compile(_BREAK.join(map(re.escape, secret)))
 
 
 def _is_secret(variable: str) -> bool:
