@@ -65,6 +65,7 @@ def _classify(options: argparse.Namespace) -> int:
             raise UnfitModel(
                 f"{options.model}: takes log-mels: export it again with --with-front-end"
             )
+        _check_shapes(options.model, student)
         if STANDARD_INPUT in options.files[1:] + options.files[:-1]:
             raise UnfitSound("- stands for standard input, expected alone: leave the files out")
     except (UnfitModel, UnfitSound) as error:
@@ -81,6 +82,16 @@ def _classify(options: argparse.Namespace) -> int:
         model = shlex.quote(str(options.model))
         sys.stdout.write(f"next: {LIVE} | {PROGRAM} --model {model} -\n")
     return max(codes)
+
+
+def _check_shapes(model: Path, student: ExportedStudent) -> None:
+    (inputs,), (logits,) = student.session.get_inputs(), student.session.get_outputs()
+    if (inputs.shape[-1], logits.shape[-1]) != (student.clip_samples, len(student.classes)):
+        raise UnfitModel(
+            f"{model}: takes {inputs.shape[-1]} samples and gives {logits.shape[-1]} logits, but its "
+            f"metadata says {student.clip_samples} samples and {len(student.classes)} classes: "
+            "export it with python -m students.export"
+        )
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -55,15 +55,15 @@ def load_exported(model: Path | bytes) -> ExportedStudent:
     name = str(model) if isinstance(model, Path) else "the model"
     content = model.read_bytes() if isinstance(model, Path) else model
     session = _open_session(name, content)
-    metadata = session.get_modelmeta().custom_metadata_map
-    missing = [each for each in _FACTS if each not in metadata]
-    if missing:
-        raise UnfitModel(
-            f"{name}: its metadata has no {', '.join(missing)}: export it with "
-            "python -m students.export"
-        )
-    facts: dict[str, Any] = {each: json.loads(metadata[each]) for each in _FACTS}
-    return ExportedStudent(session, **(facts | {"classes": tuple(facts["classes"])}))
+    way_out = "export it with python -m students.export"
+    try:
+        metadata = session.get_modelmeta().custom_metadata_map
+        facts: dict[str, Any] = {each: json.loads(metadata[each]) for each in _FACTS}
+        return ExportedStudent(session, **(facts | {"classes": tuple(facts["classes"])}))
+    except KeyError as error:
+        raise UnfitModel(f"{name}: its metadata has no {error.args[0]}: {way_out}") from error
+    except (TypeError, ValueError) as error:
+        raise UnfitModel(f"{name}: its metadata is damaged ({error}): {way_out}") from error
 
 
 def _open_session(name: str, content: bytes) -> onnxruntime.InferenceSession:

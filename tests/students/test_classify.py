@@ -322,11 +322,16 @@ def test_files_that_cannot_be_used_are_refused(model, tmp_path, capsys):
     stripped = onnx.load(model)
     del stripped.metadata_props[:]
     onnx.save(stripped, bare)
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(Path(model).read_bytes().replace(b'["quiet"', b'\x1b"quiet"'))
+    other = write_model(tmp_path / "other.onnx", clip_samples=RATE + 1)
     (tmp_path / "text.onnx").write_text("no model")
     (tmp_path / "empty").mkdir()
     cases = [
         (takes_log_mels, "x.wav", "export it again with --with-front-end"),
         (bare, "x.wav", "its metadata has no classes"),
+        (damaged, "x.wav", "its metadata is damaged (Expecting value: "),
+        (other, "x.wav", "but its metadata says 8001 samples and 2 classes"),
         (tmp_path / "text.onnx", "x.wav", "ONNX Runtime cannot load it"),
         (
             tmp_path / "absent.onnx",
