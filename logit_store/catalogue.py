@@ -174,10 +174,20 @@ def look_up(
     )
 
 
-def read_catalogued_footers(files: Files, corpus: str) -> dict[tuple[str, str], Footer]:
-    """Read the stored catalogue: the footer of each file, by its name and version."""
-    rows = _read_stored(files, corpus).to_pylist()
-    return {(row["name"], row["version"]): _decode_footer(row) for row in rows}
+def open_catalogued_footers(files: Files, corpus: str) -> Callable[[str, str], Footer | None]:
+    """Return a function that finds the footer in the stored catalogue, by a file's name and version.
+
+    Footers are decoded one at a time, because those of ten thousand files fill half a gigabyte.
+    """
+    rows = _read_stored(files, corpus)
+    identities = zip(rows["name"].to_pylist(), rows["version"].to_pylist(), strict=True)
+    place_of = {identity: place for place, identity in enumerate(identities)}
+
+    def find(name: str, version: str) -> Footer | None:
+        place = place_of.get((name, version))
+        return None if place is None else _decode_footer(rows.slice(place, 1).to_pylist()[0])
+
+    return find
 
 
 def find_damaged(files: Files) -> list[Entry]:

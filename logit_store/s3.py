@@ -26,7 +26,6 @@ from botocore.exceptions import (
     ResponseStreamingError,
     SSOError,
 )
-from fsspec.asyn import sync
 from s3fs import S3FileSystem
 
 from logit_store.errors import UnreachableStore
@@ -53,6 +52,13 @@ _BUSY = (429, 500, 502, 503, 504)
 """HTTP's statuses of a server that may answer the next time."""
 _BUSY_CODES = ("BadDigest", "RequestTimeout", "SlowDown", "XAmzContentSHA256Mismatch")
 _ABSENT = ("404", "NoSuchKey")
+_ALWAYS_THERE = {
+    "get_object": "ETag",
+    "head_object": "ETag",
+    "list_objects_v2": "IsTruncated",
+    "put_object": "ETag",
+}
+"""What each answer of an S3 server holds, by the request."""
 
 _KEYS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and their right to the bucket"
 _NEW_KEYS = (
@@ -147,7 +153,13 @@ class Requests:
         self, function: Callable[..., Coroutine[Any, Any, Response]], *args: Any, **kwargs: Any
     ) -> Response:
         """Run a coroutine function in the thread of the connection, and return its result."""
-        return cast("Response", sync(self.file_system.loop, function, *args, **kwargs))
+        loop = cast("asyncio.AbstractEventLoop", self.file_system.loop)
+        running = asyncio.run_coroutine_threadsafe(function(*args, **kwargs), loop)
+        try:
+            return running.result()
+        finally:
+            # A request that goes on when this thread is interrupted prints errors when Python exits.
+            running.cancel()
 
     async def ask(self, method: str, **arguments: Any) -> dict[str, Any]:
         """Make one request, and return the response with the bytes of its body.
@@ -157,6 +169,8 @@ class Requests:
         client, patience = await self.file_system.set_session(), Patience()
         while True:
             response = await getattr(client, method)(Bucket=self.bucket, **arguments)
+            if _ALWAYS_THERE.get(method, "ResponseMetadata") not in response:
+                raise _NoS3(method=method)
             if "Body" not in response:
                 return response
             # `connect` retries if no response begins; a body that breaks off is asked for again here.
@@ -176,6 +190,12 @@ class _BucketInEndpoint(BotoCoreError):
     """Reads and writes would go to a folder of that name in the bucket, and listings nowhere."""
 
     fmt = "no bucket there: AWS_ENDPOINT_URL ends with /{bucket}"
+
+
+class _NoS3(BotoCoreError):
+    """A login page, for example, answers every request with success, and keeps nothing."""
+
+    fmt = "the server's answer to {method} is none of S3"
 
 
 @contextmanager

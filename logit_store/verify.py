@@ -123,7 +123,9 @@ class _Checker:
     def _forget(self) -> None:
         # Read once per corpus, not once per file of logits.
         self._clips = functools.cache(self._read_clips)
-        self._catalogued = functools.cache(self._read_catalogue)
+        self._catalogued = functools.cache(
+            functools.partial(catalogue.open_catalogued_footers, self._files)
+        )
 
     def check_object(self, entry: Entry) -> Iterator[str]:
         return check_object(self._files, entry)
@@ -166,13 +168,10 @@ class _Checker:
         yield from ()
 
     def _compare_catalogue(self, key: LogitKey, entry: Entry, footer: Footer) -> Iterator[str]:
-        catalogued = self._catalogued(key.corpus).get((entry.name, entry.version))
+        catalogued = self._catalogued(key.corpus)(entry.name, entry.version)
         if catalogued not in (None, footer):
             path = self._files.locate(catalogue_path(key.corpus))
             yield f"the catalogue differs from its footer: delete {path}"
-
-    def _read_catalogue(self, corpus: str) -> dict[tuple[str, str], Footer]:
-        return catalogue.read_catalogued_footers(self._files, corpus)
 
     def _read_clips(self, corpus: str) -> tuple[ClipsHeader, pa.Table]:
         return self._store.read_clips_and_header(corpus)

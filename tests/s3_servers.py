@@ -209,6 +209,13 @@ def proxy(target: S3Server) -> Iterator[Proxy]:
 def refusing(status: int, code: str) -> Iterator[S3Server]:
     """Run a server that gives the same error to every request."""
     body = f"<Error><Code>{code}</Code><Message>not now</Message></Error>".encode()
+    with answering(status, body) as server:
+        yield server
+
+
+@contextmanager
+def answering(status: int, body: bytes) -> Iterator[S3Server]:
+    """Run a server that gives the same answer to every request."""
 
     class Refusal(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

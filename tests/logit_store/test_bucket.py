@@ -1,7 +1,10 @@
 """A store on S3 behaves as one in a folder, asks little of the server and bears its faults."""
 
+import asyncio
 import pickle
+import signal
 import subprocess
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -12,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from s3_servers import BUCKET, SLOW_S, Fault, Proxy, S3Server, moto, proxy, refusing
+from s3_servers import BUCKET, SLOW_S, Fault, Proxy, S3Server, answering, moto, proxy, refusing
 
 from logit_store import (
     ClipsMismatch,
@@ -528,3 +531,39 @@ def test_a_silent_server_is_given_up_after_half_a_minute(
         with pytest.raises((UnreachableStore, s3.GaveUp), match=r"imeout.*in [23] attempts"):
             ask()
         assert time.monotonic() - started < 2
+
+
+def test_a_server_that_is_none_of_s3_is_refused_before_anything_is_lost_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bucket = Bucket("s3://bucket/prefix")
+    with answering(200, b"<html>please log in</html>") as server:
+        server.name_in(monkeypatch)
+        asks: list[Callable[[], Any]] = [
+            lambda: bucket.put("x", b"content"),
+            lambda: bucket.has("x"),
+            lambda: bucket.get("x"),
+            lambda: bucket.find("*"),
+            bucket.exists,
+        ]
+        for ask in asks:
+            with pytest.raises(UnreachableStore, match="is none of S3"):
+                ask()
+
+
+def test_a_request_that_is_interrupted_ends(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, main = threading.Event(), threading.main_thread().ident
+    assert main is not None
+
+    async def interrupt() -> None:
+        try:
+            signal.pthread_kill(main, signal.SIGINT)
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        bucket._requests.run(interrupt)
+    assert ended.wait(10)
