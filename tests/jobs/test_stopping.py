@@ -169,3 +169,14 @@ def test_a_command_without_workers_is_stopped_in_one_line(capsys, monkeypatch, m
         runpy.run_module(module, run_name="__main__")
     assert ended.value.code == 143
     assert capsys.readouterr().err == f"\npython -m {module}: stopped by SIGTERM\n"
+
+
+def test_ctrl_c_while_a_command_starts_prints_no_traceback():
+    started = subprocess.run(
+        [sys.executable, "-c", "import _root, signal; signal.raise_signal(signal.SIGINT)"],
+        cwd=ROOT / "jobs",
+        check=False,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert (started.returncode, started.stderr) == (-signal.SIGINT, "")

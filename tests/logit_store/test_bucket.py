@@ -32,6 +32,7 @@ from logit_store import (
     s3,
 )
 from logit_store.bucket import Bucket
+from terminal.stopping import stop_on_signals
 
 OBJECT = "teachers/v1/m/weights"
 
@@ -564,6 +565,6 @@ def test_a_request_that_is_interrupted_ends(
         finally:
             ended.set()
 
-    with pytest.raises(KeyboardInterrupt):
+    with stop_on_signals(), pytest.raises(KeyboardInterrupt):
         bucket._requests.run(interrupt)
     assert ended.wait(10)
