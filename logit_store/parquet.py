@@ -122,6 +122,8 @@ def open_parquet(
             with pq.ParquetFile(
                 source, read_dictionary=list(dictionaries), page_checksum_verification=True
             ) as file:
+                if is_sealed(file) and not sealed:
+                    raise DamagedFile(path, "its digest is none")
                 yield source, file
     except (FileNotFoundError, PermissionError):
         raise

@@ -1,8 +1,10 @@
 """A store that another program wrote, by docs/store-writing.md alone, is like one of the project's own."""
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -61,5 +63,20 @@ def test_its_footers_say_what_the_project_would_have_written(store, tmp_path):
             pq.read_metadata(files.locate(entry.name)).metadata
             for files, entry in ((store.files, foreign), (own.files, expected))
         )
-        text = {name for name in pairs if name not in (b"tutti.figures", b"tutti.record")}
+        assert pairs.keys() == wanted.keys()
+        text = pairs.keys() - {b"tutti.figures", b"tutti.record", b"tutti.digest"}
         assert {name: pairs[name] for name in text} == {name: wanted[name] for name in text}
+
+
+@pytest.mark.parametrize("name", ["clips/v1/*/*", "logits/v1/*/*/*/*/*"])
+def test_its_checksums_are_compared(store, tmp_path, name):
+    (entry,) = store.files.find(name)
+    data = bytearray(store.files.get(entry.name))
+    place = data.rindex(b"tutti-blake2b:") + len("tutti-blake2b:")
+    copy = LogitStore(shutil.copytree(store.address, tmp_path / "copy"))
+    # A digit of the digest, a digest of another form, a byte of a page.
+    for changed in (place, place - 1, 200):
+        other = bytearray(data)
+        other[changed] ^= 1
+        Path(copy.files.locate(entry.name)).write_bytes(other)
+        assert verify(copy), changed
