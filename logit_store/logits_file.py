@@ -30,10 +30,8 @@ MAX_LOGIT = 65504.0
 
 _LARGEST_PAGE_HEADER_BYTES = 128
 """Upper limit for the header before a page, which has about 30 bytes: a second page would exceed it."""
-_INT32 = 5
-"""Type of a field in Thrift's compact protocol."""
-_SIZES, _CHECKSUM = (2, 3), 4
-"""Ids of the fields of a page's header: bytes before and after compression, and CRC-32."""
+_INT32, _STRUCT, _END = b"\x15", b"\x1c", b"\0"
+"""Thrift's compact protocol: the next field is a number, or a structure, or there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +75,15 @@ class LogitsFile:
         return [self._read_column(group.column(i)) for i in range(1, group.num_columns)]
 
     def check_pages(self) -> None:
-        """Compare all pages with their checksums.
+        """Compare all pages with their checksums, and the numbers of the rows with those expected.
 
         Raises:
             DamagedFile: one differs.
         """
         self.read_columns()
-        self.parquet.read(columns=["row"], use_threads=False)
+        rows = self.parquet.read(columns=["row"], use_threads=False)["row"].to_numpy()
+        if not np.array_equal(rows, np.arange(self.n)):
+            raise DamagedFile(self.path, f"rows are not numbered from 0 to {self.n - 1}")
 
     def _read_column(self, column: pq.ColumnChunkMetaData) -> Float16s:
         n_bytes = 2 * self.n
@@ -110,38 +110,38 @@ class LogitsFile:
         return np.frombuffer(values, np.float16)
 
     def _check_page(self, name: str, header: pa.Buffer, values: pa.Buffer) -> None:
-        """Compare a page with the checksum in its header; old files have none."""
-        numbers = parse_page_header(header.to_pybytes())
-        checksum = numbers.get(_CHECKSUM)
-        if any(numbers.get(field) != len(values) for field in _SIZES) or (
-            checksum is None and parquet.is_sealed(self.parquet)
-        ):
-            raise DamagedFile(self.path, f"the page of {name!r} has another header than written")
-        if checksum not in (None, zlib.crc32(values)):
-            raise DamagedFile(self.path, f"the checksum of {name!r} does not match")
+        """Compare a page with its header, which holds its checksum; in old files it holds none."""
+        if not parquet.is_sealed(self.parquet):
+            return
+        if header.to_pybytes() != make_page_header(self.n, values):
+            raise DamagedFile(
+                self.path, f"the page of {name!r} has not the checksum or header that was written"
+            )
 
 
-def parse_page_header(header: bytes) -> dict[int, int]:
-    """Return the numbers at the beginning of a page's header, by the ids of their fields.
+def make_page_header(n: int, values: pa.Buffer) -> bytes:
+    """Return the header of a page of n values, in Thrift's compact protocol, as pyarrow writes it.
 
-    In Thrift's compact protocol, each is a byte with the distance from the last id and the type, then
-    a variable-length integer with its sign in the lowest bit. The first field of another type ends
-    them. Ids: 2 and 3 are the sizes of the page, 4 is the CRC-32 of its bytes, taken as unsigned.
+    Its fields are the type of the page, its bytes before and after compression, their CRC-32, and a
+    structure: the number of values, three encodings (PLAIN, RLE, RLE), and statistics without content.
     """
-    numbers: dict[int, int] = {}
-    field, rest = 0, iter(header)
-    for head in rest:
-        if head & 0x0F != _INT32:
-            break
-        field += head >> 4
-        number = shift = 0
-        for byte in rest:
-            number |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                break
-        numbers[field] = ((number >> 1) ^ -(number & 1)) & 0xFFFFFFFF
-    return numbers
+    checksum = zlib.crc32(values)
+    signed = checksum - (checksum >> 31 << 32)
+    page = [0, len(values), len(values), signed]
+    of_values = [n, 0, 3, 3]
+    fields = [b"".join(map(_encode_field, numbers)) for numbers in (page, of_values)]
+    return _STRUCT.join(fields) + _STRUCT + 3 * _END
+
+
+def _encode_field(number: int) -> bytes:
+    """Encode the next field of a structure: its type, then the number with its sign in the lowest bit."""
+    rest = (number << 1) ^ (number >> 31)
+    encoded = bytearray(_INT32)
+    while rest > 0x7F:
+        encoded.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    encoded.append(rest)
+    return bytes(encoded)
 
 
 def logits_schema(classes: Sequence[str]) -> pa.Schema:

@@ -17,7 +17,6 @@ from logit_store.errors import QueryFailed
 from logit_store.files import Files
 from logit_store.listing import LogitsListing
 from logit_store.parquet import make_empty
-from logit_store.paths import clips_path
 from logit_store.runs import RUNS_SCHEMA
 from logit_store.sound import keep_sound
 from logit_store.sql_text import ALLOWED, check_query, lock
@@ -35,6 +34,7 @@ class CorpusFiles:
     corpus: str
     classes: tuple[str, ...]
     clips: str
+    """Name of the table of its clips."""
     logits: tuple[str, ...]
     """Files that were checked against the clips."""
 
@@ -47,6 +47,7 @@ def run_query(
     text: str,
     files: Files,
     listing: LogitsListing,
+    clips: Mapping[str, pa.Table],
     classes: Mapping[str, Sequence[str]],
     ensembles: Ensembles,
 ) -> pa.Table:
@@ -58,14 +59,17 @@ def run_query(
         text: the query, one SELECT statement.
         files: of the store.
         listing: all logits, which are checked against the clips.
-        classes: of each corpus whose clips can be used.
+        clips: of each corpus whose clips can be used; without rows if the text needs none. DuckDB
+            does not read their files itself, because it compares no checksums.
+        classes: of each of these corpora.
         ensembles: of the store.
 
     Raises:
         QueryFailed: it is not such a statement, or DuckDB refuses it.
     """
-    tables = _make_tables(text, listing, ensembles)
     corpora = _list_files(text, files, listing, classes)
+    tables = _make_tables(text, listing, ensembles)
+    tables |= {each.clips: clips[each.corpus] for each in corpora}
     with duckdb.connect(":memory:") as connection:
         # Otherwise an unknown table could be a Python variable of that name.
         connection.execute("set python_enable_replacements = false")
@@ -76,10 +80,10 @@ def run_query(
         for name, table in tables.items():
             connection.register(name, table)
         try:
-            connection.execute(f"create view clips as {_select_clips(corpora, find)}")
+            connection.execute(f"create view clips as {_select_clips(corpora)}")
             connection.execute(f"create view logits as {_select_logits(corpora, find)}")
             connection.execute(f"create view predictions as {_select_predictions(corpora, find)}")
-            names = [name for each in corpora for name in (each.clips, *each.logits)]
+            names = [name for each in corpora for name in each.logits]
             # DuckDB asks for the pattern that a view names, and for the path that matches it.
             lock(connection, [place(name) for name in names for place in (find, files.locate)])
             check_query(connection, text)
@@ -101,10 +105,10 @@ def _list_files(
         CorpusFiles(
             corpus=corpus,
             classes=tuple(of_corpus),
-            clips=clips_path(corpus),
+            clips=f"clips_{place}",
             logits=_list_sound(files, listing, corpus) if needs_logits else (),
         )
-        for corpus, of_corpus in classes.items()
+        for place, (corpus, of_corpus) in enumerate(classes.items())
     ]
 
 
@@ -128,16 +132,15 @@ def may_name(text: str, *views: str) -> bool:
     return any(view in text.lower() for view in views)
 
 
-def _select_clips(corpora: Sequence[CorpusFiles], find: Find) -> str:
+def _select_clips(corpora: Sequence[CorpusFiles]) -> str:
     types = {name: "INTEGER" if name == "row" else "VARCHAR" for name in CLIPS_SCHEMA.names}
     nothing = _select_nothing({"corpus": "VARCHAR", **types})
-    return " union all ".join([nothing, *(_select_clips_of(files, find) for files in corpora)])
+    return " union all ".join([nothing, *map(_select_clips_of, corpora)])
 
 
-def _select_clips_of(files: CorpusFiles, find: Find) -> str:
+def _select_clips_of(files: CorpusFiles) -> str:
     columns = ", ".join(CLIPS_SCHEMA.names)
-    source = f"read_parquet([{_quote_text(find(files.clips))}], hive_partitioning = false)"
-    return f"select {_quote_text(files.corpus)} as corpus, {columns} from {source}"
+    return f"select {_quote_text(files.corpus)} as corpus, {columns} from {files.clips}"
 
 
 def _select_logits(corpora: Sequence[CorpusFiles], find: Find) -> str:
@@ -154,9 +157,12 @@ def _select_logits(corpora: Sequence[CorpusFiles], find: Find) -> str:
 def _select_logits_of(files: CorpusFiles, logits: str, find: Find) -> str:
     paths = ", ".join(_quote_text(find(name)) for name in files.logits)
     types = ", ".join(f"{name}: {kind}" for name, kind in KEY_COLUMNS.items())
-    source = f"read_parquet([{paths}], hive_partitioning = true, hive_types = {{{types}}})"
+    hive = f"hive_partitioning = true, hive_types = {{{types}}}"
+    source = f"read_parquet([{paths}], {hive}, file_row_number = true)"
     corpus = _quote_text(files.corpus)
-    return f"select {corpus} as corpus, split, member, view, row, {logits} from {source}"
+    # DuckDB counts the rows itself: it would believe a damaged header of the column that holds them.
+    row = "file_row_number::INTEGER as row"
+    return f"select {corpus} as corpus, split, member, view, {row}, {logits} from {source}"
 
 
 def _select_predictions(corpora: Sequence[CorpusFiles], find: Find) -> str:
@@ -183,7 +189,7 @@ def _select_predictions_of(files: CorpusFiles, find: Find) -> str:
             {fold} as fold, {predicted} as predicted, predicted = scene as correct,
             ln({total}) + (largest - {true}) as log_loss
         from (select *, {largest} as largest from ({_select_logits_of(files, logits, find)})) as logits
-        join ({_select_clips_of(files, find)}) as clips on logits.row = clips.row"""
+        join ({_select_clips_of(files)}) as clips on logits.row = clips.row"""
 
 
 def _make_case(branches: dict[str, str]) -> str:

@@ -329,15 +329,17 @@ class LogitStore:
 
         check_exists(self.files, self.address)
         listing = self._list_logits(None)
+        clips: dict[str, pa.Table] = {}
         classes: dict[str, Sequence[str]] = {}
+        needs_clips = query.may_name(text, "clips", "predictions")
 
         def add(corpus: str) -> None:
-            if query.may_name(text, "clips", "predictions"):
-                self.read_clips(corpus)  # compares the checksums, as DuckDB does not
+            none = parquet.make_empty(CLIPS_SCHEMA)
+            clips[corpus] = self.read_clips(corpus) if needs_clips else none
             classes[corpus] = self._read_header(corpus).classes
 
         keep_usable(self.corpora(), add)
-        return query.run_query(text, self.files, listing, classes, self.ensembles)
+        return query.run_query(text, self.files, listing, clips, classes, self.ensembles)
 
     def _list_logits(self, corpus: str | None, split: int | None = None) -> LogitsListing:
         return LogitsListing.of(self.files, corpus, self._read_header, split)

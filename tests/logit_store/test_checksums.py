@@ -43,6 +43,14 @@ def find_values(path: Path, column: int) -> int:
     return chunk.data_page_offset + chunk.total_compressed_size - 1
 
 
+def find_header(path: Path, column: int) -> tuple[int, int]:
+    """Return the place of the header of a column's only page, and that of its first value."""
+    with pq.ParquetFile(path) as file:
+        chunk, n = file.metadata.row_group(0).column(column), file.metadata.num_rows
+    header_bytes = 30 if column == 0 else chunk.total_compressed_size - 2 * n
+    return chunk.data_page_offset, chunk.data_page_offset + header_bytes
+
+
 def make_old(path: Path, form: dict[str, object]) -> None:
     """Write a file again as earlier versions did, without checksums and digest."""
     with pq.ParquetFile(path) as file:
@@ -62,13 +70,38 @@ def test_a_changed_logit_is_found_by_every_reader(
     flip(path, find_values(path, 2), bit=1)
     for rows in (None, [0]):
         with pytest.raises(
-            DamagedFile, match="checksum of 'metro station' does not match"
+            DamagedFile, match="the page of 'metro station' has not the checksum"
         ) as caught:
             filled.read(KEYS, rows)
         assert str(path) in str(caught.value)
     assert filled.read(KEYS[1:]).shape == (1, 60, 4)
     assert filled.sql("from logits order by row").equals(right)
     assert any(f"passed over: {path}: cannot be read" in each for each in caplog.messages)
+
+
+def test_every_changed_bit_of_a_page_header_is_found(filled: LogitStore) -> None:
+    path = Path(filled.files.locate(logits_path(KEYS[0])))
+    begin, end = find_header(path, 2)
+    for place in range(begin, end):
+        for bit in range(8):
+            flip(path, place, bit)
+            with pytest.raises(DamagedFile, match="'metro station' has not the checksum or header"):
+                filled.read(KEYS[:1])
+            flip(path, place, bit)
+    assert filled.read(KEYS[:1]).shape == (1, 60, 4)
+
+
+def test_a_changed_header_of_the_rows_changes_no_answer(filled: LogitStore) -> None:
+    path = Path(filled.files.locate(logits_path(KEYS[0])))
+    text = "from logits order by member, row"
+    right = filled.sql(text)
+    without = right.slice(60)
+    begin, end = find_header(path, 0)
+    for number in range(0, 8 * (end - begin), 7):
+        flip(path, begin + number // 8, number % 8)
+        found = filled.sql(text)
+        assert found.equals(right) or found.equals(without), number
+        flip(path, begin + number // 8, number % 8)
 
 
 @pytest.mark.parametrize("text", [b'"kind"', b"airport", b"tutti.logits_hash", b"tutti-blake2b:"])

@@ -153,12 +153,13 @@ def test_a_folder_may_have_characters_of_patterns_and_quotes(
 
 
 def test_a_parent_folder_that_looks_like_a_column_is_refused(
-    tmp_path: Path, clips: pa.Table
+    tmp_path: Path, clips: pa.Table, logits_NK: np.ndarray
 ) -> None:
     store = LogitStore(tmp_path / "split=5" / "store")
     store.write_clips("tau", clips)
+    store.write(LogitKey("tau", 25, "a"), logits_NK, {})
     with pytest.raises(QueryFailed, match="'split=5'"):
-        store.sql("select * from clips")
+        store.sql("select * from logits")
 
 
 @pytest.mark.parametrize(
