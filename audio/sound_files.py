@@ -75,8 +75,8 @@ def read_sound(
         Samples, float32 [S, C], and their sample rate in Hz.
 
     Raises:
-        UnfitSound: It is no regular file, libsndfile cannot read it, or its header promises more or
-            less than there is.
+        UnfitSound: It is no regular file or an empty one, libsndfile cannot read it, or its header
+            promises more or less than there is.
         OSError: The file cannot be opened.
     """
     with _open(file, start_s) as opened:
@@ -106,6 +106,8 @@ def read_header(file: Path) -> SoundHeader:
 def _open(file: Path, start_s: float | None = None) -> Iterator[_Opened]:
     """Open a sound file; if it is not only for the part at `start_s`, check what its header says."""
     check_regular(file)
+    if not file.stat().st_size:
+        raise UnfitSound("is empty (0 bytes); get the file again")
     try:
         with contextlib.ExitStack() as stack:
             yield _choose_source(stack, file, start_s)

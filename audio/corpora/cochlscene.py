@@ -147,7 +147,7 @@ def _refuse_contradictions(info: Path, files: list[str]) -> None:
             _refuse_line(info, line, f"{line.path} in {line.part}", "there is no such file")
     if unnamed:
         raise CorpusError(
-            f"{info}: does not name {path_of[next(iter(unnamed))]} ({len(unnamed)} such files); "
+            f"{info}: does not name {path_of[next(iter(unnamed))]} ({len(unnamed)} in all); "
             f"remove them, or remove {info.name} to use the folders alone"
         )
 

@@ -168,9 +168,7 @@ def _list_audio(class_folder: Path, suffixes: Collection[str]) -> list[Path]:
         )
     others = sorted(set(files) - set(audio))
     if others:
-        logger.warning(
-            "%s: no audio file, skipped (%d such files)", show_name(others[0]), len(others)
-        )
+        logger.warning("%s: no audio file, skipped (%d in all)", show_name(others[0]), len(others))
     for file in audio:
         check_name(file)
     return audio
@@ -210,7 +208,7 @@ def _refuse_lone_classes(root: Path, scenes: np.ndarray, given_folds: np.ndarray
         in_test = lone[0] in scenes[given_folds == "test"]
         lacks, has = (training, "test") if in_test else ("test", training)
         raise CorpusError(
-            f"{root}: class {lone[0]} is in {has}, but not in {lacks} ({len(lone)} such classes); "
+            f"{root}: class {lone[0]} is in {has}, but not in {lacks} ({len(lone)} in all); "
             "every class must be in both"
         )
 
@@ -221,5 +219,5 @@ def _refuse_untrained_classes(root: Path, scenes: np.ndarray, in_test: np.ndarra
     if lacking:
         raise CorpusError(
             f"{root}: class {lacking[0]} occurs only in recordings that were drawn as test "
-            f"recordings ({len(lacking)} such classes); add a column split with train and test"
+            f"recordings ({len(lacking)} in all); add a column split with train and test"
         )

@@ -95,7 +95,7 @@ def _check_paths(file: Path, written: list[str]) -> list[str]:
     if absent:
         raise CorpusError(
             f"{file}, line {find_line(file, absent[0])}: path {written[absent[0]]}, but there is no "
-            f"such file in {file.parent} ({len(absent)} such lines)"
+            f"such file in {file.parent} ({len(absent)} in all)"
         )
     return paths
 

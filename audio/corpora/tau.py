@@ -83,7 +83,7 @@ def _read_list(folder: Path, name: str, meta_file: Path, meta: pa.Table) -> np.n
         value = listed["filename"][int(absent[0])]
         raise CorpusError(
             f"{file}, line {absent[0] + 2}: {value} is not in {meta_file} "
-            f"({len(absent)} such lines); a list may only name clips of its own corpus"
+            f"({len(absent)} in all); a list may only name clips of its own corpus"
         )
     differs = pc.not_equal(listed["scene_label"], meta["scene_label"].take(rows)).to_numpy()
     if differs.any():
@@ -123,5 +123,5 @@ def _refuse_leaks(
         row = int(leaking[0])
         raise CorpusError(
             f"{file}: {files[row]} belongs to recording {recordings[row]}, which is in test.csv "
-            f"as well ({len(leaking)} such clips); train and test may not share a recording"
+            f"as well ({len(leaking)} in all); train and test may not share a recording"
         )

@@ -184,4 +184,4 @@ def test_files_without_audio_are_skipped_with_a_warning(root, caplog):
     (root / "Train" / "Bus" / "notes.txt").write_text("loud")
     with caplog.at_level(logging.WARNING):
         assert len(cochlscene.read(root)) == 16
-    assert "notes.txt: no audio file, skipped (1 such files)" in caplog.text
+    assert "notes.txt: no audio file, skipped (1 in all)" in caplog.text

@@ -153,7 +153,7 @@ def test_hidden_and_other_files_are_skipped(root, caplog):
     (root / "dog" / "notes.txt").write_text("loud")
     with caplog.at_level(logging.WARNING):
         assert read("folder", root).compute_identity() == expected
-    assert "notes.txt: no audio file, skipped (1 such files)" in caplog.text
+    assert "notes.txt: no audio file, skipped (1 in all)" in caplog.text
 
 
 def test_what_is_no_regular_file_is_a_broken_clip(root):
@@ -245,7 +245,7 @@ def lone_class(root):
         (foreign_name, r"cat/caf\\xe9\.wav: the name is not UTF-8; rename it"),
         (foreign_class, r"own/caf\\xe9: the name is not UTF-8; rename it"),
         (half_divided, "own: holds dog, test and test holds folders; expected train and test"),
-        (lone_class, r"class dog is in train, but not in test \(1 such"),
+        (lone_class, r"class dog is in train, but not in test \(1 in all"),
     ],
 )
 def test_a_wrong_folder_is_refused_with_the_reason(root, spoil, reason):

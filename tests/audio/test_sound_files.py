@@ -161,6 +161,12 @@ def test_zeros_and_tags_behind_the_samples_are_no_samples(put, content):
         assert len(read_sound(put(content + behind))[0]) == N
 
 
+def test_an_empty_file_is_called_empty(put):
+    for reads in (read_sound, read_header):
+        with pytest.raises(UnfitSound, match=r"^is empty \(0 bytes\); get the file again$"):
+            reads(put(b""))
+
+
 def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")
     for file in (tmp_path / "pipe.wav", tmp_path):
