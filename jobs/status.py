@@ -3,6 +3,7 @@
 if not __package__:
     import _root  # noqa: F401
 
+import itertools
 import shlex
 import time
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from terminal.values import Line, Name
 STATUS = ("python", "jobs/status.py")
 BAR_CHARACTERS = 30
 MAX_ROWS = 20
-"""Largest number of running tasks, and of failed ones, that are shown; the others are counted."""
+"""Largest number of unfinished tasks, and of failed ones, that are shown; the others are counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,18 +65,29 @@ def main(options: StatusOptions) -> int:
 
 def find_next_steps(options: StatusOptions, jobs: Sequence[JobProgress]) -> list[list[str]]:
     """Return commands that make sense in this state of the jobs, the best first."""
+    data = _list_data_options(options, jobs[-1])
     failed = [task for job in jobs for task in job.find_tasks("failed")]
     unfinished = [
         job for job in jobs if job.is_over and job.count_states()["done"] < len(job.tasks)
     ]
     steps = []
     if failed:
-        steps.append([*STATUS, *options.list_data_options(), "--log", failed[0].planned.name])
+        steps.append([*STATUS, *data, "--log", failed[0].planned.name])
     if unfinished:
         steps.append(shlex.split(unfinished[-1].driver.command))
     if not all(job.is_over for job in jobs):
-        steps.append([*STATUS, *options.list_data_options(), "--watch"])
-    return steps or [[*REPORT, *options.list_data_options()]]
+        steps.append([*STATUS, *data, "--watch"])
+    return steps or [[*REPORT, *data]]
+
+
+def _list_data_options(options: StatusOptions, job: JobProgress) -> list[str]:
+    """Return the corpus that a job was given, and the store whose jobs are shown."""
+    words = shlex.split(job.driver.command)
+    parts = [word.split("=", 1) if word.startswith("--") else [word] for word in words]
+    values = dict(itertools.pairwise(itertools.chain(*parts)))
+    root = ["--root", values["--root"]] if "--root" in values else []
+    store = options.store or f"runs/{options.corpus}"
+    return ["--corpus", values.get("--corpus", CorpusOptions.corpus), *root, "--store", store]
 
 
 def _look(watcher: Watcher, job: str | None) -> list[JobProgress]:
@@ -132,11 +144,11 @@ def _draw_parts(job: JobProgress) -> list[RenderableType]:
     ]
     if others := _describe_others(job):
         parts.append(Text(f"  {others}"))
-    running = job.find_tasks("running", "lost?")
-    if running:
+    unfinished = job.find_tasks("running", "stopped", "lost?")
+    if unfinished:
         header = ["task", "state", "node", "epoch", "clips/s", "left"]
-        parts.append(build_table(header, [_make_task_row(task) for task in running[:MAX_ROWS]]))
-        parts += _count_more(len(running), "running")
+        parts.append(build_table(header, [_make_task_row(task) for task in unfinished[:MAX_ROWS]]))
+        parts += _count_more(len(unfinished), "unfinished")
     nodes = job.measure_nodes()
     if nodes:
         rate = "clips/s a task" if job.is_over else "clips/s"
@@ -193,7 +205,8 @@ def _make_task_row(task: TaskProgress) -> list[str]:
     if task.state == "lost?" or task.may_hang:
         left = f"silent {format_duration(task.unreported_s)}"
     else:
-        left = "-" if attempt.time_left_s is None else format_duration(attempt.time_left_s)
+        left_s = attempt.time_left_s if task.state == "running" else None
+        left = "-" if left_s is None else format_duration(left_s)
     return [task.planned.name, task.state, attempt.node, f"{attempt.epoch or 0}{of}", rate, left]
 
 

@@ -8,8 +8,9 @@ from typing import Literal
 from jobs.log.bulletin import LOST_AFTER_S
 from jobs.log.files import AttemptRecord, DriverRecord, PlannedTask
 
-TaskState = Literal["done", "running", "lost?", "failed", "waiting"]
-STATES: tuple[TaskState, ...] = ("done", "running", "lost?", "failed", "waiting")
+TaskState = Literal["done", "running", "stopped", "lost?", "failed", "waiting"]
+"""stopped: ran when its job was interrupted; lost?: nobody knows what became of it."""
+STATES: tuple[TaskState, ...] = ("done", "running", "stopped", "lost?", "failed", "waiting")
 
 UNUSUAL_EPOCHS = 10
 """A task that has reported nothing for so many of its usual epochs may hang."""
@@ -57,9 +58,11 @@ class TaskProgress:
 
     @property
     def may_hang(self) -> bool:
-        """Whether the attempt has reported nothing for many of its epochs."""
-        return self.attempt is not None and is_unusual(
-            self.unreported_s, estimate_epoch_s(self.attempt)
+        """Whether the attempt runs, and has reported nothing for many of its epochs."""
+        return (
+            self.state == "running"
+            and self.attempt is not None
+            and is_unusual(self.unreported_s, estimate_epoch_s(self.attempt))
         )
 
     @property

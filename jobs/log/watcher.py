@@ -111,7 +111,7 @@ class Watcher:
             attempt, entry = attempts.get(task.number), last.get(task.number)
             silent_s = _find_age_s(entry) if entry else 0.0
             error = driver.ended_badly.get(str(task.number))
-            state = _find_state(task.number in done, error, attempt, silent_s, progress.is_over)
+            state = _find_state(task.number in done, error, attempt, silent_s, progress)
             if attempt is not None and attempt.error is not None:
                 error = attempt.error
             progress.tasks.append(
@@ -201,7 +201,11 @@ def _may_live(driver: DriverRecord) -> bool:
 
 
 def _find_state(
-    is_done: bool, error: str | None, attempt: AttemptRecord | None, silent_s: float, is_over: bool
+    is_done: bool,
+    error: str | None,
+    attempt: AttemptRecord | None,
+    silent_s: float,
+    job: JobProgress,
 ) -> TaskState:
     if is_done:
         return "done"
@@ -210,7 +214,9 @@ def _find_state(
     if attempt is None:
         return "waiting"
     if attempt.state == "running":
-        return "lost?" if is_over or silent_s > LOST_AFTER_S else "running"
+        if job.driver.state == "interrupted":
+            return "stopped"
+        return "lost?" if job.is_over or silent_s > LOST_AFTER_S else "running"
     return attempt.state
 
 

@@ -330,7 +330,7 @@ def test_a_silent_worker_is_lost_and_a_silent_driver_too(store, wait_for):
             assert Watcher(store).read_job(log.job).is_lost
 
 
-def test_what_ran_when_its_driver_was_interrupted_is_lost(store):
+def test_what_ran_when_its_driver_was_interrupted_has_stopped(store):
     log = JobLog(store)
 
     def interrupted():
@@ -344,7 +344,7 @@ def test_what_ran_when_its_driver_was_interrupted_is_lost(store):
         interrupted()
     found = Watcher(store).read_job(log.job)
     assert (found.driver.state, found.is_over) == ("interrupted", True)
-    assert states(store, log.job) == {"a": "lost?"}
+    assert states(store, log.job) == {"a": "stopped"}
 
 
 def _write_attempt(store, log, task, attempt):

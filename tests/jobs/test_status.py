@@ -143,6 +143,20 @@ def test_a_job_that_is_over_shows_what_its_nodes_did(run_status, store, job):
     assert "about" not in printed
 
 
+def test_the_tasks_of_an_interrupted_job_have_stopped_and_are_not_called_silent(run_status, job):
+    task = make_task("short")
+    job.plan([task], [False])
+    figures = {"epoch": 2, "max_epochs": 150, "time_left_s": 148.0}
+    running(job, task, **figures, reported=60.0 - 3600)
+    job.end("interrupted")
+    printed = run_status()
+    assert "  3 stopped, 1 failed, 1 waiting\n" in printed
+    row = next(line for line in printed.splitlines() if line.startswith(" short"))
+    assert row.split()[1:] == ["stopped", "ip-10-0-3-17", "2/150", "-", "-"]
+    assert "silent" not in printed
+    assert "lost?" not in printed
+
+
 def test_a_copied_store_says_when_the_job_ended_and_not_when_it_was_copied(
     run_status, store, job, monkeypatch
 ):

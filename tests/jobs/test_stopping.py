@@ -151,7 +151,7 @@ def test_a_task_in_the_driver_that_is_stopped_has_not_failed(
     called(*commands.arguments("teachers", *options, store=tmp_path), code=143)
     watcher = Watcher(LogitStore(tmp_path))
     (job,) = map(watcher.read_job, watcher.list_jobs())
-    assert (job.driver.state, dict(job.count_states())) == ("interrupted", {"lost?": 1})
+    assert (job.driver.state, dict(job.count_states())) == ("interrupted", {"stopped": 1})
 
 
 @pytest.mark.parametrize(

@@ -255,7 +255,16 @@ def test_a_job_that_runs_brings_watching_and_one_that_is_done_its_report():
     progress.driver.state = "ended"
     progress.tasks[0] = replace(progress.tasks[0], state="done")
     (report,) = status.find_next_steps(options, [progress])
-    assert report[:2] == ["python", "jobs/report.py"]
+    assert report == ["python", "jobs/report.py", "--corpus", "demo", "--store", "runs/x"]
+
+
+@pytest.mark.parametrize("typed", ["--corpus folder --root a=b", "--corpus=folder --root=a=b"])
+def test_the_next_command_has_the_corpus_of_the_job_and_the_store_that_is_shown(typed):
+    progress = job()
+    progress.driver.command = f"python jobs/teachers.py {typed} --splits 25"
+    (watching,) = status.find_next_steps(status.StatusOptions(), [progress])
+    data = ["--corpus", "folder", "--root", "a=b", "--store", "runs/demo"]
+    assert watching == ["python", "jobs/status.py", *data, "--watch"]
 
 
 def test_debug_shows_the_traceback_of_an_error_which_is_one_line_otherwise(capsys, monkeypatch):
