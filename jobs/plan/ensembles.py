@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from ensemble.options import MeanSpace, SelectionMetric
 from jobs.plan.options import AttemptOptions, Splits, parse_splits
@@ -92,16 +92,13 @@ def find_candidates(options: EnsembleOptions, store: LogitStore) -> dict[int, tu
 
     Raises:
         UserError: there are none, or none in a split that the options name; or the query is not one
-            expression.
+            expression over the columns of the view `members`.
     """
     splits = parse_splits(options.splits)
     condition = parse_condition(options.query) if options.query else "kind = 'teacher'"
     with progress_bar() as bar:
         bar.add_task("members", total=None)
-        rows = store.sql(
-            "select split, member from members where view = 0 "
-            f"and corpus = '{options.corpus}' and protocol = '{options.protocol}' and {condition}"
-        ).to_pylist()
+        rows = _find_members(options, store, condition)
     candidates = {
         split: tuple(
             row["member"]
@@ -110,18 +107,53 @@ def find_candidates(options: EnsembleOptions, store: LogitStore) -> dict[int, tu
         )
         for split in splits
     }
-    empty = [] if "all" in options.splits else [split for split in splits if not candidates[split]]
+    empty = [split for split in splits if not candidates[split]]
     candidates = {split: members for split, members in candidates.items() if members}
-    if empty or not candidates:
-        what = f"members with {options.query}" if options.query else "teachers"
-        raise UserError(
-            f"{store.address} has no {what} of corpus {options.corpus} ({options.protocol} "
-            f"protocol){f' for split {empty}' if empty else ''}: run python jobs/teachers.py first"
-        )
+    if not candidates or (empty and "all" not in options.splits):
+        raise UserError(_describe_lack(options, store, empty))
     for (split, members), name in itertools.product(candidates.items(), options.require):
         if not any(_is_one_of(member, [name]) for member in members):
             raise UserError(f"--require {name}: no candidate of split {split} has this name")
     return candidates
+
+
+def _find_members(
+    options: EnsembleOptions, store: LogitStore, condition: str
+) -> list[dict[str, Any]]:
+    """Return split and name of the members that fulfil a condition.
+
+    Raises:
+        UserError: DuckDB refuses the condition that the options give.
+    """
+    try:
+        return store.sql(
+            "select split, member from members where view = 0 "
+            f"and corpus = '{options.corpus}' and protocol = '{options.protocol}' and {condition}"
+        ).to_pylist()
+    except QueryFailed as error:
+        if options.query is None:
+            raise
+        # The rest is an excerpt of the query.
+        reason = " ".join(error.reason.partition("\n\nLINE ")[0].split())
+        columns = ", ".join(store.members().column_names)
+        raise UserError(
+            f"--query {options.query}: {reason}; expected columns: {columns}"
+        ) from error
+
+
+def _describe_lack(options: EnsembleOptions, store: LogitStore, splits: Sequence[int]) -> str:
+    """Return why some splits have no candidate: the options leave none, or there is no member."""
+    asked = f" for split {list(splits)}" if "all" not in options.splits else ""
+    of_corpus = f"of corpus {options.corpus} ({options.protocol} protocol){asked}"
+    n = sum(row["split"] in splits for row in _find_members(options, store, "true"))
+    given = [f"--query {options.query}"] if options.query else []
+    given += [f"--forbid {' '.join(options.forbid)}"] if options.forbid else []
+    if n and given:
+        return (
+            f"{store.address} has {format_count(n, 'member')} {of_corpus}, but {' and '.join(given)} "
+            f"leaves none: python -m logit_store ls --store {store.address} shows their scores"
+        )
+    return f"{store.address} has no teachers {of_corpus}: run python jobs/teachers.py first"
 
 
 def parse_condition(query: str) -> str:

@@ -18,7 +18,7 @@ from jobs.worker.select import (
     SelectionSettings,
     measure_agreement,
 )
-from logit_store import LogitKey, LogitStore, QueryFailed
+from logit_store import LogitKey, LogitStore
 from metrics import log_loss
 from terminal.console import UserError
 from training.recipe import find_judging_fold
@@ -202,12 +202,26 @@ def test_many_selections_share_one_reading(commands, called, store, tmp_path):
     ("options", "words"),
     [
         ({"require": ("t9",)}, "--require t9: no candidate of split 25 has this name"),
-        ({"query": "family = 'dymn'"}, "has no members with family = 'dymn'"),
-        ({"splits": (5,)}, r"has no teachers .* for split \[5\]"),
-        ({"query": "familly = 'passt'"}, "familly"),
+        (
+            {"query": "seed = 9"},
+            r"has 10 members of corpus tau .*, but --query seed = 9 leaves none: ",
+        ),
+        (
+            {"forbid": ("t0", "t1", "t2", "t3", "t4"), "splits": (25,)},
+            r"5 members .* \[25\], but --f",
+        ),
+        (
+            {"splits": (5,)},
+            r"has no teachers .* for split \[5\]: run python jobs/teachers.py first",
+        ),
+        ({"splits": (5,), "query": "true"}, r"has no teachers .* for split \[5\]: run"),
+        (
+            {"query": "famly = 1"},
+            r"--query famly = 1: .*\"family\".*; expected columns: member, [a-z_, ]+$",
+        ),
     ],
 )
 def test_options_that_make_no_sense_are_one_error(store, options, words):
     asked = EnsembleOptions(corpus="tau", **options)
-    with pytest.raises((UserError, QueryFailed), match=words):
+    with pytest.raises(UserError, match=words):
         parse_settings(asked), find_candidates(asked, store)
