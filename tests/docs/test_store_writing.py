@@ -1,5 +1,6 @@
 """A store that another program wrote, by docs/store-writing.md alone, is like one of the project's own."""
 
+import importlib
 import json
 import shutil
 import subprocess
@@ -9,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from typed_commands import ROOT, fenced
+from typed_commands import ROOT, blocks, fenced, options_of
 
 from ensemble.stored import compute_ensemble_logits
+from jobs.command import run
+from jobs.schedule.workers import IN_PROCESS
 from logit_store import LogitStore
 from logit_store.__main__ import main
 from logit_store.verify import verify
@@ -29,13 +32,13 @@ def store(tmp_path_factory):
 
 def test_the_project_reads_it_and_finds_nothing_wrong(store):
     assert verify(store) == []
-    clips = store.read_clips("ours")
-    (key,) = store.keys("ours", 100, kind="teacher")
+    clips = store.read_clips("folder")
+    (key,) = store.keys("folder", 100, kind="teacher")
     (logits_NK,) = store.read([key])
     labels_N = np.array([["café", "quay"].index(scene) for scene in clips["scene"].to_pylist()])
     noise_NK = np.random.default_rng(0).normal(0, 1, (40, 2)) + np.eye(2)[labels_N]
     np.testing.assert_array_equal(logits_NK, noise_NK.astype(np.float16))
-    np.testing.assert_array_equal(compute_ensemble_logits(store, "ours", 100, "alone"), logits_NK)
+    np.testing.assert_array_equal(compute_ensemble_logits(store, "folder", 100, "alone"), logits_NK)
 
 
 def test_listings_and_queries_show_it(store, capsys):
@@ -52,9 +55,25 @@ def test_listings_and_queries_show_it(store, capsys):
     assert member == {"name": "alone", "weight": 1.0}
 
 
+def test_the_jobs_that_the_page_names_work_with_it(store, tmp_path, monkeypatch, capsys):
+    shutil.copytree(store.address, tmp_path / "runs/foreign")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(IN_PROCESS, "1")
+    (commands,) = blocks("docs/store-writing.md")
+    for _, *words in commands:
+        monkeypatch.setattr(sys, "argv", words)
+        job = importlib.import_module(words[0].removesuffix(".py").replace("/", "."))
+        with pytest.raises(SystemExit) as ended:
+            run(job.main, options_of(words[0]))
+        assert ended.value.code == 0
+    printed = capsys.readouterr().out
+    assert "ensemble stepwise split 100  to do" in printed
+    assert "report-folder.html" in printed
+
+
 def test_its_footers_say_what_the_project_would_have_written(store, tmp_path):
     own = LogitStore(tmp_path)
-    own.write_clips("ours", store.read_clips("ours"))
+    own.write_clips("folder", store.read_clips("folder"))
     (key,) = store.keys()
     own.write(key, store.read([key])[0], store.read_record(key))
     for name in ("clips/v1/*/*", "logits/v1/*/*/*/*/*"):
