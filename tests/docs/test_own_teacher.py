@@ -20,7 +20,7 @@ def test_a_student_learns_from_the_views_of_a_teacher_of_ones_own(demo_folder):
     for block in fenced((ROOT / "docs/own-teacher.md").read_text(), "python"):
         (demo_folder / "block.py").write_text(block)
         runpy.run_path("block.py")
-    store, corpus = LogitStore("runs/demo"), few_clips()
+    store, corpus = LogitStore("runs/own-teacher"), few_clips()
     (teacher,) = [key for key in store.keys() if key.member.startswith("ours-")]
     recipe = apply_way(RECIPES["demo_isotropic"], "distilled+views=4")
     recipe = replace(
