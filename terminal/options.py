@@ -37,6 +37,11 @@ _FRAMES = re.compile(r"[\u2500-\u257f]|-{4,}|^[|+]|[|+]$", re.MULTILINE)
 _SAID_TWICE = re.compile(r"\A(.+?:) \1")
 """The text of some boxes begins with the box's title."""
 
+_INVALID_CHOICE = re.compile(
+    r"\AInvalid choice: invalid choice '(.*)' for argument '(.+?)'\. Expected one of (\(.+?\))\."
+)
+"""Value, option and choices; these come from a set if None is one, which nobody can type."""
+
 _Options = TypeVar("_Options")
 
 
@@ -98,6 +103,9 @@ def parse_command(
         return parse_options(
             commands[name], f"{program} {name}", commands[name].__doc__ or "", rest
         )
+    if not name.startswith("-"):
+        given = f"{_show(name)}: " if name else ""
+        _refuse(program, f"{given}expected a command: {', '.join(commands)} (each has --help)")
     subcommands: dict[str, Callable[..., _Options]] = {**commands}
     with _report_errors_in_one_line(program, arguments):
         return tyro.extras.subcommand_cli_from_dict(subcommands, prog=program, args=arguments)
@@ -183,8 +191,19 @@ def _report_errors_in_one_line(program: str, arguments: Sequence[str]) -> Iterat
         said = redact_secrets(_COLOURS.sub("", complaint.getvalue()), *arguments)
         titled = _TITLE.sub(r"\1: ", said)
         words = _SAID_TWICE.sub(r"\1", " ".join(_FRAMES.sub(" ", titled).split()), count=1)
+        words = _INVALID_CHOICE.sub(_say_choices, words)
         if words:
             sys.stderr.write(f"{program}: {words}\n")
+
+
+def _say_choices(invalid: re.Match[str]) -> str:
+    """Say what the project's own checks would say of a value that is none of the choices."""
+    value, option, shown = invalid.groups()
+    choices: tuple[str, ...] = ast.literal_eval(shown)
+    if "None" in choices:
+        others = [each for each in choices if each != "None"]
+        choices = tuple(sorted(others, key=lambda each: (len(each) * each.isdigit(), each)))
+    return f"{option} {value}: expected one of {', '.join(choices)}."
 
 
 def _format_head(about: str) -> str:

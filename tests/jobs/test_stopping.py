@@ -163,7 +163,7 @@ def test_a_command_without_workers_is_stopped_in_one_line(capsys, monkeypatch, m
 
     monkeypatch.setattr("terminal.parse_options", stop)
     monkeypatch.setattr("tyro.extras.subcommand_cli_from_dict", stop)
-    monkeypatch.setattr("sys.argv", [module])
+    monkeypatch.setattr("sys.argv", [module, "--help"])
     monkeypatch.delitem(sys.modules, f"{module}.__main__", raising=False)
     with pytest.raises(SystemExit) as ended:
         runpy.run_module(module, run_name="__main__")

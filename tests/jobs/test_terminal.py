@@ -29,6 +29,7 @@ from jobs.schedule.task import Needs
 from jobs.trials import race
 from jobs.trials.journal import Trial
 from jobs.trials.options import SearchOptions
+from logit_store import __main__ as logit_store_command
 from logit_store.tables import draw_members
 from report import as_text
 from report.summary import System
@@ -322,6 +323,27 @@ def test_an_unknown_option_is_one_line_in_a_pipe_and_exit_code_2(capsys, monkeyp
     assert printed.count("\n") == 1
     assert printed.startswith("python jobs/teachers.py: Unrecognized options: --copus, demo")
     assert printed.count("Unrecognized options") == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("", ": expected a command: ls, show, sql, "),
+        ("lst --store x", ": lst: expected a command: ls, show, sql, "),
+        ("ls --split 30", " ls: --split 30: expected one of 5, 10, 25, 50, 100. For full helptext"),
+        (
+            "import --corpus foldr",
+            " import: --corpus foldr: expected one of demo, tau, cochlscene,",
+        ),
+    ],
+)
+def test_what_is_none_of_some_words_is_answered_by_these_in_their_order(typed, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        logit_store_command.main(typed.split())
+    assert ended.value.code == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"python -m logit_store{said}")
+    assert printed.count("\n") == 1
 
 
 def test_a_command_that_is_interrupted_says_how_it_goes_on(capsys, monkeypatch):

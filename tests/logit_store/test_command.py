@@ -93,7 +93,7 @@ def test_an_error_ends_the_process_with_its_code(
             "columns have one name",
         ),
         (["ls"], 2, "--store"),
-        (["ls", "--store", "STORE", "--split", "7"], 2, "'7'"),
+        (["ls", "--store", "STORE", "--split", "7"], 2, "--split 7: expected one of 5, 10"),
         (["lss"], 2, "lss"),
     ],
 )
