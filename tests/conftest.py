@@ -19,6 +19,13 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker("ray")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the counts of tests that try much, also those of other test processes."""
+    for report in terminalreporter.getreports("passed"):
+        for text in (value for name, value in report.user_properties if name == "printed"):
+            terminalreporter.write_line(f"{report.nodeid}\n{text}")
+
+
 @pytest.fixture(scope="session")
 def compiled():
     """Compile what selection needs, or wait for the test process that does: numba caches it in files."""
