@@ -116,6 +116,7 @@ def carry_out_pipeline(options: PipelineOptions, tasks: "PipelineTasks") -> None
         UserError: some failed or were not started.
     """
     corpus, store = tasks.corpus, tasks.store
+    options.check_fit_here()
     to_do = tasks.planned.find_missing()
     prepare_teachers(tasks.planned, to_do)
     prepare(

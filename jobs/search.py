@@ -137,6 +137,7 @@ def main(options: SearchOptions) -> int:
     if n_left < n_wanted:
         console.print(f"{n_wanted - n_left} of {n_wanted} trials are done already")
     if n_left > 0:
+        options.as_students().check_fit_here()
         prepare(corpus, store, {planned.space.base.front_end.sample_rate})
         trials = generate_trials(journal, proposals, planned.make_trial, n_wanted)
         was_enough = _carry_out_search(

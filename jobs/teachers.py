@@ -58,6 +58,7 @@ def carry_out_plan(planned: TeacherPlan) -> bool:
     """Carry out the tasks that are not in the store; return whether all succeeded."""
     if print_if_all_stored(planned.list_tasks(), planned.store):
         return True
+    planned.options.check_fit_here()
     to_do = planned.find_missing()
     prepare_teachers(planned, to_do)
     with connect() as workers:

@@ -33,10 +33,13 @@ def show_plan(
     """Print which tasks are done, which would run, and what these need and cost.
 
     Raises:
-        UserError: an option makes no sense, or prices.toml is malformed.
+        UserError: an option makes no sense, a run does not fit on this machine, or prices.toml is
+            malformed.
     """
     threads, price, states = options.cpus_per_run, options.find_price(), find_stored(tasks, store)
     todo = [task for task, done in zip(tasks, states, strict=True) if not done]
+    if todo and price.is_own:
+        options.check_fit_here()
     workloads = find_workloads(todo, store, find_corpus)
     general = find_planned_needs(options, threads, options.gpus_per_run)
     needs = {task.name: task.find_cost_needs(general) for task in todo}

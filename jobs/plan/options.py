@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from audio.clips import SPLITS, Corpus
 from audio.corpora import CorpusName
+from jobs.schedule.cluster import joins_cluster
 from jobs.schedule.task import Needs
 from jobs.schedule.uploads import is_uploaded
 from jobs.schedule.workers import IN_PROCESS, InProcess, Workers
 from jobs.worker.where import Where, make_absolute, read_corpus
 from logit_store import LogitStore
 from terminal.console import UserError
+from terminal.tables import format_count
 from terminal.values import (
     Address,
     Check,
@@ -230,13 +232,35 @@ class LearningOptions(BudgetOptions, AttemptOptions):
     1, and for teachers what a dry step on a GPU shows that each recipe needs. A cluster whose nodes
     are all still to come needs it."""
 
+    def check_fit_here(self) -> None:
+        """Make sure that one run fits on this machine, unless the job would join a cluster.
+
+        Raises:
+            UserError: it does not.
+        """
+        if not joins_cluster():
+            self.check_fit(InProcess())
+
+    def check_fit(self, workers: Workers[Any]) -> None:
+        """Make sure that one run fits on the workers, unless their cluster was there and may grow.
+
+        Raises:
+            UserError: it does not, and would wait for ever.
+        """
+        if workers.is_shared:
+            return
+        refuse_beyond("--cpus-per-run", self.cpus_per_run, workers.count_cpus(), "core")
+        if self.gpus_per_run:
+            refuse_beyond("--gpus-per-run", self.gpus_per_run, workers.count_gpus(), "GPU")
+
     def find_needs(self, workers: Workers[Any]) -> Needs:
         """Return what one run needs of the workers.
 
         Raises:
-            UserError: it is not known whether the nodes of a cluster, which are all still to come,
-                have GPUs.
+            UserError: a run does not fit on them, or it is not known whether the nodes of a cluster,
+                which are all still to come, have GPUs.
         """
+        self.check_fit(workers)
         gpus = self.gpus_per_run
         if gpus is None:
             if workers.is_shared and not workers.find_largest_memory_bytes():
@@ -258,6 +282,20 @@ class LearningOptions(BudgetOptions, AttemptOptions):
     def find_responses(self) -> Path | None:
         """Return the absolute folder of impulse responses; None is the synthetic set."""
         return make_absolute(self.impulse_responses)
+
+
+def refuse_beyond(option: str, wanted: float, present: float, unit: str) -> None:
+    """Refuse an option that asks for more of something than this machine has.
+
+    Raises:
+        UserError: it does.
+    """
+    if wanted > present:
+        raise UserError(
+            f"{option} {wanted:g}: this machine has {format_count(int(present), unit)}, and the job runs "
+            "on no other: ask for no more, leave the option out, or set RAY_ADDRESS to a cluster with "
+            "larger machines (cluster/)"
+        )
 
 
 def parse_splits(splits: Sequence[int | str]) -> tuple[int, ...]:

@@ -9,9 +9,10 @@ from audio.clips import Corpus
 from audio.corpora import CorpusName
 from audio.errors import CorpusError, UnfitLength
 from audio.lengths import ClipLength
-from jobs.plan.options import Gpus, LearningOptions, Views, parse_splits
+from jobs.plan.options import Gpus, LearningOptions, Views, parse_splits, refuse_beyond
 from jobs.schedule.carry_out import find_stored
 from jobs.schedule.task import Needs, Task, make_names_unique
+from jobs.schedule.workers import Workers
 from jobs.worker.train import FineTune, TrainingWork
 from jobs.worker.where import Where, read_corpus
 from logit_store import LogitKey, LogitStore
@@ -84,6 +85,12 @@ class TeachersOptions(LearningOptions):
     """Folder or s3://BUCKET/PREFIX of that corpus."""
     first_length: Length | None = None
     """As --length, for the clips of that corpus."""
+
+    def check_fit(self, workers: Workers[Any]) -> None:
+        """Make sure that one teacher fits on the workers (see `LearningOptions.check_fit`)."""
+        super().check_fit(workers)
+        if self.gpus_per_teacher > 1 and not workers.is_shared:
+            refuse_beyond("--gpus-per-teacher", self.gpus_per_teacher, workers.count_gpus(), "GPU")
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ def carry_out_runs(
     """
     if print_if_all_stored(tasks, store):
         return True
+    options.check_fit_here()
     prepare(corpus, store, sample_rates)
     with connect() as workers:
         timeout_s, needs = options.find_timeout_s(workers), options.find_needs(workers)

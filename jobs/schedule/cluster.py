@@ -33,6 +33,14 @@ FORWARDED = (
 Ray shows them in its dashboard; machines of a cluster have keys of their own."""
 
 
+def joins_cluster() -> bool:
+    """Return whether a job would join a running cluster; one that RAY_ADDRESS names is not asked."""
+    if os.environ.get(IN_PROCESS) == "1":
+        return False
+    named = os.environ.get("RAY_ADDRESS")
+    return named != "local" if named else find_local_cluster() is not None
+
+
 @contextmanager
 def connect(*, needs_ray: bool = False) -> Iterator[Workers[Any]]:
     """Connect to the workers of a job; a cluster that it had to start ends with the block.

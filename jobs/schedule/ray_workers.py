@@ -22,6 +22,7 @@ from jobs.schedule.task import Work, WorkOnInput
 from jobs.schedule.workers import (
     Attempt,
     FailedScheduling,
+    LostCluster,
     LostNode,
     LostWorker,
     TaskError,
@@ -77,12 +78,16 @@ class RayWorkers:
 
         Raises:
             TaskError, LostWorker, LostNode, FailedScheduling: it ended otherwise.
+            LostCluster: Ray has ended on the node of this process.
         """
         try:
             return ray.get(handle)
         except RayTaskError as error:
             raise TaskError(type(error.cause).__name__, str(error.cause)) from error
-        except (NodeDiedError, LocalRayletDiedError) as error:
+        except LocalRayletDiedError as error:
+            # Ray says so to a driver only, whose own node no longer takes tasks for any node.
+            raise LostCluster from error
+        except NodeDiedError as error:
             raise LostNode(_describe(error)) from error
         except (WorkerCrashedError, OutOfMemoryError, TaskCancelledError) as error:
             raise LostWorker(_describe(error)) from error
@@ -92,6 +97,10 @@ class RayWorkers:
     def stop(self, handle: ray.ObjectRef) -> None:
         """End the attempt's process: Ray kills it after five seconds, if nothing else helps."""
         ray.cancel(handle, force=True)
+
+    def count_cpus(self) -> float:
+        """Return the number of cores of all present nodes."""
+        return ray.cluster_resources().get("CPU", 0.0)
 
     def count_gpus(self) -> float:
         """Return the number of GPUs of all present nodes."""

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import shlex
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from disk import PortableError
 from jobs.log.task_log import TaskLog, keep_log
 from jobs.schedule.task import AnyWork, Needs, Work, WorkOnInput
+from terminal.console import UserError, repeat_command
 
 IN_PROCESS = "TUTTI_IN_PROCESS"
 """Environment variable: if it is 1, a command runs its tasks itself, one after the other, without Ray,
@@ -53,6 +55,16 @@ class FailedScheduling(Exception):
     """The scheduler gave up the attempt for another reason."""
 
 
+class LostCluster(UserError):
+    """Ray itself has ended on this machine, so no attempt can run any more."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Ray on this machine has ended (`ray stop`, or its processes were killed): the same command "
+            f"continues where this one stopped: {shlex.join(repeat_command())}"
+        )
+
+
 class Workers(Protocol, Generic[Handle]):
     """The workers on which attempts run."""
 
@@ -72,11 +84,16 @@ class Workers(Protocol, Generic[Handle]):
 
         Raises:
             TaskError, LostWorker, LostNode, FailedScheduling: it has no result.
+            LostCluster: no attempt has one any more.
         """
         ...
 
     def stop(self, handle: Handle) -> None:
         """End an attempt, whatever it does; fetching its result then says that its worker was lost."""
+        ...
+
+    def count_cpus(self) -> float:
+        """Return the number of cores of all present nodes."""
         ...
 
     def count_gpus(self) -> float:
@@ -124,6 +141,10 @@ class InProcess:
 
     def stop(self, handle: int) -> None:
         """Do nothing: no attempt runs when somebody else does, and the option for it is refused."""
+
+    def count_cpus(self) -> float:
+        """Return the number of cores of this machine."""
+        return os.cpu_count() or 1
 
     def count_gpus(self) -> float:
         """Return the number of GPUs of this machine."""

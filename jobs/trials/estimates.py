@@ -69,9 +69,12 @@ def show_trials(
     """Print what `n` trials of a search need and cost, if each needs as much as the base recipe.
 
     Raises:
-        UserError: prices.toml is malformed, or has no such machine.
+        UserError: a trial does not fit on this machine, or prices.toml is malformed or has no such
+            machine.
     """
     price, cpus = options.find_price(), options.cpus_per_run
+    if price.is_own:
+        options.as_students().check_fit_here()
     needs = find_planned_needs(options, cpus, options.gpus_per_run)
     one = estimate_trial(
         base, corpus, store, options, needs, partial(measure_steps_here, threads=cpus)

@@ -72,6 +72,7 @@ def race(options: SearchOptions, corpus: Corpus, store: LogitStore, n_ensembles:
     name = options.name or f"race-{fingerprint(identity)}"
     Watcher(store).refuse_second(name)
     journal = Journal(store, name, identity)
+    options.as_students().check_fit_here()
     prepare(corpus, store, {space.base.front_end.sample_rate})
     ended = _carry_out_race(options, corpus, store, journal, space, teachers, seeds)
     places = rank_places(find_places(teachers, seeds, journal))

@@ -1,3 +1,4 @@
+import re
 import shutil
 
 import pytest
@@ -116,8 +117,29 @@ def test_more_gpus_than_there_are_is_one_message(commands, called, monkeypatch, 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     options = ("--recipes", "demo_cpr", "--splits", "25", "--gpus-per-teacher", "2")
     printed = called(*commands.arguments("teachers", *options, store=tmp_path), code=1)
-    assert "error: --gpus-per-teacher 2: the cluster has 0 GPUs" in printed
+    assert "error: --gpus-per-teacher 2: this machine has 0 GPUs" in printed
     assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+@pytest.mark.parametrize(
+    ("job", "options"),
+    [
+        ("teachers", ("--recipes", "demo_cpr", "--splits", "25")),
+        ("students", ("--splits", "25", "--no-teacher")),
+        ("search", ("--split", "25", "--no-teacher", "--trials", "1")),
+        ("pipeline", ("--recipes", "demo_cpr", "--splits", "25")),
+    ],
+)
+def test_runs_that_would_wait_for_ever_for_cores_are_refused_before_anything_starts(
+    commands, called, tmp_path, job, options, dry
+):
+    options = (*options, "--cpus-per-run", "4096", *dry)
+    printed = called(*commands.arguments(job, *options, store=tmp_path / "store"), code=1)
+    assert re.search(
+        r"error: --cpus-per-run 4096: this machine has \d+ cores?, .* RAY_ADDRESS", printed
+    )
+    assert not (tmp_path / "store").exists()
 
 
 def test_a_dry_run_estimates_every_run(called, tmp_path):

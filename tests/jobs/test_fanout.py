@@ -6,12 +6,19 @@ import signal
 import time
 
 import pytest
+import ray
 from fake_workers import FakeWorkers
+from ray.exceptions import LocalRayletDiedError
 from workers_suite import Double, WorkersSuite, fan_out
 
+from jobs.log.watcher import Watcher
+from jobs.schedule.carry_out import carry_out
 from jobs.schedule.fanout import LOST_NODES, RETRIES
-from jobs.schedule.task import Task
+from jobs.schedule.ray_workers import RayWorkers
+from jobs.schedule.task import Needs, Task
 from jobs.schedule.workers import FailedScheduling, InProcess, LostNode, LostWorker
+from logit_store import LogitStore
+from terminal.console import UserError
 
 ONE = Task("one", Double(1))
 
@@ -37,6 +44,25 @@ def test_a_lost_node_is_no_fault_of_the_task_and_a_lost_worker_may_be(error, tim
     (outcome,) = fan_out(FakeWorkers(losses), [ONE])
     assert (outcome.error, outcome.result) == ((None, 2) if ends_well else (str(error), None))
     assert next(losses, None) is None  # it was tried as often as it was lost, and then no more
+
+
+def test_a_job_ends_with_one_message_when_ray_on_its_machine_has_ended(
+    monkeypatch, tmp_path, capsys
+):
+    class OfADeadRaylet(InProcess):
+        def fetch(self, handle):
+            return RayWorkers(is_shared=False).fetch(handle)
+
+    def lose(handle):
+        raise LocalRayletDiedError
+
+    monkeypatch.setattr(ray, "get", lose)
+    store = LogitStore(tmp_path / "store")
+    with pytest.raises(UserError, match="has ended .* the same command continues where"):
+        carry_out([ONE, Task("two", Double(2))], store, OfADeadRaylet(), Needs())
+    assert "runs again" not in capsys.readouterr().err
+    (job,) = Watcher(store).list_jobs()
+    assert Watcher(store).read_job(job).driver.state == "interrupted"
 
 
 def test_a_task_that_was_lost_runs_again_before_those_that_wait():

@@ -116,7 +116,6 @@ def test_a_task_that_hangs_is_killed_after_its_timeout_and_runs_again(
     ("error", "expected"),
     [
         (exceptions.NodeDiedError("gone"), LostNode),
-        (exceptions.LocalRayletDiedError(), LostNode),
         (exceptions.OutOfMemoryError("full"), LostWorker),
         (exceptions.WorkerCrashedError(), LostWorker),
         (exceptions.RaySystemError("broken"), FailedScheduling),

@@ -35,6 +35,32 @@ def test_a_cluster_whose_nodes_are_all_still_to_come_needs_the_share_as_an_optio
         LearningOptions().find_needs(to_come)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (LearningOptions(cpus_per_run=5), "--cpus-per-run 5: this machine has 4 cores"),
+        (LearningOptions(gpus_per_run=2), "--gpus-per-run 2: this machine has 1 GPU,"),
+        (
+            TeachersOptions(gpus_per_run=1, gpus_per_teacher=2),
+            "--gpus-per-teacher 2: this machine has 1 GPU,",
+        ),
+    ],
+)
+def test_only_a_cluster_that_may_grow_is_asked_for_more_than_it_has(options, message):
+    with pytest.raises(UserError, match=message):
+        options.find_needs(FakeWorkers(n_gpus=1))
+    assert options.find_needs(FakeWorkers(n_gpus=1, is_shared=True))
+
+
+def test_a_plan_for_a_cluster_is_not_measured_by_this_machine(monkeypatch):
+    options = LearningOptions(cpus_per_run=4096)
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.5:6379")
+    options.check_fit_here()
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    with pytest.raises(UserError, match="this machine has"):
+        options.check_fit_here()
+
+
 @pytest.fixture
 def nodes(monkeypatch):
     """Sets the nodes of the connected cluster."""
