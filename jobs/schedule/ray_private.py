@@ -5,6 +5,8 @@
 - Ray takes SIGTERM away from the process, so that a job could not close what it has open.
 - Ray's own walk decides which files of a working folder are uploaded. Another implementation could
   show a user other files or sizes than those of the upload.
+- When processes of a cluster die that a job started, Ray waits a minute and then ends the job's process
+  without a message. It keeps a list of those processes, which shows at once that they died.
 - Ray waits a quarter of an hour for a head that is gone. Its channel, which is encrypted and has a
   token where the cluster wants that, shows at once whether one answers.
 """
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from ray._private import ray_constants, utils
+from ray._private import ray_constants, utils, worker
 from ray._private.grpc_utils import init_grpc_channel
 from ray._private.runtime_env.packaging import _dir_travel, _get_excludes
 from ray.exceptions import AuthenticationError
@@ -58,6 +60,13 @@ def walk_upload(root: Path, note: Callable[[Path], None]) -> None:
     """Call a function with each path below `root` that Ray would upload."""
     excludes = [_get_excludes(root, ray_constants.get_runtime_env_default_excludes())]
     _dir_travel(root, excludes, note, include_gitignore=True, logger=logger)
+
+
+def has_ended() -> bool:
+    """Return whether a process died without which the cluster that this process started cannot go on."""
+    node = worker._global_node
+    vital = {ray_constants.PROCESS_TYPE_RAYLET, ray_constants.PROCESS_TYPE_GCS_SERVER}
+    return node is not None and any(kind in vital for kind, _ in node.dead_processes())
 
 
 def is_ray(address: str, *, as_head: bool, timeout_s: float) -> bool:

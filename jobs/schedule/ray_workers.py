@@ -18,6 +18,7 @@ from ray.exceptions import (
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jobs.log.files import AttemptRecord
+from jobs.schedule.ray_private import has_ended
 from jobs.schedule.task import Work, WorkOnInput
 from jobs.schedule.workers import (
     Attempt,
@@ -69,8 +70,15 @@ class RayWorkers:
         return self._inputs[work]
 
     def wait(self, handles: Sequence[ray.ObjectRef], timeout_s: float) -> Sequence[ray.ObjectRef]:
-        """Return one that has ended, or none after the time."""
+        """Return one that has ended, or none after the time.
+
+        Raises:
+            LostCluster: none can end, because Ray has ended on the node of this process.
+        """
         ready, _ = ray.wait(list(handles), num_returns=1, timeout=timeout_s)
+        # Ray itself would wait for a minute, and then end this process without a word to the job.
+        if not ready and has_ended():
+            raise LostCluster
         return ready
 
     def fetch(self, handle: ray.ObjectRef) -> tuple[Any, float]:

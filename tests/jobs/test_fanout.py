@@ -4,6 +4,7 @@ import itertools
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 import ray
@@ -106,3 +107,13 @@ def test_an_interrupt_that_gets_lost_in_the_workers_code_is_noticed_all_the_same
     with pytest.raises(KeyboardInterrupt):
         list(fan_out(Losing(), [ONE]))
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_waiting_ends_when_a_process_of_rays_that_the_job_started_has_died(monkeypatch):
+    node = SimpleNamespace(dead_processes=lambda: [("log_monitor", None)])
+    monkeypatch.setattr("jobs.schedule.ray_private.worker._global_node", node)
+    monkeypatch.setattr(ray, "wait", lambda handles, num_returns, timeout: ([], handles))
+    assert not RayWorkers(is_shared=False).wait([1], 1.0)
+    node.dead_processes = lambda: [("raylet", None)]
+    with pytest.raises(UserError, match="has ended"):
+        RayWorkers(is_shared=False).wait([1], 1.0)
