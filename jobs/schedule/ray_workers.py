@@ -78,7 +78,7 @@ class RayWorkers:
         ready, _ = ray.wait(list(handles), num_returns=1, timeout=timeout_s)
         # Ray itself would wait for a minute, and then end this process without a word to the job.
         if not ready and has_ended():
-            raise LostCluster
+            raise LostCluster.of_this_command()
         return ready
 
     def fetch(self, handle: ray.ObjectRef) -> tuple[Any, float]:
@@ -94,7 +94,7 @@ class RayWorkers:
             raise TaskError(type(error.cause).__name__, str(error.cause)) from error
         except LocalRayletDiedError as error:
             # Ray says so to a driver only, whose own node no longer takes tasks for any node.
-            raise LostCluster from error
+            raise LostCluster.of_this_command() from error
         except NodeDiedError as error:
             raise LostNode(_describe(error)) from error
         except (WorkerCrashedError, OutOfMemoryError, TaskCancelledError) as error:

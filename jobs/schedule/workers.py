@@ -58,8 +58,10 @@ class FailedScheduling(Exception):
 class LostCluster(UserError):
     """Ray itself has ended on this machine, so no attempt can run any more."""
 
-    def __init__(self) -> None:
-        super().__init__(
+    @classmethod
+    def of_this_command(cls) -> "LostCluster":
+        """Say which command continues."""
+        return cls(
             "Ray on this machine has ended (`ray stop`, or its processes were killed): the same command "
             f"continues where this one stopped: {shlex.join(repeat_command())}"
         )

@@ -122,7 +122,7 @@ def spoil_text(file):
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (spoil_nothing, "Format not recognised"),
+        (spoil_nothing, "is empty"),
         (spoil_nan, r"sample 77 is \[nan\], expected finite numbers"),
         (spoil_length, r"lasts 0\.500 s, expected 1\.000 s"),
         (spoil_missing, "No such file"),

@@ -37,6 +37,18 @@ run_program("it", main)
 """A command that takes its time to close what it has open."""
 
 
+@pytest.fixture(autouse=True)
+def signals_are_not_ignored():
+    """Let the tests run below `nohup` and in the background, where signals are ignored."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def start(how, **settings):
     """Start a command, and wait until it is at work."""
     process = subprocess.Popen(
