@@ -7,17 +7,21 @@
   show a user other files or sizes than those of the upload.
 - When processes of a cluster die that a job started, Ray waits a minute and then ends the job's process
   without a message. It keeps a list of those processes, which shows at once that they died.
+- Ray Train asks whichever cluster it finds on the machine whether its run is alive. Of two clusters it
+  knows none, and then never frees the cores and GPUs of a run that was killed.
 - Ray waits a quarter of an hour for a head that is gone. Its channel, which is encrypted and has a
   token where the cluster wants that, shows at once whether one answers.
 """
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
+import ray
 from ray._private import ray_constants, utils, worker
 from ray._private.grpc_utils import init_grpc_channel
 from ray._private.runtime_env.packaging import _dir_travel, _get_excludes
@@ -67,6 +71,23 @@ def has_ended() -> bool:
     node = worker._global_node
     vital = {ray_constants.PROCESS_TYPE_RAYLET, ray_constants.PROCESS_TYPE_GCS_SERVER}
     return node is not None and any(kind in vital for kind, _ in node.dead_processes())
+
+
+@contextmanager
+def name_cluster_to_train() -> Iterator[None]:
+    """Have the processes of Ray Train runs that this block starts ask the cluster that they belong to."""
+    # Ray Train takes seconds to import.
+    from ray.train.v2._internal import constants
+
+    before = os.environ.get("RAY_ADDRESS")
+    constants.ENV_VARS_TO_PROPAGATE.add("RAY_ADDRESS")
+    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+    try:
+        yield
+    finally:
+        del os.environ["RAY_ADDRESS"]
+        if before is not None:
+            os.environ["RAY_ADDRESS"] = before
 
 
 def is_ray(address: str, *, as_head: bool, timeout_s: float) -> bool:

@@ -13,6 +13,7 @@ from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
 from jobs.schedule.fanout import RETRIES
+from jobs.schedule.ray_private import name_cluster_to_train
 
 
 def run_on_workers(
@@ -38,7 +39,8 @@ def run_on_workers(
         ),
     )
     try:
-        trainer.fit()
+        with name_cluster_to_train():
+            trainer.fit()
     finally:
         filesystem, path = FileSystem.from_uri(notes)
         with contextlib.suppress(FileNotFoundError):

@@ -79,6 +79,7 @@ class HangTogether:
         return "survived"
 
 
+@pytest.mark.usefixtures("address")  # another cluster on the machine
 def test_two_workers_one_of_which_hangs_are_both_ended_and_run_again(
     tmp_path, wait_for, own_cluster
 ):
@@ -86,8 +87,8 @@ def test_two_workers_one_of_which_hangs_are_both_ended_and_run_again(
     task = Task("stuck", HangTogether(str(tmp_path)), needs=Needs(cpus=0))
     with JobLog(LogitStore(tmp_path / "store")) as log:
         log.plan([task], [False])
-        # Ray Train takes a minute to start two workers on a busy machine.
-        fan_out = FanOut(own_cluster.workers, Needs(), log=log, timeout_s=120)
+        # Ray Train takes half a minute to start two workers on a busy machine.
+        fan_out = FanOut(own_cluster.workers, Needs(), log=log, timeout_s=60)
         fan_out.add([task])
         (outcome,) = fan_out
     assert outcome.result == "survived"
