@@ -1,6 +1,8 @@
 """The path of each file of a store, from the store's root."""
 
 import fnmatch
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -39,6 +41,14 @@ def parse_corpus(path: str) -> str:
     return path.split("/")[2].partition("=")[2]
 
 
+@contextmanager
+def _name_stray(address: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise StrayFile(address, str(error)) from error
+
+
 def parse_clips(path: str, address: str) -> str:
     """Return the corpus of the clips at a path.
 
@@ -50,10 +60,8 @@ def parse_clips(path: str, address: str) -> str:
         StrayFile: no corpus has this path.
     """
     corpus = parse_corpus(path)
-    try:
+    with _name_stray(address):
         check_name("corpus", corpus)
-    except ValueError as error:
-        raise StrayFile(address, str(error)) from error
     return corpus
 
 
@@ -68,11 +76,9 @@ def parse_key(path: str, address: str) -> LogitKey:
         StrayFile: no key has this path.
     """
     values = [part.partition("=")[2] for part in path.split("/")[2:-1]]
-    try:
+    with _name_stray(address):
         corpus, split, member, view = values
         key = LogitKey(corpus, int(split), member, int(view))
-    except ValueError as error:
-        raise StrayFile(address, str(error)) from error
     if logits_path(key) != path:
         raise StrayFile(address, f"the logits of {key} lie at {logits_path(key)}")
     return key
@@ -127,14 +133,12 @@ def parse_ensemble(path: str, address: str) -> EnsemblePlace:
     Raises:
         StrayFile: no ensemble has this path.
     """
-    try:
+    with _name_stray(address):
         corpus, split, file = PurePosixPath(path).parts[2:]
         place = EnsemblePlace(
             corpus.partition("=")[2], int(split.partition("=")[2]), file.removesuffix(".json")
         )
         expected = ensemble_path(place.corpus, place.split, place.reference)
-    except ValueError as error:
-        raise StrayFile(address, str(error)) from error
     if expected != path:
         raise StrayFile(address, f"this ensemble lies at {expected}")
     return place

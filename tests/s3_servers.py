@@ -10,13 +10,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 from urllib.parse import urlsplit
 
 import pytest
 from botocore.exceptions import BotoCoreError
+from http_servers import QuietHandler, serve
 from s3fs import S3FileSystem
 
 from cluster.ports import find_free_ports
@@ -139,7 +139,7 @@ class Proxy:
         self.asked, self.sent_bytes, self.most_at_once = [], 0, 0
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     protocol_version = "HTTP/1.1"
     proxy: ClassVar[Proxy]
 
@@ -184,25 +184,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer
 
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
 
 @contextmanager
 def proxy(target: S3Server) -> Iterator[Proxy]:
     """Run a proxy before a server."""
     handler = type("Handler", (_Handler,), {})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http_server:
-        http_server.daemon_threads = True
-        http_server.block_on_close = False
-        handler.proxy = Proxy(target, f"http://127.0.0.1:{http_server.server_port}")
-        thread = threading.Thread(target=http_server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield handler.proxy
-        finally:
-            http_server.shutdown()
-            thread.join()
+    with serve(handler) as address:
+        handler.proxy = Proxy(target, address)
+        yield handler.proxy
 
 
 @contextmanager
@@ -217,7 +206,7 @@ def refusing(status: int, code: str) -> Iterator[S3Server]:
 def answering(status: int, body: bytes) -> Iterator[S3Server]:
     """Run a server that gives the same answer to every request."""
 
-    class Refusal(BaseHTTPRequestHandler):
+    class Refusal(QuietHandler):
         protocol_version = "HTTP/1.1"
 
         def answer(self) -> None:
@@ -230,19 +219,8 @@ def answering(status: int, body: bytes) -> Iterator[S3Server]:
 
         do_GET = do_HEAD = do_PUT = answer
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Refusal) as http_server:
-        http_server.daemon_threads = True
-        http_server.block_on_close = False
-        thread = threading.Thread(target=http_server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield S3Server(f"http://127.0.0.1:{http_server.server_port}")
-        finally:
-            http_server.shutdown()
-            thread.join()
+    with serve(Refusal) as address:
+        yield S3Server(address)
 
 
 def _identities(server: S3Server) -> dict[str, object]:

@@ -1,12 +1,11 @@
 """The cluster that RAY_ADDRESS names: it answers, or a job ends within seconds and says why."""
 
 import socket
-import threading
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc
 import pytest
+from http_servers import QuietHandler, serve
 
 from jobs.schedule import cluster, find_cluster
 from jobs.schedule.workers import IN_PROCESS
@@ -42,17 +41,8 @@ def silent():
 @pytest.fixture
 def web():
     """The port of a web server."""
-
-    class Quiet(BaseHTTPRequestHandler):
-        def log_message(self, format, *args):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
+    with serve(QuietHandler) as address:
+        yield int(address.rpartition(":")[2])
 
 
 @pytest.fixture

@@ -10,8 +10,6 @@ import re
 import socket
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from http_servers import QuietHandler, serve
 from s3_servers import BUCKET, moto
 
 from audio.corpora import demo
@@ -58,7 +57,7 @@ def sign(place: str, *, signature: str = IN_ADDRESS["signature"]) -> str:
     return f"{scheme}://{user}{rest}?{query}"
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     site: Any
 
     def do_GET(self) -> None:
@@ -75,9 +74,6 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(self.site.weights)
         return None
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """Print nothing."""
-
 
 @pytest.fixture(scope="module")
 def site():
@@ -87,14 +83,9 @@ def site():
     file = io.BytesIO()
     torch.save(model.state_dict(), file)
     served = SimpleNamespace(weights=file.getvalue(), asked=[])
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Here", (Handler,), {"site": served}))
-    served.address = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield served
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serve(type("Here", (Handler,), {"site": served})) as address:
+        served.address = address
+        yield served
 
 
 @pytest.fixture(scope="module")

@@ -138,19 +138,22 @@ def test_a_stop_that_a_library_swallows_and_a_signal_that_it_takes_are_noticed()
     raise_if_stopped()  # the next command was not stopped
 
 
-def test_a_job_that_is_stopped_says_how_it_goes_on(capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "stopped by SIGTERM")],
+)
+def test_a_job_that_is_stopped_says_how_it_goes_on(capsys, monkeypatch, number, words):
     def main(options):
         """Be stopped."""
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
 
     monkeypatch.setattr("logging.basicConfig", lambda **settings: None)
     monkeypatch.setattr("sys.argv", ["jobs/prepare.py", "--store", "runs/x"])
     with pytest.raises(SystemExit) as ended:
         command.run(main, CorpusOptions)
-    assert ended.value.code == 143
-    printed = capsys.readouterr().err
-    assert printed == (
-        "\nstopped by SIGTERM: the same command continues where this one stopped: "
+    assert ended.value.code == 128 + number
+    assert capsys.readouterr().err == (
+        f"\n{words}: the same command continues where this one stopped: "
         "python jobs/prepare.py --store runs/x\n"
     )
 

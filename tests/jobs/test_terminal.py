@@ -344,17 +344,3 @@ def test_what_is_none_of_some_words_is_answered_by_these_in_their_order(typed, s
     printed = capsys.readouterr().err
     assert printed.startswith(f"python -m logit_store{said}")
     assert printed.count("\n") == 1
-
-
-def test_a_command_that_is_interrupted_says_how_it_goes_on(capsys, monkeypatch):
-    def main(options):
-        """Be interrupted."""
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("logging.basicConfig", lambda **settings: None)
-    monkeypatch.setattr("sys.argv", ["jobs/teachers.py", "--store", "runs/x"])
-    with pytest.raises(SystemExit) as ended:
-        command.run(main, CorpusOptions)
-    assert ended.value.code == 130
-    printed = capsys.readouterr().err
-    assert printed.endswith("where this one stopped: python jobs/teachers.py --store runs/x\n")

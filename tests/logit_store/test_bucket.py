@@ -485,27 +485,19 @@ def test_a_server_that_always_fails_gives_a_clear_error(
 
 
 @pytest.mark.usefixtures("short_pauses")
-def test_a_response_that_always_breaks_off_gives_a_clear_error(
-    bucket: Bucket, faulty: Proxy, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("fault", "words"), [("cut", "cannot be reached"), ("garbled", "checksum.*in 2 attempts")]
+)
+def test_a_response_that_is_always_broken_gives_a_clear_error(
+    bucket: Bucket, faulty: Proxy, monkeypatch: pytest.MonkeyPatch, fault: Fault, words: str
 ) -> None:
     bucket.put("x", bytes(1_000))
     monkeypatch.setattr(s3, "_ATTEMPTS", 2)
-    faulty.fault, faulty.every = "cut", 1
+    faulty.fault, faulty.every = fault, 1
     faulty.forget()
-    with pytest.raises(UnreachableStore, match="cannot be reached"):
+    with pytest.raises(UnreachableStore, match=words):
         bucket.get("x")
     assert faulty.asked == ["GET", "GET"]
-
-
-@pytest.mark.usefixtures("short_pauses")
-def test_bytes_that_never_fit_their_checksum_give_a_clear_error(
-    bucket: Bucket, faulty: Proxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bucket.put("x", bytes(1_000))
-    monkeypatch.setattr(s3, "_ATTEMPTS", 2)
-    faulty.fault, faulty.every = "garbled", 1
-    with pytest.raises(UnreachableStore, match=r"checksum.*in 2 attempts"):
-        bucket.get("x")
 
 
 def test_a_silent_server_is_given_up_after_half_a_minute(

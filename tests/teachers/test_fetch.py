@@ -11,11 +11,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
+from http_servers import QuietHandler, serve
 
 from logit_store import LogitStore
 from teachers import DamagedWeights, MissingWeights, UnfitWeights, WeightsError
@@ -46,7 +46,7 @@ class Site:
         self.lock = threading.Lock()
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     site: ClassVar[Site]
 
     def do_GET(self) -> None:
@@ -96,24 +96,13 @@ class Handler(BaseHTTPRequestHandler):
         is_same = self.headers.get("If-Range") == site.etag
         return int(match[1]) if match and is_same and site.takes_ranges else 0
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """Print nothing: it would appear in the output of the tests."""
-
 
 @pytest.fixture
 def site() -> Iterator[Site]:
     served = Site()
-    handler = type("Here", (Handler,), {"site": served})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    # A client that is killed leaves its answer half sent.
-    server.handle_error = lambda request, client_address: None
-    served.address = f"http://127.0.0.1:{server.server_address[1]}/v1/mn.pt"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield served
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serve(type("Here", (Handler,), {"site": served})) as address:
+        served.address = f"{address}/v1/mn.pt"
+        yield served
 
 
 @pytest.fixture(autouse=True)
