@@ -16,11 +16,15 @@ import pyarrow.compute as pc
 
 from audio.errors import CorpusError
 
-Fold = Literal["fit", "select", "test"]
+Fold = Literal["fit", "select", "test", "pool"]
 FOLDS: tuple[Fold, ...] = get_args(Fold)
+LABELLED_FOLDS: tuple[Fold, ...] = ("fit", "select", "test")
+"""All but `pool`, whose clips only teach, and need no label."""
 SPLITS = (5, 10, 25, 50, 100)
 SELECT_SHARE = 0.15
 """Share of a training split's recordings that is reserved for choosing between models."""
+UNLABELLED = ""
+"""The scene of clips that nobody labelled: they are in no fold but `pool`."""
 UNKNOWN = "unknown"
 """City and recording device of clips whose corpus does not give them."""
 

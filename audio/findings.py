@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from audio.clips import FOLDS, SPLITS, Corpus
+from audio.clips import LABELLED_FOLDS, SPLITS, Corpus
 from audio.headers import Headers, read_headers
 from audio.inspection import CLIPPED_SHARE, SILENT_DB, Inspection
 from audio.lengths import TOLERANCE
@@ -48,7 +48,7 @@ def describe_gaps(corpus: Corpus) -> list[str]:
     scenes = corpus.column("scene")
     for split in find_complete_splits(corpus):
         folds = corpus.column(f"fold_{split}")
-        for fold in FOLDS:
+        for fold in LABELLED_FOLDS:
             if lacking := sorted(set(scenes) - set(scenes[folds == fold])):
                 lines.append(
                     f"split {split} has no clip of {_list_some(lacking)} in {fold}; "
@@ -135,7 +135,7 @@ def check_folds(corpus: Corpus, same: Sequence[Sequence[int]]) -> None:
 
 def _find_empty_folds(corpus: Corpus, split: int) -> list[str]:
     folds = corpus.table[f"fold_{split}"].unique().to_pylist()
-    return [fold for fold in FOLDS if fold not in folds]
+    return [fold for fold in LABELLED_FOLDS if fold not in folds]
 
 
 def _describe_need(corpus: Corpus, among: Sequence[str] | None = None) -> str:

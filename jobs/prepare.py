@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from audio import findings, inspection, waveforms
-from audio.clips import FOLDS, SPLITS, Corpus
+from audio.clips import LABELLED_FOLDS, SPLITS, Corpus
 from audio.corpora.cuts import LONGEST_S
 from audio.errors import BrokenAudio
 from audio.findings import find_training_splits
@@ -124,7 +124,7 @@ def show_splits(corpus: Corpus) -> None:
     for split in find_training_splits(corpus):
         folds = corpus.column(f"fold_{split}")
         cells = [str(split)]
-        for fold in FOLDS:
+        for fold in LABELLED_FOLDS:
             inside = folds == fold
             cells.append(f"{inside.sum():,} ({len(np.unique(recordings[inside])):,})")
         rows.append(cells)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         ImportRefused,
         LogitStoreError,
         MissingClips,
+        MissingEmbeddings,
         MissingEnsemble,
         MissingLogits,
         MissingMember,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         UnknownClips,
         UnreachableStore,
         UnreadableFile,
+        UnstorableEmbeddings,
         UnstorableLogits,
         UnsupportedAddress,
         UnsupportedVersion,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     )
     from logit_store.footer import FoldScores, Footer
     from logit_store.keys import (
+        EmbeddingKey,
         LogitKey,
         Protocol,
         fingerprint,
@@ -53,6 +56,7 @@ __all__ = [
     "ClassOrderMismatch",
     "ClipsMismatch",
     "DamagedFile",
+    "EmbeddingKey",
     "EnsembleChanged",
     "FoldScores",
     "Footer",
@@ -61,6 +65,7 @@ __all__ = [
     "LogitStore",
     "LogitStoreError",
     "MissingClips",
+    "MissingEmbeddings",
     "MissingEnsemble",
     "MissingLogits",
     "MissingMember",
@@ -77,6 +82,7 @@ __all__ = [
     "UnknownClips",
     "UnreachableStore",
     "UnreadableFile",
+    "UnstorableEmbeddings",
     "UnstorableLogits",
     "UnsupportedAddress",
     "UnsupportedVersion",
@@ -90,6 +96,7 @@ __all__ = [
 
 _MODULES = {
     "CLIPS_SCHEMA": "clips_table",
+    "EmbeddingKey": "keys",
     "FoldScores": "footer",
     "Footer": "footer",
     "LogitKey": "keys",

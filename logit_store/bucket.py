@@ -1,6 +1,7 @@
 """The files of a store in an S3 bucket: one request writes a file, local copies serve reads."""
 
 import asyncio
+import contextlib
 import functools
 import glob
 import io
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pyarrow as pa
 from botocore.exceptions import ClientError
@@ -179,6 +180,21 @@ class Bucket:
         self._prefetched.pop(name, None)
         body = data if isinstance(data, bytes) else bytes(memoryview(data))
         self._ask(name, "put_object", Key=self._key(name), Body=body)
+
+    @contextlib.contextmanager
+    def create(self, name: str, n_bytes: int) -> Iterator[BinaryIO]:
+        """Open a file for writing piece by piece: it is sent in one request when the block ends.
+
+        Until then it is on this machine's disk, in a file without a name.
+
+        Raises:
+            UnusableCache: there is no space for it.
+        """
+        with self._cache.open_scratch(n_bytes) as file:
+            yield file
+            file.seek(0)
+            self._prefetched.pop(name, None)
+            self._ask(name, "put_object", Key=self._key(name), Body=file)
 
     def delete(self, name: str) -> None:
         """Delete the file if it exists."""

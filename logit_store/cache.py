@@ -5,11 +5,13 @@ import hashlib
 import logging
 import math
 import os
+import tempfile
 import time
 import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 
@@ -71,6 +73,22 @@ class Cache:
         # Another process over the limit may have removed it already: then make it again.
         return self.path(version) or self.put(version, data)
 
+    @contextmanager
+    def open_scratch(self, n_bytes: int) -> Generator[BinaryIO]:
+        """Open a file without a name, which is gone when the block or the process ends.
+
+        Args:
+            n_bytes: how large it will be, about, for the error message.
+
+        Raises:
+            UnusableCache: the folder is full or cannot be written to.
+        """
+        root = self._folder.root
+        with _translate_errors(n_bytes):
+            root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=root) as file:
+                yield file
+
     def trim(self) -> None:
         """Remove the copies that were not used for longest until the rest is within the limit."""
         with _translate_errors():
@@ -125,7 +143,7 @@ def _compute_checksum(path: Path) -> int:
 
 
 @contextmanager
-def _translate_errors() -> Generator[None]:
+def _translate_errors(n_bytes: int | None = None) -> Generator[None]:
     way_out = "free some space, or name another folder in TUTTI_CACHE"
     try:
         yield
@@ -136,4 +154,5 @@ def _translate_errors() -> Generator[None]:
             f"{error.path}: no space left for a copy of {error.size:,} bytes: {way_out}"
         ) from error
     except OSError as error:
-        raise UnusableCache(f"{error}: {way_out}") from error
+        of = "" if n_bytes is None else f", for a copy of {n_bytes:,} bytes"
+        raise UnusableCache(f"{error}{of}: {way_out}") from error

@@ -7,6 +7,7 @@ LogitStoreError
 ├── MissingStore           there is nothing at the address
 ├── MissingClips           a corpus was never written
 ├── MissingLogits          members that were asked for are absent
+├── MissingEmbeddings      embeddings that were asked for are absent, or some rows of them
 ├── MissingEnsemble        there is no ensemble of that name
 ├── TiedEnsembles          several ensembles are the newest of a name
 ├── MissingMember          there is no member of that name
@@ -17,6 +18,7 @@ LogitStoreError
 ├── EnsembleChanged        a member has changed since its ensemble was selected
 ├── StoreFull              (also an OSError) the disk of the store is full
 ├── UnstorableLogits       (also a ValueError) a value that float16 cannot hold
+├── UnstorableEmbeddings   (also a ValueError) a value that float16 cannot hold
 ├── QueryFailed            the SQL was refused
 ├── UnfitImport            (also a ValueError) a file whose logits cannot be imported
 ├── ImportRefused          (also a ValueError) an import with such files
@@ -38,7 +40,7 @@ from disk import PortableError
 from redact import redact_secrets
 
 if TYPE_CHECKING:
-    from logit_store.keys import LogitKey
+    from logit_store.keys import EmbeddingKey, LogitKey
 
 
 class LogitStoreError(PortableError):
@@ -103,6 +105,18 @@ class MissingLogits(LogitStoreError):
         lines += [f"  {key}" for key in missing]
         lines += ["Run the jobs that make them, or leave them out."]
         super().__init__("\n".join(lines))
+
+
+class MissingEmbeddings(LogitStoreError):
+    """Embeddings that were asked for are not in the store, or not of all clips."""
+
+    def __init__(self, key: "EmbeddingKey", *, store: str, rows: range | None = None) -> None:
+        self.key, self.rows = key, rows
+        of = "" if rows is None else f" of rows {rows.start} to {rows.stop - 1}"
+        super().__init__(
+            f"{store} holds no embeddings{of} for {key}: run the job that makes them, or leave "
+            "the backbone out"
+        )
 
 
 class MissingEnsemble(LogitStoreError):
@@ -186,12 +200,19 @@ class UnknownClips(LogitStoreError, ValueError):
 
 
 class WrongRowOrder(LogitStoreError, ValueError):
-    """Logits have another order than the stored clips."""
+    """Logits or embeddings have another order than the stored clips."""
 
-    def __init__(self, key: "LogitKey", *, given: str, expected: str) -> None:
+    def __init__(
+        self,
+        key: "LogitKey | EmbeddingKey",
+        *,
+        given: str,
+        expected: str,
+        what: str = "logits",
+    ) -> None:
         self.key, self.given, self.expected = key, given, expected
         super().__init__(
-            f"{key}: logits of clips with row-order hash {given}, expected {expected} as in the "
+            f"{key}: {what} of clips with row-order hash {given}, expected {expected} as in the "
             "store's clips of the corpus: sort them as LogitStore.read_clips does, or give another "
             "--store"
         )
@@ -219,6 +240,18 @@ class UnstorableLogits(LogitStoreError, ValueError):
         )
 
 
+class UnstorableEmbeddings(LogitStoreError, ValueError):
+    """A value of an embedding that float16 cannot hold."""
+
+    def __init__(self, key: "EmbeddingKey", *, clip_id: str, place: int, value: float) -> None:
+        self.key, self.clip_id, self.place, self.value = key, clip_id, place, value
+        super().__init__(
+            f"{key}: value {place} of the embedding of clip {clip_id!r} is {value}, expected a "
+            "finite number within +-65504 (float16): is the clip's audio damaged, or the backbone "
+            "of another front-end?"
+        )
+
+
 class StoreFull(LogitStoreError, OSError):
     """The disk of the store is full."""
 
@@ -237,7 +270,8 @@ class QueryFailed(LogitStoreError):
         self.reason = reason
         # The rest is an excerpt of the query, which the caller knows.
         words = " ".join(reason.split("\n\nLINE ")[0].split())
-        super().__init__(f"{words} (views: clips, logits, members, runs, ensembles, predictions)")
+        views = "clips, logits, members, runs, ensembles, predictions, embeddings"
+        super().__init__(f"{words} (views: {views})")
 
 
 class UnfitImport(LogitStoreError, ValueError):
@@ -283,14 +317,14 @@ class UnsupportedVersion(UnreadableFile):
 
 
 class RowOrderMismatch(UnreadableFile):
-    """The logits were written for other clips, or for the same clips in another order."""
+    """The file was written for other clips, or for the same clips in another order."""
 
-    def __init__(self, path: str, *, found: str, expected: str) -> None:
+    def __init__(self, path: str, *, found: str, expected: str, what: str = "logits") -> None:
         self.found, self.expected = found, expected
         super().__init__(
             path,
             f"row-order hash {found}, expected {expected} as in the corpus's clips: "
-            "delete the file and make the logits again",
+            f"delete the file and make the {what} again",
         )
 
 

@@ -1,10 +1,11 @@
 """What a store needs from a disk or from S3: whole files by name."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import pyarrow as pa
 
@@ -86,6 +87,17 @@ class Files(Protocol):
 
     def put(self, name: str, data: bytes | memoryview | pa.Buffer) -> None:
         """Write or replace a file, whole or not at all; it survives a power failure."""
+        ...
+
+    def create(self, name: str, n_bytes: int) -> AbstractContextManager[BinaryIO]:
+        """Open a file for writing piece by piece: it appears, as `put` writes it, when the block ends.
+
+        If the block ends with an error, nothing is written.
+
+        Args:
+            name: of the file.
+            n_bytes: how large it will be, about, for the error of a disk that is full.
+        """
         ...
 
     def delete(self, name: str) -> None:

@@ -9,11 +9,11 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
 
-from disk import remove_abandoned, write_whole
+from disk import open_whole, remove_abandoned
 from logit_store.errors import StoreFull
 from logit_store.files import Entry
 
@@ -73,10 +73,17 @@ class Folder:
 
     def put(self, name: str, data: bytes | memoryview | pa.Buffer) -> None:
         """Write or replace a file, whole or not at all; it survives a power failure."""
+        with self.create(name, len(data)) as file:
+            file.write(memoryview(data))
+
+    @contextlib.contextmanager
+    def create(self, name: str, n_bytes: int) -> Iterator[BinaryIO]:
+        """Open a file for writing piece by piece: it appears, as `put` writes it, when the block ends."""
         path = self.root / name
-        with _name_full_disk(path, len(data)):
+        with _name_full_disk(path, n_bytes):
             remove_abandoned(path.parent.glob(".*.tmp"))
-            write_whole(path, memoryview(data))
+            with open_whole(path) as file:
+                yield file
 
     def delete(self, name: str) -> None:
         """Delete the file if it exists."""

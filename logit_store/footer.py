@@ -77,7 +77,7 @@ class Footer:
             DamagedFile: `to_metadata` did not make these pairs.
         """
         pairs = decode_metadata(metadata, path)
-        with _name_damage(path):
+        with name_damage(path):
             return cls(
                 row_order_hash=pairs["tutti.row_order_hash"],
                 classes=_decode_classes(pairs),
@@ -125,7 +125,7 @@ class ClipsHeader:
             DamagedFile: `to_metadata` did not make these pairs.
         """
         pairs = decode_metadata(metadata, path)
-        with _name_damage(path):
+        with name_damage(path):
             return cls(
                 n=n,
                 row_order_hash=pairs["tutti.row_order_hash"],
@@ -141,7 +141,7 @@ def decode_metadata(metadata: Mapping[bytes, bytes] | None, path: str) -> dict[s
         UnsupportedVersion: the file has another format version.
         DamagedFile: a pair is no text.
     """
-    with _name_damage(path):
+    with name_damage(path):
         pairs = {key.decode(): value.decode() for key, value in (metadata or {}).items()}
     found = pairs.get("tutti.format_version")
     if found != FORMAT_VERSION:
@@ -150,7 +150,8 @@ def decode_metadata(metadata: Mapping[bytes, bytes] | None, path: str) -> dict[s
 
 
 @contextmanager
-def _name_damage(path: str) -> Generator[None]:
+def name_damage(path: str) -> Generator[None]:
+    """Turn what reading a footer raises into a DamagedFile that names the file."""
     try:
         yield
     except READING_ERRORS as error:

@@ -13,7 +13,8 @@ Protocol = Literal["honest", "published"]
 """Which clips decide about a run. `honest`: it learns from the `fit` clips, and the `select` clips
 judge it. `published`: it learns from all training clips and the test clips judge it, as in the
 publications; such results are only for comparison with theirs, and are marked everywhere."""
-FOLDS = ("fit", "select", "test")
+FOLDS = ("fit", "select", "test", "pool")
+"""In a pool are clips that only teach: most have no label, and nothing judges on them."""
 
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -35,11 +36,29 @@ class LogitKey:
         check_name("corpus", self.corpus)
         check_split(self.split)
         check_name("member", self.member)
-        if type(self.view) is not int or self.view < 0:
-            raise ValueError(f"view {self.view!r}, expected 0, 1, 2...")
+        _check_view(self.view)
 
     def __str__(self) -> str:
         return f"{self.corpus}/{self.split}/{self.member}/{self.view}"
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingKey:
+    """The name of what one backbone says of all clips of a corpus."""
+
+    corpus: str
+    backbone: str
+    """`name-fingerprint`, see `name_member`: of the weights, the front-end and the pooling."""
+    view: int = 0
+    """Number of a random change of the clips; 0: unchanged clips."""
+
+    def __post_init__(self) -> None:
+        check_name("corpus", self.corpus)
+        check_name("backbone", self.backbone)
+        _check_view(self.view)
+
+    def __str__(self) -> str:
+        return f"{self.corpus}/{self.backbone}/{self.view}"
 
 
 def check_name(what: str, name: str) -> None:
@@ -62,6 +81,11 @@ def check_split(split: int) -> None:
     """
     if type(split) is not int or split not in SPLITS:
         raise ValueError(f"split {split!r}, expected one of {SPLITS}")
+
+
+def _check_view(view: int) -> None:
+    if type(view) is not int or view < 0:
+        raise ValueError(f"view {view!r}, expected 0, 1, 2...")
 
 
 def name_member(name: str, value: object) -> str:

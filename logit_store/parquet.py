@@ -1,8 +1,9 @@
 """Parquet files of a store: equal tables give equal bytes, and damage gives a clear error."""
 
-from collections.abc import Generator, Mapping, Sequence
+import io
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -72,6 +73,49 @@ def _encode(
     data = memoryview(sink.getvalue())
     begin = 0 if seal_all else len(data) - _measure_footer(data[-_TAIL_BYTES:])
     return pa.py_buffer(seal(data, begin))
+
+
+def write_groups(
+    file: BinaryIO,
+    schema: pa.Schema,
+    groups: Iterable[pa.Table],
+    describe: Callable[[], Mapping[str, str]],
+    options: Mapping[str, Any],
+) -> None:
+    """Write tables as the row groups of a Parquet file, which is never in memory as a whole.
+
+    It has checksums of its pages, and a digest of its footer in the footer.
+
+    Args:
+        file: to write to.
+        schema: of the tables.
+        groups: at least one; each is in memory only until the next is asked for.
+        describe: returns the key-value pairs of the footer, after the last group.
+        options: of the writer.
+    """
+    sink = _Sink(file)
+    with pq.ParquetWriter(
+        pa.PythonFile(sink, mode="w"), schema, write_page_checksum=True, **options
+    ) as writer:
+        for group in groups:
+            writer.write_table(group, row_group_size=max(1, group.num_rows))
+        writer.add_key_value_metadata({**describe(), DIGEST_KEY: UNSEALED})
+        sink.file = footer = io.BytesIO()
+    file.write(seal(footer.getbuffer()))
+
+
+class _Sink(io.RawIOBase):
+    """A stream to a file that may change."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.file.write(data)
+        return len(data)
 
 
 def _measure_footer(tail: bytes | memoryview) -> int:

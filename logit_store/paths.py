@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from logit_store.errors import StrayFile
-from logit_store.keys import LogitKey, check_name, check_split
+from logit_store.keys import EmbeddingKey, LogitKey, check_name, check_split
 
 CLIPS_PATTERN = "clips/v1/corpus=*/clips.parquet"
 """Matches the clips of all corpora."""
@@ -82,6 +82,74 @@ def parse_key(path: str, address: str) -> LogitKey:
     if logits_path(key) != path:
         raise StrayFile(address, f"the logits of {key} lie at {logits_path(key)}")
     return key
+
+
+def embeddings_path(key: EmbeddingKey) -> str:
+    """Return the path of some embeddings."""
+    return embeddings_pattern(key.corpus, key.backbone, key.view)
+
+
+def embeddings_pattern(
+    corpus: str | None = None, backbone: str | None = None, view: int | None = None
+) -> str:
+    """Return a glob pattern for embeddings; None matches any."""
+    return f"embeddings/v1/{_embedding_folders(corpus, backbone, view)}/embeddings.parquet"
+
+
+def parse_embedding_key(path: str, address: str) -> EmbeddingKey:
+    """Return the key of the embeddings at a path.
+
+    Args:
+        path: of the file.
+        address: its full address, for the error message.
+
+    Raises:
+        StrayFile: no key has this path.
+    """
+    with _name_stray(address):
+        corpus, backbone, view = (part.partition("=")[2] for part in path.split("/")[2:-1])
+        key = EmbeddingKey(corpus, backbone, int(view))
+    if embeddings_path(key) != path:
+        raise StrayFile(address, f"the embeddings of {key} lie at {embeddings_path(key)}")
+    return key
+
+
+def shard_path(key: EmbeddingKey, rows: range) -> str:
+    """Return the path of the embeddings of some rows, which are to be joined with others."""
+    folders = _embedding_folders(key.corpus, key.backbone, key.view)
+    return f"embedding_shards/v1/{folders}/{rows.start:08}-{rows.stop:08}.parquet"
+
+
+def shards_pattern(key: EmbeddingKey | None = None) -> str:
+    """Return a glob pattern for the shards of some embeddings; None: of any."""
+    values = (None, None, None) if key is None else (key.corpus, key.backbone, key.view)
+    return f"embedding_shards/v1/{_embedding_folders(*values)}/*-*.parquet"
+
+
+def parse_shard(path: str, address: str) -> tuple[EmbeddingKey, range]:
+    """Return which rows of which embeddings are in the shard at a path.
+
+    Args:
+        path: of the file.
+        address: its full address, for the error message.
+
+    Raises:
+        StrayFile: no shard has this path.
+    """
+    with _name_stray(address):
+        corpus, backbone, view = (part.partition("=")[2] for part in path.split("/")[2:-1])
+        start, _, stop = PurePosixPath(path).stem.partition("-")
+        key, rows = EmbeddingKey(corpus, backbone, int(view)), range(int(start), int(stop))
+        if not rows:
+            raise ValueError("no row")
+    if shard_path(key, rows) != path:
+        raise StrayFile(address, f"this shard lies at {shard_path(key, rows)}")
+    return key, rows
+
+
+def _embedding_folders(corpus: str | None, backbone: str | None, view: int | None) -> str:
+    parts = {"corpus": corpus, "backbone": backbone, "view": view}
+    return "/".join(f"{name}={'*' if value is None else value}" for name, value in parts.items())
 
 
 CATALOGUE_PATTERN = "catalogue/v1/corpus=*/catalogue.parquet"

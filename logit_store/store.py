@@ -15,6 +15,7 @@ from logit_store.address import open_files
 from logit_store.catalogue import CataloguedLogits
 from logit_store.clips_file import check_rows
 from logit_store.clips_table import CLIPS_SCHEMA, check_clips
+from logit_store.embeddings import Embeddings
 from logit_store.ensembles import Ensembles
 from logit_store.errors import (
     ClipsMismatch,
@@ -64,6 +65,11 @@ class LogitStore:
     def ensembles(self) -> Ensembles:
         """The ensembles of the store."""
         return Ensembles(self.files, self.address, self.read_hashes)
+
+    @property
+    def embeddings(self) -> Embeddings:
+        """The embeddings of frozen backbones."""
+        return Embeddings(self.files, self.address, self._open_clips)
 
     @property
     def objects(self) -> Objects:
