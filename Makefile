@@ -48,11 +48,12 @@ check: .venv/ready
 	$(BIN)/lint-imports
 	$(BIN)/pyrefly check
 
+# The lock is complete. Without --no-deps, aisfx would demand a numpy of 2022.
 .venv/ready: requirements.lock
 	@test -n "$(PYTHON)" || { echo "make: no python3.11 or newer on the PATH: install one, or name it: make PYTHON=/path/to/python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python -r requirements.lock
 	@touch $@
 
 # Run this after a change of the ranges in pyproject.toml. The lock contains no address of an index.

@@ -10,7 +10,8 @@ chmod 600 ~/.ray/auth_token
 test -x ~/.local/bin/uv || curl -LsSf https://astral.sh/uv/0.13.9/install.sh | sh
 # All machines need the same Python to read each other's messages.
 test -d ~/venv || ~/.local/bin/uv venv --python 3.11 ~/venv
-~/.local/bin/uv pip install --quiet --python ~/venv/bin/python -r "$here/requirements.lock"
+# The lock is complete; aisfx in it asks for a numpy of 2022, which nothing here needs.
+~/.local/bin/uv pip install --quiet --no-deps --python ~/venv/bin/python -r "$here/requirements.lock"
 
 # Ray runs its commands in shells that read .bashrc.
 printf 'export %s\n' 'PATH=~/venv/bin:$PATH' RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 "$@" \
