@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-MelBank = Literal["htk", "htk_slaney_norm", "kaldi"]
+MelBank = Literal["htk", "htk_slaney_norm", "htk_unit_sum", "kaldi"]
 Window = Literal["periodic", "symmetric"]
 Log = Literal["ln", "log10"]
 
@@ -34,8 +34,9 @@ class FrontEnd:
     max_hz: float
     """Upper edge of the highest triangle, at most half the sample rate."""
     mel_bank: MelBank = "htk"
-    """`htk`: triangles linear in Hz; `htk_slaney_norm`: the same, each of unit area; `kaldi`: triangles
-    linear in mel, which leave out the bin at half the sample rate."""
+    """`htk`: triangles linear in Hz; `htk_slaney_norm`: the same, each of unit area; `htk_unit_sum`: the
+    same, the weights of each adding up to 1; `kaldi`: triangles linear in mel, which leave out the bin
+    at half the sample rate."""
     deaf_bands: int = 0
     """Number of the lowest triangles that lie between two bins and are always 0, as in some
     published front-ends; a bank with any other number of them is refused."""
@@ -185,3 +186,18 @@ DSMN_FRONT_END = FrontEnd(
 
 BCBL_44K = replace(ASCDOMAIN_CNN, sample_rate=44_100, max_hz=22_050.0)
 """24-BCBL without resampling (NTU's DCASE 2024 entry): 1x256x89."""
+
+AISFX = FrontEnd(
+    sample_rate=44_100,
+    n_fft=2048,
+    window_samples=2048,
+    hop_samples=1024,
+    mel_bands=96,
+    max_hz=22_050.0,
+    mel_bank="htk_unit_sum",
+    log="log10",
+    log_offset=1e-4,
+    shift=4.0,
+    scale=9.4578,
+)
+"""aiSFX (Ma and Lerch 2022): log10(10,000 x + 1) / 9.4578 of the power x: 1x96x44."""

@@ -160,6 +160,10 @@ def _build_htk_bank(front_end: FrontEnd) -> Tensor:
             norm="slaney" if front_end.mel_bank == "htk_slaney_norm" else None,
             mel_scale="htk",
         )
+    if front_end.mel_bank == "htk_unit_sum":
+        # A deaf band adds up to 0, and stays it: the caller raises an error for it.
+        sums_F = bank_QF.sum(dim=0)
+        bank_QF = bank_QF / torch.where(sums_F > 0, sums_F, 1.0)
     return bank_QF.T.contiguous()
 
 
