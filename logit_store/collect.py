@@ -48,7 +48,8 @@ def _find_temporary(store: LogitStore) -> Iterator[Garbage]:
 
 
 def _find_leftovers(store: LogitStore, finished: set[str]) -> Iterator[Garbage]:
-    below = ["checkpoint.pt", *("/".join(["train", *["*"] * n]) for n in range(1, _DEEPEST_NOTE))]
+    below = ["checkpoint.pt", "part_*/checkpoint.pt"]
+    below += ["/".join(["train", *["*"] * n]) for n in range(1, _DEEPEST_NOTE)]
     for kind in ("teachers", "students"):
         for pattern in below:
             for entry in store.files.find(f"{kind}/v1/*/{pattern}"):

@@ -1,7 +1,8 @@
 """Checks of a store's objects: records, weights, checkpoints, plans, journals, predicted logits."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from logit_store import logits_file
 from logit_store.errors import DamagedFile, UnreadableFile
@@ -12,6 +13,7 @@ from logit_store.seal import find_damage, has_right_tail
 
 OBJECT_PATTERNS = (
     *(f"{kind}/v1/*/*" for kind in ("teachers", "students", "weights", "search", "jobs")),
+    "teachers/v1/*/part_*/*",
     "search/v1/*/checkpoints/*",
     "units/v1/*/*/*",
     "ensemble_times/v1/*/*/*",
@@ -47,10 +49,11 @@ def check_object(files: Files, entry: Entry) -> Iterator[str]:
 def _check_weights(files: Files, entry: Entry) -> Iterator[str]:
     """Compare weights with the hash in the record of their member's logits."""
     found = hashlib.sha256(files.get(entry.name)).hexdigest()
-    for logits in files.find(logits_pattern(member=entry.name.split("/")[2], view=0)):
+    _, _, member, *part, _ = entry.name.split("/")
+    for logits in files.find(logits_pattern(member=member, view=0)):
         try:
             with logits_file.open_logits(files, logits.name, end_only=True) as opened:
-                expected = opened.footer.record.get("weights_sha256", found)
+                expected = _find_hash(opened.footer.record, *part) or found
         except UnreadableFile:
             continue  # A problem of its own.
         if found != expected:
@@ -58,6 +61,15 @@ def _check_weights(files: Files, entry: Entry) -> Iterator[str]:
                 f"SHA-256 {found}, expected {expected} as in the record: delete it and the member's "
                 f"logits, {opened.path}, and run its job again"
             )
+
+
+def _find_hash(record: Mapping[str, Any], part: str | None = None) -> str | None:
+    """Return the hash that a record has of weights: of its member's, or of `part_1`...; None: it has none."""
+    if part is None:
+        return record.get("weights_sha256")
+    number, parts = part.removeprefix("part_"), record.get("parts", [])
+    known = number.isdigit() and 1 <= int(number) <= len(parts)
+    return parts[int(number) - 1]["weights_sha256"] if known else None
 
 
 def _check_events(files: Files, entry: Entry) -> None:

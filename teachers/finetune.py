@@ -17,6 +17,7 @@ from audio.views import Augmentation, stored_views
 from logit_store import LogitKey, LogitStore
 from teachers.catalogue import build, find_architecture
 from teachers.cost import measure_cost
+from teachers.recipes import TeacherRecipe
 from teachers.run import TeacherRun, make_teacher_key
 from teachers.weights import load_weights
 from training import (
@@ -28,6 +29,7 @@ from training import (
     store_views,
     train_and_store,
 )
+from training.cross_fit import cross_fit_and_store, open_parts
 
 
 def finetune(
@@ -57,25 +59,37 @@ def finetune(
     if all(view in store for view in list_view_keys(key, n_views)):
         return key
     is_trained = key in store
-    torch.manual_seed(run.seed)
-    model = _load_model(run, key if is_trained else None, len(corpus.scenes), store).to(device)
 
     def open_feed(augmentation: Augmentation) -> Feed:
         front_end, length = recipe.front_end, recipe.length
         return Feed.open(corpus, front_end, augmentation, responses, device, length=length)
 
-    training_run = make_teacher_run(run, model, open_feed(recipe.augmentation))
+    def make_run(feed: Feed, trained: LogitKey | None = None) -> Run:
+        torch.manual_seed(run.seed)
+        model = _load_model(run, trained, len(corpus.scenes), store).to(device)
+        return make_teacher_run(run, model, feed)
+
+    feed = open_feed(recipe.augmentation)
+    if run.cross_fit is None:
+        training_run = make_run(feed, key if is_trained else None)
+    else:
+        shell = make_teacher_run(run, _build_shell(recipe, len(corpus.scenes)).to(device), feed)
+        training_run = open_parts(shell, key, "teacher", run.cross_fit, store)
     if not is_trained:
         record = {
             "recipe": asdict(recipe),
             "family": find_architecture(recipe.model).family,
-            **asdict(measure_cost(model, training_run.feed.input_shape)),
+            **asdict(measure_cost(training_run.module, feed.input_shape)),
             "seed": run.seed,
             "start": run.start,
             **_describe_private_weights(run),
             "responses": impulse_responses.identify_responses(responses),
         }
-        train_and_store(training_run, key, "teacher", model, record, store, on_epoch)
+        if run.cross_fit is None:
+            model = training_run.module
+            train_and_store(training_run, key, "teacher", model, record, store, on_epoch)
+        else:
+            cross_fit_and_store(training_run, make_run, key, "teacher", record, store, on_epoch)
     if n_views > 1:
         feed = open_feed(stored_views(recipe.front_end.sample_rate))
         store_views(replace(training_run, feed=feed), key, n_views, store)
@@ -128,6 +142,11 @@ def _load_model(
         head = _list_head_layers(recipe.model)
         load_weights(model, file, head, fresh_head=trained is None)
     return model
+
+
+def _build_shell(recipe: TeacherRecipe, n_classes: int) -> nn.Module:
+    """Return a model whose weights do not matter: those of trained models are loaded into it."""
+    return build(recipe.model, n_classes=n_classes, weights="none", **recipe.arguments)
 
 
 def _describe_private_weights(run: TeacherRun) -> dict[str, str]:

@@ -28,11 +28,16 @@ class TeacherRun:
     """The member whose weights it starts from: the result of its recipe's first stage."""
     private_weights: PrivateWeights | None = None
     """The recipe's weights, if they are at an address with secrets, which the recipe lacks."""
+    cross_fit: int | None = None
+    """The number of models of which each learns from all parts of `fit` but one; None: one model learns
+    from all of `fit`."""
 
     @property
     def name(self) -> str:
         """The name that people see."""
         ending = "" if self.protocol == "honest" else f" ({self.protocol} protocol)"
+        if self.cross_fit is not None:
+            ending += f" cross-fitted {self.cross_fit}"
         return f"{self.recipe.name} split {self.split} seed {self.seed}{ending}"
 
 
@@ -41,7 +46,8 @@ def make_teacher_key(run: TeacherRun, corpus: Corpus, responses: Path | None) ->
 
     Raises:
         ValueError: the recipe has a first stage and nothing to start from, or the reverse; or the
-            address of its weights holds secrets.
+            address of its weights holds secrets; or it is cross-fitted by the published protocol,
+            or in fewer than two parts.
     """
     if (run.recipe.first_stage is None) != (run.start is None):
         raise ValueError(
@@ -53,9 +59,16 @@ def make_teacher_key(run: TeacherRun, corpus: Corpus, responses: Path | None) ->
             f"teacher recipe {run.recipe.name}: the address of its weights holds a password or a query, "
             "and recipes are public: give it as TeacherRun.private_weights"
         )
+    if run.cross_fit is not None and (run.cross_fit < 2 or run.protocol != "honest"):
+        raise ValueError(
+            f"teacher recipe {run.recipe.name}: cross_fit={run.cross_fit} by the {run.protocol} protocol, "
+            "expected 2 parts or more of fold fit, and the honest protocol"
+        )
     identity = {"recipe": run.recipe, "protocol": run.protocol, "start": run.start}
     if run.private_weights is not None:
         identity |= {"weights_sha256": run.private_weights.sha256}
+    if run.cross_fit is not None:
+        identity |= {"cross_fit": run.cross_fit}
     return make_member_key(run.recipe.name, corpus, run.split, run.seed, responses, identity)
 
 

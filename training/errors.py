@@ -1,4 +1,4 @@
-"""What can go wrong when metrics are sent to other programs."""
+"""What can go wrong with runs: metrics that cannot be sent, weights of another kind."""
 
 from redact import redact_secrets
 
@@ -8,3 +8,14 @@ class TrackingError(OSError):
 
     def __init__(self, message: str) -> None:
         super().__init__(redact_secrets(message))
+
+
+class CrossFitted(ValueError):
+    """The weights of one model are asked for, and the member consists of several."""
+
+    def __init__(self, member: str, n_parts: int) -> None:
+        self.member, self.n_parts = member, n_parts
+        super().__init__(
+            f"{member} was cross-fitted: it has the weights of {n_parts} models, and those of one were "
+            "asked for; name a member that was trained without --cross-fit"
+        )

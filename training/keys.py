@@ -45,11 +45,22 @@ def list_view_keys(key: LogitKey, n_views: int) -> tuple[LogitKey, ...]:
     return tuple(replace(key, view=view) for view in range(n_views))
 
 
-def locate_weights(kind: MemberKind, member: str) -> str:
-    """Return the name of the object that holds a member's weights."""
-    return f"{kind}s/v1/{member}/weights.safetensors"
+def locate_weights(kind: MemberKind, member: str, part: int | None = None) -> str:
+    """Return the name of the object that holds a member's weights, or those of one of its models.
+
+    The models of a cross-fitted member are counted from 1.
+    """
+    return f"{_locate(kind, member, part)}/weights.safetensors"
 
 
-def locate_record(kind: str, member: str) -> str:
-    """Return the name of the object that holds a member's record and the metrics of its epochs."""
-    return f"{kind}s/v1/{member}/record.json"
+def locate_record(kind: str, member: str, part: int | None = None) -> str:
+    """Return the name of the object that holds a member's record and the metrics of its epochs.
+
+    Each model of a cross-fitted member has one too; they are counted from 1.
+    """
+    return f"{_locate(kind, member, part)}/record.json"
+
+
+def _locate(kind: str, member: str, part: int | None) -> str:
+    folder = f"{kind}s/v1/{member}"
+    return folder if part is None else f"{folder}/part_{part}"

@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
@@ -48,25 +49,17 @@ def train_and_store(
         on_epoch: called after each epoch with its metrics.
     """
     folder = f"{kind}s/v1/{key.member}"
-    events = _EventFiles(store, folder)
+    events = EventFiles(store, folder)
     checkpoint = Checkpoint(store, f"{folder}/checkpoint.pt", on_save=events.write)
     started = time.monotonic()
     workers = WorkerGroup.current()
-    tracker = track_in_mlflow(key.corpus, key.member, record) if workers.leads else nullcontext()
-    with tracker as track:
-
-        def report(metrics: EpochMetrics) -> None:
-            if track is not None:
-                track(metrics.to_dict())
-            on_epoch(metrics)
-
-        progress = fit(run, checkpoint, report)
+    progress = train_module(run, checkpoint, (key.corpus, key.member), record, on_epoch)
     logits_NK = predict_rows(run, np.arange(len(run.feed.corpus)))
     if workers.leads:
         events.write(progress)
-        weights = safetensors.torch.save({k: v.contiguous() for k, v in keep.state_dict().items()})
+        weights = encode_weights(keep)
         store.objects.write(locate_weights(kind, key.member), weights)
-        record = record | _describe_result(run, kind, progress, started, weights)
+        record = record | describe_result(run, kind, progress, started, weights)
         with_history = record | {"history": progress.history}
         store.objects.write_json(locate_record(kind, key.member), with_history)
         store.write(key, logits_NK, record, row_order=_hash_row_order(run.feed.corpus))
@@ -75,7 +68,39 @@ def train_and_store(
     workers.wait()
 
 
-def _describe_result(
+def train_module(
+    run: Run,
+    checkpoint: Checkpoint,
+    tracked: tuple[str, str],
+    record: Mapping[str, Any],
+    on_epoch: OnEpoch,
+) -> Progress:
+    """Train the run's module, and follow it in MLflow if there is one.
+
+    Args:
+        run: what learns what.
+        checkpoint: from which it continues.
+        tracked: names of the experiment and the run in MLflow.
+        record: parameters of that run.
+        on_epoch: called after each epoch with its metrics.
+    """
+    leads = WorkerGroup.current().leads
+    with track_in_mlflow(*tracked, record) if leads else nullcontext() as track:
+
+        def report(metrics: EpochMetrics) -> None:
+            if track is not None:
+                track(metrics.to_dict())
+            on_epoch(metrics)
+
+        return fit(run, checkpoint, report)
+
+
+def encode_weights(module: nn.Module) -> bytes:
+    """Return the weights of a module as a .safetensors file."""
+    return safetensors.torch.save({k: v.contiguous() for k, v in module.state_dict().items()})
+
+
+def describe_result(
     run: Run, kind: MemberKind, progress: Progress, started: float, weights: bytes
 ) -> dict[str, Any]:
     """Return what the record says of a run that is over."""
@@ -116,7 +141,7 @@ def _hash_row_order(corpus: Corpus) -> str:
     return hash_row_order(corpus.table["clip_id"].to_pylist())
 
 
-class _EventFiles:
+class EventFiles:
     """A run's TensorBoard files; each is whole and continues where the last one ended."""
 
     def __init__(self, store: LogitStore, folder: str) -> None:

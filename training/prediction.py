@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from metrics import log_loss, macro_accuracy
 from training.parallel import WorkerGroup
+from training.parts import join_logits
 from training.recipe import find_judging_fold
 from training.run import ForwardPass, Run
 
@@ -27,6 +28,19 @@ def predict(module: nn.Module, compute_logits: ForwardPass, inputs: Iterable[Ten
 
 def predict_rows(run: Run, rows: np.ndarray, view: int = 0) -> np.ndarray:
     """Return the logits of one view of these clips, by all workers together: float32 [N, K]."""
+    parts = run.parts
+    if parts is None:
+        return _predict_alone(run, rows, view)
+
+    def predict_part(part: int, places: np.ndarray) -> np.ndarray:
+        parts.load(part)
+        return _predict_alone(run, rows[places], view)
+
+    return join_logits(parts.find(run.feed.corpus.name, rows), parts.n_parts, predict_part)
+
+
+def _predict_alone(run: Run, rows: np.ndarray, view: int) -> np.ndarray:
+    """Return the logits of the run's module with the weights that it has."""
     own = rows[WorkerGroup.current().share(len(rows))]
     own_NK = predict(run.module, run.compute_logits, run.feed.iterate_batches(own, view))
     return _gather(own_NK, len(rows), run.feed.device)

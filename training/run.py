@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from audio.feed import Feed
 from audio.views import training_view
+from training.parts import Parts
 from training.recipe import Protocol, TrainingRecipe
 
 
@@ -51,6 +52,8 @@ class Run:
     n_views: int | None = None
     """Epoch e, counted from 0, shows view e mod n_views of every clip, which teachers store; None
     shows a view that no other epoch and no other seed shows."""
+    parts: Parts | None = None
+    """The models of a cross-fitted member, which predict in turn; None: the module is all."""
 
     def choose_view(self, epoch: int) -> int:
         """Return the view that an epoch, counted from 0, learns from."""

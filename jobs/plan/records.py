@@ -72,12 +72,14 @@ class RecordedPaces:
                 took_s, whole_s = record["training_s"], record["last_attempt_s"]
                 n_learnt = count_recorded_clips(record, corpus, key.split)
                 pace = describe_pace(record["recipe"], in_int8="quantisation" in record)
+                # All models of a cross-fitted teacher predict the clips.
+                n_models = record.get("cross_fit", 1)
             except (KeyError, TypeError):
                 continue
             if fits and n_learnt:
                 paces.clip_s.setdefault(pace, []).append(took_s / n_learnt)
                 # If a run was interrupted, its last attempt is only a part of it.
-                paces.view_s.setdefault(pace, []).append(max(0.0, whole_s - took_s))
+                paces.view_s.setdefault(pace, []).append(max(0.0, whole_s - took_s) / n_models)
         return paces
 
     def estimate_seconds(self, work: Workload) -> float | None:
@@ -87,7 +89,8 @@ class RecordedPaces:
         if pace not in self.clip_s:
             return None
         learning_s = work.n_learnt * statistics.median(self.clip_s[pace])
-        return learning_s + work.n_views * statistics.median(self.view_s[pace])
+        view_s = work.n_models * statistics.median(self.view_s[pace])
+        return learning_s + work.n_views * view_s
 
 
 def _read_records(store: LogitStore, corpus: str) -> list[tuple[LogitKey, dict[str, Any]]]:

@@ -9,6 +9,7 @@ from audio.clips import Corpus
 from audio.corpora import CorpusName
 from audio.errors import CorpusError, UnfitLength
 from audio.lengths import ClipLength
+from audio.parts import draw_parts
 from jobs.plan.options import Gpus, LearningOptions, Views, parse_splits, refuse_beyond
 from jobs.schedule.carry_out import find_stored
 from jobs.schedule.task import Needs, Task, make_names_unique
@@ -21,7 +22,7 @@ from teachers import TeacherRecipe, TeacherRun, UnfitClips, recipes
 from teachers.private import PrivateWeights
 from teachers.run import check_input, make_teacher_key
 from terminal.console import UserError, progress_bar
-from terminal.values import Address, Check, Line, find_fault_of_path, obey
+from terminal.values import Address, Check, Line, find_fault_of_path, obey, whole
 from training import Protocol, list_view_keys
 
 FIRST_SPLIT = 100
@@ -77,6 +78,10 @@ class TeachersOptions(LearningOptions):
     protocol: Protocol = "honest"
     """published: train on the select clips too and judge on the test clips, as publications do; only
     to compare with them."""
+    cross_fit: Annotated[int, whole(2, 100)] | None = None
+    """Teachers consist of this number of models, each of which learns from all parts of the recordings
+    of fit but one: then the logits of fit clips come from models that did not learn these, and
+    jobs/ensemble.py can --judge out-of-fold."""
     gpus_per_teacher: Gpus = 1
     """Number of GPUs that train one teacher together."""
     first_corpus: CorpusName = "cochlscene"
@@ -164,6 +169,7 @@ def plan_teachers(options: TeachersOptions, corpus: Corpus, store: LogitStore) -
     planned = TeacherPlan(options, corpus, store, first_corpus, [], {})
     _check_corpus(corpus, wanted, splits)
     _check_shares(options, wanted)
+    _check_parts(options, corpus, splits)
     for split in sorted(splits, reverse=True):
         for recipe in wanted:
             for seed in options.seeds:
@@ -174,6 +180,7 @@ def plan_teachers(options: TeachersOptions, corpus: Corpus, store: LogitStore) -
                     seed=seed,
                     protocol=options.protocol,
                     start=start,
+                    cross_fit=options.cross_fit,
                     private_weights=None if recipe.first_stage else private,
                 )
                 planned.tasks.append(
@@ -254,6 +261,26 @@ def _check_shares(options: TeachersOptions, wanted: Sequence[TeacherRecipe]) -> 
                 f"--gpus-per-teacher {options.gpus_per_teacher}: {recipe.name} trains on "
                 f"{recipe.training.batch_size} clips at a time, expected at least one a GPU"
             )
+
+
+def _check_parts(options: TeachersOptions, corpus: Corpus, splits: Sequence[int]) -> None:
+    """Make sure that there are recordings for all parts.
+
+    Raises:
+        UserError: there are not, or the protocol is the published one.
+    """
+    if options.cross_fit is None:
+        return
+    if options.protocol != "honest":
+        raise UserError(
+            f"--cross-fit {options.cross_fit}: leaves out parts of fit, and with --protocol "
+            f"{options.protocol} teachers learn from select too: leave one of the two out"
+        )
+    for split in splits:
+        try:
+            draw_parts(corpus, split, options.cross_fit)
+        except CorpusError as error:
+            raise UserError(f"--cross-fit {options.cross_fit}: {error}") from error
 
 
 def _read_first_corpus(

@@ -96,10 +96,12 @@ class Workload:
     """Number of clips that are predicted after its epochs, to judge them."""
     n_views: int
     """Number of views whose logits it stores, of all clips of the corpus."""
+    n_models: int = 1
+    """Number of models, one after the other, whose weights it stores; all of them predict the clips."""
 
     def estimate_seconds(self, dry: DryStep) -> float:
         """Estimate how long the run takes, by a measured step."""
-        n_predicted = self.n_judged + self.n_views * len(self.corpus)
+        n_predicted = self.n_judged + self.n_models * self.n_views * len(self.corpus)
         return self.n_learnt * dry.train_clip_s + n_predicted * dry.predict_clip_s
 
     def count_stored_bytes(self, weights_bytes: int) -> int:
@@ -107,7 +109,8 @@ class Workload:
         if not self.n_views:
             return 0
         row_bytes = 4 + 2 * len(self.pace.scenes)
-        return self.n_views * (row_bytes * len(self.corpus) + FOOTER_BYTES) + weights_bytes
+        logits_bytes = self.n_views * (row_bytes * len(self.corpus) + FOOTER_BYTES)
+        return logits_bytes + self.n_models * weights_bytes
 
 
 def find_workload(work: TrainingWork, corpus: Corpus, store: LogitStore) -> Workload:
@@ -115,7 +118,12 @@ def find_workload(work: TrainingWork, corpus: Corpus, store: LogitStore) -> Work
     match work:
         case FineTune(teacher=run):
             return count_workload(
-                corpus, run.recipe, run.split, protocol=run.protocol, n_views=work.n_views
+                corpus,
+                run.recipe,
+                run.split,
+                protocol=run.protocol,
+                n_views=work.n_views,
+                cross_fit=run.cross_fit,
             )
         case Distill():
             return count_workload(corpus, work.recipe, work.split, n_views=work.n_views)
@@ -138,6 +146,7 @@ def count_workload(
     protocol: Protocol = "honest",
     n_views: int = 1,
     in_int8: bool = False,
+    cross_fit: int | None = None,
 ) -> Workload:
     """Return the workload of a run of a recipe.
 
@@ -148,16 +157,19 @@ def count_workload(
         protocol: decides which clips are trained on, and which judge.
         n_views: number of views whose logits are stored.
         in_int8: whether a student is trained further in int8.
+        cross_fit: number of models of which each leaves out a part of the clips; None: one model.
     """
-    n_fit = _count_rows(corpus, split, *find_learning_folds(protocol))
+    n_fit = _count_learnt_rows(corpus, split, protocol, cross_fit)
     n_epoch, n_learnt = count_trained_clips(recipe.training, n_fit)
     n_judging = _count_rows(corpus, split, find_judging_fold(protocol))
+    n_models = cross_fit or 1
     return Workload(
         corpus=corpus,
         pace=Pace(recipe, corpus.scenes, corpus.clip_duration_s, in_int8),
-        n_learnt=n_learnt,
-        n_judged=math.ceil(n_learnt / n_epoch) * n_judging,
+        n_learnt=n_models * n_learnt,
+        n_judged=n_models * math.ceil(n_learnt / n_epoch) * n_judging,
         n_views=n_views,
+        n_models=n_models,
     )
 
 
@@ -177,10 +189,11 @@ def count_recorded_clips(record: Mapping[str, Any], corpus: Corpus, split: int) 
         KeyError: the record lacks it: it is of another version, or not of a run.
     """
     training = record["recipe"]["training"]
-    n_fit = _count_rows(corpus, split, *find_learning_folds(record["protocol"]))
-    n_learnt = record["epochs"] * (training["clips_per_epoch"] or n_fit)
+    n_fit = _count_learnt_rows(corpus, split, record["protocol"], record.get("cross_fit"))
     max_steps = record.get("quantisation", training)["max_steps"]
-    return min(n_learnt, (max_steps or math.inf) * training["batch_size"])
+    most = (max_steps or math.inf) * training["batch_size"]
+    n_epoch = training["clips_per_epoch"] or n_fit
+    return sum(min(each["epochs"] * n_epoch, most) for each in record.get("parts", [record]))
 
 
 def describe_pace(recipe: Mapping[str, Any], *, in_int8: bool) -> str:
@@ -191,6 +204,14 @@ def describe_pace(recipe: Mapping[str, Any], *, in_int8: bool) -> str:
     parts = {name: value for name, value in recipe.items() if name not in _NO_MATTER}
     parts |= {"batch_size": recipe["training"]["batch_size"], "in_int8": in_int8}
     return json.dumps(parts, sort_keys=True)
+
+
+def _count_learnt_rows(
+    corpus: Corpus, split: int, protocol: Protocol, cross_fit: int | None
+) -> int:
+    """Count the clips that a model learns from; with parts about as many as each leaves in."""
+    n_clips = _count_rows(corpus, split, *find_learning_folds(protocol))
+    return n_clips if cross_fit is None else max(1, n_clips - n_clips // cross_fit)
 
 
 @functools.lru_cache(maxsize=64)
