@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from audio.clips import Corpus
 from audio.errors import CorpusError
@@ -16,6 +17,26 @@ from audio.errors import CorpusError
 NO_PART = -1
 """The part of clips that no model leaves out: those outside of `fit`, and those of recordings that alone
 have a scene, which a model without them would not know."""
+
+OUT_OF_FOLD = "fit+select"
+"""The clips that judge cross-fitted members: those of `select`, and those of `fit` that models left out."""
+
+
+def find_judging_rows(clips: pa.Table, split: int, fold: str) -> np.ndarray:
+    """Return the rows of the clips that are in a fold, or in OUT_OF_FOLD, ascending, int64.
+
+    Args:
+        clips: A corpus's table, or the store's table of clips.
+        split: 5, 10, 25, 50 or 100.
+        fold: A fold's name, or OUT_OF_FOLD.
+    """
+    folds = clips[f"fold_{split}"]
+    if fold != OUT_OF_FOLD:
+        return np.flatnonzero(pc.fill_null(pc.equal(folds, fold), False).to_numpy())
+    fit = find_judging_rows(clips, split, "fit")
+    known = clips.take(fit)
+    lone = find_lone(known["scene"].to_numpy(), known["recording"].to_numpy())
+    return np.sort(np.concatenate([fit[~lone], find_judging_rows(clips, split, "select")]))
 
 
 def draw_parts(corpus: Corpus, split: int, n_parts: int) -> np.ndarray:

@@ -10,6 +10,7 @@ import altair as alt
 import numpy as np
 import pyarrow as pa
 
+from audio.parts import OUT_OF_FOLD, find_judging_rows
 from logit_store import LogitKey
 from report.charts import NAME_AXIS, ROW_PX, Chart, add_menu, layer_charts, make_legend
 from report.choice import ENSEMBLE
@@ -53,10 +54,12 @@ def build_ensembles(results: Results) -> Section:
 def _describe(ensemble: JudgedSystem) -> str:
     document = ensemble.document
     estimate = document["optimism"]
+    is_out_of_fold = document["fold"] == OUT_OF_FOLD
+    out_of_fold = " (of fit by models that did not learn them)" if is_out_of_fold else ""
     return (
         f"Split {ensemble.split}: {ensemble.reference} took {len(document['members'])} of "
         f"{format_count(len(document['candidates']), 'candidate')}. Its log loss is {estimate['selected_on']:.3f} "
-        f"on the {document['clips']} {document['fold']} clips that it was selected on, "
+        f"on the {document['clips']} {document['fold']} clips that it was selected on{out_of_fold}, "
         f"{estimate['nested']:.3f} where each clip is judged by a selection that did not see it "
         f"(optimism {estimate['optimism']['value']:+.3f}, 95 % interval "
         f"{estimate['optimism']['low']:+.3f} to {estimate['optimism']['high']:+.3f}), and "
@@ -262,7 +265,8 @@ def _list_pairs(results: Results, ensemble: JudgedSystem) -> Iterator[Row]:
         LogitKey(results.corpus.name, ensemble.split, member["member"])
         for member in members[:MOST_MEMBERS]
     ]
-    rows_N = results.corpus.rows(ensemble.split, ensemble.document["fold"])
+    fold = ensemble.document["fold"]
+    rows_N = find_judging_rows(results.corpus.table, ensemble.split, fold)
     answers_MN = results.store.read(keys, rows_N).argmax(axis=2)
     names = _name_members(results, ensemble.split)
     labels = [

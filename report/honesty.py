@@ -1,13 +1,14 @@
 """What the figures rest on: which systems used test clips, seeds, intervals, versions, hashes."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from markupsafe import Markup
 
+from audio.parts import OUT_OF_FOLD
 from report.page.render import render
 from report.parts import Figure, Row, Section
 from report.results import JudgedSystem, Results
@@ -117,8 +118,14 @@ def _list_protocols(systems: tuple[JudgedSystem, ...]) -> Iterator[Row]:
             "systems": len(members),
             "runs": sum(each.n_seeds for each in members),
             "seeds": " ".join(sorted(seeds, key=int)) or "none",
-            "chosen on": "test" if protocol == "published" else "select",
+            "chosen on": "test" if protocol == "published" else _name_judges(members),
         }
+
+
+def _name_judges(systems: Sequence[JudgedSystem]) -> str:
+    """Name the folds that chose: `fit` is among them if ensembles were selected on it, out of fold."""
+    folds = {system.document["fold"] for system in systems if system.reference}
+    return "select, some on fit out of fold too" if OUT_OF_FOLD in folds else "select"
 
 
 def _list_test_clips(results: Results) -> Iterator[Row]:

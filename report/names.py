@@ -31,6 +31,8 @@ def _name_plainly(each: StoredSystem, protocol: str) -> str:
         name = f"ensemble {each.reference.partition('@')[0]}"
     else:
         name = strip_fingerprint(each.keys[0].member)
+        if each.records[0].get("cross_fit"):
+            name += " (cross-fitted)"
     if each.taught_by:
         name += f" from {name_teacher(each.taught_by)}"
     return name if protocol == "honest" else f"{name} (published)"

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
+from audio.parts import OUT_OF_FOLD
 from ensemble.options import MeanSpace, SelectionMetric
 from jobs.plan.options import AttemptOptions, Splits, parse_splits
 from jobs.schedule.task import Task
 from jobs.worker.select import ReadCandidates, SelectEnsemble, SelectionSettings
-from logit_store import LogitStore, QueryFailed, strip_fingerprint
+from logit_store import LogitKey, LogitStore, QueryFailed, strip_fingerprint
 from terminal.console import UserError, console, progress_bar
 from terminal.tables import build_table, format_count
 from terminal.values import Check, Count, Name, NewFolder, NewName, Text, whole
@@ -17,6 +18,8 @@ from training import Protocol
 from training.recipe import find_judging_fold
 
 SPACES: tuple[MeanSpace, ...] = ("logits", "probabilities")
+MOST_NAMED = 5
+"""At most this many candidates are named in an error."""
 
 
 def _split_words(pools: Sequence[str]) -> set[str]:
@@ -62,6 +65,9 @@ class EnsembleOptions(AttemptOptions):
     protocol: Protocol = "honest"
     """published: select among teachers trained by that protocol, on the test clips, as publications
     do; only to compare with them."""
+    judge: Literal["select", "out-of-fold"] = "select"
+    """Clips that members are selected on; out-of-fold: those of fit too, which takes candidates that
+    jobs/teachers.py has trained with --cross-fit."""
     plot: NewFolder | None = None
     """Folder for a picture (SVG) of each ensemble: its path, who agrees with whom, the weights."""
 
@@ -114,7 +120,38 @@ def find_candidates(options: EnsembleOptions, store: LogitStore) -> dict[int, tu
     for (split, members), name in itertools.product(candidates.items(), options.require):
         if not any(_is_one_of(member, [name]) for member in members):
             raise UserError(f"--require {name}: no candidate of split {split} has this name")
+    if options.judge == "out-of-fold":
+        _check_cross_fitted(options, store, candidates)
     return candidates
+
+
+def _check_cross_fitted(
+    options: EnsembleOptions, store: LogitStore, candidates: Mapping[int, Sequence[str]]
+) -> None:
+    """Make sure that no candidate has learnt the `fit` clips that it is judged on.
+
+    Raises:
+        UserError: one has, or does not say that it has not; or test clips are to judge.
+    """
+    if options.protocol != "honest":
+        raise UserError(
+            f"--judge out-of-fold: with --protocol {options.protocol} the test clips judge: leave one of "
+            "the two out"
+        )
+    keys = [
+        LogitKey(options.corpus, split, member)
+        for split, members in candidates.items()
+        for member in members
+    ]
+    footers = store.read_footers(keys)
+    plain = [key.member for key in keys if not footers[key].record.get("cross_fit")]
+    if plain:
+        more = f" and {len(plain) - MOST_NAMED} more" if len(plain) > MOST_NAMED else ""
+        raise UserError(
+            f"--judge out-of-fold: {', '.join(plain[:MOST_NAMED])}{more} may have learnt the fit clips "
+            "that would judge: train them with python jobs/teachers.py --cross-fit 5, or leave them out "
+            "with --forbid or --query"
+        )
 
 
 def _find_members(
@@ -214,7 +251,7 @@ def find_input(
         corpus=options.corpus,
         split=split,
         members=tuple(members),
-        fold=find_judging_fold(options.protocol),
+        fold=OUT_OF_FOLD if options.judge == "out-of-fold" else find_judging_fold(options.protocol),
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ensemble
+from audio.parts import find_judging_rows
 from ensemble.options import MeanSpace, SelectionMetric
 from logit_store import (
     LogitKey,
@@ -82,7 +83,7 @@ class Candidates:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadCandidates:
-    """Reads the logits of a split's candidates on the clips of one fold, and what these clips are."""
+    """Reads the logits of a split's candidates on the clips that judge them, and what these clips are."""
 
     store: str
     """Address of the store."""
@@ -90,6 +91,7 @@ class ReadCandidates:
     split: int
     members: tuple[str, ...]
     fold: str
+    """A fold's name, or OUT_OF_FOLD if all candidates are cross-fitted."""
 
     def __str__(self) -> str:
         return f"logits of split {self.split}"
@@ -105,8 +107,7 @@ class ReadCandidates:
         store = LogitStore(self.store)
         keys = self.list_keys()
         clips = store.read_clips(self.corpus)
-        in_fold = pc.fill_null(pc.equal(clips[f"fold_{self.split}"], self.fold), False)
-        rows = np.flatnonzero(in_fold.to_numpy())
+        rows = find_judging_rows(clips, self.split, self.fold)
         judged = clips.take(rows)
         scenes = sorted(pc.unique(clips["scene"]).to_pylist())
         hashes = store.read_hashes(keys)
