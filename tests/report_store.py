@@ -10,6 +10,7 @@ import numpy as np
 from tiny import tiny_corpus
 
 from audio.clips import Corpus
+from audio.parts import find_judging_rows
 from logit_store import LogitKey, LogitStore
 from report.results import JudgedSystem
 from students import RECIPES, drop_teachers
@@ -107,7 +108,7 @@ class ReportStore:
             "members": members,
             "order": [key.member for key in keys],
             "losses": [1.0 / step for step in range(1, len(keys) + 1)],
-            "clips": len(self.corpus.rows(split, fold)),
+            "clips": len(find_judging_rows(self.corpus.table, split, fold)),
             "fold": fold,
             "candidates": [{"member": each["member"], "hash": each["hash"]} for each in members],
             "settings": {"metric": "log_loss"},

@@ -11,7 +11,13 @@ from audio.corpora import tau
 from ensemble import mean_logits, select
 from ensemble.stored import compute_ensemble_logits
 from jobs import ensemble as ensemble_command
-from jobs.plan.ensembles import EnsembleOptions, find_candidates, parse_settings, show_ensemble
+from jobs.plan.ensembles import (
+    EnsembleOptions,
+    find_candidates,
+    find_input,
+    parse_settings,
+    show_ensemble,
+)
 from jobs.worker.select import (
     ReadCandidates,
     SelectEnsemble,
@@ -225,3 +231,42 @@ def test_options_that_make_no_sense_are_one_error(store, options, words):
     asked = EnsembleOptions(corpus="tau", **options)
     with pytest.raises(UserError, match=words):
         parse_settings(asked), find_candidates(asked, store)
+
+
+@pytest.fixture(scope="module")
+def cross_fitted(corpus, compiled, tmp_path_factory):
+    """A store with three cross-fitted members of split 100, and one that has learnt all of fit."""
+    made = LogitStore(tmp_path_factory.mktemp("store"))
+    made.write_clips("tau", corpus.clips_table())
+    rng = np.random.default_rng(1)
+    certain_NK = 2.0 * np.eye(len(corpus.scenes))[corpus.labels()]
+    for m, more in enumerate(({"cross_fit": 2}, {"cross_fit": 2}, {"cross_fit": 5}, {})):
+        record = {"kind": "teacher", "protocol": "honest", "recipe": f"t{m}", **more}
+        noise_NK = rng.normal(0, 1 + m / 4, certain_NK.shape)
+        made.write(LogitKey("tau", 100, f"t{m}-{m:012x}"), certain_NK + noise_NK, record)
+    return made
+
+
+def test_out_of_fold_fit_and_select_judge_together(corpus, cross_fitted):
+    options = EnsembleOptions(corpus="tau", judge="out-of-fold", forbid=("t3",))
+    (members,) = find_candidates(options, cross_fitted).values()
+    read = find_input(options, cross_fitted, 100, members)
+    found = read.run()
+    rows = np.sort(np.concatenate([corpus.rows(100, fold) for fold in ("fit", "select")]))
+    assert found.labels_N.tolist() == corpus.labels()[rows].tolist()
+    work = SelectEnsemble(input=read, name="both", settings=SelectionSettings())
+    document = cross_fitted.ensembles.read("tau", 100, work.run_on(found))
+    assert (document["fold"], document["clips"]) == ("fit+select", len(rows))
+    assert document["optimism"]["n_folds"] == len(np.unique(corpus.column("recording")[rows]))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "--judge out-of-fold: t3-000000000003 may have learnt the fit clips"),
+        ({"protocol": "published"}, "has no teachers"),
+    ],
+)
+def test_a_candidate_that_has_learnt_the_clips_does_not_face_them(cross_fitted, options, words):
+    with pytest.raises(UserError, match=words):
+        find_candidates(EnsembleOptions(corpus="tau", judge="out-of-fold", **options), cross_fitted)

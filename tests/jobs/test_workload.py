@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from audio.corpora import demo
-from jobs.plan.workload import count_workload, find_workload
+from jobs.plan.workload import count_recorded_clips, count_workload, find_workload
 from jobs.worker.train import Distill, FineTune, Quantise, TrainingWork
 from jobs.worker.where import Where
 from logit_store import LogitKey
@@ -66,3 +66,26 @@ def test_further_training_in_int8_takes_its_own_epochs(corpus, store):
     found = find_workload(WORKS[-1], corpus, store)
     n_epoch = STUDENT.training.clips_per_epoch or len(corpus.rows(100, "fit"))
     assert (found.n_learnt, found.pace.in_int8) == (2 * n_epoch, True)
+
+
+def test_cross_fitted_models_learn_all_parts_but_one_each_and_all_predict(corpus):
+    # So many steps that the clips of an epoch count, not the steps.
+    recipe = replace(TEACHER, training=replace(TEACHER.training, clips_per_epoch=None))
+    one = count_workload(corpus, recipe, 100)
+    five = count_workload(corpus, recipe, 100, cross_fit=5)
+    n_fit = len(corpus.rows(100, "fit"))
+    assert one.n_learnt == recipe.training.max_epochs * n_fit
+    assert five.n_learnt == 5 * recipe.training.max_epochs * (n_fit - n_fit // 5)
+    assert (five.n_judged, five.n_models) == (5 * one.n_judged, 5)
+    logits_bytes = one.count_stored_bytes(0)
+    assert five.count_stored_bytes(1000) == logits_bytes + 5 * 1000
+
+
+def test_a_cross_fitted_teachers_record_counts_the_clips_of_all_its_models(corpus):
+    training = asdict(replace(TEACHER.training, clips_per_epoch=None))
+    record = {"protocol": "honest", "epochs": 4, "recipe": {"training": training}}
+    n_fit = len(corpus.rows(25, "fit"))
+    assert count_recorded_clips(record, corpus, 25) == 4 * n_fit
+    parts = [{"epochs": 4}, {"epochs": 3}]
+    record |= {"cross_fit": 2, "parts": parts}
+    assert count_recorded_clips(record, corpus, 25) == 7 * (n_fit - n_fit // 2)

@@ -12,6 +12,7 @@ from logit_store.collect import find_garbage, remove_garbage
 GARBAGE = {
     "teachers/v1/done-0123/checkpoint.pt": 10,
     "students/v1/done-0123/checkpoint.pt": 20,
+    "teachers/v1/done-0123/part_2/checkpoint.pt": 25,
     "teachers/v1/done-0123/train/run/state.json": 30,
     "teachers/v1/done-0123/train/run/worker/0/notes": 40,
     "catalogue/v1/corpus=other/catalogue.parquet": 50,
@@ -19,7 +20,9 @@ GARBAGE = {
 KEPT = [
     "teachers/v1/done-0123/weights.safetensors",
     "teachers/v1/done-0123/record.json",
+    "teachers/v1/done-0123/part_2/weights.safetensors",
     "teachers/v1/learning-0123/checkpoint.pt",
+    "teachers/v1/learning-0123/part_1/checkpoint.pt",
     "teachers/v1/learning-0123/train/run/state.json",
     "weights/v1/mn10.pt/fetched.json",
     "ensembles/v1/corpus=tau/split=5/best.json",

@@ -1,9 +1,12 @@
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 from report_store import OPTIMISM, ReportStore
 
 import report.ensembles
+from audio.parts import OUT_OF_FOLD, find_judging_rows
 from report.ensembles import build_ensembles
+from report.honesty import build_honesty
 from report.results import Results
 
 
@@ -106,3 +109,24 @@ def test_an_ensemble_of_another_program_is_left_out_by_name(tmp_path):
     text = build_ensembles(Results.of(made.store, made.corpus)).text
     assert f"Left out: {reference} of split 100: another program wrote it" in text
     assert "(order, losses, clips, fold, candidates, settings, optimism)" in text
+
+
+def test_an_ensemble_that_was_selected_out_of_fold_says_so(tmp_path, figure):
+    made = ReportStore(tmp_path)
+    keys = [made.member(f"teacher_{n}", n, 1.0, cross_fit=2) for n in range(2)]
+    made.member("teacher_0", 7, 1.0)
+    made.ensemble("stepwise", keys, fold=OUT_OF_FOLD)
+    results = Results.of(made.store, made.corpus)
+    section = build_ensembles(results)
+    assert "fit+select clips that it was selected on (of fit by models that" in section.text
+    said = made.store.read(keys)[:, find_judging_rows(made.corpus.table, 100, OUT_OF_FOLD)]
+    agreement = 100 * np.mean(said[0].argmax(axis=1) == said[1].argmax(axis=1))
+    rows = figure(section, "agreement").table.to_pylist()
+    assert [row["agreement"] for row in rows] == pytest.approx([100, agreement, agreement, 100])
+    # A cross-fitted teacher is not another seed of the one that learnt all of fit.
+    names = {each.name for each in results.list_systems("teacher")}
+    assert names == {"teacher_0 (cross-fitted)", "teacher_1 (cross-fitted)", "teacher_0"}
+    (honest,) = (
+        build_honesty(results).figures[0].table.filter(pc.field("kind") == "ensemble").to_pylist()
+    )
+    assert honest["chosen on"] == "select, some on fit out of fold too"

@@ -128,3 +128,23 @@ def test_the_store_knows_a_teachers_family(store, corpus):
     train(store, TeacherRun(recipe=small("passt_standard"), split=100), corpus)
     assert store.members()["family"].to_pylist() == ["passt"]
     assert store.sql("select member from members where family != 'passt'").num_rows == 0
+
+
+def test_a_cross_fitted_teacher_has_another_name_and_its_views_come_from_its_models(store, corpus):
+    run = TeacherRun(recipe=small("passt_dir_fms"), split=100, cross_fit=2)
+    assert make_teacher_key(run, corpus, None) != make_teacher_key(
+        replace(run, cross_fit=None), corpus, None
+    )
+    key = finetune(run, corpus, store, responses=None, device=CPU)
+    epochs = []
+    finetune(run, corpus, store, responses=None, device=CPU, n_views=2, on_epoch=epochs.append)
+    assert epochs == []
+    untouched, changed = store.read([key, replace(key, view=1)])
+    assert (untouched != changed).any()
+    assert store.read_record(key)["cross_fit"] == 2
+
+
+def test_only_the_honest_protocol_leaves_a_part_of_fit_out(corpus):
+    run = TeacherRun(recipe=small("passt_dir_fms"), split=100, cross_fit=2, protocol="published")
+    with pytest.raises(ValueError, match="cross_fit=2 by the published protocol"):
+        make_teacher_key(run, corpus, None)
