@@ -20,6 +20,8 @@ Fold = Literal["fit", "select", "test", "pool"]
 FOLDS: tuple[Fold, ...] = get_args(Fold)
 LABELLED_FOLDS: tuple[Fold, ...] = ("fit", "select", "test")
 """All but `pool`, whose clips only teach, and need no label."""
+POOL: Fold = "pool"
+"""Fold of clips that only teach: nothing reads their labels, if they have some."""
 SPLITS = (5, 10, 25, 50, 100)
 SELECT_SHARE = 0.15
 """Share of a training split's recordings that is reserved for choosing between models."""
@@ -27,6 +29,8 @@ UNLABELLED = ""
 """The scene of clips that nobody labelled: they are in no fold but `pool`."""
 UNKNOWN = "unknown"
 """City and recording device of clips whose corpus does not give them."""
+DIGESTED_AT_A_TIME = 2**16
+"""Clips whose values are in memory as Python objects while a corpus is digested."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -35,8 +39,9 @@ class Corpus:
 
     `table` has one row per clip: row (int32), clip_id, file (relative to `root`), scene, recording,
     city, recording_device, and for each split a nullable column `fold_5` ... `fold_100` that holds
-    "fit", "select", "test" or null. A corpus whose files have different durations also has
-    `start_s` (float64): where in its file a clip begins, or null if the file is the clip.
+    "fit", "select", "test", "pool" or null. A corpus whose files have different durations also has
+    `start_s` (float64): where in its file a clip begins, or null if the file is the clip; one that
+    knows what its recordings come from has `source`.
     """
 
     name: str
@@ -50,13 +55,22 @@ class Corpus:
         return self.table.num_rows
 
     @property
+    def own(self) -> "Corpus":
+        """The corpus whose rows come first: itself, without the pools that it is taught with."""
+        return self
+
+    @property
     def scenes(self) -> tuple[str, ...]:
         """The scenes in alphabetical order; a label is an index into it."""
-        return tuple(sorted(pc.unique(self.table["scene"]).to_pylist()))
+        return tuple(sorted({*pc.unique(self.table["scene"]).to_pylist()} - {UNLABELLED}))
 
     def labels(self) -> np.ndarray:
-        """Return the class index of every clip, int64 [N]."""
+        """Return the class index of every clip, int64 [N]; -1 for clips without a label."""
         return find_indices(self.table["scene"], self.scenes)
+
+    def find_unlabelled(self) -> np.ndarray:
+        """Return whether each clip is without a label, bool [N]."""
+        return pc.equal(self.table["scene"], UNLABELLED).to_numpy()
 
     def column(self, name: str) -> np.ndarray:
         """Return a column of the table as numpy strings or numbers, [N]."""
@@ -84,9 +98,9 @@ class Corpus:
         return np.flatnonzero(inside.to_numpy())
 
     def clips_table(self) -> pa.Table:
-        """Return the table for the logit store: without the files and where in them clips begin."""
-        where = [name for name in ("file", "start_s") if name in self.table.column_names]
-        return self.table.drop_columns(where)
+        """Return the table for the logit store: without files, where clips begin, and sources."""
+        known = [name for name in ("file", "start_s", "source") if name in self.table.column_names]
+        return self.table.drop_columns(known)
 
     def starts_s(self) -> list[float | None]:
         """Return where in its file each clip begins, in seconds; None if the file is the clip."""
@@ -123,7 +137,7 @@ def build_clips_table(
     Args:
         files: File of each clip, relative to the corpus's root, [N].
         clip_ids: Name of each clip, [N].
-        scenes: Label of each clip, [N].
+        scenes: Label of each clip, [N]; UNLABELLED for one without.
         recordings: Recording that each clip was cut from, [N].
         folds: Fold of each clip, [N], in each split that the corpus has.
     """
@@ -147,8 +161,12 @@ def _digest_table(corpus: Corpus) -> str:
     # Every run of a plan needs it, and it takes a second for the 230,350 clips of TAU.
     digest = hashlib.sha256()
     for column in corpus.clips_table().column_names:
-        values = pc.fill_null(pc.cast(corpus.table[column], pa.string()), "").to_pylist()
-        digest.update("\n".join([column, *values]).encode())
+        digest.update(column.encode())
+        values = pc.fill_null(pc.cast(corpus.table[column], pa.string()), "")
+        # In parts, because a million texts as Python objects take 60 MB.
+        for start in range(0, len(values), DIGESTED_AT_A_TIME):
+            part = values.slice(start, DIGESTED_AT_A_TIME).to_pylist()
+            digest.update("\n".join(["", *part]).encode())
     if corpus.is_cut:
         # New or removed files may change the length that the others are cut to.
         digest.update(f"\nclips of {corpus.clip_duration_s} s".encode())

@@ -5,7 +5,7 @@ T frames, R impulse responses, L samples of a response, S samples of a clip.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +13,18 @@ import torch
 from torch import Tensor
 
 from audio import augment, impulse_responses, views, waveforms
+from audio.clip_maps import ClipMaps
 from audio.clips import Corpus
 from audio.decoding import FULL_SCALE
 from audio.front_ends import FrontEnd
 from audio.lengths import ClipLength
 from audio.log_mel import LogMel
+from audio.pools import LearningCorpus
 from audio.views import Augmentation, Changes
 from audio.waveforms import Waveforms
 
 EVALUATION_BATCH = 64
 """Clips in a batch when nothing is trained."""
-RESIDENT_SHARE = 0.25
-"""A corpus is kept in GPU memory if it takes at most this share of what this process may use; the
-model and its batch need the rest. TAU at 32 kHz is 14.7 GB."""
-UPLOAD_BYTES = 256 * 1024**2
-"""Part of a corpus that is copied to the GPU at a time."""
 CLIPS_AT_A_TIME = 32
 """Waveforms that a CPU augments at a time, so that they stay in its cache and their memory is reused.
 Measured: 0.08 ms per clip, 0.21 ms for 256 clips at once."""
@@ -36,12 +33,16 @@ Measured: 0.08 ms per clip, 0.21 ms for 256 clips at once."""
 class Feed:
     """The model inputs of a corpus, for one front-end and one augmentation.
 
+    The corpus may be one with pools: then each clip is read from the map of the corpus that it comes
+    from, and changed as that corpus's own feed changes it.
+
     Random numbers are drawn on the host, and every decision that depends on them is made there, so
     nothing here waits for a GPU.
 
     Args:
         corpus: The corpus.
-        decoded: Its decoded clips, at the front-end's sample rate.
+        decoded: Its decoded clips, at the front-end's sample rate; for a corpus with pools, those of
+            the corpus and of each foreign corpus.
         front_end: How a waveform becomes a log-mel spectrogram.
         augmentation: The random changes of clips in views other than 0.
         responses_RL: Impulse responses of other recording devices, float32 [R, L].
@@ -56,32 +57,35 @@ class Feed:
     def __init__(
         self,
         corpus: Corpus,
-        decoded: Waveforms,
+        decoded: Waveforms | Sequence[Waveforms],
         front_end: FrontEnd,
         augmentation: Augmentation,
         responses_RL: np.ndarray,
         device: torch.device,
         length: ClipLength = ClipLength(),  # noqa: B008 - a frozen value
     ) -> None:
-        if decoded.sample_rate != front_end.sample_rate:
-            rates = f"{decoded.sample_rate} Hz, the front-end takes {front_end.sample_rate} Hz"
-            raise ValueError(f"waveforms of corpus {corpus.name} are at {rates}")
+        maps = [decoded] if isinstance(decoded, Waveforms) else list(decoded)
+        for each in maps:
+            if each.sample_rate != front_end.sample_rate:
+                rates = f"{each.sample_rate} Hz, the front-end takes {front_end.sample_rate} Hz"
+                raise ValueError(f"waveforms of corpus {corpus.name} are at {rates}")
         self.corpus = corpus
         self.device = device
         self.augmentation = augmentation
         self._length = length
-        self._clip_samples = decoded.samples_NS.shape[1]
-        self._n_samples = length.count_samples(corpus.clip_duration_s, decoded.sample_rate)
+        foreign = corpus.foreign if isinstance(corpus, LearningCorpus) else ()
+        self._maps = ClipMaps(maps, [rows for _, rows in foreign], device)
+        self._names = [corpus.name, *(each.name for each, _ in foreign)]
+        self._clip_samples = self._maps.clip_samples
+        self._n_samples = length.count_samples(corpus.clip_duration_s, front_end.sample_rate)
         self._log_mel = LogMel(front_end).to(device)
         self._shape = front_end.compute_shape(self._n_samples)
-        self._is_reference_N = corpus.column("recording_device") == corpus.reference_device
+        self._is_reference_N = _find_reference_clips(corpus)
         self._n_responses = len(responses_RL)
         # For clips of 10 s the transformed responses take 80 MB: made only if they may be drawn.
         may_draw = augmentation.impulse_response_probability > 0 and self._is_reference_N.any()
         used_RL = torch.from_numpy(responses_RL if may_draw else responses_RL[:0])
         self._convolution = augment.Convolution(used_RL.to(device), self._clip_samples)
-        self._samples_NS = decoded.samples_NS
-        self._resident_NS = _upload(decoded.samples_NS, device)
 
     @classmethod
     def open(
@@ -96,7 +100,7 @@ class Feed:
         """Open a feed over this machine's decoded clips.
 
         Args:
-            corpus: The corpus; decoded now if this machine has not decoded it yet.
+            corpus: The corpus, maybe with pools; decoded now if this machine has not decoded it yet.
             front_end: How a waveform becomes a log-mel spectrogram.
             augmentation: The random changes of clips.
             responses: Folder of impulse responses; None for the synthetic set.
@@ -109,7 +113,10 @@ class Feed:
             if responses is None
             else impulse_responses.load_responses(responses, rate)
         )
-        decoded = waveforms.load_waveforms(corpus, rate)
+        foreign = corpus.foreign if isinstance(corpus, LearningCorpus) else ()
+        decoded = [
+            waveforms.load_waveforms(each, rate) for each in (corpus.own, *(c for c, _ in foreign))
+        ]
         return cls(corpus, decoded, front_end, augmentation, responses_RL, device, length)
 
     @property
@@ -205,13 +212,25 @@ class Feed:
         )
 
     def _draw_changes(self, rows_B: np.ndarray, view: int) -> Changes:
+        reference_B = self._is_reference_N[rows_B]
+        if len(self._names) == 1:
+            return self._draw_changes_of(self.corpus.name, rows_B, view, reference_B)
+        parts = [
+            (places, self._draw_changes_of(self._names[number], rows, view, reference_B[places]))
+            for number, places, rows in self._maps.split(rows_B)
+        ]
+        return views.join_changes(parts)
+
+    def _draw_changes_of(
+        self, corpus: str, rows_B: np.ndarray, view: int, reference_B: np.ndarray
+    ) -> Changes:
         _, n_bands, n_frames = self._shape
         return views.draw_changes(
             self.augmentation,
-            self.corpus.name,
+            corpus,
             rows_B,
             view,
-            reference_B=self._is_reference_N[rows_B],
+            reference_B=reference_B,
             n_responses=self._n_responses,
             n_bands=n_bands,
             n_frames=n_frames,
@@ -225,7 +244,7 @@ class Feed:
 
     def _change_waveforms(self, rows_B: np.ndarray, changes: Changes) -> Tensor:
         """Return the clips with all changes of their waveforms, within -1...1, float32 [B, S]."""
-        waveforms_BS = self._gather(rows_B).to(torch.float32).mul_(1 / FULL_SCALE)
+        waveforms_BS = self._maps.gather(rows_B).to(torch.float32).mul_(1 / FULL_SCALE)
         waveforms_BS = self._convolution(waveforms_BS, torch.from_numpy(changes.response_B))
         if self._n_samples < self._clip_samples:
             (starts_B,) = self._send(changes.crop_B)
@@ -244,28 +263,18 @@ class Feed:
         times = -(-self._n_samples // self._clip_samples)
         return waveforms_BS.repeat(1, times)[:, : self._n_samples]
 
-    def _gather(self, rows_B: np.ndarray) -> Tensor:
-        """Return the decoded clips of these rows on the device, int16 [B, S]."""
-        if self._resident_NS is not None:
-            return self._resident_NS.index_select(0, self.to_device(rows_B))
-        return self.to_device(self._samples_NS[rows_B])
-
     def _send(self, *values_B: np.ndarray) -> tuple[Tensor, ...]:
         """Copy integer draws to the device in one transfer."""
         return self.to_device(np.stack(values_B)).unbind(0)
 
 
-def _upload(samples_NS: np.ndarray, device: torch.device) -> Tensor | None:
-    """Copy all clips to the device's memory, int16 [N, S]; return None if they stay on the host."""
-    if device.type != "cuda":
-        return None
-    free_bytes, total_bytes = torch.cuda.mem_get_info(device)
-    allowed_bytes = torch.cuda.get_per_process_memory_fraction(device.index) * total_bytes
-    if samples_NS.nbytes > RESIDENT_SHARE * min(free_bytes, allowed_bytes):
-        return None
-    resident_NS = torch.empty(samples_NS.shape, dtype=torch.int16, device=device)
-    n_at_a_time = max(1, UPLOAD_BYTES // samples_NS[:1].nbytes)
-    for start in range(0, len(samples_NS), n_at_a_time):
-        part = np.array(samples_NS[start : start + n_at_a_time])
-        resident_NS[start : start + len(part)] = torch.from_numpy(part)
-    return resident_NS
+def _find_reference_clips(corpus: Corpus) -> np.ndarray:
+    """Return which clips were recorded by the reference device of the corpus they come from, bool [N]."""
+    own = corpus.own
+    parts = [own.column("recording_device") == own.reference_device]
+    if isinstance(corpus, LearningCorpus):
+        parts += [
+            other.column("recording_device")[rows] == other.reference_device
+            for other, rows in corpus.foreign
+        ]
+    return np.concatenate(parts)

@@ -6,6 +6,7 @@ those soft labels. Nothing here depends on a batch, on a process or on the order
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,6 +76,17 @@ class Changes:
     def select(self, part: slice) -> "Changes":
         """Return the changes of a part of the batch."""
         return Changes(*(getattr(self, name)[part] for name in Changes.__slots__))
+
+
+def join_changes(parts: Sequence[tuple[np.ndarray, Changes]]) -> Changes:
+    """Return the changes of a batch from those of its parts, each with its clips' places in the batch."""
+    order_B = np.argsort(np.concatenate([places for places, _ in parts]))
+    return Changes(
+        *(
+            np.concatenate([getattr(changes, name) for _, changes in parts])[order_B]
+            for name in Changes.__slots__
+        )
+    )
 
 
 def training_view(seed: int, epoch: int) -> int:

@@ -30,7 +30,7 @@ from audio.decoded_map import (
     write_index,
 )
 from audio.decoding import FULL_SCALE, decode_file
-from audio.errors import BrokenAudio, BrokenClip
+from audio.errors import BrokenAudio, BrokenClip, CorpusError
 from disk import find_cache_folder, hold_lock
 
 if TYPE_CHECKING:
@@ -107,6 +107,22 @@ def load_waveforms(corpus: Corpus, sample_rate: int, *, cache: Path | None = Non
     if samples_NS is None:
         return decode_corpus(corpus, sample_rate, cache=cache)
     return Waveforms(samples_NS, sample_rate)
+
+
+def read_hashes(corpus: Corpus, sample_rate: int, *, cache: Path | None = None) -> np.ndarray:
+    """Return a hash of the samples of each clip, uint64 [N], which decoding has left in the index.
+
+    Raises:
+        CorpusError: Some clips are not decoded at that rate on this machine.
+    """
+    folder = name_map_folder(corpus, sample_rate, cache)
+    index = read_index(folder, len(corpus), quiet=True)
+    if not index.decoded.all():
+        raise CorpusError(
+            f"{folder}: {(~index.decoded).sum():,} of {len(corpus):,} clips of corpus {corpus.name} are "
+            f"not decoded to {sample_rate} Hz, so their audio cannot be compared; decode them first"
+        )
+    return index.hashes
 
 
 def _decode_changed(

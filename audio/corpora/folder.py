@@ -2,13 +2,17 @@
 
     ROOT/<class>/<any name>.wav                   or .flac, .ogg, .mp3: what libsndfile reads
     ROOT/{train,test}/<class>/<any name>.wav      the same, with the test clips given
-    ROOT/clips.csv                                path, label; if known, recording, device, split
-                                                  and city. ROOT may also be such a file
+    ROOT/unlabelled/**/<any name>.wav             clips without labels, which only teach
+    ROOT/clips.csv                                path, label; if known, recording, device, split,
+                                                  city and source. ROOT may also be such a file;
+                                                  clips without a label only teach
 
 Without a table, each file is a recording, and hidden files are skipped. In the table, `path` is
 relative to its folder, and `split` holds either train and test, or fit, select and test. `clip_id`
 is the path below ROOT without the suffix, because the files of different classes often have the
-same names. Files of different durations are cut into clips of the same duration: `cuts.py`.
+same names. Files of different durations are cut into clips of the same duration: `cuts.py`. It is
+chosen by the files with labels. Those without come last, and are in the fold `pool` of every split,
+unless their recording (or its source) is one that judges in it.
 
 If no test clips are given, they are a fifth of each class's recordings. Split 100 is the rest, and
 splits 50, 25, 10 and 5 are these percentages of each class's recordings, each split within the next
@@ -22,20 +26,28 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from audio.clips import UNKNOWN, Corpus, build_clips_table
+from audio.clips import POOL, SPLITS, UNKNOWN, UNLABELLED, Corpus, build_clips_table
 from audio.corpora import cuts, draw
-from audio.corpora.listing import Listing, read_listing, strip_suffixes
+from audio.corpora.listing import Listing, read_listing, read_pool_listing, strip_suffixes
 from audio.errors import CorpusError
 from audio.headers import read_headers
-from audio.sound_folders import SUFFIXES, check_name, has_suffix, list_folder, show_name
+from audio.sound_folders import (
+    SUFFIXES,
+    check_name,
+    has_suffix,
+    list_folder,
+    show_name,
+    walk_sound_files,
+)
 
 logger = logging.getLogger(__name__)
 
 TABLE = "clips.csv"
+UNLABELLED_FOLDER = "unlabelled"
 
 
 def read(root: Path) -> Corpus:
-    """Return the corpus in `root`, in the order of its files' paths.
+    """Return the corpus in `root`, in the order of its files' paths; those without labels last.
 
     Args:
         root: The folder, or a table in it.
@@ -44,30 +56,11 @@ def read(root: Path) -> Corpus:
         CorpusError: There is no such corpus, or none of the files can be read.
     """
     listing = _list_recordings(root)
-    clip_ids = strip_suffixes(listing.files)
-    _refuse_twins(listing.root, listing.files, clip_ids)
-    if len(set(listing.scenes)) == 1:
-        raise CorpusError(
-            f"{root}: {listing.scenes[0]} is its only class, expected two or more; "
-            "is it one folder too high or too low?"
-        )
-    folds = _draw_folds(root, listing)
-    table = build_clips_table(listing.files, clip_ids, listing.scenes, listing.recordings, folds)
-    for name, values in (
-        ("city", listing.cities),
-        ("recording_device", listing.recording_devices),
-    ):
-        place = table.column_names.index(name)
-        table = table.set_column(place, name, pa.array(values, pa.string()))
+    _check_classes(root, set(listing.scenes) - {UNLABELLED})
     durations_s = read_headers(listing.root, listing.files).durations_s
-    # The decoder reports files that cannot be read.
-    readable_s = durations_s[durations_s >= cuts.SHORTEST_S]
-    if len(readable_s) == 0:
-        raise CorpusError(
-            f"{listing.root / listing.files[0]}: cannot be read as audio, nor can any other of "
-            f"the {len(listing.files)} files; repair or download them again"
-        )
-    clip_s = cuts.choose_clip_duration_s(readable_s)
+    labelled_N = np.array(listing.scenes) != UNLABELLED
+    clip_s = cuts.choose_clip_duration_s(_find_readable(listing, durations_s, labelled_N))
+    table = _make_table(listing, _draw_folds(root, listing))
     return Corpus(
         name="folder",
         root=listing.root,
@@ -77,23 +70,129 @@ def read(root: Path) -> Corpus:
     )
 
 
+def read_pool(root: Path, clip_duration_s: float) -> Corpus:
+    """Return all sound below `root`, or in its table, as clips of this duration without labels.
+
+    Raises:
+        CorpusError: There is no sound, or none of the files can be read.
+    """
+    if (table := _find_table(root)) is not None:
+        listing = read_pool_listing(table)
+    else:
+        if not root.is_dir():
+            raise CorpusError(f"{root}: no such folder; expected one with sound files")
+        listing = _list_without_labels(root, root)
+    if not listing.files:
+        suffixes = ", ".join(sorted(SUFFIXES))
+        raise CorpusError(f"{root}: no sound file in it or in its folders ({suffixes})")
+    durations_s = read_headers(listing.root, listing.files).durations_s
+    _find_readable(listing, durations_s, np.ones(len(durations_s), dtype=bool))
+    everything: list[str | None] = [POOL] * len(listing.files)
+    table = _make_table(listing, dict.fromkeys(SPLITS, everything))
+    return Corpus(
+        name="folder",
+        root=listing.root,
+        table=_cut_table(table, durations_s, clip_duration_s),
+        clip_duration_s=clip_duration_s,
+        reference_device=None,
+    )
+
+
+def _make_table(listing: Listing, folds: dict[int, list[str | None]]) -> pa.Table:
+    """Return the table of a corpus with one row per file."""
+    clip_ids = strip_suffixes(listing.files)
+    _refuse_twins(listing.root, listing.files, clip_ids)
+    table = build_clips_table(listing.files, clip_ids, listing.scenes, listing.recordings, folds)
+    for name, values in (
+        ("city", listing.cities),
+        ("recording_device", listing.recording_devices),
+    ):
+        place = table.column_names.index(name)
+        table = table.set_column(place, name, pa.array(values, pa.string()))
+    if listing.sources is not None:
+        table = table.append_column("source", pa.array(listing.sources, pa.string()))
+    return table
+
+
+def _check_classes(root: Path, scenes: set[str]) -> None:
+    if not scenes:
+        raise CorpusError(f"{root}: no clip has a label, expected two classes or more")
+    if len(scenes) == 1:
+        raise CorpusError(
+            f"{root}: {min(scenes)} is its only class, expected two or more; "
+            "is it one folder too high or too low?"
+        )
+
+
+def _find_readable(listing: Listing, durations_s: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Return the durations of those of some files that can be read; the decoder reports the others.
+
+    Raises:
+        CorpusError: There are none.
+    """
+    readable_s = durations_s[among & (durations_s >= cuts.SHORTEST_S)]
+    if len(readable_s) == 0:
+        first = listing.files[int(np.argmax(among))]
+        raise CorpusError(
+            f"{listing.root / first}: cannot be read as audio, nor can any other of "
+            f"the {among.sum()} files; repair or download them again"
+        )
+    return readable_s
+
+
 def _list_recordings(root: Path) -> Listing:
+    table = _find_table(root)
+    return _list_class_folders(root) if table is None else read_listing(table)
+
+
+def _find_table(root: Path) -> Path | None:
+    """Return the table that lists a corpus: the root itself, or one in it; None if there is none."""
     if root.suffix.lower() == ".csv" and not root.is_dir():
-        return read_listing(root)
-    if (root / TABLE).is_file():
-        return read_listing(root / TABLE)
-    return _list_class_folders(root)
+        return root
+    return root / TABLE if (root / TABLE).is_file() else None
 
 
 def _list_class_folders(root: Path) -> Listing:
     parts = ("test", "train") if _has_test_folder(root) else ("",)
-    paths = [file for part in parts for file in list_class_files(root / part, SUFFIXES)]
+    misplaced = [root / part / UNLABELLED_FOLDER for part in parts if part]
+    for each in misplaced:
+        if each.is_dir():
+            raise CorpusError(f"{each}: clips without labels are in no split; move it to {root}")
+    paths = [
+        file
+        for part in parts
+        for file in list_class_files(root / part, SUFFIXES, no_classes=(UNLABELLED_FOLDER,))
+    ]
     files = [path.relative_to(root) for path in paths]
     names = [file.as_posix() for file in files]
     unknown = [UNKNOWN] * len(files)
     given_folds = [file.parts[0] for file in files] if len(parts) == 2 else None
     scenes = [file.parent.name for file in files]
-    return Listing(root, names, scenes, strip_suffixes(names), unknown, unknown, given_folds)
+    labelled = Listing(root, names, scenes, strip_suffixes(names), unknown, unknown, given_folds)
+    return _join(labelled, _list_without_labels(root, root / UNLABELLED_FOLDER))
+
+
+def _list_without_labels(root: Path, folder: Path) -> Listing:
+    """List all sound in a folder and its folders, below `root`, by path."""
+    paths = list(walk_sound_files(folder)) if folder.is_dir() else []
+    for path in paths:
+        check_name(path)
+    names = sorted(path.relative_to(root).as_posix() for path in paths)
+    unknown, none = [UNKNOWN] * len(names), [UNLABELLED] * len(names)
+    return Listing(root, names, none, strip_suffixes(names), unknown, unknown, None)
+
+
+def _join(labelled: Listing, others: Listing) -> Listing:
+    given = labelled.given_folds
+    return Listing(
+        labelled.root,
+        labelled.files + others.files,
+        labelled.scenes + others.scenes,
+        labelled.recordings + others.recordings,
+        labelled.recording_devices + others.recording_devices,
+        labelled.cities + others.cities,
+        given and given + [POOL] * len(others.files),
+    )
 
 
 def _cut_table(table: pa.Table, durations_s: np.ndarray, clip_s: float) -> pa.Table:
@@ -115,25 +214,51 @@ def _cut_table(table: pa.Table, durations_s: np.ndarray, clip_s: float) -> pa.Ta
 
 
 def _draw_folds(root: Path, listing: Listing) -> dict[int, list[str | None]]:
-    """Return the fold of every file in each split that is possible."""
-    recordings, scenes = np.array(listing.recordings), np.array(listing.scenes)
-    if listing.given_folds is None:
+    """Return the fold of every file in each split that is possible; no source is in two drawn ones."""
+    recordings, scenes = np.array(listing.sources or listing.recordings), np.array(listing.scenes)
+    rows = np.flatnonzero(scenes != UNLABELLED)
+    given = None if listing.given_folds is None else np.array(listing.given_folds)[rows]
+    drawn = _draw_labelled_folds(root, recordings[rows], scenes[rows], given)
+    return {split: _add_pool(recordings, rows, folds) for split, folds in drawn.items()}
+
+
+def _draw_labelled_folds(
+    root: Path, recordings: np.ndarray, scenes: np.ndarray, given_folds: np.ndarray | None
+) -> dict[int, list[str | None]]:
+    if given_folds is None:
         in_test = draw.draw_test_clips(recordings, scenes)
         _refuse_untrained_classes(root, scenes, in_test)
         return draw.draw_folds(recordings, scenes, in_test)
-    given_folds = np.array(listing.given_folds)
     _refuse_lone_classes(root, scenes, given_folds)
     if "fit" in given_folds:
         return draw.draw_folds_within(recordings, scenes, given_folds)
     return draw.draw_folds(recordings, scenes, given_folds == "test")
 
 
-def list_class_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
+def _add_pool(
+    recordings: np.ndarray, labelled: np.ndarray, folds: list[str | None]
+) -> list[str | None]:
+    """Return the folds of all files of a split from those of the files with labels.
+
+    A recording may have labelled clips and others. If it judges, none of its clips teaches.
+    """
+    judging = np.isin(np.array(folds, dtype=object), ("select", "test"))
+    teaches = ~np.isin(recordings, recordings[labelled][judging])
+    all_folds = np.full(len(recordings), None, dtype=object)
+    all_folds[teaches] = POOL
+    all_folds[labelled] = folds
+    return all_folds.tolist()
+
+
+def list_class_files(
+    folder: Path, suffixes: Collection[str], no_classes: Collection[str] = ()
+) -> list[Path]:
     """List the audio files below a folder by class and name, without hidden files.
 
     Args:
         folder: A folder that contains one folder per class.
         suffixes: Suffixes of audio files, in lower case; other files are skipped with a warning.
+        no_classes: Names of folders that are no classes.
 
     Raises:
         CorpusError: There is no such folder, no class in it, no audio in a class, or a name that is
@@ -141,7 +266,8 @@ def list_class_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
     """
     if not folder.is_dir():
         raise CorpusError(f"{folder}: no such folder; expected one that holds a folder per class")
-    classes, files = list_folder(folder)
+    folders, files = list_folder(folder)
+    classes = [each for each in folders if each.name not in no_classes]
     stray = [file for file in files if has_suffix(file, suffixes)]
     if stray or not classes:
         found = (
@@ -183,7 +309,7 @@ def _has_test_folder(root: Path) -> bool:
     parts = [
         name for name in ("test", "train") if name in folders and list_folder(folders[name])[0]
     ]
-    if parts and sorted(folders) != ["test", "train"]:
+    if parts and sorted(folders.keys() - {UNLABELLED_FOLDER}) != ["test", "train"]:
         raise CorpusError(
             f"{root}: holds {', '.join(sorted(folders))} and {parts[0]} holds folders; expected "
             "train and test with a folder per class in each, or a folder per class alone"

@@ -8,30 +8,33 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from audio.clips import UNKNOWN
+from audio.clips import POOL, UNKNOWN, UNLABELLED
 from audio.corpora.tables import find_line, read_table, refuse_repeated
 from audio.errors import CorpusError
 from audio.sound_folders import is_folder
 
 REQUIRED = ("path", "label")
-OPTIONAL = ("recording", "device", "split", "city")
+OPTIONAL = ("recording", "device", "split", "city", "source")
 WAYS_TO_SPLIT = (("train", "test"), ("fit", "select", "test"))
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Files in the order of their paths, with what is known of each: lists [N]."""
+    """Files with a label, then those without, in the order of their paths: lists [N]."""
 
     root: Path
     files: list[str]
     """Relative to the root."""
     scenes: list[str]
+    """The label of each file; UNLABELLED for one without."""
     recordings: list[str]
     """The recording that each file belongs to; if not given, its own path without the suffix."""
     recording_devices: list[str]
     cities: list[str]
     given_folds: list[str] | None
     """`train` or `test` for each file, or its fold; None if not given."""
+    sources: list[str] | None = None
+    """What the recording of each file comes from; None if not given."""
 
 
 def strip_suffixes(files: Sequence[str]) -> list[str]:
@@ -40,34 +43,67 @@ def strip_suffixes(files: Sequence[str]) -> list[str]:
 
 
 def read_listing(file: Path) -> Listing:
-    """Read a table of recordings and sort it by path.
+    """Read a table of recordings, and sort it by path; those without a label come last.
 
     Raises:
         CorpusError: A value is wrong; names the file, line and value, and what is expected.
     """
-    table = read_table(file, REQUIRED, OPTIONAL, delimiters=",;\t")
-    if len(table) == 0:
-        raise CorpusError(f"{file}: no line but the header, expected one for each recording")
+    table = _read_recordings(file, REQUIRED, OPTIONAL)
     files = _check_paths(file, table["path"].to_pylist())
-    given_folds = (
-        _check_split(file, table["split"].to_pylist()) if "split" in table.column_names else None
-    )
+    scenes = table["label"].to_pylist()
     recordings = _fill_column(table, "recording", strip_suffixes(files))
-    if given_folds is not None:
+    given_folds = None
+    if "split" in table.column_names:
+        given_folds = _check_split(file, table["split"].to_pylist(), scenes)
         _refuse_divided_recordings(file, recordings, given_folds)
+    sources = None
+    if "source" in table.column_names:
+        sources = _fill_column(table, "source", recordings)
+        _refuse_second_sources(file, recordings, sources)
     unknown = [UNKNOWN] * len(files)
     columns = [
         files,
-        table["label"].to_pylist(),
+        scenes,
         recordings,
         _fill_column(table, "device", unknown),
         _fill_column(table, "city", unknown),
     ]
-    order = sorted(range(len(files)), key=files.__getitem__)
+    order = sorted(range(len(files)), key=lambda row: (scenes[row] == UNLABELLED, files[row]))
     ordered = ([column[row] for row in order] for column in columns)
     return Listing(
-        file.parent, *ordered, given_folds=given_folds and [given_folds[row] for row in order]
+        file.parent,
+        *ordered,
+        given_folds=given_folds and [given_folds[row] for row in order],
+        sources=sources and [sources[row] for row in order],
     )
+
+
+def read_pool_listing(file: Path) -> Listing:
+    """Read a table of recordings for a pool, sorted by path: its labels and split are not read.
+
+    Raises:
+        CorpusError: A value is wrong; names the file, line and value, and what is expected.
+    """
+    table = _read_recordings(file, ("path",), ("label", *OPTIONAL))
+    files = _check_paths(file, table["path"].to_pylist())
+    order = sorted(range(len(files)), key=files.__getitem__)
+    unknown = [UNKNOWN] * len(files)
+    columns = [
+        files,
+        [UNLABELLED] * len(files),
+        _fill_column(table, "recording", strip_suffixes(files)),
+        _fill_column(table, "device", unknown),
+        _fill_column(table, "city", unknown),
+    ]
+    ordered = ([column[row] for row in order] for column in columns)
+    return Listing(file.parent, *ordered, given_folds=None)
+
+
+def _read_recordings(file: Path, required: Sequence[str], optional: Sequence[str]) -> pa.Table:
+    table = read_table(file, required, optional, delimiters=",;\t", may_be_empty=("label",))
+    if len(table) == 0:
+        raise CorpusError(f"{file}: no line but the header, expected one for each recording")
+    return table
 
 
 def _fill_column(table: pa.Table, name: str, otherwise: Sequence[str]) -> list[str]:
@@ -107,19 +143,27 @@ def _list_files(root: Path, folder: str) -> list[str]:
         return [posixpath.join(folder, entry.name) for entry in entries if not is_folder(entry)]
 
 
-def _check_split(file: Path, words: list[str]) -> list[str]:
-    """Return the column split in lower case, after checking its words."""
-    given_folds = [word.lower() for word in words]
+def _check_split(file: Path, words: list[str], scenes: list[str]) -> list[str]:
+    """Return the column split in lower case, after checking its words; POOL where no label is."""
+    lower = [word.lower() for word in words]
     ways = " or ".join("/".join(way) for way in WAYS_TO_SPLIT)
-    for row, word in enumerate(given_folds):
-        if not any(word in way for way in WAYS_TO_SPLIT):
+    for row, (word, scene) in enumerate(zip(lower, scenes, strict=True)):
+        if scene == UNLABELLED and word not in ("", POOL):
+            raise CorpusError(
+                f"{file}, line {find_line(file, row)}: split {words[row]!r} without a label, expected "
+                "a label, or no split: clips without one only teach"
+            )
+        if scene != UNLABELLED and not any(word in way for way in WAYS_TO_SPLIT):
             raise CorpusError(
                 f"{file}, line {find_line(file, row)}: split {words[row]!r}, expected {ways}"
             )
-    used = set(given_folds)
+    given_folds = [word or POOL for word in lower]
+    used = set(given_folds) - {POOL}
     way = next((way for way in WAYS_TO_SPLIT if used <= {*way}), None)
     if way is None:
-        row = next(row for row, word in enumerate(given_folds) if word not in WAYS_TO_SPLIT[1])
+        row = next(
+            row for row, word in enumerate(given_folds) if word not in (*WAYS_TO_SPLIT[1], POOL)
+        )
         raise CorpusError(
             f"{file}, line {find_line(file, row)}: split {words[row]!r}, but others are "
             f"{'/'.join(sorted(used & {'fit', 'select'}))}; expected {ways} throughout"
@@ -139,10 +183,25 @@ def _refuse_divided_recordings(
     """Refuse a recording in two folds, because its clips are nearly the same clip."""
     first: dict[str, int] = {}
     for row, recording in enumerate(recordings):
+        if given_folds[row] == POOL:
+            continue
         other = first.setdefault(recording, row)
         if given_folds[other] != given_folds[row]:
             raise CorpusError(
                 f"{file}, line {find_line(file, row)}: recording {recording} is in "
                 f"{given_folds[row]}, but line {find_line(file, other)} has it in "
                 f"{given_folds[other]}; expected the same for all files of a recording"
+            )
+
+
+def _refuse_second_sources(file: Path, recordings: Sequence[str], sources: Sequence[str]) -> None:
+    """Refuse a recording that comes from two sources: intervals could not draw them apart."""
+    first: dict[str, int] = {}
+    for row, recording in enumerate(recordings):
+        other = first.setdefault(recording, row)
+        if sources[other] != sources[row]:
+            raise CorpusError(
+                f"{file}, line {find_line(file, row)}: recording {recording} comes from source "
+                f"{sources[row]}, but in line {find_line(file, other)} from {sources[other]}; expected "
+                "the same for all files of a recording"
             )

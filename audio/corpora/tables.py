@@ -27,7 +27,11 @@ MISSPELLING_LIKENESS = 0.8
 
 
 def read_table(
-    file: Path, required: Sequence[str], optional: Sequence[str] = (), delimiters: str = "\t"
+    file: Path,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    delimiters: str = "\t",
+    may_be_empty: Sequence[str] = (),
 ) -> pa.Table:
     """Return the required and the available optional columns of a table as strings.
 
@@ -35,9 +39,11 @@ def read_table(
 
     Args:
         file: The table; see `read_text`.
-        required: Columns that it must have, in lower case; no value may be empty.
+        required: Columns that it must have, in lower case; no value may be empty, but in columns of
+            `may_be_empty`.
         optional: Columns that it may have.
         delimiters: Possible delimiters; the most frequent one in the header is used.
+        may_be_empty: Those of the required columns whose values may be empty.
 
     Raises:
         CorpusError: There is no such table, or it is malformed.
@@ -60,7 +66,7 @@ def read_table(
         raise CorpusError(f"{file}: not a {DELIMITER_NAMES[delimiter]} table: {reason}") from error
     for place, name in enumerate(used):
         table = table.set_column(place, name, pc.utf8_trim_whitespace(table[name]))
-    for name in required:
+    for name in (each for each in required if each not in may_be_empty):
         empty = np.flatnonzero(pc.equal(table[name], "").to_numpy())
         if len(empty):
             raise CorpusError(

@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny import AUGMENTATION, FRONT_END, RATE, tiny_corpus, tiny_feed
 
-from audio import augment, waveforms
+from audio import augment, clip_maps, waveforms
 from audio import feed as feed_module
 from audio.errors import UnfitLength
 from audio.feed import Feed
@@ -263,7 +263,7 @@ def test_waveforms_at_another_rate_than_the_front_ends_are_refused(corpus, tmp_p
 def test_a_training_batch_on_a_gpu_equals_that_of_the_cpu_and_does_not_wait(
     corpus, decoded, monkeypatch, share
 ):
-    monkeypatch.setattr(feed_module, "RESIDENT_SHARE", share)
+    monkeypatch.setattr(clip_maps, "RESIDENT_SHARE", share)
     arguments = (corpus, decoded, FRONT_END, AUGMENTATION, RESPONSES_RL)
     gpu, cpu = Feed(*arguments, torch.device("cuda")), Feed(*arguments, CPU)
     rows_B = np.arange(24)

@@ -97,8 +97,8 @@ def test_lines_may_end_as_on_old_macs(root):
     table = root / "clips.csv"
     table.write_bytes(table.read_bytes().replace(b"\n", b"\r"))
     assert read("folder", root).compute_identity() == expected
-    table.write_bytes(table.read_bytes().replace(b"x/3.wav,dog", b"x/3.wav,"))
-    with pytest.raises(CorpusError, match=r"clips.csv, line 5: column label is empty"):
+    table.write_bytes(table.read_bytes().replace(b"x/3.wav,dog", b",dog"))
+    with pytest.raises(CorpusError, match=r"clips.csv, line 5: column path is empty"):
         read("folder", root)
 
 
@@ -235,7 +235,7 @@ def test_the_table_that_the_following_test_spoils_is_read(root):
         ("x/2.wav", "../x/2.wav", r"line 4: path \.\./x/2\.wav, expected one below"),
         ("x/2.wav", "/x/2.wav", r"line 4: path /x/2\.wav, expected one below"),
         ("x/2.wav", "x/../x/1.wav", r"line 4: x/1\.wav is in line 3 already"),
-        ("x/2.wav,cat", "x/2.wav, ", "line 4: column label is empty"),
+        ("x/2.wav,cat", "x/2.wav, ", "line 4: split 'train' without a label, expected a label"),
         ("x/2.wav,cat", ",cat", "line 4: column path is empty"),
         ("x/2.wav,cat", "x/2.wav,cat,dog", "not a comma-separated table: .*Expected 4"),
         ("c,train", "c,trian", r"line 4: split 'trian', expected train/test or fit/select/test"),
