@@ -3,6 +3,7 @@
 Dimensions: B clips in a batch, K classes, C channels, F mel bands, T frames.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,14 +19,14 @@ from logit_store import LogitKey, LogitStore
 from teachers.catalogue import build, find_architecture
 from teachers.cost import measure_cost
 from teachers.recipes import TeacherRecipe
-from teachers.run import TeacherRun, make_teacher_key
+from teachers.run import TeacherRun, list_teacher_keys, make_teacher_key
 from teachers.weights import load_weights
 from training import (
     Batch,
     OnEpoch,
     Run,
     fetch_weights,
-    list_view_keys,
+    store_pool,
     store_views,
     train_and_store,
 )
@@ -40,6 +41,7 @@ def finetune(
     responses: Path | None,
     device: torch.device,
     n_views: int = 1,
+    pools: Sequence[Corpus] = (),
     on_epoch: OnEpoch = lambda metrics: None,
 ) -> LogitKey:
     """Fine-tune one teacher on one split and store its logits of all clips, unless they are there.
@@ -53,16 +55,17 @@ def finetune(
         responses: folder of impulse responses for augmentation; None for the synthetic set.
         device: where to train.
         n_views: the number of views whose logits are stored; view 0 is the untouched clips.
+        pools: other corpora whose clips the teacher predicts as well (`audio.pools.make_pool_corpus`).
         on_epoch: called after each epoch with its metrics.
     """
     key, recipe = make_teacher_key(run, corpus, responses), run.recipe
-    if all(view in store for view in list_view_keys(key, n_views)):
+    if all(each in store for each in list_teacher_keys(key, n_views, [p.name for p in pools])):
         return key
     is_trained = key in store
 
-    def open_feed(augmentation: Augmentation) -> Feed:
+    def open_feed(augmentation: Augmentation, of: Corpus = corpus) -> Feed:
         front_end, length = recipe.front_end, recipe.length
-        return Feed.open(corpus, front_end, augmentation, responses, device, length=length)
+        return Feed.open(of, front_end, augmentation, responses, device, length=length)
 
     def make_run(feed: Feed, trained: LogitKey | None = None) -> Run:
         torch.manual_seed(run.seed)
@@ -90,9 +93,11 @@ def finetune(
             train_and_store(training_run, key, "teacher", model, record, store, on_epoch)
         else:
             cross_fit_and_store(training_run, make_run, key, "teacher", record, store, on_epoch)
+    heard = stored_views(recipe.front_end.sample_rate)
     if n_views > 1:
-        feed = open_feed(stored_views(recipe.front_end.sample_rate))
-        store_views(replace(training_run, feed=feed), key, n_views, store)
+        store_views(replace(training_run, feed=open_feed(heard)), key, n_views, store)
+    for pool in pools:
+        store_pool(replace(training_run, feed=open_feed(heard, pool)), key, n_views, store)
     return key
 
 

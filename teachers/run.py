@@ -1,6 +1,7 @@
 """One teacher to fine-tune: what it is called, where its logits are, and whether clips fit it."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from audio.clips import Corpus
@@ -10,7 +11,7 @@ from teachers.catalogue import find_architecture
 from teachers.errors import UnfitClips
 from teachers.private import PrivateWeights
 from teachers.recipes import TeacherRecipe
-from training.keys import make_member_key
+from training.keys import list_view_keys, make_member_key
 from training.recipe import Protocol
 
 
@@ -70,6 +71,20 @@ def make_teacher_key(run: TeacherRun, corpus: Corpus, responses: Path | None) ->
     if run.cross_fit is not None:
         identity |= {"cross_fit": run.cross_fit}
     return make_member_key(run.recipe.name, corpus, run.split, run.seed, responses, identity)
+
+
+def list_teacher_keys(key: LogitKey, n_views: int, pools: Sequence[str]) -> tuple[LogitKey, ...]:
+    """Return the keys of all that a teacher predicts: its corpus, then pools, views 0 to n_views - 1.
+
+    Args:
+        key: of view 0 of its corpus.
+        n_views: the number of views.
+        pools: names of the pools.
+    """
+    corpora = (key.corpus, *pools)
+    return tuple(
+        view for name in corpora for view in list_view_keys(replace(key, corpus=name), n_views)
+    )
 
 
 def check_input(recipe: TeacherRecipe, corpus: Corpus) -> None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from training.epoch_metrics import EpochMetrics, OnEpoch
     from training.keys import list_view_keys, locate_weights, make_member_key
     from training.loop import fit
-    from training.member import store_views, train_and_store
+    from training.member import store_pool, store_views, train_and_store
     from training.prediction import predict
     from training.provenance import find_commit
     from training.recipe import Ema, Protocol, Soup, TrainingRecipe
@@ -36,6 +36,7 @@ __all__ = [
     "locate_weights",
     "make_member_key",
     "predict",
+    "store_pool",
     "store_views",
     "train_and_store",
 ]

@@ -15,8 +15,9 @@ import torch
 from torch import nn
 
 from audio import impulse_responses
+from audio.clip_maps import RESIDENT_SHARE
 from audio.clips import Corpus, build_clips_table
-from audio.feed import RESIDENT_SHARE, Feed
+from audio.feed import Feed
 from audio.front_ends import FrontEnd
 from audio.lengths import ClipLength
 from audio.views import Augmentation

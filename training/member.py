@@ -2,9 +2,9 @@
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ def train_and_store(
 ) -> None:
     """Train the run's module and store the result as member `key.member`.
 
-    The logits of all clips are written last: a member that has logits is done. Until then there is
+    The logits of all clips of the corpus, without those of foreign pools, are written last: a member that has logits is done. Until then there is
     a checkpoint, from which the same call continues. If there are several workers, all of them call
     this and one writes.
 
@@ -54,7 +54,7 @@ def train_and_store(
     started = time.monotonic()
     workers = WorkerGroup.current()
     progress = train_module(run, checkpoint, (key.corpus, key.member), record, on_epoch)
-    logits_NK = predict_rows(run, np.arange(len(run.feed.corpus)))
+    logits_NK = predict_rows(run, np.arange(len(run.feed.corpus.own)))
     if workers.leads:
         events.write(progress)
         weights = encode_weights(keep)
@@ -62,7 +62,7 @@ def train_and_store(
         record = record | describe_result(run, kind, progress, started, weights)
         with_history = record | {"history": progress.history}
         store.objects.write_json(locate_record(kind, key.member), with_history)
-        store.write(key, logits_NK, record, row_order=_hash_row_order(run.feed.corpus))
+        store.write(key, logits_NK, record, row_order=_hash_row_order(run.feed.corpus.own))
         checkpoint.discard()
     # From here on all workers find the member in the store.
     workers.wait()
@@ -125,15 +125,37 @@ def store_views(run: Run, key: LogitKey, n_views: int, store: LogitStore) -> Non
         n_views: the number of views, view 0 included.
         store: receives them.
     """
-    everything = np.arange(len(run.feed.corpus))
-    record, row_order = store.read_record(key), _hash_row_order(run.feed.corpus)
-    for view_key in list_view_keys(key, n_views):
-        if view_key not in store:
-            logits_NK = predict_rows(run, everything, view_key.view)
+    _predict_views(run, list_view_keys(key, n_views), store.read_record(key), store)
+
+
+def store_pool(run: Run, key: LogitKey, n_views: int, store: LogitStore) -> None:
+    """Store the logits that a trained member gives the clips of a pool, unless they are stored.
+
+    Args:
+        run: with the member's weights in its module, and a feed of the pool's clips with the changes of
+            `audio.views.stored_views`.
+        key: of view 0 of the corpus that the member learnt.
+        n_views: the number of views, view 0 included.
+        store: receives them, by the same key but with the pool's name as corpus.
+    """
+    learnt, pool = store.read_record(key), run.feed.corpus.name
+    record = learnt | {"pool": pool, "learnt_corpus": key.corpus}
+    _predict_views(run, list_view_keys(replace(key, corpus=pool), n_views), record, store)
+
+
+def _predict_views(
+    run: Run, keys: Sequence[LogitKey], record: dict[str, Any], store: LogitStore
+) -> None:
+    """Predict all clips of a corpus in each view whose logits are missing, and store them."""
+    corpus = run.feed.corpus.own
+    everything, row_order = np.arange(len(corpus)), _hash_row_order(corpus)
+    for key in keys:
+        if key not in store:
+            logits_NK = predict_rows(run, everything, key.view)
             if WorkerGroup.current().leads:
-                augmentation = asdict(run.feed.augmentation)
-                with_view = record | {"view": view_key.view, "view_augmentation": augmentation}
-                store.write(view_key, logits_NK, with_view, row_order=row_order)
+                changes = {"view": key.view, "view_augmentation": asdict(run.feed.augmentation)}
+                with_view = record | (changes if key.view else {})
+                store.write(key, logits_NK, with_view, row_order=row_order)
 
 
 def _hash_row_order(corpus: Corpus) -> str:

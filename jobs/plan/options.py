@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from audio.clips import SPLITS, Corpus
 from audio.corpora import CorpusName
+from audio.pools import OWN_UNLABELLED, REST
 from jobs.schedule.cluster import joins_cluster
 from jobs.schedule.task import Needs
 from jobs.schedule.uploads import is_uploaded
 from jobs.schedule.workers import IN_PROCESS, InProcess, Workers
-from jobs.worker.where import Where, make_absolute, read_corpus
+from jobs.worker.where import Where, make_absolute, parse_pool_word, read_corpus
 from logit_store import LogitStore
 from terminal.console import UserError
 from terminal.tables import format_count
@@ -20,11 +21,14 @@ from terminal.values import (
     Check,
     Count,
     Folder,
+    Line,
     Name,
     Seeds,
     Steps,
     above,
+    each_once,
     expect,
+    find_fault_of_address,
     find_fault_of_path,
     whole,
 )
@@ -49,6 +53,20 @@ def _find_fault_of_machine(name: str) -> str | None:
     return None
 
 
+def _find_fault_of_pool(word: str) -> str | None:
+    try:
+        named = parse_pool_word(word)
+    except ValueError as error:
+        return str(error)
+    return None if named is None else find_fault_of_address(named[1])
+
+
+def _find_fault_of_foreign_pool(word: str) -> str | None:
+    if word in (REST, OWN_UNLABELLED):
+        return "expected CORPUS:ROOT: the logits of all clips of --corpus are stored in any case"
+    return _find_fault_of_pool(word)
+
+
 def _is_gpu_share(gpus: float) -> bool:
     # Ray counts in ten-thousandths, and takes no part of a GPU beside whole ones.
     return 1e-4 <= gpus <= 1 or (0 <= gpus <= MOST_GPUS and gpus == int(gpus))
@@ -67,6 +85,16 @@ GpuShare = Annotated[
     ),
 ]
 Views = Annotated[int, whole(1, 1_000)]
+PoolWords = Annotated[
+    tuple[Annotated[Line, Check(_find_fault_of_pool)], ...],
+    Check(each_once),
+]
+"""`rest`, `unlabelled`, CORPUS:ROOT."""
+PoolRoots = Annotated[
+    tuple[Annotated[Line, Check(_find_fault_of_foreign_pool)], ...],
+    Check(each_once),
+]
+"""CORPUS:ROOT."""
 Split = Annotated[
     int, expect(f"one of {', '.join(map(str, SPLITS))}", lambda value: value in SPLITS)
 ]

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from audio.pools import list_foreign_pools
 from jobs.plan.estimates import find_workloads, measure_memory_needs, measure_steps_on_workers
 from jobs.plan.teachers import TeacherPlan, TeachersOptions
 from jobs.schedule.fanout import IN_FLIGHT
 from jobs.schedule.task import Needs, Task
 from jobs.schedule.workers import Workers
 from jobs.worker.train import FineTune
-from jobs.worker.where import prepare
+from jobs.worker.where import check_audio_of_pools, prepare, prepare_pool
 from logit_store import LogitStore
 from teachers import TeacherRun, build, fetch_weights
 from teachers.catalogue import is_local_file
@@ -23,6 +24,7 @@ def prepare_teachers(planned: TeacherPlan, to_do: Sequence[Task[FineTune]]) -> N
 
     Raises:
         BrokenAudio: some clips cannot be read.
+        CorpusError: a pool has the audio of a clip that judges.
         WeightsError: some weights cannot be fetched, or do not fit their model.
     """
     for corpus in filter(None, (planned.corpus, planned.first_corpus)):
@@ -32,8 +34,20 @@ def prepare_teachers(planned: TeacherPlan, to_do: Sequence[Task[FineTune]]) -> N
             if planned.find_corpus(task) is corpus
         }
         prepare(corpus, planned.store, rates)
+    _prepare_pools(planned)
     for run in _find_starting(to_do):
         _try_weights(run, len(planned.corpus.scenes), planned.store)
+
+
+def _prepare_pools(planned: TeacherPlan) -> None:
+    """Decode the pools, and make sure that no audio in them judges in a split that is learnt."""
+    runs = [task.work.teacher for task in planned.tasks]
+    rates = {run.recipe.front_end.sample_rate for run in runs}
+    for pool in planned.pools.values():
+        prepare_pool(pool, planned.store, rates)
+    if planned.pools:
+        pools = list_foreign_pools(planned.pools.values())
+        check_audio_of_pools(planned.corpus, {run.split for run in runs}, pools, min(rates))
 
 
 def check_weights_files(to_do: Sequence[Task[FineTune]]) -> None:

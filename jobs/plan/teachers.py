@@ -1,6 +1,6 @@
 """The teacher runs that a command asks for: from its options to tasks, checked before any work."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -10,20 +10,28 @@ from audio.corpora import CorpusName
 from audio.errors import CorpusError, UnfitLength
 from audio.lengths import ClipLength
 from audio.parts import draw_parts
-from jobs.plan.options import Gpus, LearningOptions, Views, parse_splits, refuse_beyond
+from audio.pools import list_foreign_pools, refuse_leaks
+from jobs.plan.options import (
+    Gpus,
+    LearningOptions,
+    PoolRoots,
+    Views,
+    parse_splits,
+    refuse_beyond,
+)
 from jobs.schedule.carry_out import find_stored
 from jobs.schedule.task import Needs, Task, make_names_unique
 from jobs.schedule.workers import Workers
 from jobs.worker.train import FineTune, TrainingWork
-from jobs.worker.where import Where, read_corpus
+from jobs.worker.where import PoolAt, Where, open_pool, read_corpus
 from logit_store import LogitKey, LogitStore
 from redact import strip_secrets
 from teachers import TeacherRecipe, TeacherRun, UnfitClips, recipes
 from teachers.private import PrivateWeights
-from teachers.run import check_input, make_teacher_key
+from teachers.run import check_input, list_teacher_keys, make_teacher_key
 from terminal.console import UserError, progress_bar
 from terminal.values import Address, Check, Line, find_fault_of_path, obey, whole
-from training import Protocol, list_view_keys
+from training import Protocol
 
 FIRST_SPLIT = 100
 """Split of the corpus of a first stage: all of it."""
@@ -84,6 +92,10 @@ class TeachersOptions(LearningOptions):
     jobs/ensemble.py can --judge out-of-fold."""
     gpus_per_teacher: Gpus = 1
     """Number of GPUs that train one teacher together."""
+    pool: PoolRoots = ()
+    """CORPUS:ROOT of clips without labels, such as folder:/data/recordings: each teacher predicts them
+    too, so that they can teach students (jobs/students.py --pool). --corpus's own clips without
+    labels need no option."""
     first_corpus: CorpusName = "cochlscene"
     """Corpus that recipes with a first stage (passt_sit, passt_sequential) are trained on first."""
     first_root: Address | None = None
@@ -106,6 +118,8 @@ class TeacherPlan:
     corpus: Corpus
     store: LogitStore
     first_corpus: Corpus | None
+    pools: dict[PoolAt, Corpus]
+    """Other corpora that all teachers predict."""
     tasks: list[Task[FineTune]]
     """Runs on the corpus, the large splits first, because they take longest."""
     first: dict[LogitKey, Task[FineTune]]
@@ -159,14 +173,15 @@ def plan_teachers(options: TeachersOptions, corpus: Corpus, store: LogitStore) -
 
     Raises:
         UserError: an option makes no sense.
-        CorpusError: the corpus does not have a split.
+        CorpusError: the corpus does not have a split, or a pool has clips that judge in it.
         UnfitLength, UnfitClips: a recipe's model does not take the corpus's clips.
     """
     wanted, splits = _find_recipes(options), parse_splits(options.splits)
+    pools = _open_pools(options, corpus, splits)
     private = _find_private_weights(options)
     firsts = [recipe.first_stage for recipe in wanted if recipe.first_stage]
     first_corpus = _read_first_corpus(options, store, firsts) if firsts else None
-    planned = TeacherPlan(options, corpus, store, first_corpus, [], {})
+    planned = TeacherPlan(options, corpus, store, first_corpus, pools, [], {})
     _check_corpus(corpus, wanted, splits)
     _check_shares(options, wanted)
     _check_parts(options, corpus, splits)
@@ -184,7 +199,7 @@ def plan_teachers(options: TeachersOptions, corpus: Corpus, store: LogitStore) -
                     private_weights=None if recipe.first_stage else private,
                 )
                 planned.tasks.append(
-                    _make_task(planned, teacher, corpus, options.make_where(store))
+                    _make_task(planned, teacher, corpus, options.make_where(store), pools)
                 )
     return replace(planned, tasks=make_names_unique(planned.tasks))
 
@@ -196,13 +211,28 @@ def _plan_first(planned: TeacherPlan, recipe: TeacherRecipe, seed: int) -> str |
     options = planned.options
     teacher = TeacherRun(recipe=recipe.first_stage, split=FIRST_SPLIT, seed=seed)
     where = Where.of(options.first_corpus, options.first_root, planned.store)
-    task = _make_task(planned, teacher, planned.first_corpus, where)
+    task = _make_task(planned, teacher, planned.first_corpus, where, {})
     planned.first[task.keys[0]] = task
     return task.keys[0].member
 
 
+def _open_pools(
+    options: TeachersOptions, corpus: Corpus, splits: Sequence[int]
+) -> dict[PoolAt, Corpus]:
+    """Open the pools, and make sure that none of their clips and recordings judges in a split."""
+    opened = {at: open_pool(at, corpus.clip_duration_s) for at in map(PoolAt.of, options.pool)}
+    pools = list_foreign_pools(opened.values())
+    for split in splits:
+        refuse_leaks(corpus, split, pools)
+    return opened
+
+
 def _make_task(
-    planned: TeacherPlan, teacher: TeacherRun, corpus: Corpus, where: Where
+    planned: TeacherPlan,
+    teacher: TeacherRun,
+    corpus: Corpus,
+    where: Where,
+    pools: Mapping[PoolAt, Corpus],
 ) -> Task[FineTune]:
     options = planned.options
     n_gpus = options.gpus_per_teacher
@@ -211,10 +241,13 @@ def _make_task(
         where=where,
         responses=options.find_responses(),
         n_views=options.views,
+        pools=tuple(pools),
+        n_pool_clips=sum(map(len, pools.values())),
         n_gpus=n_gpus,
     )
     key = make_teacher_key(teacher, corpus, options.find_responses())
-    task = Task(teacher.name, work, list_view_keys(key, options.views))
+    names = [pool.name for pool in pools.values()]
+    task = Task(teacher.name, work, list_teacher_keys(key, options.views, names))
     if n_gpus == 1:
         return task
     # The task itself only waits for the trainer that it starts, which reserves the GPUs.

@@ -98,18 +98,21 @@ class Workload:
     """Number of views whose logits it stores, of all clips of the corpus."""
     n_models: int = 1
     """Number of models, one after the other, whose weights it stores; all of them predict the clips."""
+    n_pool_clips: int = 0
+    """Number of clips of other corpora whose views it predicts too."""
 
     def estimate_seconds(self, dry: DryStep) -> float:
         """Estimate how long the run takes, by a measured step."""
-        n_predicted = self.n_judged + self.n_models * self.n_views * len(self.corpus)
+        n_clips = len(self.corpus) + self.n_pool_clips
+        n_predicted = self.n_judged + self.n_models * self.n_views * n_clips
         return self.n_learnt * dry.train_clip_s + n_predicted * dry.predict_clip_s
 
     def count_stored_bytes(self, weights_bytes: int) -> int:
         """Count the bytes that it stores: logits as float16 with their row, and weights."""
         if not self.n_views:
             return 0
-        row_bytes = 4 + 2 * len(self.pace.scenes)
-        logits_bytes = self.n_views * (row_bytes * len(self.corpus) + FOOTER_BYTES)
+        row_bytes, n_clips = 4 + 2 * len(self.pace.scenes), len(self.corpus) + self.n_pool_clips
+        logits_bytes = self.n_views * (row_bytes * n_clips + FOOTER_BYTES)
         return logits_bytes + self.n_models * weights_bytes
 
 
@@ -117,7 +120,7 @@ def find_workload(work: TrainingWork, corpus: Corpus, store: LogitStore) -> Work
     """Return how much a task that trains something has to do."""
     match work:
         case FineTune(teacher=run):
-            return count_workload(
+            workload = count_workload(
                 corpus,
                 run.recipe,
                 run.split,
@@ -125,6 +128,7 @@ def find_workload(work: TrainingWork, corpus: Corpus, store: LogitStore) -> Work
                 n_views=work.n_views,
                 cross_fit=run.cross_fit,
             )
+            return replace(workload, n_pool_clips=work.n_pool_clips)
         case Distill():
             return count_workload(corpus, work.recipe, work.split, n_views=work.n_views)
         case Quantise(start=start):

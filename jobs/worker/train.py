@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from jobs.log.task_log import TaskLog, get_current_log, keep_log, log_line
 from jobs.worker.device import find_reserved_device
-from jobs.worker.where import Where
+from jobs.worker.where import PoolAt, Where, open_pool
 from logit_store import LogitKey
 from students import StudentRecipe
 from teachers import TeacherRun
@@ -31,6 +31,10 @@ class FineTune:
     """Folder of impulse responses; None is the synthetic set."""
     n_views: int = 1
     """Number of views whose logits are stored."""
+    pools: tuple[PoolAt, ...] = ()
+    """Other corpora whose clips it predicts as well."""
+    n_pool_clips: int = 0
+    """Number of clips of all pools."""
     n_gpus: int = 1
 
     def run(self) -> LogitKey:
@@ -68,6 +72,7 @@ class FineTune:
                 responses=self.responses,
                 device=device,
                 n_views=self.n_views,
+                pools=[open_pool(pool, corpus.clip_duration_s) for pool in self.pools],
                 on_epoch=_print_epochs(self.teacher.name),
             )
 
