@@ -175,7 +175,11 @@ def _digest_table(corpus: Corpus) -> str:
 
 def find_indices(values: pa.ChunkedArray, order: tuple[str, ...]) -> np.ndarray:
     """Return the position of each value in `order`, int64; -1 for values that are not in it."""
-    return pc.fill_null(pc.index_in(values, pa.array(order)), -1).to_numpy().astype(np.int64)
+    return (
+        pc.fill_null(pc.index_in(values, pa.array(order, values.type)), -1)
+        .to_numpy()
+        .astype(np.int64)
+    )
 
 
 def assign_folds(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from audio.clips import LABELLED_FOLDS, SPLITS, Corpus
+from audio.clips import LABELLED_FOLDS, POOL, SPLITS, UNLABELLED, Corpus
 from audio.headers import Headers, read_headers
 from audio.inspection import CLIPPED_SHARE, SILENT_DB, Inspection
 from audio.lengths import TOLERANCE
@@ -15,6 +15,19 @@ NEEDED = 3
 """Fewest recordings of a class that is in all folds."""
 NAMES_SHOWN = 5
 """Number of clips, values or groups that a description names."""
+
+
+def count_clips(corpus: Corpus) -> Counter[str]:
+    """Count the clips of each scene."""
+    counts = Counter(corpus.column("scene").tolist())
+    counts.pop(UNLABELLED, None)
+    return counts
+
+
+def count_recordings(corpus: Corpus) -> Counter[str]:
+    """Count the recordings of each scene."""
+    pairs = set(zip(corpus.column("scene"), corpus.column("recording"), strict=True))
+    return Counter(scene for scene, _ in pairs if scene != UNLABELLED)
 
 
 def find_training_splits(corpus: Corpus) -> list[int]:
@@ -45,11 +58,11 @@ def check_splits(corpus: Corpus) -> None:
 def describe_gaps(corpus: Corpus) -> list[str]:
     """Describe the classes that have no clip in some fold of a complete split, a line for each fold."""
     lines = []
-    scenes = corpus.column("scene")
+    scenes, all_scenes = corpus.column("scene"), set(corpus.scenes)
     for split in find_complete_splits(corpus):
         folds = corpus.column(f"fold_{split}")
         for fold in LABELLED_FOLDS:
-            if lacking := sorted(set(scenes) - set(scenes[folds == fold])):
+            if lacking := sorted(all_scenes - set(scenes[folds == fold])):
                 lines.append(
                     f"split {split} has no clip of {_list_some(lacking)} in {fold}; "
                     f"{_describe_need(corpus, lacking)}"
@@ -61,13 +74,15 @@ def describe_files(corpus: Corpus, sample_rate: int) -> dict[str, str]:
     """Describe sample rates, channels and lengths of the files, and the clips made from them."""
     files = corpus.table["file"].unique().to_pylist()
     headers = read_headers(corpus.root, files)
-    counts = Counter(corpus.column("scene").tolist())
+    counts = count_clips(corpus)
     (largest, most), *_, (smallest, least) = counts.most_common()
     n_recordings = len(np.unique(corpus.column("recording")))
+    n_unlabelled = int(corpus.find_unlabelled().sum())
+    unlabelled = f"; {n_unlabelled:,} of them without a label" if n_unlabelled else ""
     mixed_down = "; decoded to their mean" if headers.channels.max() > 1 else ""
     return {
         "clips": f"{len(corpus):,} of {len(counts)} classes, in {len(files):,} files of "
-        f"{n_recordings:,} recordings",
+        f"{n_recordings:,} recordings{unlabelled}",
         "imbalance": f"{most / least:.1f} ({largest} {most:,} clips, {smallest} {least:,})",
         "recording devices": _count_values(corpus.column("recording_device")),
         "sample rates": f"{_count_values(headers.sample_rate, ' Hz')}; decoded to {sample_rate:,} Hz",
@@ -104,7 +119,7 @@ def describe_clips(
 
 
 def check_folds(corpus: Corpus, same: Sequence[Sequence[int]]) -> None:
-    """Make sure that no audio is in several folds.
+    """Make sure that no audio is in several folds; a pool may have audio of `fit`.
 
     Args:
         corpus: The corpus.
@@ -140,8 +155,7 @@ def _find_empty_folds(corpus: Corpus, split: int) -> list[str]:
 
 def _describe_need(corpus: Corpus, among: Sequence[str] | None = None) -> str:
     """Say how many recordings a class needs, and which classes (of these) have fewer."""
-    pairs = set(zip(corpus.column("scene"), corpus.column("recording"), strict=True))
-    counts = Counter(scene for scene, _ in pairs)
+    counts = count_recordings(corpus)
     short = [
         f"{scene} ({counts[scene]})" for scene in among or corpus.scenes if counts[scene] < NEEDED
     ]
@@ -211,7 +225,7 @@ def _describe_crossing(corpus: Corpus, rows: Sequence[int]) -> str | None:
             fold = corpus.table[f"fold_{split}"][row].as_py()
             if fold is not None:
                 first.setdefault(fold, row)
-        if len(first) > 1:
+        if len(first) > 1 and first.keys() != {"fit", POOL}:
             clips = " and ".join(
                 f"{_name_clip(corpus, row)} ({fold})" for fold, row in first.items()
             )

@@ -3,7 +3,6 @@
 if not __package__:
     import _root  # noqa: F401
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from audio import findings, inspection, waveforms
-from audio.clips import LABELLED_FOLDS, SPLITS, Corpus
+from audio.clips import LABELLED_FOLDS, POOL, SPLITS, Corpus
 from audio.corpora.cuts import LONGEST_S
 from audio.errors import BrokenAudio
 from audio.findings import find_training_splits
@@ -107,9 +106,7 @@ def _make_next_command(options: PrepareOptions, corpus: Corpus) -> list[str]:
 
 def show_classes(corpus: Corpus) -> None:
     """Print how many clips and recordings each class has."""
-    counts = Counter(corpus.column("scene").tolist())
-    pairs = set(zip(corpus.column("scene"), corpus.column("recording"), strict=True))
-    recordings = Counter(scene for scene, _ in pairs)
+    counts, recordings = findings.count_clips(corpus), findings.count_recordings(corpus)
     shown = sorted(counts, key=lambda scene: (counts[scene], scene))[:CLASSES_SHOWN]
     rows = [[scene, f"{counts[scene]:,}", f"{recordings[scene]:,}"] for scene in sorted(shown)]
     console.print(build_table(["class", "clips", "recordings"], rows))
@@ -118,18 +115,24 @@ def show_classes(corpus: Corpus) -> None:
 
 
 def show_splits(corpus: Corpus) -> None:
-    """Print how many clips and recordings are in each fold of each split."""
+    """Print how many clips and recordings are in each fold of each split, the pool only if it has some."""
     rows = []
+    shown = (*LABELLED_FOLDS, POOL) if corpus.find_unlabelled().any() else LABELLED_FOLDS
     recordings = corpus.column("recording")
     for split in find_training_splits(corpus):
         folds = corpus.column(f"fold_{split}")
         cells = [str(split)]
-        for fold in LABELLED_FOLDS:
+        for fold in shown:
             inside = folds == fold
             cells.append(f"{inside.sum():,} ({len(np.unique(recordings[inside])):,})")
         rows.append(cells)
-    console.print(build_table(["split", "fit", "select", "test"], rows))
+    console.print(build_table(["split", *shown], rows))
     console.print("clips, and in brackets recordings: none is in two folds of a split")
+    if POOL in shown:
+        console.print(
+            "pool: clips without a label, which teach students (jobs/students.py --pool\n"
+            "unlabelled) unless their recording judges; teachers predict them like all others"
+        )
     for gap in findings.describe_gaps(corpus):
         console.print(f"WARNING: {gap}", markup=False)
     if len(corpus.table["file"].unique()) == len(np.unique(recordings)):
