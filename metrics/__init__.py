@@ -1,6 +1,6 @@
 """Metrics of logits: accuracy, log loss, calibration, scores by group, and intervals."""
 
-from metrics.intervals import Interval, PairedComparison, bootstrap, paired_bootstrap
+from metrics.intervals import MIN_SEEDS, Interval, PairedComparison, bootstrap, paired_bootstrap
 from metrics.scores import (
     ConfidenceBin,
     Scores,
@@ -16,6 +16,7 @@ from metrics.scores import (
 )
 
 __all__ = [
+    "MIN_SEEDS",
     "ConfidenceBin",
     "Interval",
     "PairedComparison",

@@ -1,6 +1,6 @@
-"""Intervals of metrics by a paired bootstrap over recordings.
+"""Intervals of metrics over recordings and seeds: a paired bootstrap, and Student's t for the seeds.
 
-N clips, K classes, G recordings, J parts of a metric (classes, or one), R resamples.
+A seeds, N clips, K classes, G recordings, J parts of a metric (classes, or one), R resamples.
 """
 
 from collections.abc import Iterator
@@ -14,8 +14,18 @@ from metrics.scores import Floats, Integers, check_predictions, hits, losses
 
 IntervalMetric = Literal["macro_accuracy", "accuracy", "log_loss"]
 
+MIN_SEEDS = 3
+"""Fewer seeds say too little of how much seeds differ: an interval is then over recordings alone."""
+
 # 256 resamples of TAU's 2,968 test recordings take 6 MB.
 _RESAMPLES_AT_ONCE = 256
+# Halves the range in which an end of an interval lies to a 10^12th of it.
+_HALVINGS = 40
+_RANGES: dict[str, tuple[float, float]] = {
+    "macro_accuracy": (0.0, 1.0),
+    "accuracy": (0.0, 1.0),
+    "log_loss": (0.0, np.inf),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,20 +54,30 @@ class PairedComparison:
 class _Sums:
     """The parts of a metric, summed within each recording; the metric is the mean of their ratios."""
 
-    above_GJ: Floats
+    above_AGJ: Floats
     below_GJ: Floats
 
     def compute(self, weights_RG: Floats) -> Floats:
-        """Return the metric of each resample r, in which recording g occurs weights[r, g] times."""
-        above_RJ, below_RJ = weights_RG @ self.above_GJ, weights_RG @ self.below_GJ
+        """Return the metric [R, A] of each resample and seed; recording g occurs weights[r, g] times."""
+        below_RJ = weights_RG @ self.below_GJ
         # Classes that are missing from a resample do not count, as in macro_accuracy.
         occurs_RJ = below_RJ > 0
-        ratio_RJ = np.divide(above_RJ, below_RJ, out=np.zeros_like(above_RJ), where=occurs_RJ)
-        return ratio_RJ.sum(axis=1) / occurs_RJ.sum(axis=1)
+        return np.stack(
+            [
+                _divide(weights_RG @ above_GJ, below_RJ, occurs_RJ).sum(axis=1)
+                / occurs_RJ.sum(axis=1)
+                for above_GJ in self.above_AGJ
+            ],
+            axis=1,
+        )
+
+    def compute_values(self) -> Floats:
+        """Return the metric [A] of the clips themselves for each seed."""
+        return self.compute(np.ones((1, len(self.below_GJ))))[0]
 
 
 def bootstrap(
-    logits_NK: ArrayLike,
+    logits: ArrayLike,
     labels_N: ArrayLike,
     recordings_N: ArrayLike,
     *,
@@ -68,15 +88,17 @@ def bootstrap(
 ) -> Interval:
     """Return a metric of one system with its interval; see `paired_bootstrap`."""
     recording_N, n_recordings = _number_recordings(recordings_N, labels_N)
-    sums = _sum_parts(logits_NK, labels_N, recording_N, metric)
+    sums = _sum_parts(logits, labels_N, recording_N, metric)
     _check_settings(level, n_resamples)
-    resampled = [sums.compute(w) for w in _draw_weights(n_recordings, n_resamples, seed)]
-    return _build_interval(_compute_value(sums), np.concatenate(resampled), level)
+    drawn = [sums.compute(w) for w in _draw_weights(n_recordings, n_resamples, seed)]
+    return _build_interval(
+        sums.compute_values(), np.concatenate(drawn), level, limits=_RANGES[metric]
+    )
 
 
 def paired_bootstrap(
-    first_NK: ArrayLike,
-    second_NK: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
     labels_N: ArrayLike,
     recordings_N: ArrayLike,
     *,
@@ -85,42 +107,63 @@ def paired_bootstrap(
     n_resamples: int = 2000,
     seed: int = 0,
 ) -> PairedComparison:
-    """Return a metric of two systems, and its difference, with percentile intervals.
+    """Return a metric of two systems, and its difference, with intervals over recordings and seeds.
 
     Clips of one recording are alike, so whole recordings are drawn with replacement, as many as
     there are (cluster bootstrap: Davison and Hinkley 1997, section 3.8; percentiles: Efron and
     Tibshirani 1993, section 13.3). Both systems are evaluated on the same draws, so a draw that is
-    hard for both does not widen the interval of the difference.
+    hard for both does not widen the interval of the difference; seed by seed, so neither does a
+    seed that is bad for both.
+
+    From three seeds on, what seeds add is Student's t with one degree of freedom less than there
+    are seeds, added to the drawn values. Its variance is that of the seeds' values, less the part
+    that seeds on other recordings would have again: the draws show how much of the seeds' differences depends
+    on the recordings (components of variance: Searle, Casella and McCulloch 1992, section 4.4; the
+    variance that two crossed samples have is the sum of both less their interaction: Cameron,
+    Gelbach and Miller 2011, eq. 2.4). With fewer seeds the interval is over recordings alone.
+
+    If seeds were drawn too (Owen 2007, "The pigeonhole bootstrap"), the variance would count the
+    interaction three times, and that of A seeds at (A-1)/A: measured, COVERAGE
+    (benchmarks/coverage.py, docs/decisions/0019).
 
     Args:
-        first_NK: Logits of the first system.
-        second_NK: Logits of the second system for the same clips.
+        first: Logits of the first system, [N, K], or one such array for each seed, [A, N, K].
+        second: Logits of the second system for the same clips and as many seeds; seeds of the same
+            position are compared with each other.
         labels_N: True classes.
-        recordings_N: Recording of each clip; at least two different ones.
-        metric: `macro_accuracy` over the classes that occur, `accuracy` or `log_loss`.
+        recordings_N: Recording of each clip, or whatever is drawn as a whole; at least two
+            different ones.
+        metric: `macro_accuracy` over the classes that occur, `accuracy` or `log_loss`; of seeds,
+            the mean.
         level: Share of the resamples within the interval.
         n_resamples: Number of draws; 2000 fix the ends of a 95 % interval to about 2 % of its
             width.
         seed: The same seed gives the same intervals.
 
     Raises:
-        ValueError: Shapes, labels or settings are wrong, or there are fewer than two recordings.
+        ValueError: Shapes, numbers of seeds, labels or settings are wrong, or there are fewer than
+            two recordings.
     """
     recording_N, n_recordings = _number_recordings(recordings_N, labels_N)
-    first = _sum_parts(first_NK, labels_N, recording_N, metric)
-    second = _sum_parts(second_NK, labels_N, recording_N, metric)
+    one = _sum_parts(first, labels_N, recording_N, metric)
+    two = _sum_parts(second, labels_N, recording_N, metric)
+    if len(one.above_AGJ) != len(two.above_AGJ):
+        raise ValueError(
+            f"{len(one.above_AGJ)} seed(s) of the first system and {len(two.above_AGJ)} of the "
+            "second, expected as many, in the same order"
+        )
     _check_settings(level, n_resamples)
     pairs = [
-        (first.compute(weights_RG), second.compute(weights_RG))
+        (one.compute(weights_RG), two.compute(weights_RG))
         for weights_RG in _draw_weights(n_recordings, n_resamples, seed)
     ]
-    first_R, second_R = (np.concatenate(values) for values in zip(*pairs, strict=True))
+    one_RA, two_RA = (np.concatenate(drawn) for drawn in zip(*pairs, strict=True))
+    one_A, two_A = one.compute_values(), two.compute_values()
+    low, high = limits = _RANGES[metric]
     return PairedComparison(
-        first=_build_interval(_compute_value(first), first_R, level),
-        second=_build_interval(_compute_value(second), second_R, level),
-        difference=_build_interval(
-            _compute_value(second) - _compute_value(first), second_R - first_R, level
-        ),
+        first=_build_interval(one_A, one_RA, level, limits),
+        second=_build_interval(two_A, two_RA, level, limits),
+        difference=_build_interval(two_A - one_A, two_RA - one_RA, level, (low - high, high - low)),
     )
 
 
@@ -144,8 +187,19 @@ def _check_settings(level: float, n_resamples: int) -> None:
 
 
 def _sum_parts(
-    logits_NK: ArrayLike, labels_N: ArrayLike, recording_N: Integers, metric: IntervalMetric
+    logits: ArrayLike, labels_N: ArrayLike, recording_N: Integers, metric: IntervalMetric
 ) -> _Sums:
+    logits_ANK = np.asarray(logits)
+    logits_ANK = logits_ANK[None] if logits_ANK.ndim == 2 else logits_ANK
+    if len(logits_ANK) == 0:
+        raise ValueError("logits of no seed, expected (clips, classes) or (seeds, clips, classes)")
+    sums = [_sum_parts_of_seed(each, labels_N, recording_N, metric) for each in logits_ANK]
+    return _Sums(above_AGJ=np.stack([above_GJ for above_GJ, _ in sums]), below_GJ=sums[0][1])
+
+
+def _sum_parts_of_seed(
+    logits_NK: ArrayLike, labels_N: ArrayLike, recording_N: Integers, metric: IntervalMetric
+) -> tuple[Floats, Floats]:
     logits, labels = check_predictions(logits_NK, labels_N)
     everything = np.zeros_like(labels)
     match metric:
@@ -160,10 +214,8 @@ def _sum_parts(
     shape = (int(recording_N.max()) + 1, n_parts)
     cell_N = recording_N * n_parts + part_N
     size = shape[0] * shape[1]
-    return _Sums(
-        above_GJ=np.bincount(cell_N, weights=value_N, minlength=size).reshape(shape).astype(float),
-        below_GJ=np.bincount(cell_N, minlength=size).reshape(shape).astype(np.float64),
-    )
+    above = np.bincount(cell_N, weights=value_N, minlength=size).reshape(shape).astype(float)
+    return above, np.bincount(cell_N, minlength=size).reshape(shape).astype(np.float64)
 
 
 def _draw_weights(n_recordings: int, n_resamples: int, seed: int) -> Iterator[Floats]:
@@ -177,10 +229,57 @@ def _draw_weights(n_recordings: int, n_resamples: int, seed: int) -> Iterator[Fl
         yield counts.reshape(n, n_recordings).astype(np.float64)
 
 
-def _compute_value(sums: _Sums) -> float:
-    return float(sums.compute(np.ones((1, len(sums.below_GJ))))[0])
+def _divide(above_RJ: Floats, below_RJ: Floats, occurs_RJ: NDArray[np.bool_]) -> Floats:
+    return np.divide(above_RJ, below_RJ, out=np.zeros_like(above_RJ), where=occurs_RJ)
 
 
-def _build_interval(value: float, resampled_R: NDArray[np.float64], level: float) -> Interval:
-    low, high = np.quantile(resampled_R, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value=value, low=float(low), high=float(high))
+def _build_interval(
+    value_A: Floats, drawn_RA: Floats, level: float, limits: tuple[float, float]
+) -> Interval:
+    """Build the interval of the mean over seeds.
+
+    Args:
+        value_A: the metric of each seed without resampling.
+        drawn_RA: the metric of each seed in each draw of recordings.
+        level: share of the draws within the interval.
+        limits: what the metric can be at least and at most.
+    """
+    shares = ((1 - level) / 2, (1 + level) / 2)
+    drawn_R, deviation = drawn_RA.mean(axis=1), _estimate_seeds(value_A, drawn_RA)
+    if deviation > 0:
+        ends = [_find_quantile(drawn_R, deviation, len(value_A) - 1, share) for share in shares]
+    else:
+        ends = np.quantile(drawn_R, shares).tolist()
+    low, high = np.clip(ends, *limits)
+    return Interval(value=float(value_A.mean()), low=float(low), high=float(high))
+
+
+def _estimate_seeds(value_A: Floats, drawn_RA: Floats) -> float:
+    """Return the standard deviation that seeds add to the mean over them; 0 for fewer than three.
+
+    Seeds differ from each other on the given recordings by their effects, which are the same on
+    all recordings, and by what they do on just these ones. The draws show the variance of the
+    second part, and already contain it.
+    """
+    n_seeds = len(value_A)
+    if n_seeds < MIN_SEEDS:
+        return 0.0
+    apart_RA = drawn_RA - drawn_RA.mean(axis=1, keepdims=True)
+    on_recordings = apart_RA.var(axis=0).sum() / (n_seeds - 1)
+    return float(np.sqrt(max(0.0, value_A.var(ddof=1) - on_recordings) / n_seeds))
+
+
+def _find_quantile(drawn_R: Floats, deviation: float, degrees: int, share: float) -> float:
+    """Return the quantile of a draw plus the deviation times Student's t, exactly for these draws."""
+    # Imported here: it takes a third of a second, and commands that only list start without it.
+    from scipy.special import stdtr, stdtrit
+
+    furthest = deviation * stdtrit(degrees, share)
+    low, high = drawn_R.min() + furthest, drawn_R.max() + furthest
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if stdtr(degrees, (middle - drawn_R) / deviation).mean() < share:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
