@@ -11,9 +11,9 @@ def corpus():
     return demo.read()
 
 
-def test_the_demo_corpus_has_480_clips_of_8_scenes_on_9_devices(corpus):
-    assert len(corpus) == 480
-    assert len(corpus.scenes) == 8
+def test_the_demo_corpus_has_765_clips_of_10_scenes_on_9_devices(corpus):
+    assert len(corpus) == 765
+    assert len(corpus.scenes) == 10
     assert len(set(corpus.column("recording_device"))) == 9
 
 
@@ -69,7 +69,7 @@ def test_a_split_without_clips_is_refused_by_name(corpus):
 
 def test_keeping_some_clips_renumbers_the_rows_and_changes_the_identity(corpus):
     kept = corpus.keep(corpus.column("clip_id")[::2])
-    assert kept.column("row").tolist() == list(range(240))
+    assert kept.column("row").tolist() == list(range(383))
     assert kept.column("clip_id").tolist() == corpus.column("clip_id")[::2].tolist()
     assert kept.compute_identity() != corpus.compute_identity()
     assert corpus.keep(corpus.column("clip_id")).compute_identity() == corpus.compute_identity()

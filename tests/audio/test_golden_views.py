@@ -25,7 +25,7 @@ from audio.waveforms import Waveforms
 
 FILE = Path(__file__).parents[1] / "golden" / "views.json"
 RATE = 32_000
-ROWS = (0, 100, 250)  # recording devices a, a and s1: only a gets responses
+ROWS = (0, 100, 250)  # recording devices a, s2 and a: only a gets responses
 VIEWS = (0, 1, 7, 1_000_001)
 FIELDS = ("roll_B", "response_B", "band_start_B", "band_width_B", "frame_start_B", "frame_width_B")
 BANDS, FRAMES = (3, 40, 90, 150, 210, 250), (0, 20, 45, 64)
@@ -148,9 +148,9 @@ def test_the_clips_are_decoded_to_the_same_samples(row):
 @each_view
 def test_a_view_is_the_same_log_mel_spectrogram(feed, row, view):
     # In nepers. If one sample in a hundred is decoded one step apart, the quietest bands change by
-    # 0.008; another order of sums changes them by 0.0005, and another view by more than 1 (below).
+    # 0.04; another order of sums changes them by 0.0005, and another view by more than 1 (below).
     np.testing.assert_allclose(
-        values(feed, row, view), golden(row, view)["log_mel"], rtol=0, atol=0.02
+        values(feed, row, view), golden(row, view)["log_mel"], rtol=0, atol=0.1
     )
 
 
