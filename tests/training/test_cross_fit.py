@@ -157,6 +157,7 @@ def test_a_mean_curve_goes_on_with_the_runs_that_have_not_stopped_and_its_times_
 
 def test_clips_of_another_corpus_get_the_mean_of_all_models(stored, feed):
     whole = open_parts(make_run(feed), KEY, "teacher", 2, stored)
+    assert whole.parts is not None
     elsewhere = replace(whole, parts=replace(whole.parts, corpus="another"))
     found_NK = predict_rows(elsewhere, np.arange(len(feed.corpus)))
     by_model = np.stack([predict_with(stored, feed, part) for part in (0, 1)])
