@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from logit_store.clips_table import fold_column
+from audio.clips import find_indices
+from logit_store.clips_table import find_scenes, fold_column
 from logit_store.errors import UnfitImport
 from logit_store.foreign import ForeignLogits
 from logit_store.keys import hash_row_order
@@ -36,19 +37,20 @@ class LabelledClips:
     clip_ids: pa.StringArray
     scenes: tuple[str, ...]
     labels_N: Integers
+    """-1 for clips without a label, which are never in `fit`."""
     row_order: str
 
     @classmethod
     def of(cls, corpus: str, table: pa.Table) -> Self:
         """Make it from a table with the columns of CLIPS_SCHEMA."""
-        scenes = tuple(sorted(pc.unique(table["scene"]).to_pylist()))
+        scenes = tuple(find_scenes(table))
         clip_ids = table["clip_id"].combine_chunks()
         return cls(
             corpus=corpus,
             table=table,
             clip_ids=clip_ids,
             scenes=scenes,
-            labels_N=pc.index_in(table["scene"], pa.array(scenes)).to_numpy().astype(np.int64),
+            labels_N=find_indices(table["scene"], scenes),
             row_order=hash_row_order(clip_ids.to_pylist()),
         )
 

@@ -15,7 +15,7 @@ from logit_store.clips_table import CLIPS_SCHEMA
 from logit_store.errors import DamagedFile, UnknownClips
 from logit_store.files import Files
 from logit_store.footer import ClipsHeader
-from logit_store.paths import clips_path
+from logit_store.paths import clips_path, embeddings_pattern, logits_pattern
 
 _RIGHT: set[bytes] = set()
 """Digests of files without checksums whose content has its hash: computing that takes half a second."""
@@ -74,6 +74,17 @@ def find_rows(clip_ids: Sequence[str], clips: pa.Table, corpus: str) -> NDArray[
     if len(unknown):
         raise UnknownClips(corpus, n=len(unknown), first=unknown[0].as_py())
     return rows.to_numpy()
+
+
+def has_results(files: Files, corpus: str, stored: ClipsHeader, given: ClipsHeader) -> bool:
+    """Tell whether results in the store belong to the stored clips, and not to the given ones.
+
+    Logits have scores by labels and folds; embeddings belong to any clips of the same names and order.
+    """
+    if files.find(logits_pattern(corpus)):
+        return True
+    same_order = stored.row_order_hash == given.row_order_hash
+    return not same_order and bool(files.find(embeddings_pattern(corpus)))
 
 
 def hold_same_clips(first: pa.Table, second: pa.Table) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from audio.clips import SPLITS
+from audio.clips import SPLITS, UNLABELLED
 from logit_store.keys import FOLDS
 
 _KEY_COLUMNS = ("corpus", "split", "member", "view", "row")
@@ -48,8 +48,14 @@ def check_clips(corpus: str, table: pa.Table) -> pa.Table:
         raise ValueError(f"clips of {corpus}: {error}") from error
     _check_rows(corpus, clips)
     _check_folds(corpus, clips)
-    _check_scenes(corpus, pc.unique(clips["scene"]).to_pylist())
+    _check_unlabelled(corpus, clips)
+    check_scenes(f"clips of {corpus}", find_scenes(clips))
     return clips
+
+
+def find_scenes(clips: pa.Table) -> list[str]:
+    """Return the scenes of clips, sorted, which are the classes of logits; none for a pool of its own."""
+    return sorted(set(pc.unique(clips["scene"]).to_pylist()) - {UNLABELLED})
 
 
 def _check_rows(corpus: str, clips: pa.Table) -> None:
@@ -74,15 +80,29 @@ def _check_folds(corpus: str, clips: pa.Table) -> None:
             )
 
 
-def _check_scenes(corpus: str, scenes: Sequence[str]) -> None:
-    # Scenes become columns of the logits, and SQL does not distinguish "Bus" from "bus".
+def _check_unlabelled(corpus: str, clips: pa.Table) -> None:
+    unlabelled = clips.filter(pc.equal(clips["scene"], UNLABELLED))
+    for name in map(fold_column, SPLITS):
+        wrong = unlabelled.filter(pc.not_equal(unlabelled[name], "pool"))
+        if wrong.num_rows:
+            raise ValueError(
+                f"clips of {corpus}: clip {wrong['clip_id'][0].as_py()!r} has no scene and is in fold "
+                f"{wrong[name][0]} of {name}, expected pool or null: name its scene, or move it there"
+            )
+
+
+def check_scenes(what: str, scenes: Sequence[str]) -> None:
+    """Make sure that scenes can be columns of logits; SQL does not distinguish "Bus" from "bus".
+
+    Raises:
+        ValueError: they cannot.
+    """
     owners = {name: "a column of the logits" for name in _KEY_COLUMNS}
     for scene in sorted(scenes):
         if not scene:
-            raise ValueError(f"clips of {corpus}: an empty scene, expected a name")
+            raise ValueError(f"{what}: an empty scene, expected a name")
         if scene.lower() in owners:
             raise ValueError(
-                f"clips of {corpus}: scene {scene!r} has the name of {owners[scene.lower()]}: "
-                "rename it"
+                f"{what}: scene {scene!r} has the name of {owners[scene.lower()]}: rename it"
             )
         owners[scene.lower()] = f"scene {scene!r}"

@@ -1,14 +1,23 @@
 """Embeddings of a store: what frozen backbones say of clips (N clips, n of them, R requested, D dimensions)."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from logit_store.clips_file import check_rows
+from logit_store.embedding_shards import (
+    Part,
+    choose_parts,
+    find_shards,
+    read_dims,
+    read_parts,
+)
 from logit_store.embeddings_file import (
     MAX_DIMS,
     EmbeddingsFile,
@@ -22,7 +31,6 @@ from logit_store.embeddings_file import (
     write_embeddings,
 )
 from logit_store.errors import (
-    DamagedFile,
     MissingEmbeddings,
     UnstorableEmbeddings,
     WrongRowOrder,
@@ -36,10 +44,22 @@ from logit_store.paths import (
     embeddings_path,
     embeddings_pattern,
     parse_embedding_key,
-    parse_shard,
     shard_path,
     shards_pattern,
 )
+
+EMBEDDINGS_SCHEMA = pa.schema(
+    {
+        "backbone": pa.string(),
+        "corpus": pa.string(),
+        "view": pa.int32(),
+        "clips": pa.int64(),
+        "dimensions": pa.int64(),
+        "bytes": pa.int64(),
+        "written": pa.timestamp("us", tz="UTC"),
+    }
+)
+"""The columns of a listing of embeddings."""
 
 OpenClips = Callable[..., AbstractContextManager[tuple[pq.ParquetFile, ClipsHeader]]]
 """From a corpus to its clips and what their file says of them; `end_only`: only that."""
@@ -112,16 +132,7 @@ class Embeddings:
         Raises:
             MissingClips: the corpus was never written.
         """
-        header, found = self._read_header(key.corpus), list[range]()
-
-        def add(entry: Entry) -> None:
-            rows = self._parse_shard(entry)
-            with open_embeddings(self._files, entry.name, end_only=True) as file:
-                file.check_belongs(header, rows)
-            found.append(rows)
-
-        keep_usable(self._files.find(shards_pattern(key)), add)
-        return sorted(found, key=lambda rows: (rows.start, rows.stop))
+        return find_shards(self._files, key, self._read_header(key.corpus))
 
     def join_shards(
         self, key: EmbeddingKey, record: Mapping[str, Any], *, row_order: str | None = None
@@ -143,9 +154,9 @@ class Embeddings:
         """
         header = self._check_order(key, row_order)
         try:
-            parts = self._choose_parts(key, header.n)
-            n_dims = self._read_dims(key, parts)
-            blocks = self._read_parts(key, parts, header, n_dims)
+            parts = self._choose_parts(key, header)
+            n_dims = read_dims(self._files, key, parts)
+            blocks = read_parts(self._files, key, parts, header)
             self._write_blocks(
                 embeddings_path(key), blocks, range(header.n), n_dims, record, header
             )
@@ -234,6 +245,55 @@ class Embeddings:
         keep_usable(self._files.find(embeddings_pattern(corpus, backbone, view)), add)
         return sorted(keys, key=lambda key: (key.backbone, key.corpus, key.view))
 
+    def list_files(self) -> list[Entry]:
+        """List the files of all embeddings, sorted by name; their content is not checked."""
+        check_exists(self._files, self._address)
+        return self._files.find(embeddings_pattern())
+
+    def check_file(self, entry: Entry) -> None:
+        """Make sure that a file is what was written, and belongs to the clips of its corpus.
+
+        Of a file that is not on this machine, only the footer is read.
+
+        Raises:
+            UnreadableFile: it is something else.
+            MissingClips: the corpus was never written.
+            FileNotFoundError: it was deleted since it was listed.
+        """
+        with self._open_entry(entry, end_only=not self._files.is_near) as (_, file):
+            if self._files.is_near:
+                file.check_pages()
+
+    def tabulate(self, corpus: str | None = None) -> pa.Table:
+        """Return a row for each backbone, corpus and view (EMBEDDINGS_SCHEMA).
+
+        Files that cannot be used are passed over, with a warning.
+
+        Args:
+            corpus: only those of this corpus; None: of any.
+        """
+        check_exists(self._files, self._address)
+        rows = list[dict[str, Any]]()
+
+        def add(entry: Entry) -> None:
+            with self._open_entry(entry, end_only=True) as (key, file):
+                size = {"clips": len(file.rows), "dimensions": file.footer.n_dims}
+                rows.append({**asdict(key), **size, "bytes": entry.size, "written": entry.written})
+
+        keep_usable(self._files.find(embeddings_pattern(corpus)), add)
+        rows.sort(key=lambda row: (row["backbone"], row["corpus"], row["view"]))
+        return pa.Table.from_pylist(rows, schema=EMBEDDINGS_SCHEMA)
+
+    @contextmanager
+    def _open_entry(
+        self, entry: Entry, *, end_only: bool
+    ) -> Generator[tuple[EmbeddingKey, EmbeddingsFile]]:
+        key = parse_embedding_key(entry.name, self._files.locate(entry.name))
+        header = self._read_header(key.corpus)
+        with open_embeddings(self._files, entry.name, end_only=end_only) as file:
+            file.check_belongs(header, range(header.n))
+            yield key, file
+
     def _read_header(self, corpus: str) -> ClipsHeader:
         with self._open_clips(corpus, end_only=True) as (_, header):
             return header
@@ -316,40 +376,9 @@ class Embeddings:
         with self._files.create(name, 2 * n_dims * len(rows)) as file:
             write_embeddings(file, blocks, rows, n_dims, header.row_order_hash, record)
 
-    def _parse_shard(self, entry: Entry) -> range:
-        return parse_shard(entry.name, self._files.locate(entry.name))[1]
-
-    def _choose_parts(self, key: EmbeddingKey, n: int) -> list[tuple[range, range]]:
-        """Choose which rows to take of which shard, so that each row is taken once, in order."""
-        shards, parts, begin = self.find_shards(key), list[tuple[range, range]](), 0
-        while begin < n:
-            fitting = [rows for rows in shards if begin in rows]
-            if not fitting:
-                end = min((rows.start for rows in shards if rows.start > begin), default=n)
-                raise MissingEmbeddings(key, store=self._address, rows=range(begin, end))
-            longest = max(fitting, key=lambda rows: rows.stop)
-            parts.append((longest, range(begin, longest.stop)))
-            begin = longest.stop
+    def _choose_parts(self, key: EmbeddingKey, header: ClipsHeader) -> list[Part]:
+        shards = find_shards(self._files, key, header)
+        parts, missing = choose_parts(shards, header.n)
+        if missing:
+            raise MissingEmbeddings(key, store=self._address, rows=missing)
         return parts
-
-    def _read_dims(self, key: EmbeddingKey, parts: Sequence[tuple[range, range]]) -> int:
-        with open_embeddings(self._files, shard_path(key, parts[0][0]), end_only=True) as file:
-            return file.footer.n_dims
-
-    def _read_parts(
-        self,
-        key: EmbeddingKey,
-        parts: Sequence[tuple[range, range]],
-        header: ClipsHeader,
-        n_dims: int,
-    ) -> Iterator[Float16s]:
-        for shard, taken in parts:
-            with open_embeddings(self._files, shard_path(key, shard)) as file:
-                file.check_belongs(header, shard)
-                if file.footer.n_dims != n_dims:
-                    raise DamagedFile(
-                        file.path,
-                        f"{file.footer.n_dims} dimensions, expected {n_dims} as in others",
-                    )
-                for rows, group_nD in zip(file.list_groups(), file.read_groups(), strict=True):
-                    yield group_nD[max(0, taken.start - rows.start) :]

@@ -164,7 +164,7 @@ class MissingObject(LogitStoreError):
 
 
 class ClipsMismatch(LogitStoreError):
-    """The store holds other clips of that corpus, and logits that belong to them.
+    """The store holds other clips of that corpus, and logits or embeddings that belong to them.
 
     `reordered` is true if only the order differs.
     """
@@ -183,7 +183,7 @@ class ClipsMismatch(LogitStoreError):
                 "; nothing was changed: LogitStore.read(keys, clip_ids=...) reads in any order"
             )
         super().__init__(
-            f"{store} holds logits of corpus {corpus!r} with {found}: content hash {stored} "
+            f"{store} holds results of corpus {corpus!r} with {found}: content hash {stored} "
             f"there, {given} now. {way_out}"
         )
 

@@ -4,7 +4,7 @@
 |---|---|---|
 | pt | one float32 tensor [N, K], rows as in meta.csv, classes sorted | ASCDomain and similar |
 | csv | `filename`, `scene_label` (the predicted one), a probability per scene; tabs | DCASE task 1 |
-| npz | `filenames` (UTF-8), `logits` float32 [N, K], `classes`, `labels` [N] (the true ones) | numpy |
+| npz | `filenames` (UTF-8), `logits` float32 [N, K], `classes`, `labels` [N] (the true ones, -1: none) | numpy |
 
 File names are clip ids with `.wav`, because the store does not know the endings.
 """
@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from audio.clips import find_indices
 from logit_store.errors import MissingMember, UnfitExport
 from logit_store.folder import Folder
 from logit_store.keys import LogitKey, strip_fingerprint
@@ -150,7 +151,7 @@ def _encode_arrays(logits_NK: Float32s, clips: pa.Table, classes: Sequence[str])
         filenames=np.array([name.encode() for name in _make_filenames(clips).to_pylist()]),
         logits=np.ascontiguousarray(logits_NK),
         classes=np.array(classes),
-        labels=pc.index_in(clips["scene"], pa.array(classes)).to_numpy(),
+        labels=find_indices(clips["scene"], tuple(classes)).astype(np.int32),
     )
     return buffer.getvalue()
 

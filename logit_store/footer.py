@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 
+from logit_store.clips_table import find_scenes
 from logit_store.errors import DamagedFile, UnsupportedVersion
 from logit_store.json_objects import READING_ERRORS, check_text, check_type
 from logit_store.keys import hash_json, hash_row_order
@@ -96,6 +97,7 @@ class ClipsHeader:
     row_order_hash: str
     content_hash: str
     classes: tuple[str, ...]
+    """The scenes, sorted; none if no clip has a label: then logits may have any classes."""
 
     @classmethod
     def of(cls, clips: pa.Table) -> Self:
@@ -104,7 +106,7 @@ class ClipsHeader:
             n=clips.num_rows,
             row_order_hash=hash_row_order(clips["clip_id"].to_pylist()),
             content_hash=hash_json(clips.to_pydict()),
-            classes=tuple(sorted(clips["scene"].unique().to_pylist())),
+            classes=tuple(find_scenes(clips)),
         )
 
     def to_metadata(self) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Listings of a store's logits, from the catalogues."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self, TypeVar
@@ -75,17 +76,25 @@ class LogitsListing:
             return logits
         return logits.keep_belonging(self.read_header(corpus), self.files.locate)
 
-    def list_usable(self, corpus: str) -> list[Entry]:
-        """List the files of a corpus's logits that can be used.
+    def list_usable(self, corpus: str) -> dict[tuple[str, ...], list[Entry]]:
+        """List the files of a corpus's logits that can be used, by their classes.
+
+        Only in a pool, whose clips have no labels, may members have other classes than others.
 
         Raises:
             UnreadableFile: the corpus's clips cannot be used.
         """
         if corpus not in self.entries:
-            return []
-        keys = self._look_up(corpus, make_filter(None)).keys
-        usable = set(map(logits_path, keys))
-        return [each for each in self.entries[corpus] if each.name in usable]
+            return {}
+        logits = self._look_up(corpus, make_filter(None))
+        paths = map(logits_path, logits.keys)
+        classes_of = dict(zip(paths, logits.rows["classes"].to_pylist(), strict=True))
+        usable: dict[tuple[str, ...], list[Entry]] = {}
+        for entry in self.entries[corpus]:
+            if entry.name in classes_of:
+                classes = tuple(json.loads(classes_of[entry.name]))
+                usable.setdefault(classes, []).append(entry)
+        return usable
 
     def tabulate_members(self) -> pa.Table:
         """Return a row for each member, split and view (MEMBERS_SCHEMA)."""

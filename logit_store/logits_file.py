@@ -177,7 +177,8 @@ def check_belongs(path: str, footer: Footer, n: int, header: ClipsHeader) -> Non
     found, expected = footer.row_order_hash, header.row_order_hash
     if found != expected:
         raise RowOrderMismatch(path, found=found, expected=expected)
-    if footer.classes != header.classes:
+    # Those of clips that nobody labelled are the classes of the corpus that the member learnt.
+    if header.classes and footer.classes != header.classes:
         raise ClassOrderMismatch(path, found=footer.classes, expected=header.classes)
     if n != header.n:
         raise DamagedFile(path, f"{n} rows, expected {header.n}")

@@ -9,20 +9,26 @@ from dataclasses import dataclass
 import duckdb
 import pyarrow as pa
 
-from audio.clips import SPLITS
+from audio.clips import SPLITS, UNLABELLED
 from logit_store.clips_table import CLIPS_SCHEMA, fold_column
+from logit_store.embeddings import Embeddings
 from logit_store.ensemble_file import ENSEMBLES_SCHEMA
 from logit_store.ensembles import Ensembles
 from logit_store.errors import QueryFailed
 from logit_store.files import Files
+from logit_store.footer import ClipsHeader
 from logit_store.listing import LogitsListing
 from logit_store.parquet import make_empty
+from logit_store.passed_over import keep_usable
 from logit_store.runs import RUNS_SCHEMA
-from logit_store.sound import keep_sound
+from logit_store.sound import keep_sound, keep_sound_embeddings
 from logit_store.sql_text import ALLOWED, check_query, lock
 
 KEY_COLUMNS = {"corpus": "VARCHAR", "split": "INTEGER", "member": "VARCHAR", "view": "INTEGER"}
 """Columns that come from the path of a file of logits."""
+
+EMBEDDING_COLUMNS = {"corpus": "VARCHAR", "backbone": "VARCHAR", "view": "INTEGER"}
+"""Columns that come from the path of a file of embeddings."""
 
 CLIP_COLUMNS = ("clip_id", "scene", "recording", "city", "recording_device")
 
@@ -33,43 +39,55 @@ class CorpusFiles:
 
     corpus: str
     classes: tuple[str, ...]
+    """Its own; none for a pool, whose clips have no labels."""
     clips: str
     """Name of the table of its clips."""
-    logits: tuple[str, ...]
-    """Files that were checked against the clips."""
+    logits: Mapping[tuple[str, ...], tuple[str, ...]]
+    """Files that were checked against the clips, by their classes."""
+
+    def list_logits(self) -> list[str]:
+        """List all files of logits."""
+        return [name for names in self.logits.values() for name in names]
 
 
 Find = Callable[[str], str]
 """From the name of a file to the path for DuckDB."""
 
 
-def run_query(
-    text: str,
-    files: Files,
-    listing: LogitsListing,
-    clips: Mapping[str, pa.Table],
-    classes: Mapping[str, Sequence[str]],
-    ensembles: Ensembles,
-) -> pa.Table:
-    """Run a query over the views `members`, `runs`, `ensembles`, `clips`, `logits`, `predictions`.
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What queries read of a store."""
+
+    files: Files
+    listing: LogitsListing
+    """All logits, which are checked against the clips."""
+    corpora: Sequence[str]
+    read_clips: Callable[[str], tuple[ClipsHeader, pa.Table]]
+    """From a corpus to its clips. DuckDB does not read their files itself: it compares no checksums."""
+    read_header: Callable[[str], ClipsHeader]
+    """The same without the clips themselves."""
+    ensembles: Ensembles
+    embeddings: Embeddings
+
+
+def run_query(text: str, source: Source) -> pa.Table:
+    """Run a query over the views in docs/store.md: `members`, `runs`, `clips`, `logits`...
 
     The query can read these and the files behind them, and nothing else. It cannot write.
 
     Args:
         text: the query, one SELECT statement.
-        files: of the store.
-        listing: all logits, which are checked against the clips.
-        clips: of each corpus whose clips can be used; without rows if the text needs none. DuckDB
-            does not read their files itself, because it compares no checksums.
-        classes: of each of these corpora.
-        ensembles: of the store.
+        source: the store.
 
     Raises:
         QueryFailed: it is not such a statement, or DuckDB refuses it.
     """
+    files, listing = source.files, source.listing
+    clips, classes = _read_corpora(text, source)
     corpora = _list_files(text, files, listing, classes)
-    tables = _make_tables(text, listing, ensembles)
+    tables = _make_tables(text, listing, source.ensembles)
     tables |= {each.clips: clips[each.corpus] for each in corpora}
+    embedded = _list_embeddings(text, source.embeddings)
     with duckdb.connect(":memory:") as connection:
         # Otherwise an unknown table could be a Python variable of that name.
         connection.execute("set python_enable_replacements = false")
@@ -83,7 +101,8 @@ def run_query(
             connection.execute(f"create view clips as {_select_clips(corpora)}")
             connection.execute(f"create view logits as {_select_logits(corpora, find)}")
             connection.execute(f"create view predictions as {_select_predictions(corpora, find)}")
-            names = [name for each in corpora for name in each.logits]
+            connection.execute(f"create view embeddings as {_select_embeddings(embedded, find)}")
+            names = [name for each in corpora for name in each.list_logits()] + embedded
             # DuckDB asks for the pattern that a view names, and for the path that matches it.
             lock(connection, [place(name) for name in names for place in (find, files.locate)])
             check_query(connection, text)
@@ -93,6 +112,28 @@ def run_query(
             raise QueryFailed(f"{reason}: {ALLOWED}") from error
         except duckdb.Error as error:
             raise QueryFailed(str(error)) from error
+
+
+def _read_corpora(
+    text: str, source: Source
+) -> tuple[dict[str, pa.Table], dict[str, tuple[str, ...]]]:
+    """Read the clips and the classes of each corpus whose clips can be used.
+
+    The clips are without rows if the text needs none.
+    """
+    clips: dict[str, pa.Table] = {}
+    classes: dict[str, tuple[str, ...]] = {}
+    needs_clips = may_name(text, "clips", "predictions")
+
+    def add(corpus: str) -> None:
+        if needs_clips:
+            header, clips[corpus] = source.read_clips(corpus)
+        else:
+            header, clips[corpus] = source.read_header(corpus), make_empty(CLIPS_SCHEMA)
+        classes[corpus] = header.classes
+
+    keep_usable(source.corpora, add)
+    return clips, classes
 
 
 def _list_files(
@@ -106,14 +147,26 @@ def _list_files(
             corpus=corpus,
             classes=tuple(of_corpus),
             clips=f"clips_{place}",
-            logits=_list_sound(files, listing, corpus) if needs_logits else (),
+            logits=_list_sound(files, listing, corpus) if needs_logits else {},
         )
         for place, (corpus, of_corpus) in enumerate(classes.items())
     ]
 
 
-def _list_sound(files: Files, listing: LogitsListing, corpus: str) -> tuple[str, ...]:
-    return tuple(each.name for each in keep_sound(files, listing.list_usable(corpus)))
+def _list_sound(
+    files: Files, listing: LogitsListing, corpus: str
+) -> dict[tuple[str, ...], tuple[str, ...]]:
+    sound = {
+        classes: tuple(each.name for each in keep_sound(files, entries))
+        for classes, entries in listing.list_usable(corpus).items()
+    }
+    return {classes: names for classes, names in sound.items() if names}
+
+
+def _list_embeddings(text: str, embeddings: Embeddings) -> list[str]:
+    if not may_name(text, "embeddings"):
+        return []
+    return [each.name for each in keep_sound_embeddings(embeddings, embeddings.list_files())]
 
 
 def _make_tables(text: str, listing: LogitsListing, ensembles: Ensembles) -> dict[str, pa.Table]:
@@ -139,56 +192,88 @@ def _select_clips(corpora: Sequence[CorpusFiles]) -> str:
 
 
 def _select_clips_of(files: CorpusFiles) -> str:
-    columns = ", ".join(CLIPS_SCHEMA.names)
+    # Clips without a label have no scene.
+    columns = ", ".join(
+        f"nullif(scene, {_quote_text(UNLABELLED)}) as scene" if name == "scene" else name
+        for name in CLIPS_SCHEMA.names
+    )
     return f"select {_quote_text(files.corpus)} as corpus, {columns} from {files.clips}"
 
 
 def _select_logits(corpora: Sequence[CorpusFiles], find: Find) -> str:
-    scenes = {scene: "FLOAT" for files in corpora for scene in files.classes}
+    all_classes = [classes for each in corpora for classes in (each.classes, *each.logits)]
+    scenes = {scene: "FLOAT" for classes in all_classes for scene in classes}
     nothing = _select_nothing({**KEY_COLUMNS, "row": "INTEGER", **scenes})
     each = [
-        _select_logits_of(files, ", ".join(map(_quote_name, files.classes)), find)
+        _select_logits_of(files.corpus, classes, names, find)
         for files in corpora
-        if files.logits
+        for classes, names in files.logits.items()
     ]
     return " union all by name ".join([nothing, *each])
 
 
-def _select_logits_of(files: CorpusFiles, logits: str, find: Find) -> str:
-    paths = ", ".join(_quote_text(find(name)) for name in files.logits)
-    types = ", ".join(f"{name}: {kind}" for name, kind in KEY_COLUMNS.items())
-    hive = f"hive_partitioning = true, hive_types = {{{types}}}"
-    source = f"read_parquet([{paths}], {hive}, file_row_number = true)"
-    corpus = _quote_text(files.corpus)
+def _select_logits_of(
+    corpus: str, classes: Sequence[str], names: Sequence[str], find: Find, *, numbered: bool = False
+) -> str:
+    # Numbered, because a scene may have the name of a column of the clips.
+    columns = [_quote_name(scene) for scene in classes]
+    if numbered:
+        columns = [f"{column}::DOUBLE as logit_{k}" for k, column in enumerate(columns)]
     # DuckDB counts the rows itself: it would believe a damaged header of the column that holds them.
     row = "file_row_number::INTEGER as row"
-    return f"select {corpus} as corpus, split, member, view, {row}, {logits} from {source}"
+    return (
+        f"select {_quote_text(corpus)} as corpus, split, member, view, {row}, {', '.join(columns)} "
+        f"from {_read_files(names, KEY_COLUMNS, find)}"
+    )
+
+
+def _read_files(names: Sequence[str], key_columns: Mapping[str, str], find: Find) -> str:
+    paths = ", ".join(_quote_text(find(name)) for name in names)
+    types = ", ".join(f"{name}: {kind}" for name, kind in key_columns.items())
+    hive = f"hive_partitioning = true, hive_types = {{{types}}}"
+    return f"read_parquet([{paths}], {hive}, file_row_number = true)"
+
+
+def _select_embeddings(names: Sequence[str], find: Find) -> str:
+    nothing = _select_nothing({**EMBEDDING_COLUMNS, "row": "INTEGER", "embedding": "FLOAT[]"})
+    if not names:
+        return nothing
+    columns = ", ".join([*EMBEDDING_COLUMNS, "file_row_number::INTEGER as row", "embedding"])
+    return (
+        f"{nothing} union all select {columns} from {_read_files(names, EMBEDDING_COLUMNS, find)}"
+    )
 
 
 def _select_predictions(corpora: Sequence[CorpusFiles], find: Find) -> str:
     texts = dict.fromkeys([*CLIP_COLUMNS, "fold", "predicted"], "VARCHAR")
     figures = {"correct": "BOOLEAN", "log_loss": "DOUBLE"}
     nothing = _select_nothing({**KEY_COLUMNS, "row": "INTEGER", **texts, **figures})
-    each = [_select_predictions_of(files, find) for files in corpora if files.logits]
+    each = [
+        _select_predictions_of(files, classes, names, find)
+        for files in corpora
+        for classes, names in files.logits.items()
+    ]
     return " union all ".join([nothing, *each])
 
 
-def _select_predictions_of(files: CorpusFiles, find: Find) -> str:
-    # Numbered, because a scene may have the name of a column of the clips.
-    logit_of = {scene: f"logit_{k}" for k, scene in enumerate(files.classes)}
-    logits = ", ".join(f"{_quote_name(s)}::DOUBLE as {logit}" for s, logit in logit_of.items())
+def _select_predictions_of(
+    files: CorpusFiles, classes: Sequence[str], names: Sequence[str], find: Find
+) -> str:
+    logit_of = {scene: f"logit_{k}" for k, scene in enumerate(classes)}
     largest = f"greatest({', '.join(logit_of.values())})"
     # Among equal logits the first class wins, as in numpy.
     predicted = _make_case({f"{logit} = largest": _quote_text(s) for s, logit in logit_of.items()})
+    # Null for a clip without a label, and so is all that is made of it.
     true = _make_case({f"scene = {_quote_text(s)}": logit for s, logit in logit_of.items()})
     fold = _make_case({f"split = {split}": fold_column(split) for split in SPLITS})
     # Subtracting the largest logit prevents overflow, and the sum is at least 1.
     total = " + ".join(f"exp({logit} - largest)" for logit in logit_of.values())
+    logits = _select_logits_of(files.corpus, classes, names, find, numbered=True)
     return f"""
         select logits.corpus, split, member, view, logits.row, {", ".join(CLIP_COLUMNS)},
             {fold} as fold, {predicted} as predicted, predicted = scene as correct,
             ln({total}) + (largest - {true}) as log_loss
-        from (select *, {largest} as largest from ({_select_logits_of(files, logits, find)})) as logits
+        from (select *, {largest} as largest from ({logits})) as logits
         join ({_select_clips_of(files)}) as clips on logits.row = clips.row"""
 
 
@@ -208,7 +293,8 @@ def _check_find(find: Find) -> Find:
     def check(name: str) -> str:
         root = find(name).removesuffix(name)
         for part in root.split("/"):
-            if re.match(rf"({'|'.join(KEY_COLUMNS)})=", part, re.IGNORECASE):
+            columns = "|".join({**KEY_COLUMNS, **EMBEDDING_COLUMNS})
+            if re.match(rf"({columns})=", part, re.IGNORECASE):
                 raise QueryFailed(
                     f"the store {root} is below a folder {part!r}, which DuckDB would read as a "
                     "column: move the store"

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from logit_store import clips_file, logits_file, parquet
+from logit_store import clips_file, logits_file, parquet, pools
 from logit_store.address import open_files
 from logit_store.catalogue import CataloguedLogits
 from logit_store.clips_file import check_rows
@@ -85,21 +85,21 @@ class LogitStore:
 
         Raises:
             ClipsMismatch: the store holds other clips, or the same in another order, and logits
-                that belong to them.
+                or embeddings that belong to them.
             ValueError: the table does not hold clips.
         """
         clips = check_clips(corpus, table)
         header = ClipsHeader.of(clips)
         name = clips_path(corpus)
         if self.files.has(name):
-            stored = self._read_header(corpus).content_hash
-            if stored == header.content_hash:
+            stored = self._read_header(corpus)
+            if stored.content_hash == header.content_hash:
                 return
-            if self.files.find(logits_pattern(corpus)):
+            if clips_file.has_results(self.files, corpus, stored, header):
                 reordered = clips_file.hold_same_clips(self.read_clips(corpus), clips)
                 raise ClipsMismatch(
                     corpus,
-                    stored=stored,
+                    stored=stored.content_hash,
                     given=header.content_hash,
                     store=self.address,
                     reordered=header.n if reordered else None,
@@ -141,6 +141,7 @@ class LogitStore:
         record: Mapping[str, Any],
         *,
         row_order: str | None = None,
+        classes: Sequence[str] | None = None,
     ) -> None:
         """Store one member's logits for all clips of a corpus, as float16.
 
@@ -152,18 +153,20 @@ class LogitStore:
                 `recipe` (a name, or a mapping with a `name`), `family`, `protocol` and `seed`.
             row_order: `hash_row_order` of the caller's clips, in the caller's order; None: the
                 clips were read from the store.
+            classes: those that the member learnt, sorted, for a corpus whose clips have no labels.
 
         Raises:
             MissingClips: the corpus's clips must be written first.
             WrongRowOrder: the caller has other clips, or in another order.
             UnstorableLogits: a value is not finite or too large for float16.
-            ValueError: wrong shape or type, or the record is no JSON.
+            ValueError: wrong shape, type or classes, or the record is no JSON.
         """
         wanted = name_scored_columns(key.split)
         with self._open_clips(key.corpus, dictionaries=wanted) as (file, header):
             if row_order is not None and row_order != header.row_order_hash:
                 raise WrongRowOrder(key, given=row_order, expected=header.row_order_hash)
             clips = file.read(columns=wanted, use_threads=False)
+        header = pools.choose_classes(key, header, classes)
         logits_KN, largest = logits_file.convert_to_float16(
             key, logits_NK, header, lambda row: self.read_clips(key.corpus)["clip_id"][row].as_py()
         )
@@ -207,7 +210,8 @@ class LogitStore:
             MissingLogits: names all that are absent.
             UnknownClips: the corpus does not have all of these clips.
             UnreadableFile: a file has another version, row order or class order, or is damaged.
-            ValueError: no key, keys of several corpora, wrong rows, or both rows and clip_ids.
+            ValueError: no key, keys of several corpora, or of members of a pool with several classes;
+                wrong rows, or both rows and clip_ids.
         """
         corpus = find_corpus(keys)
         header = self._read_header(corpus)
@@ -215,7 +219,8 @@ class LogitStore:
         self._check_present(keys)
         rows_R = self._find_rows(corpus, header.n, rows, clip_ids)
         n_rows = header.n if rows_R is None else len(rows_R)
-        logits_MKN = np.empty((len(keys), len(header.classes), n_rows), dtype)
+        n_classes = len(header.classes or pools.find_classes(self.files, keys))
+        logits_MKN = np.empty((len(keys), n_classes, n_rows), dtype)
         put = logits_file.widen if dtype is np.float32 else np.copyto
         for key, logits_KN in zip(keys, logits_MKN, strict=True):
             with logits_file.open_logits(self.files, logits_path(key)) as file:
@@ -334,18 +339,16 @@ class LogitStore:
         from logit_store import query
 
         check_exists(self.files, self.address)
-        listing = self._list_logits(None)
-        clips: dict[str, pa.Table] = {}
-        classes: dict[str, Sequence[str]] = {}
-        needs_clips = query.may_name(text, "clips", "predictions")
-
-        def add(corpus: str) -> None:
-            none = parquet.make_empty(CLIPS_SCHEMA)
-            clips[corpus] = self.read_clips(corpus) if needs_clips else none
-            classes[corpus] = self._read_header(corpus).classes
-
-        keep_usable(self.corpora(), add)
-        return query.run_query(text, self.files, listing, clips, classes, self.ensembles)
+        source = query.Source(
+            self.files,
+            self._list_logits(None),
+            self.corpora(),
+            self.read_clips_and_header,
+            self._read_header,
+            self.ensembles,
+            self.embeddings,
+        )
+        return query.run_query(text, source)
 
     def _list_logits(self, corpus: str | None, split: int | None = None) -> LogitsListing:
         return LogitsListing.of(self.files, corpus, self._read_header, split)
