@@ -119,8 +119,10 @@ def _draw_sections(store: LogitStore, corpus: Corpus, most: int) -> "list[Sectio
 def _write_lead(corpus: Corpus) -> str:
     n_recordings = len(set(corpus.column("recording")))
     n_devices = len(set(corpus.column("recording_device")))
+    n_unlabelled = int(corpus.find_unlabelled().sum())
+    unlabelled = f" ({n_unlabelled:,} of them without a label)" if n_unlabelled else ""
     return (
-        f"{len(corpus):,} clips of {n_recordings:,} recordings by {n_devices} recording devices, "
+        f"{len(corpus):,} clips{unlabelled} of {n_recordings:,} recordings by {n_devices} recording devices, "
         f"{len(corpus.scenes)} scenes: {', '.join(name.replace('_', ' ') for name in corpus.scenes)}."
     )
 

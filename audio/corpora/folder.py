@@ -174,10 +174,12 @@ def _list_class_folders(root: Path) -> Listing:
 
 def _list_without_labels(root: Path, folder: Path) -> Listing:
     """List all sound in a folder and its folders, below `root`, by path."""
-    paths = list(walk_sound_files(folder)) if folder.is_dir() else []
-    for path in paths:
+    names = []
+    # As texts: the paths of a million files take 400 MB.
+    for path in walk_sound_files(folder) if folder.is_dir() else ():
         check_name(path)
-    names = sorted(path.relative_to(root).as_posix() for path in paths)
+        names.append(path.relative_to(root).as_posix())
+    names.sort()
     unknown, none = [UNKNOWN] * len(names), [UNLABELLED] * len(names)
     return Listing(root, names, none, strip_suffixes(names), unknown, unknown, None)
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ensemble
+from audio.clips import UNLABELLED
 from audio.parts import find_judging_rows
 from ensemble.options import MeanSpace, SelectionMetric
 from logit_store import (
@@ -109,7 +110,7 @@ class ReadCandidates:
         clips = store.read_clips(self.corpus)
         rows = find_judging_rows(clips, self.split, self.fold)
         judged = clips.take(rows)
-        scenes = sorted(pc.unique(clips["scene"]).to_pylist())
+        scenes = sorted({*pc.unique(clips["scene"]).to_pylist()} - {UNLABELLED})
         hashes = store.read_hashes(keys)
         return Candidates(
             members=tuple(key.member for key in keys),
