@@ -138,15 +138,23 @@ def store_pool(run: Run, key: LogitKey, n_views: int, store: LogitStore) -> None
         n_views: the number of views, view 0 included.
         store: receives them, by the same key but with the pool's name as corpus.
     """
-    learnt, pool = store.read_record(key), run.feed.corpus.name
-    record = learnt | {"pool": pool, "learnt_corpus": key.corpus}
-    _predict_views(run, list_view_keys(replace(key, corpus=pool), n_views), record, store)
+    learnt, pool = store.read_footer(key), run.feed.corpus.name
+    record = learnt.record | {"pool": pool, "learnt_corpus": key.corpus}
+    keys = list_view_keys(replace(key, corpus=pool), n_views)
+    _predict_views(run, keys, record, store, learnt.classes)
 
 
 def _predict_views(
-    run: Run, keys: Sequence[LogitKey], record: dict[str, Any], store: LogitStore
+    run: Run,
+    keys: Sequence[LogitKey],
+    record: dict[str, Any],
+    store: LogitStore,
+    classes: tuple[str, ...] | None = None,
 ) -> None:
-    """Predict all clips of a corpus in each view whose logits are missing, and store them."""
+    """Predict all clips of a corpus in each view whose logits are missing, and store them.
+
+    The classes are given for a pool, whose clips have none.
+    """
     corpus = run.feed.corpus.own
     everything, row_order = np.arange(len(corpus)), _hash_row_order(corpus)
     for key in keys:
@@ -155,7 +163,7 @@ def _predict_views(
             if WorkerGroup.current().leads:
                 changes = {"view": key.view, "view_augmentation": asdict(run.feed.augmentation)}
                 with_view = record | (changes if key.view else {})
-                store.write(key, logits_NK, with_view, row_order=row_order)
+                store.write(key, logits_NK, with_view, row_order=row_order, classes=classes)
 
 
 def _hash_row_order(corpus: Corpus) -> str:

@@ -170,6 +170,8 @@ def test_what_is_no_value_at_all_is_one_line_and_exit_code_2(
         ("jobs/teachers.py --splits 7", "--splits 7: expected one of 5, 10, 25, 50, 100, all"),
         ("jobs/teachers.py --splits 5,5", "--splits"),
         ("jobs/teachers.py --length pad:1e12", "--length pad:1e12: expected native, crop:SECONDS"),
+        ("jobs/teachers.py --pool rest", "--pool rest: expected CORPUS:ROOT: the logits of all"),
+        ("jobs/teachers.py --pool x:/y", "--pool x:/y: expected rest, unlabelled or CORPUS:ROOT"),
         ("jobs/teachers.py --length cut:2", "--length cut:2: expected native, crop:SECONDS"),
         ("jobs/teachers.py --budget nan", "--budget nan: expected a number above 0"),
         ("jobs/teachers.py --recipes demo_pasts", "no teacher recipe demo_pasts; nearest: demo_p"),
