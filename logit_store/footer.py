@@ -12,7 +12,7 @@ import pyarrow as pa
 from logit_store.clips_table import find_scenes
 from logit_store.errors import DamagedFile, UnsupportedVersion
 from logit_store.json_objects import READING_ERRORS, check_text, check_type
-from logit_store.keys import hash_json, hash_row_order
+from logit_store.keys import hash_columns, hash_row_order
 
 FORMAT_VERSION = "1"
 
@@ -105,7 +105,7 @@ class ClipsHeader:
         return cls(
             n=clips.num_rows,
             row_order_hash=hash_row_order(clips["clip_id"].to_pylist()),
-            content_hash=hash_json(clips.to_pydict()),
+            content_hash=hash_columns(clips),
             classes=tuple(find_scenes(clips)),
         )
 

@@ -5,9 +5,12 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from audio.clips import SPLITS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Protocol = Literal["honest", "published"]
 """Which clips decide about a run. `honest`: it learns from the `fit` clips, and the `select` clips
@@ -16,6 +19,9 @@ publications; such results are only for comparison with theirs, and are marked e
 FOLDS = ("fit", "select", "test", "pool")
 """In a pool are clips that only teach: most have no label, and nothing judges on them."""
 
+
+HASHED_AT_A_TIME = 2**16
+"""Values of a column that are hashed together."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -125,6 +131,23 @@ def hash_json(plain: object) -> str:
     """Return 16 hex digits that stand for a value that JSON can hold."""
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def hash_columns(table: "pa.Table") -> str:
+    """Return `hash_json` of the columns of a table, by their names, without all values in memory.
+
+    As Python objects, the columns of a million clips take a GB.
+    """
+    digest, separators = hashlib.sha256(), (",", ":")
+    for place, name in enumerate(sorted(table.column_names)):
+        digest.update(f"{'{,'[place > 0]}{json.dumps(name)}:[".encode())
+        for start in range(0, len(table), HASHED_AT_A_TIME):
+            part = table[name].slice(start, HASHED_AT_A_TIME).to_pylist()
+            text = json.dumps(part, separators=separators)[1:-1]
+            digest.update(f"{',' if start else ''}{text}".encode())
+        digest.update(b"]")
+    digest.update(b"}")
+    return digest.hexdigest()[:16]
 
 
 def _simplify(value: object, where: str) -> object:

@@ -7,9 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from logit_store import LogitKey, StrayFile, fingerprint, hash_row_order, name_member
+from logit_store import (
+    LogitKey,
+    StrayFile,
+    fingerprint,
+    hash_row_order,
+    keys,
+    name_member,
+)
 from logit_store.paths import check_object_name, ensemble_path, logits_path, parse_key
 
 
@@ -118,6 +126,13 @@ def test_a_fingerprint_is_the_same_in_every_process() -> None:
 def test_a_fingerprint_has_the_documented_digits() -> None:
     # SHA-256 of {"a":0.1,"b":[1,null]}. With another result, no stored member would be found.
     assert fingerprint({"b": (1, None), "a": 0.1}) == "99c2505ae8eb"
+
+
+@pytest.mark.parametrize("at_a_time", [1, 2, 3, 100])
+def test_columns_hashed_in_parts_have_the_hash_of_the_whole_table(monkeypatch, at_a_time) -> None:
+    monkeypatch.setattr(keys, "HASHED_AT_A_TIME", at_a_time)
+    table = pa.table({"row": [0, 1, 2], "fold": ["fit", None, 'ö,"]'], "clip": ["a", "b", "c"]})
+    assert keys.hash_columns(table) == keys.hash_json(table.to_pydict())
 
 
 def test_equal_values_have_equal_fingerprints_in_any_order_of_keys() -> None:

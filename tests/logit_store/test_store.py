@@ -380,7 +380,12 @@ def with_column(clips: pa.Table, name: str, values: list[Any], kind: pa.DataType
         ("fold_10", ["train"] * 60, pa.string(), "fold_10 holds \\['train'\\]"),
         ("scene", ["bus", "Bus"] * 30, pa.string(), "'bus' has the name of scene 'Bus'"),
         ("scene", ["bus", "Row"] * 30, pa.string(), "'Row' has the name of a column"),
-        ("scene", ["bus", ""] * 30, pa.string(), "no scene and is in fold .* of fold_10, expected pool"),
+        (
+            "scene",
+            ["bus", ""] * 30,
+            pa.string(),
+            "no scene and is in fold .* of fold_10, expected pool",
+        ),
     ],
 )
 def test_a_table_that_does_not_hold_clips_is_refused(
