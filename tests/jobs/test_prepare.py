@@ -191,3 +191,35 @@ def test_a_store_with_other_clips_is_refused(prepare, root, tmp_path):
             (other / scene).mkdir(parents=True, exist_ok=True)
             soundfile.write(other / scene / f"{number}.wav", noise(number), RATE)
     assert "none of its 6 clips is among those of" in prepare(where=other, code=1)
+
+
+def test_clips_without_a_label_are_counted_apart_and_are_no_class(prepare, root):
+    for number in range(4):
+        (root / "unlabelled" / "may").mkdir(parents=True, exist_ok=True)
+        soundfile.write(root / "unlabelled" / "may" / f"{number}.wav", noise(40 + number), RATE)
+    shutil.copy(root / "cat" / "5.wav", root / "unlabelled" / "copy.wav")
+    said = prepare("--dry-run")
+    assert "14 clips of 2 scenes" in said
+    said = prepare()
+    assert "14 of 2 classes, in 14 files of 14 recordings; 5 of them without a label" in said
+    assert "imbalance 2.0 (cat 6 clips, dog 3)" in said
+    assert "duplicates 1 times the same audio: cat/5.wav = unlabelled/copy.wav" in said
+    assert "split fit select test pool" in said
+    assert "5 (5)" in said
+    assert "pool: clips without a label, which teach students (jobs/students.py --pool unl" in said
+    assert said.endswith("--splits 100 --dry-run")
+
+
+@pytest.mark.parametrize("fold", ["select", "test"])
+def test_the_audio_of_a_clip_that_judges_may_not_be_among_those_without_a_label(
+    prepare, root, tmp_path, fold
+):
+    prepare()
+    clips = LogitStore(tmp_path / "store").read_clips("folder").to_pylist()
+    judging = next(clip["clip_id"] for clip in clips if clip["fold_100"] == fold)
+    (root / "unlabelled").mkdir()
+    shutil.copy(root / f"{judging}.wav", root / "unlabelled" / "innocent.wav")
+    shutil.rmtree(tmp_path / "store")
+    said = prepare(code=1)
+    assert "error: the same audio is in several folds" in said
+    assert f"{judging}.wav ({fold}) and unlabelled/innocent.wav (pool)" in said
