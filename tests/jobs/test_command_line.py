@@ -63,6 +63,16 @@ def test_a_dry_run_lists_the_runs_and_starts_nothing(commands, called, tmp_path)
         ),
         (
             "teachers",
+            ("--splits", "25", "--cross-fit", "5", "--protocol", "published"),
+            "with --protocol published teachers learn from select too: leave one of the two out",
+        ),
+        (
+            "teachers",
+            ("--splits", "100", "--recipes", "demo_cpr", "--cross-fit", "50"),
+            "error: --cross-fit 50: corpus tau, split 100: fold fit has 12 recordings",
+        ),
+        (
+            "teachers",
             ("--splits", "25", "--recipes", "passt_sit"),
             "passt_sit_first cannot be trained on corpus cochlscene: corpus cochlscene: say where",
         ),
