@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from training.keys import list_view_keys, locate_weights, make_member_key
     from training.loop import fit
     from training.member import store_pool, store_views, train_and_store
+    from training.pool_use import PoolUse
     from training.prediction import predict
     from training.provenance import find_commit
     from training.recipe import Ema, Protocol, Soup, TrainingRecipe
@@ -23,6 +24,7 @@ __all__ = [
     "Ema",
     "EpochMetrics",
     "OnEpoch",
+    "PoolUse",
     "Protocol",
     "RampHoldLinear",
     "Run",
@@ -43,6 +45,7 @@ __all__ = [
 # Those without torch first: a name is looked for in this order.
 _MODULES = (
     "recipe",
+    "pool_use",
     "schedule",
     "epoch_metrics",
     "provenance",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from audio.feed import Feed
 from audio.views import training_view
 from training.parts import Parts
+from training.pool_use import PoolUse
 from training.recipe import Protocol, TrainingRecipe
 
 
@@ -54,6 +55,8 @@ class Run:
     shows a view that no other epoch and no other seed shows."""
     parts: Parts | None = None
     """The models of a cross-fitted member, which predict in turn; None: the module is all."""
+    pool: PoolUse | None = None
+    """How it learns from the clips in the fold `pool` of the feed's corpus; None: it sees none."""
 
     def choose_view(self, epoch: int) -> int:
         """Return the view that an epoch, counted from 0, learns from."""
