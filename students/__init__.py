@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from students.catalogue import ARCHITECTURES, build
     from students.checks import check_teachers
-    from students.errors import NoStudent, UnfitSoftLabels
+    from students.errors import NoStudent, UnfitPool, UnfitSoftLabels
     from students.recipe import (
         Challenge,
         Decoupled,
@@ -37,6 +37,7 @@ __all__ = [
     "NoStudent",
     "StudentRecipe",
     "TeacherLogits",
+    "UnfitPool",
     "UnfitSoftLabels",
     "build",
     "check_teachers",

@@ -5,9 +5,34 @@ from pathlib import Path
 
 from audio.clips import Corpus
 from logit_store import LogitKey, LogitStore
-from students.errors import UnfitSoftLabels
-from students.recipe import StudentRecipe
+from students.errors import UnfitPool, UnfitSoftLabels
+from students.recipe import Decoupled, StudentRecipe
 from students.views import check_views
+
+
+def refuse_pool(recipe: StudentRecipe) -> None:
+    """Refuse a recipe that cannot learn from clips without a label.
+
+    Raises:
+        UnfitPool: it needs the true class of each clip, or has no teachers; says which.
+    """
+    way = recipe.distillation
+    if way is None:
+        raise UnfitPool(
+            f"student recipe {recipe.name} learns from labels alone, and the clips of a pool have none: "
+            "they teach by soft labels; leave out the pool, or give the student teachers"
+        )
+    needs_class = {
+        "decoupled (Decoupled)": isinstance(way.loss, Decoupled),
+        "rsc (Challenge)": recipe.challenge is not None,
+        "two tasks": recipe.two_tasks,
+    }
+    for what, is_so in needs_class.items():
+        if is_so:
+            raise UnfitPool(
+                f"student recipe {recipe.name}: {what} needs the true class of each clip, and the clips "
+                "of a pool have no label; leave out the pool, or this"
+            )
 
 
 def check_teachers(
@@ -44,7 +69,7 @@ def check_teachers(
     for key in members:
         _check_place(key, corpus.name, split, recipe.name)
     for key, footer in store.read_footers(members).items():
-        _check_classes(key, footer.classes, corpus, recipe.name)
+        check_classes(key, footer.classes, corpus, recipe.name)
     check_views(recipe, members, store, responses)
 
 
@@ -57,7 +82,12 @@ def _check_place(key: LogitKey, corpus: str, split: int, student: str) -> None:
         )
 
 
-def _check_classes(key: LogitKey, classes: Sequence[str], corpus: Corpus, student: str) -> None:
+def check_classes(key: LogitKey, classes: Sequence[str], corpus: Corpus, student: str) -> None:
+    """Check that a member's classes are those of a student, in their order.
+
+    Raises:
+        UnfitSoftLabels: they are others.
+    """
     if tuple(classes) != corpus.scenes:
         raise UnfitSoftLabels(
             f"{key} has the classes {', '.join(classes)}, expected {', '.join(corpus.scenes)} as student "

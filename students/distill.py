@@ -22,12 +22,13 @@ from students.complexity import (
 )
 from students.keys import make_student_key
 from students.objective import DistillationObjective
+from students.pools import StudentPool
 from students.recipe import StudentRecipe
 from students.soft import TeacherLogits
 from students.stored import load_student
 from students.student import Student
 from students.views import check_views
-from training import OnEpoch, Run, list_view_keys, store_views, train_and_store
+from training import OnEpoch, PoolUse, Run, list_view_keys, store_views, train_and_store
 
 
 def measure_recipe(recipe: StudentRecipe, corpus: Corpus) -> Complexity:
@@ -106,9 +107,14 @@ def prepare_run(
 
 
 def make_run(
-    feed: Feed, recipe: StudentRecipe, split: int, seed: int, soft: TeacherLogits | None
+    feed: Feed,
+    recipe: StudentRecipe,
+    split: int,
+    seed: int,
+    soft: TeacherLogits | None,
+    pool: PoolUse | None = None,
 ) -> tuple[Run, Student]:
-    """Do the same as `prepare_run` with a feed that is open already."""
+    """Do the same as `prepare_run` with a feed that is open already, which may hold a pool."""
     torch.manual_seed(seed)
     student = build(
         recipe.model,
@@ -116,7 +122,7 @@ def make_run(
         input_shape=feed.input_shape[1:],
         **recipe.arguments,
     )
-    objective = DistillationObjective(recipe, student, feed, split, soft).to(feed.device)
+    objective = DistillationObjective(recipe, student, feed, split, soft, pool).to(feed.device)
     # Half as many clips again per second as with channels first: benchmarks/student_step.py.
     objective.to(memory_format=torch.channels_last)  # pyrefly: ignore[no-matching-overload]
     n_views = recipe.distillation.n_views if recipe.distillation else None
@@ -129,6 +135,7 @@ def make_run(
         recipe.training,
         seed,
         n_views=n_views,
+        pool=pool,
     )
     return run, student
 
@@ -145,6 +152,8 @@ def distill(
     device: torch.device,
     n_views: int = 1,
     on_epoch: OnEpoch = lambda metrics: None,
+    pool: StudentPool | None = None,
+    start: str | None = None,
 ) -> LogitKey:
     """Train one student on one split and store its logits of all clips, unless they are stored.
 
@@ -154,29 +163,37 @@ def distill(
         split: 5, 10, 25, 50 or 100.
         seed: seed of everything random.
         store: the store of checkpoints, weights, record and logits.
-        soft: as for `prepare_run`.
+        soft: as for `prepare_run`; with a pool, the logits of `pool.make_corpus(corpus, split)`.
         responses: folder of impulse responses; None for the synthetic set.
         device: where to train.
         n_views: number of views whose logits are stored, for the next student.
         on_epoch: called after each epoch with its metrics.
+        pool: the clips without labels that it learns from too.
+        start: the member of the same split whose weights it starts from: a student that learnt from
+            a pool alone.
 
     Raises:
         UnfitSoftLabels: soft labels of other clips, classes or views.
-        MissingLogits: a teacher has no logits of a view.
+        MissingLogits: a teacher has no logits of a view, or there is no such start.
         ValueError: as for `make_student_key`.
     """
     ensemble = soft.name if soft else None
-    key = make_student_key(recipe, corpus, split, seed, responses, ensemble)
+    key = make_student_key(recipe, corpus, split, seed, responses, ensemble, pool, start)
     if all(view in store for view in list_view_keys(key, n_views)):
         return key
     if soft is not None:
         check_views(recipe, soft.members, store, responses)
-    feed = Feed.open(corpus, recipe.front_end, recipe.augmentation, responses, device)
-    run, student = make_run(feed, recipe, split, seed, soft)
-    if key in store:
-        student.load_state_dict(load_student(store, key, len(corpus.scenes)).student.state_dict())
-    else:
+    learnt = corpus if pool is None else pool.make_corpus(corpus, split)
+    feed = Feed.open(learnt, recipe.front_end, recipe.augmentation, responses, device)
+    run, student = make_run(feed, recipe, split, seed, soft, None if pool is None else pool.use)
+    first = None if start is None else replace(key, member=start)
+    stored = key if key in store else first
+    if stored is not None:
+        loaded = load_student(store, stored, len(corpus.scenes)).student
+        student.load_state_dict(loaded.state_dict())
+    if key not in store:
         record = _make_record(recipe, seed, ensemble, responses, student, feed)
+        record |= _describe_pools(pool, first, corpus, store)
         train_and_store(run, key, "student", student, record, store, on_epoch)
     if n_views > 1:
         augmentation = stored_views(recipe.front_end.sample_rate)
@@ -202,3 +219,15 @@ def _make_record(
         "macs": complexity.macs,
         "params": complexity.params,
     }
+
+
+def _describe_pools(
+    pool: StudentPool | None, first: LogitKey | None, corpus: Corpus, store: LogitStore
+) -> dict[str, Any]:
+    """Return what the record says of pools and of a first stage; nothing if there are none."""
+    described: dict[str, Any] = {}
+    if pool is not None:
+        described["pool"] = pool.describe(corpus)
+    if first is not None:
+        described |= {"start": first.member, "first_pool": store.read_record(first)["pool"]}
+    return described

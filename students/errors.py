@@ -3,6 +3,7 @@
     ValueError
         NoStudent            a member whose weights and recipe are not those of a student
         UnfitSoftLabels      soft labels of other clips, classes or views than the student's
+        UnfitPool            a student that cannot learn from clips without labels
         OverBudget           students.complexity.budget: it costs more than it may
         UnfitExportOptions   students.export.options: options that contradict each other
 
@@ -16,3 +17,7 @@ class NoStudent(ValueError):
 
 class UnfitSoftLabels(ValueError):
     """Soft labels that do not belong to the clips, classes or views that a student sees."""
+
+
+class UnfitPool(ValueError):
+    """A student cannot learn from clips without labels; the message says why."""

@@ -17,6 +17,7 @@ from audio.feed import Feed
 from logit_store import LogitKey, LogitStore
 from students.keys import make_int8_key
 from students.objective import DistillationObjective
+from students.pools import StudentPool, check_same_pool
 from students.quantise import calibrate, move_ranges, quantise
 from students.recipe import CALIBRATION_CLIPS, MOVING_SHARE, Int8Recipe
 from students.records import restore_recipe
@@ -69,6 +70,7 @@ def train_in_int8(
     responses: Path | None,
     device: torch.device,
     on_epoch: OnEpoch = lambda metrics: None,
+    pool: StudentPool | None = None,
 ) -> LogitKey:
     """Fine-tune a stored student in int8, and store it as a member of its own, unless it is stored.
 
@@ -85,9 +87,11 @@ def train_in_int8(
         responses: the same folder of impulse responses; None for the synthetic set.
         device: where to train.
         on_epoch: called after each epoch with its metrics.
+        pool: the same clips without labels that taught it, if some did.
 
     Raises:
-        NoStudent, ValueError: as for `make_int8_key`; or the soft labels are those of other teachers.
+        NoStudent, ValueError: as for `make_int8_key`; or the soft labels are those of other teachers,
+            or the pool is another one.
         UnfitSoftLabels: soft labels of other clips, classes or views.
         LogitStoreError: the student is not in the store, or one of its teachers lacks a view.
     """
@@ -98,10 +102,13 @@ def train_in_int8(
     ensemble = soft.name if soft else None
     if ensemble != record["ensemble"]:
         raise ValueError(f"{start} was taught by {record['ensemble']}, not by {ensemble}")
+    check_same_pool(start, record, pool)
     if soft is not None:
         check_views(restore_recipe(record), soft.members, store, responses)
-    run, student = _prepare_run(start, record, settings, corpus, store, soft, responses, device)
-    tuned = {name: record[name] for name in _KEPT} | {
+    run, student = _prepare_run(
+        start, record, settings, corpus, store, soft, responses, device, pool
+    )
+    tuned = {name: record[name] for name in _KEPT if name in record} | {
         "quantised_from": start.member,
         "quantisation": asdict(settings) | {"input_shape": run.feed.input_shape},
     }
@@ -109,7 +116,7 @@ def train_in_int8(
     return key
 
 
-_KEPT = ("recipe", "seed", "ensemble", "responses", "macs", "params")
+_KEPT = ("recipe", "seed", "ensemble", "responses", "macs", "params", "pool", "start", "first_pool")
 """Entries of the record that are those of the student that it starts from."""
 
 
@@ -122,15 +129,18 @@ def _prepare_run(
     soft: TeacherLogits | None,
     responses: Path | None,
     device: torch.device,
+    pool: StudentPool | None,
 ) -> tuple[Run, Student]:
     """Return the run for `training.fit`, and the student in it."""
     recipe = restore_recipe(record)
     torch.manual_seed(record["seed"])
-    feed = Feed.open(corpus, recipe.front_end, recipe.augmentation, responses, device)
+    learnt = corpus if pool is None else pool.make_corpus(corpus, start.split)
+    use = None if pool is None else pool.use
+    feed = Feed.open(learnt, recipe.front_end, recipe.augmentation, responses, device)
     stored = load_student(store, start, len(corpus.scenes))
     stored.student.to(device)
     student = simulate_int8(stored, feed, settings.calibration_clips)
-    objective = DistillationObjective(recipe, student, feed, start.split, soft).to(device)
+    objective = DistillationObjective(recipe, student, feed, start.split, soft, use).to(device)
 
     def loss(batch: Batch) -> Tensor:
         move_ranges(student, batch.progress < MOVING_SHARE)
@@ -147,5 +157,6 @@ def _prepare_run(
         protocol=record["protocol"],
         head=("discriminator",) if recipe.device_loss_weight else (),
         n_views=recipe.distillation.n_views if recipe.distillation else None,
+        pool=use,
     )
     return run, student

@@ -7,7 +7,9 @@ from audio import impulse_responses
 from audio.clips import Corpus
 from logit_store import LogitKey, strip_fingerprint
 from students.catalogue import ARCHITECTURES
+from students.checks import refuse_pool
 from students.groups import check_groups
+from students.pools import StudentPool
 from students.recipe import Int8Recipe, StudentRecipe
 from students.records import restore_recipe
 from training import make_member_key
@@ -20,6 +22,8 @@ def make_student_key(
     seed: int,
     responses: Path | None,
     ensemble: str | None,
+    pool: StudentPool | None = None,
+    start: str | None = None,
 ) -> LogitKey:
     """Return the key of such a student's logits.
 
@@ -30,10 +34,13 @@ def make_student_key(
         seed: the seed of everything random.
         responses: folder of impulse responses; None is the synthetic set.
         ensemble: name of its teachers; None for a student without teachers.
+        pool: the clips without labels that it learns from too; None for a student without a pool.
+        start: the member whose weights it starts from, the result of its first stage.
 
     Raises:
         ValueError: the recipe distils and there is no ensemble, or the reverse; or the recipe needs
-            groups of scenes, and the corpus has a scene without a group.
+            groups of scenes, and the corpus has a scene without a group; or it cannot learn from a
+            pool.
     """
     if (recipe.distillation is None) != (ensemble is None):
         raise ValueError(
@@ -42,7 +49,13 @@ def make_student_key(
         )
     if recipe.two_tasks:
         check_groups(corpus.scenes)
-    identity = {"recipe": recipe, "ensemble": ensemble}
+    identity: dict[str, Any] = {"recipe": recipe, "ensemble": ensemble}
+    # What is not used is not in the fingerprint: students of before pools keep their names.
+    if pool is not None:
+        refuse_pool(recipe)
+        identity["pool"] = pool.identify()
+    if start is not None:
+        identity["start"] = start
     return make_member_key(recipe.name, corpus, split, seed, responses, identity)
 
 

@@ -12,17 +12,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from audio.clips import UNKNOWN
 from audio.feed import Feed
 from students.adversary import Discriminator, reversal_strength, reverse_gradient
 from students.challenge import challenge_features
+from students.checks import refuse_pool
 from students.dsmn import DSMN
 from students.losses import decoupled_loss, dist_loss, soft_label_loss, standardize
-from students.mixup import draw_mix, leave_unmixed
+from students.mixup import Mix, draw_mix, leave_unmixed
 from students.recipe import Decoupled, Dist, Distillation, StudentRecipe
 from students.soft import SoftLabels, TeacherLogits
 from students.student import Student
 from students.two_tasks import make_group_matrix, merge_losses
-from training import Batch
+from training import Batch, PoolUse
 
 MixClips = Callable[[Tensor], Tensor]
 """From values of a batch's clips, [B, ...], to the values of the mixed clips."""
@@ -37,10 +39,12 @@ class DistillationObjective(nn.Module):
         feed: the corpus that it is trained on.
         split: 5, 10, 25, 50 or 100.
         soft: its teachers' logits; None for a student without teachers.
+        pool: how it learns from the clips of the feed that have no label; None if there are none.
 
     Raises:
         UnfitSoftLabels: soft labels of other clips, classes or views.
-        ValueError: the recipe has two tasks, and a scene is in no group.
+        ValueError: the recipe has two tasks, and a scene is in no group; or it needs the true class of
+            each clip, and there is a pool.
     """
 
     device_N: Tensor
@@ -53,11 +57,17 @@ class DistillationObjective(nn.Module):
         feed: Feed,
         split: int,
         soft: TeacherLogits | None,
+        pool: PoolUse | None = None,
     ) -> None:
         super().__init__()
         self.recipe, self.student, self.feed = recipe, student, feed
-        corpus = feed.corpus
-        learnt = corpus.rows(split, "fit")
+        corpus, fit = feed.corpus, feed.corpus.rows(split, "fit")
+        learnt, pool_P, self.has_pool = fit, None, pool is not None
+        self.known_N: np.ndarray | None = None
+        if pool is not None:
+            refuse_pool(recipe)
+            pool_P = corpus.rows(split, "pool")
+            learnt = pool_P if pool.alone else np.concatenate([fit, pool_P])
         self.soft_labels = None
         if recipe.distillation is not None and soft is not None:
             self.soft_labels = SoftLabels(soft, corpus, learnt, recipe.distillation)
@@ -65,9 +75,12 @@ class DistillationObjective(nn.Module):
             self.register_buffer("group_KG", make_group_matrix(corpus.scenes), persistent=False)
         if recipe.device_loss_weight > 0:
             recording_devices = corpus.column("recording_device")
-            known = np.unique(recording_devices[learnt])
+            known = np.unique(recording_devices[fit])
             # Only the clips that are learnt from have a meaningful index; the others are never read.
             index_N = np.searchsorted(known, recording_devices).astype(np.int64)
+            if pool_P is not None:
+                self.known_N = _find_known_devices(recording_devices, fit, pool_P)
+                index_N[~self.known_N] = -1
             self.register_buffer("device_N", torch.from_numpy(index_N), persistent=False)
             self.discriminator = Discriminator(len(known), features=student.n_features)
 
@@ -85,7 +98,7 @@ class DistillationObjective(nn.Module):
             group_loss = functional.cross_entropy(groups_BG, targets_BG)
             loss = merge_losses(loss, group_loss, list(self.student.parameters()))
         if recipe.device_loss_weight > 0:
-            device_loss = self._device_loss(features_BD, rows_B, mix, batch.progress)
+            device_loss = self._device_loss(features_BD, batch, rows_B, mix)
             loss = loss + recipe.device_loss_weight * device_loss
         return loss
 
@@ -108,13 +121,21 @@ class DistillationObjective(nn.Module):
         return features_BD, logits_BK.float(), None
 
     def _scene_loss(self, logits_BK: Tensor, batch: Batch, rows_B: Tensor, mix: MixClips) -> Tensor:
+        """Return the loss of labels and soft labels, whose weights add up to 1.
+
+        Clips without a label leave the weight of theirs to the soft labels of the batch.
+        """
         targets_BK = mix(_encode_one_hot(batch.labels_B, logits_BK.shape[1]))
+        # A clip without a label has no target, and adds nothing.
         hard = functional.cross_entropy(logits_BK, targets_BK)
         settings, soft_labels = self.recipe.distillation, self.soft_labels
         if settings is None or soft_labels is None:
             return hard
         soft = self._soft_loss(logits_BK, batch, rows_B, mix, settings, soft_labels)
-        return settings.hard_label_weight * hard + (1 - settings.hard_label_weight) * soft
+        weight = hard_weight = settings.hard_label_weight
+        if self.has_pool:
+            hard_weight = weight * targets_BK.sum() / len(targets_BK)
+        return weight * hard + (1 - hard_weight) * soft
 
     def _soft_loss(
         self,
@@ -146,12 +167,46 @@ class DistillationObjective(nn.Module):
         return loss / logits_BK.shape[1] if settings.reduction == "element_mean" else loss
 
     def _device_loss(
-        self, features_BD: Tensor, rows_B: Tensor, mix: MixClips, progress: float
+        self, features_BD: Tensor, batch: Batch, rows_B: Tensor, mix: MixClips
     ) -> Tensor:
-        logits_BR = self.discriminator(reverse_gradient(features_BD, reversal_strength(progress)))
-        targets_BR = mix(_encode_one_hot(self.device_N[rows_B], logits_BR.shape[1]))
-        return functional.cross_entropy(logits_BR, targets_BR)
+        """Return the mean of the clips' losses; a clip whose device is not known has none."""
+        n_clips, chosen_b = len(features_BD), self._choose_known(batch.rows_B, mix)
+        if chosen_b is not None:
+            # The discriminator's batch normalisation cannot learn from one clip.
+            if len(chosen_b) < 2:
+                return features_BD.new_zeros(())
+            features_BD = features_BD[chosen_b]
+        strength = reversal_strength(batch.progress)
+        logits_bR = self.discriminator(reverse_gradient(features_BD, strength))
+        targets_BR = mix(_encode_one_hot(self.device_N[rows_B], logits_bR.shape[1]))
+        if chosen_b is None:
+            return functional.cross_entropy(logits_bR, targets_BR)
+        loss = functional.cross_entropy(logits_bR, targets_BR[chosen_b])
+        return loss * len(chosen_b) / n_clips
+
+    def _choose_known(self, rows_B: np.ndarray, mix: MixClips) -> Tensor | None:
+        """Return the places in the batch with a known device in them; None is all of them."""
+        if self.known_N is None:
+            return None
+        known_B = self.known_N[rows_B]
+        if isinstance(mix, Mix):
+            known_B = known_B | known_B[mix.partner_B.cpu().numpy()]
+        return self.feed.to_device(np.flatnonzero(known_B))
+
+
+def _find_known_devices(devices_N: np.ndarray, fit: np.ndarray, pool_P: np.ndarray) -> np.ndarray:
+    """Return whether the discriminator knows the device of each clip that is learnt from, bool [N].
+
+    A clip of the pool is known if a clip of `fit` has the same device, and this has a name.
+    """
+    known_N = np.zeros(len(devices_N), dtype=bool)
+    known_N[fit] = True
+    pool_devices = devices_N[pool_P]
+    known_N[pool_P] = np.isin(pool_devices, devices_N[fit]) & (pool_devices != UNKNOWN)
+    return known_N
 
 
 def _encode_one_hot(labels_B: Tensor, n_classes: int) -> Tensor:
-    return functional.one_hot(labels_B, n_classes).float()
+    """Return [B, n_classes]; the row of a clip without a label, -1, is zeros."""
+    classes = torch.arange(n_classes, device=labels_B.device)
+    return (labels_B.unsqueeze(1) == classes).float()
