@@ -10,7 +10,8 @@ from audio.clips import Corpus
 from jobs.command import run
 from jobs.plan.dry_run import show_plan
 from jobs.plan.members import find_best_member, show_members
-from jobs.plan.options import LearningOptions, parse_splits
+from jobs.plan.options import LearningOptions, PoolWords, parse_splits
+from jobs.plan.pools import check_pool_teachers, find_used_pool
 from jobs.plan.students import make_export_command
 from jobs.plan.training_runs import carry_out_runs
 from jobs.schedule.task import Task, make_names_unique
@@ -39,6 +40,10 @@ class QuantiseOptions(LearningOptions):
     of them."""
     learning_rate: Annotated[float, above(0, to=1)] = PUBLISHED.learning_rate
     """Highest learning rate."""
+
+    pool: PoolWords = ()
+    """CORPUS:ROOT of each pool of another corpus that taught the student, in the order of its record;
+    those of its own corpus are found without it."""
 
     def make_settings(self) -> Int8Recipe:
         """Return the recipe of the further training."""
@@ -89,11 +94,19 @@ def plan_quantising(
             key = make_int8_key(start, record, settings, corpus, responses)
         except ValueError as error:
             raise UserError(str(error)) from error
+        pool = find_used_pool(record, options.pool, corpus, start)
         if record["ensemble"] is not None:
             # Reads footers only, to check that the members are stored and unchanged.
             find_teaching_members(store, corpus.name, start.split, record["ensemble"])
+            if pool is not None:
+                recipe, split = restore_recipe(record), start.split
+                check_pool_teachers(options, corpus, store, recipe, split, record["ensemble"], pool)
         work = Quantise(
-            start=start, settings=settings, where=options.make_where(store), responses=responses
+            start=start,
+            settings=settings,
+            where=options.make_where(store),
+            responses=responses,
+            pool=None if pool is None else pool.work,
         )
         name = f"{strip_fingerprint(key.member)} split {start.split} seed {record['seed']}"
         tasks.append(Task(name, work, (key,)))

@@ -9,6 +9,7 @@ from jobs.plan.dry_run import show_plan
 from jobs.plan.members import find_best_member, show_members
 from jobs.plan.students import (
     StudentsOptions,
+    check_pool_options,
     find_student_recipes,
     find_teachers,
     make_export_command,
@@ -28,6 +29,7 @@ def main(options: StudentsOptions) -> int:
     """
     store = options.open_store()
     corpus = options.open_corpus(store)
+    check_pool_options(options, store)
     compared = Comparison.plan(options, corpus, store) if options.compare else None
     if compared is None:
         tasks = plan_students(options, corpus, store, find_teachers(options, corpus.name, store))

@@ -98,25 +98,33 @@ def _plan_group(
     base = recipe if recipe.distillation else parse_way(recipe, "distilled")
     plain = parse_way(base, "plain")
     adversarial = base if base.device_loss_weight else parse_way(base, "adversarial")
-    ways: list[tuple[str, StudentRecipe, str | None]] = [
-        ("alone", plain, None),
+    without = replace(options, pool=(), pool_share=None, first_pool=())
+    ways: list[tuple[str, StudentRecipe, str | None, StudentsOptions]] = [
+        ("alone", plain, None, without)
+    ]
+    taught: list[tuple[str, StudentRecipe, str]] = [
         ("+ best teacher", plain, best.member),
         ("+ ensemble", plain, ensemble),
         ("+ ensemble, adversarial", adversarial, ensemble),
     ]
     from_views = _find_recipe_from_views(options, corpus, store, adversarial, split, ensemble)
     if from_views is not None:
-        ways.append(("+ ensemble, adversarial, views", from_views, ensemble))
+        taught.append(("+ ensemble, adversarial, views", from_views, ensemble))
+    if options.pool or options.first_pool:
+        # One way without the pool shows what the pool gains.
+        ways.append(("+ ensemble", plain, ensemble, without))
+        taught = [(f"{name}, pool", learner, taught_by) for name, learner, taught_by in taught]
+    ways += [(*way, options) for way in taught]
     compared = [
         _ComparedWay(
             f"{recipe.name} {name}",
             # The same recipe has several teachers, so its name alone would not be unique.
             [
                 replace(task, name=f"{task.name}, {name}")
-                for task in plan_recipe(options, corpus, store, learner, split, taught_by)
+                for task in plan_recipe(chosen, corpus, store, learner, split, taught_by)
             ],
         )
-        for name, learner, taught_by in ways
+        for name, learner, taught_by, chosen in ways
     ]
     return _Group(split, ensemble, best, compared)
 

@@ -1,5 +1,6 @@
 """The student runs that a command asks for and their teachers, checked before any work."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Annotated
@@ -8,21 +9,32 @@ from audio.clips import Corpus
 from jobs.plan.options import (
     CorpusOptions,
     LearningOptions,
+    PoolWords,
     Views,
     parse_splits,
 )
+from jobs.plan.pools import PlannedPool, check_pool_teachers, plan_pool
 from jobs.schedule.task import Task, make_names_unique
 from jobs.worker.teacher_logits import find_teaching_members
 from jobs.worker.train import Distill
 from logit_store import LogitKey, LogitStore, MissingObject, strip_fingerprint
-from students import RECIPES, StudentRecipe, UnfitSoftLabels, check_teachers, drop_teachers
+from students import (
+    RECIPES,
+    StudentRecipe,
+    UnfitPool,
+    UnfitSoftLabels,
+    check_teachers,
+    drop_teachers,
+)
+from students.checks import refuse_pool
 from students.complexity import MAX_BYTES, MAX_MACS, Precision
 from students.keys import make_student_key
 from students.search_space import make_found_recipe
 from students.ways import AS_NAMED, apply_way, check_way
-from terminal.console import UserError
-from terminal.values import Check, Line, Name, Reference, Seeds, Size, obey
+from terminal.console import UserError, console
+from terminal.values import Check, Line, Name, Reference, Seeds, Size, expect, obey
 from training import list_view_keys
+from training.pool_use import PoolUse
 
 COMPARED_SEEDS = (0, 1, 2, 3, 4)
 """This many seeds tell a gain from chance."""
@@ -41,6 +53,7 @@ def _find_fault_of_recipe_or_search(name: str) -> str | None:
     return None if name.startswith(SEARCH) else _find_fault_of_recipe(name)
 
 
+PoolShare = Annotated[float, expect("a share above 0 and below 1", lambda value: 0 < value < 1)]
 StudentRecipeName = Annotated[Line, Check(_find_fault_of_recipe)]
 
 
@@ -62,7 +75,7 @@ class StudentsOptions(LearningOptions):
     compare: bool = False
     """Train each recipe alone, taught by the best single teacher, by the ensemble, by the ensemble
     against the device discriminator, and from its views; print each one's accuracy on test and
-    its gain over the first."""
+    its gain over the first. With --pool, taught ones have the pool, beside one without."""
     ensemble: Reference | None = None
     """Ensemble that teaches: NAME@HASH, or NAME for the newest of that name; not needed if all
     ensembles of a split have the same name."""
@@ -71,6 +84,16 @@ class StudentsOptions(LearningOptions):
     fingerprint."""
     no_teacher: bool = False
     """Train on the labels alone: the baseline."""
+    pool: PoolWords = ()
+    """Learn from clips without labels too, by their soft labels: rest (the training clips that the
+    split leaves out, whose labels are not read), unlabelled (clips of the corpus without a label), or
+    CORPUS:ROOT (another corpus, which its teachers have predicted: jobs/teachers.py --pool)."""
+    pool_share: PoolShare | None = None
+    """Share of each batch that comes from the pool; if not given, its natural share: all clips are
+    shuffled together."""
+    first_pool: PoolWords = ()
+    """Learn from the soft labels of these pools alone first, words as for --pool; then from the corpus,
+    and from --pool if it is given."""
     precision: Precision = "int8"
     """Precision of the parameters when the student is used, for --max-bytes."""
     max_macs: Size = MAX_MACS
@@ -99,6 +122,27 @@ def plan_students(
         for recipe in recipes
         for task in plan_recipe(options, corpus, store, recipe, split, taught_by)
     )
+
+
+def check_pool_options(options: StudentsOptions, store: LogitStore) -> None:
+    """Refuse options for pools that no student would learn from.
+
+    Raises:
+        UserError: they contradict each other, or nobody teaches.
+    """
+    words = " ".join([*options.pool, *options.first_pool])
+    if options.pool_share is not None and not options.pool:
+        raise UserError(
+            f"--pool-share {options.pool_share:g}: there is no pool; say which: --pool rest"
+        )
+    if not words:
+        return
+    recipes = find_student_recipes(options, store)
+    if options.no_teacher or not (options.compare or any(each.distillation for each in recipes)):
+        raise UserError(
+            f"--pool {words}: clips without labels teach by the soft labels of teachers, and no student "
+            "here has any: leave out the pool, or --no-teacher and the way alone"
+        )
 
 
 def find_student_recipes(options: StudentsOptions, store: LogitStore) -> list[StudentRecipe]:
@@ -158,12 +202,15 @@ def plan_recipe(
     if taught_by is None and shorter.distillation is not None:
         shorter = drop_teachers(shorter)
     if shorter.distillation is None:
-        taught_by = None
+        taught_by, options = None, _drop_pools(options, shorter, split)
     if taught_by is not None:
         _check_teachers(options, corpus, store, shorter, split, taught_by)
-    tasks = []
-    for seed in options.find_seeds():
-        work = Distill(
+    natural, alone = PoolUse(share=options.pool_share), PoolUse(alone=True)
+    how = options, corpus, store, shorter, split, taught_by
+    pool = _plan_pool(*how, options.pool, natural)
+    first_pool = _plan_pool(*how, options.first_pool, alone)
+    works = (
+        Distill(
             recipe=shorter,
             where=options.make_where(store),
             split=split,
@@ -172,24 +219,80 @@ def plan_recipe(
             taught_by=taught_by,
             n_views=options.views,
         )
-        key = _make_key(options, shorter, corpus, split, seed, taught_by)
-        name = f"{shorter.name} split {split} seed {seed}"
-        tasks.append(Task(name, work, list_view_keys(key, options.views)))
-    return tasks
+        for seed in options.find_seeds()
+    )
+    return [_make_task(options, corpus, work, pool, first_pool) for work in works]
+
+
+def _drop_pools(options: StudentsOptions, recipe: StudentRecipe, split: int) -> StudentsOptions:
+    """Return the options without pools, for a student without teachers, and say so."""
+    if not (options.pool or options.first_pool):
+        return options
+    console.print(
+        f"{recipe.name} split {split} learns from labels alone, so without the pool", markup=False
+    )
+    return replace(options, pool=(), pool_share=None, first_pool=())
+
+
+def _make_task(
+    options: StudentsOptions,
+    corpus: Corpus,
+    work: Distill,
+    pool: PlannedPool | None,
+    first_pool: PlannedPool | None,
+) -> Task[Distill]:
+    """Add the pools to a run, and name it and its logits."""
+    start = None
+    if first_pool is not None:
+        recipe = replace(work.recipe, name=f"{work.recipe.name}_first")
+        first = replace(work, recipe=recipe, n_views=1, pool=first_pool.work)
+        start = _make_key(first, corpus, first_pool, None).member
+        work = replace(work, first=first)
+    work = replace(work, pool=None if pool is None else pool.work)
+    key = _make_key(work, corpus, pool, start)
+    name = f"{work.recipe.name} split {work.split} seed {work.seed}"
+    return Task(name, work, list_view_keys(key, options.views))
 
 
 def _make_key(
-    options: StudentsOptions,
-    recipe: StudentRecipe,
-    corpus: Corpus,
-    split: int,
-    seed: int,
-    taught_by: str | None,
+    work: Distill, corpus: Corpus, pool: PlannedPool | None, start: str | None
 ) -> LogitKey:
     try:
-        return make_student_key(recipe, corpus, split, seed, options.find_responses(), taught_by)
+        return make_student_key(
+            work.recipe,
+            corpus,
+            work.split,
+            work.seed,
+            work.responses,
+            work.taught_by,
+            None if pool is None else pool.pool,
+            start,
+        )
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def _plan_pool(
+    options: StudentsOptions,
+    corpus: Corpus,
+    store: LogitStore,
+    recipe: StudentRecipe,
+    split: int,
+    taught_by: str | None,
+    words: Sequence[str],
+    use: PoolUse,
+) -> PlannedPool | None:
+    """Open pools that a recipe can learn from, and that its teachers have predicted."""
+    if not words or taught_by is None:
+        return None
+    try:
+        refuse_pool(recipe)
+    except UnfitPool as error:
+        raise UserError(f"--pool: {error}") from error
+    planned = plan_pool(words, use, corpus, split)
+    if planned is not None:
+        check_pool_teachers(options, corpus, store, recipe, split, taught_by, planned)
+    return planned
 
 
 def _check_teachers(

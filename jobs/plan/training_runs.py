@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from audio.clips import Corpus
 from jobs.plan.estimates import plan_spending
 from jobs.plan.options import LearningOptions
+from jobs.plan.pools import prepare_pools
 from jobs.schedule.carry_out import carry_out, print_if_all_stored
 from jobs.schedule.cluster import connect
 from jobs.schedule.task import Task
@@ -31,12 +32,14 @@ def carry_out_runs(
 
     Raises:
         BrokenAudio: some clips cannot be read.
+        CorpusError: a pool has the audio of a clip that judges.
         UserError: the options do not fit the workers.
     """
     if print_if_all_stored(tasks, store):
         return True
     options.check_fit_here()
     prepare(corpus, store, sample_rates)
+    prepare_pools(tasks, corpus, store, sample_rates)
     with connect() as workers:
         timeout_s, needs = options.find_timeout_s(workers), options.find_needs(workers)
         spending = plan_spending(options, tasks, store, lambda task: corpus, workers, needs)

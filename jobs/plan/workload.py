@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, assert_never
 
 from audio.clips import Corpus, Fold
+from jobs.worker.pools import PoolOfWork
 from jobs.worker.train import Distill, FineTune, Quantise, TrainingWork
 from logit_store import LogitStore
 from students import StudentRecipe
@@ -15,6 +16,7 @@ from students.records import restore_recipe
 from teachers import TeacherRecipe
 from training import Protocol, TrainingRecipe
 from training.needs import DryStep, Footprint
+from training.pool_use import PoolUse
 from training.recipe import find_judging_fold, find_learning_folds
 
 if TYPE_CHECKING:
@@ -101,6 +103,15 @@ class Workload:
     n_pool_clips: int = 0
     """Number of clips of other corpora whose views it predicts too."""
 
+    def add(self, before: "Workload") -> "Workload":
+        """Return the work of this run and of one of the same pace before it, its first stage."""
+        return replace(
+            self,
+            n_learnt=self.n_learnt + before.n_learnt,
+            n_judged=self.n_judged + before.n_judged,
+            n_views=self.n_views + before.n_views,
+        )
+
     def estimate_seconds(self, dry: DryStep) -> float:
         """Estimate how long the run takes, by a measured step."""
         n_clips = len(self.corpus) + self.n_pool_clips
@@ -130,13 +141,21 @@ def find_workload(work: TrainingWork, corpus: Corpus, store: LogitStore) -> Work
             )
             return replace(workload, n_pool_clips=work.n_pool_clips)
         case Distill():
-            return count_workload(corpus, work.recipe, work.split, n_views=work.n_views)
+            own = count_workload(
+                corpus, work.recipe, work.split, n_views=work.n_views, pool=work.pool
+            )
+            return own if work.first is None else own.add(find_workload(work.first, corpus, store))
         case Quantise(start=start):
             record = store.read_record(start)
             recipe = restore_recipe(record)
             recipe = replace(recipe, training=work.settings.make_training(recipe))
             return count_workload(
-                corpus, recipe, start.split, protocol=record["protocol"], in_int8=True
+                corpus,
+                recipe,
+                start.split,
+                protocol=record["protocol"],
+                in_int8=True,
+                pool=work.pool,
             )
         case _:
             assert_never(work)
@@ -151,6 +170,7 @@ def count_workload(
     n_views: int = 1,
     in_int8: bool = False,
     cross_fit: int | None = None,
+    pool: PoolOfWork | None = None,
 ) -> Workload:
     """Return the workload of a run of a recipe.
 
@@ -162,8 +182,11 @@ def count_workload(
         n_views: number of views whose logits are stored.
         in_int8: whether a student is trained further in int8.
         cross_fit: number of models of which each leaves out a part of the clips; None: one model.
+        pool: the clips without labels that a student learns from too.
     """
     n_fit = _count_learnt_rows(corpus, split, protocol, cross_fit)
+    if pool is not None:
+        n_fit = pool.use.count_clips(n_fit, pool.n_clips)
     n_epoch, n_learnt = count_trained_clips(recipe.training, n_fit)
     n_judging = _count_rows(corpus, split, find_judging_fold(protocol))
     n_models = cross_fit or 1
@@ -194,6 +217,8 @@ def count_recorded_clips(record: Mapping[str, Any], corpus: Corpus, split: int) 
     """
     training = record["recipe"]["training"]
     n_fit = _count_learnt_rows(corpus, split, record["protocol"], record.get("cross_fit"))
+    if pool := record.get("pool"):
+        n_fit = PoolUse(alone=pool["alone"]).count_clips(n_fit, pool["clips"])
     max_steps = record.get("quantisation", training)["max_steps"]
     most = (max_steps or math.inf) * training["batch_size"]
     n_epoch = training["clips_per_epoch"] or n_fit

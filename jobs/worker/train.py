@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from jobs.log.task_log import TaskLog, get_current_log, keep_log, log_line
 from jobs.worker.device import find_reserved_device
+from jobs.worker.pools import PoolOfWork
 from jobs.worker.where import PoolAt, Where, open_pool
 from logit_store import LogitKey
 from students import StudentRecipe
@@ -91,16 +92,26 @@ class Distill:
     """`NAME@HASH` of an ensemble, a member's name, or None for the labels alone."""
     n_views: int = 1
     """Number of views whose logits are stored."""
+    pool: PoolOfWork | None = None
+    """The clips without labels that it learns from too."""
+    first: "Distill | None" = None
+    """Its first stage, a student that learns from a pool alone: done before it, unless it is in the
+    store. Its weights are those that this one starts from."""
 
     def run(self) -> LogitKey:
         """Return the key of view 0 of the student's logits, which are then in the store."""
         from jobs.worker.teacher_logits import read_teacher_logits
         from students.distill import distill
 
+        start = self.first.run().member if self.first else None
         store, corpus = self.where.open()
         soft, way = None, self.recipe.distillation
+        pool = self.pool.open(corpus, self.split) if self.pool else None
         if self.taught_by is not None and way is not None:
-            soft = read_teacher_logits(store, corpus.name, self.split, self.taught_by, way.n_views)
+            pools = pool.pools if pool else ()
+            soft = read_teacher_logits(
+                store, corpus.name, self.split, self.taught_by, way.n_views, pools
+            )
         return distill(
             self.recipe,
             corpus,
@@ -112,6 +123,8 @@ class Distill:
             device=find_reserved_device(),
             n_views=self.n_views,
             on_epoch=_print_epochs(f"{self.recipe.name} split {self.split} seed {self.seed}"),
+            pool=pool,
+            start=start,
         )
 
 
@@ -124,6 +137,8 @@ class Quantise:
     where: Where
     responses: Path | None
     """Folder of impulse responses; None is the synthetic set."""
+    pool: PoolOfWork | None = None
+    """The clips without labels that the student learnt from."""
 
     def run(self) -> LogitKey:
         """Return the key of the logits of the student in int8, which are then in the store."""
@@ -134,9 +149,11 @@ class Quantise:
         store, corpus = self.where.open()
         record = store.read_record(self.start)
         way, soft = restore_recipe(record).distillation, None
+        pool = self.pool.open(corpus, self.start.split) if self.pool else None
         if way is not None:
             split, taught_by = self.start.split, record["ensemble"]
-            soft = read_teacher_logits(store, corpus.name, split, taught_by, way.n_views)
+            pools = pool.pools if pool else ()
+            soft = read_teacher_logits(store, corpus.name, split, taught_by, way.n_views, pools)
         return train_in_int8(
             self.start,
             self.settings,
@@ -146,6 +163,7 @@ class Quantise:
             responses=self.responses,
             device=find_reserved_device(),
             on_epoch=_print_epochs(f"{self.start} in int8"),
+            pool=pool,
         )
 
 
