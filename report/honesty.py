@@ -12,6 +12,7 @@ from audio.parts import OUT_OF_FOLD
 from report.page.render import render
 from report.parts import Figure, Row, Section
 from report.results import JudgedSystem, Results
+from students.pools import list_pool_parts
 from terminal.tables import format_count
 
 NOT_RECORDED = "not recorded"
@@ -27,6 +28,7 @@ def build_honesty(results: Results) -> Section:
         text="\n\n".join(_describe(results)),
         html=_render_notice(results.systems),
         figures=(
+            *_build_pool_figure(results.systems),
             _make_figure(
                 "protocols",
                 "Which clips chose",
@@ -60,6 +62,34 @@ def build_honesty(results: Results) -> Section:
     )
 
 
+def _build_pool_figure(systems: tuple[JudgedSystem, ...]) -> tuple[Figure, ...]:
+    """Return the table of pools, if a system learnt from one."""
+    rows = list(_list_pools(systems))
+    if not rows:
+        return ()
+    caption = (
+        "Clips that taught students without their labels. rest: training clips that the split leaves "
+        "out. unlabelled: clips of the corpus without a label. Others are corpora. Share: of each "
+        "batch; natural if all clips were shuffled together."
+    )
+    return (_make_figure("pools", "Clips without labels", caption, iter(rows)),)
+
+
+def _list_pools(systems: tuple[JudgedSystem, ...]) -> Iterator[Row]:
+    for system in systems:
+        for part in list_pool_parts(system.records[0]):
+            share = "all" if part["alone"] else part["share"]
+            yield {
+                "student": system.name,
+                "split": system.split,
+                "stage": "first, pool alone" if part["alone"] else "with the corpus",
+                "pool": ", ".join(f"{each['name']} ({each['clips']:,})" for each in part["pools"]),
+                "clips": part["clips"],
+                "hours": part["hours"],
+                "share": "natural" if share is None else str(share),
+            }
+
+
 def _make_figure(name: str, title: str, caption: str, rows: Iterator[Row]) -> Figure:
     return Figure(name=name, title=title, caption=caption, table=pa.Table.from_pylist(list(rows)))
 
@@ -85,6 +115,14 @@ def _describe(results: Results) -> list[str]:
             "many systems on these clips looks better than it is."
         ),
     ]
+    n_with_pool = sum(bool(list_pool_parts(each.records[0])) for each in learners)
+    if n_with_pool:
+        paragraphs.append(
+            f"{format_count(n_with_pool, 'student')} learnt from clips without their labels as well, by "
+            "what teachers say of them: the table of pools says which. No clip or recording of a pool is "
+            "in the folds select and test. A student that saw a pool is compared fairly with those that "
+            "might have seen it too."
+        )
     if n_without_commit:
         paragraphs.append(
             f"Without a commit in their records are {format_count(n_without_commit, 'run')}: imported, and "
@@ -103,7 +141,17 @@ def _format_range(counts: list[int]) -> str:
 def _render_notice(systems: tuple[JudgedSystem, ...]) -> Markup:
     """Render what a reader has to know first."""
     published = [each for each in systems if each.protocol == "published"]
-    return render("notice.html", published=published, n_systems=len(systems), most_named=MOST_NAMED)
+    parts = [part for each in systems for part in list_pool_parts(each.records[0])]
+    pools = sorted({pool["name"] for part in parts for pool in part["pools"]})
+    n_with_pool = sum(bool(list_pool_parts(each.records[0])) for each in systems)
+    return render(
+        "notice.html",
+        published=published,
+        n_systems=len(systems),
+        most_named=MOST_NAMED,
+        pools=pools,
+        n_with_pool=n_with_pool,
+    )
 
 
 def _list_protocols(systems: tuple[JudgedSystem, ...]) -> Iterator[Row]:

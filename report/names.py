@@ -6,6 +6,7 @@ from typing import Any
 
 from logit_store import strip_fingerprint
 from report.systems import StoredSystem
+from students.pools import describe_pools
 
 MAX_DIFFERENCES = 3
 """A name shows at most this many values in which recipes of one name differ; with more, a hash."""
@@ -35,6 +36,8 @@ def _name_plainly(each: StoredSystem, protocol: str) -> str:
             name += " (cross-fitted)"
     if each.taught_by:
         name += f" from {name_teacher(each.taught_by)}"
+    if each.kind == "student":
+        name += describe_pools(each.records[0])
     return name if protocol == "honest" else f"{name} (published)"
 
 

@@ -22,6 +22,7 @@ from report.objective import describe_objective
 from report.summary import JudgedClips, Summary, compare_logits, summarise_logits
 from report.systems import SYSTEM_KINDS, StoredSystem, SystemKind, find_protocols, find_systems
 from students.errors import NoStudent
+from students.pools import describe_pools
 from students.records import restore_recipe
 
 
@@ -45,8 +46,8 @@ class JudgedSystem:
     family: str | None
     """The family of networks of a teacher, if it is known."""
     objective: str | None
-    """The objective of a student, in words of `students.ways` joined by +; None if its recipe is
-    unknown or from another version."""
+    """The objective of a student, in words of `students.ways` joined by +, and its pools; None if its
+    recipe is unknown or from another version."""
     taught_by: str | None
     """What taught a student: NAME@HASH of an ensemble, or a member; None if labels alone did."""
     reference: str | None
@@ -239,6 +240,7 @@ def _describe_objective(each: StoredSystem) -> str | None:
     if each.kind != "student" or "model" not in each.recipe:
         return None
     try:
-        return describe_objective(restore_recipe(each.records[0], each.keys[0]))
+        objective = describe_objective(restore_recipe(each.records[0], each.keys[0]))
+        return objective + describe_pools(each.records[0])
     except NoStudent:
         return None

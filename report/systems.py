@@ -114,7 +114,16 @@ def _identify_without_seed(key: LogitKey, record: Mapping[str, Any]) -> str:
     """Return a text that is equal for members that differ only in their seed."""
     # The names of what a run started from end with fingerprints, which depend on the seed.
     origins = [strip_fingerprint(record.get(name) or "-") for name in ("start", "quantised_from")]
-    names = ("kind", "protocol", "recipe", "ensemble", "responses", "cross_fit")
+    names = (
+        "kind",
+        "protocol",
+        "recipe",
+        "ensemble",
+        "responses",
+        "cross_fit",
+        "pool",
+        "first_pool",
+    )
     same = [record.get(name) for name in names]
     return json.dumps([key.split, strip_fingerprint(key.member), *origins, *same], sort_keys=True)
 

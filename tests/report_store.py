@@ -79,12 +79,22 @@ class ReportStore:
         return key
 
     def student(
-        self, number: int, skill: float, *, taught_by: str | None, seed: int, split: int = 100
+        self,
+        number: int,
+        skill: float,
+        *,
+        taught_by: str | None,
+        seed: int,
+        split: int = 100,
+        **pools: Any,
     ) -> LogitKey:
-        """Store a student of the demo, taught by an ensemble or a member, or trained alone."""
+        """Store a student of the demo, taught by an ensemble or a member, or trained alone.
+
+        `pools` are entries `pool` and `first_pool` of its record."""
         recipe = RECIPES["demo_isotropic"]
         settings = asdict(recipe if taught_by else drop_teachers(recipe))
         more = {"recipe": settings, "ensemble": taught_by, "macs": 1_000_000, "params": 10_000}
+        more |= pools
         return self.member(
             settings["name"], number, skill, kind="student", seed=seed, split=split, **more
         )

@@ -15,7 +15,7 @@ from logit_store import LogitKey, LogitStore
 from logit_store.exporters import encode_csv, find_members
 from report.dcase.development import score_development
 from report.dcase.entrant import Entrant, load_entrant, predict_evaluation_clips, predict_test_clips
-from report.dcase.meta import read_texts, write_meta
+from report.dcase.meta import check_declared, read_texts, write_meta
 from students.complexity import Precision
 from terminal.console import UserError, progress_bar
 
@@ -91,9 +91,15 @@ def describe_entrants(
     entrants: Mapping[int, Entrant],
     results: Mapping[int, Mapping[str, Any]],
 ) -> bytes:
-    """Return the system's description: the file of authors and texts, with the numbers filled in."""
+    """Return the system's description: the file of authors and texts, with the numbers filled in.
+
+    Raises:
+        SubmissionError: the file is no description, or does not declare what taught the students.
+    """
+    written = read_texts(texts)
+    check_declared(written, sorted({n for each in entrants.values() for n in each.pools}))
     return write_meta(
-        read_texts(texts),
+        written,
         label=label,
         sample_rates=_find_sample_rates(entrants),
         complexity=[(each.complexity, each.parameter_bytes) for each in entrants.values()],

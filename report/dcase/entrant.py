@@ -6,8 +6,9 @@ Dimensions: N clips, K classes, C channels, F mel bands, T frames.
 import contextlib
 import io
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from audio.clips import Corpus
 from audio.feed import Feed
 from audio.front_ends import FrontEnd
+from audio.pools import REST
 from audio.views import Augmentation
 from logit_store import LogitKey, LogitStore, fingerprint
 from logit_store.seal import has_right_tail, make_tail
@@ -24,6 +26,7 @@ from students import build, runtime, stored
 from students.complexity import Complexity, Precision, measure_complexity
 from students.export import onnx_file
 from students.export.convert import collect_facts, convert_to_onnx
+from students.pools import list_pool_parts
 from students.recipe import CALIBRATION_CLIPS
 from students.runtime import ExportedStudent
 from students.stored import StoredStudent
@@ -48,6 +51,8 @@ class Entrant:
     """In int8 the size in its file, with int32 biases and all steps; else parameters times bits."""
     identity: str
     """A fingerprint of all that its logits depend on, except the clips."""
+    pools: tuple[str, ...] = ()
+    """Names of the pools that taught it, which are no clips of the development set."""
 
 
 def load_entrant(store: LogitStore, key: LogitKey, corpus: Corpus, precision: Precision) -> Entrant:
@@ -66,12 +71,13 @@ def load_entrant(store: LogitStore, key: LogitKey, corpus: Corpus, precision: Pr
     Raises:
         NoStudent: The member was not trained here.
         SubmissionError: Test clips judged it during training, or it was fine-tuned in int8 and the
-            precision is another one.
+            precision is another one, or it learnt from training clips that its split leaves out.
         LogitStoreError: It is not in the store, or its weights are not.
     """
     loaded = stored.load_student(store, key, len(corpus.scenes))
     record = store.read_record(key)
     _check_entrant(key, record["protocol"], loaded, precision)
+    pools = _find_external_pools(key, record)
     front_end, recipe = loaded.front_end, record["recipe"]
     # As in the challenge, counted before norms are folded into convolutions.
     as_built = build(recipe["model"], n_classes=len(corpus.scenes), **recipe["arguments"])
@@ -85,7 +91,7 @@ def load_entrant(store: LogitStore, key: LogitKey, corpus: Corpus, precision: Pr
         student, n_bytes = loaded.student, complexity.parameter_bytes(precision)
         if precision == "fp16":
             student.half().float()
-    return Entrant(key, student, front_end, complexity, n_bytes, fingerprint(identity))
+    return Entrant(key, student, front_end, complexity, n_bytes, fingerprint(identity), pools)
 
 
 def _check_entrant(
@@ -101,6 +107,25 @@ def _check_entrant(
             f"{key} was fine-tuned in int8 and is exact only in int8: choose --precision int8, or "
             "the student that it was made from"
         )
+
+
+def _find_external_pools(key: LogitKey, record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the pools that a student learnt from.
+
+    Source: rules of DCASE 2024 task 1: of the development set a system may use only the clips of its
+    split, also without their labels; external data must be declared.
+
+    Raises:
+        SubmissionError: a pool is what the split leaves out.
+    """
+    names = [pool["name"] for part in list_pool_parts(record) for pool in part["pools"]]
+    if REST in names:
+        raise SubmissionError(
+            f"{key} learnt from the pool {REST}, the training clips that split {key.split} leaves out: the "
+            "rules allow the clips of the split only, with or without labels; choose a student without "
+            "this pool"
+        )
+    return tuple(dict.fromkeys(names))
 
 
 def _convert_to_int8(loaded: StoredStudent, corpus: Corpus) -> tuple[nn.Module, int]:

@@ -29,6 +29,27 @@ def read_texts(file: Path) -> Mapping[str, Any]:
     return texts
 
 
+def check_declared(texts: Mapping[str, Any], pools: Collection[str]) -> None:
+    """Make sure that a description declares external data if pools taught the system.
+
+    Args:
+        texts: What people wrote.
+        pools: Names of the pools, none of which is in the development set.
+
+    Raises:
+        SubmissionError: It declares fewer data sets than there are pools.
+    """
+    system = texts.get("system")
+    declared = system.get("external_datasets") if isinstance(system, Mapping) else None
+    n_declared = len(declared) if isinstance(declared, list) else 0
+    if n_declared < len(pools):
+        raise SubmissionError(
+            f"system.external_datasets: {n_declared} declared, expected at least {len(pools)}: students "
+            f"learnt from the pools {', '.join(pools)}, which are external data: it must be on the list "
+            "of the challenge and be declared here with name, url and total_audio_length"
+        )
+
+
 def write_meta(
     texts: Mapping[str, Any],
     *,

@@ -101,3 +101,35 @@ def test_imported_runs_are_counted_separately(tmp_path, figure):
     assert "Without a commit in their records are 1 run" in section.text
     rows = figure(section, "made-with").table.to_pylist()
     assert {row["which"] for row in rows} == {"not recorded"}
+
+
+def test_pools_are_named_with_their_size_and_share_and_make_systems_of_their_own(tmp_path, figure):
+    made = ReportStore(tmp_path)
+    ensemble = made.ensemble("stepwise", [made.member("wise", 1, 1.0)])
+    rest = {"pools": [{"name": "rest", "clips": 17}], "clips": 17, "hours": 0.0047}
+    pool = {**rest, "share": 0.5, "alone": False}
+    first = {**rest, "share": None, "alone": True}
+    for seed in (0, 1):
+        made.student(10 + seed, 1.0, taught_by=ensemble, seed=seed)
+        made.student(20 + seed, 1.0, taught_by=ensemble, seed=seed, pool=pool)
+        made.student(30 + seed, 1.0, taught_by=ensemble, seed=seed, pool=pool, first_pool=first)
+    results = Results.of(made.store, made.corpus)
+    students = results.list_systems("student")
+    assert sorted(each.name.partition(" pool ")[0] for each in students) == [
+        "demo_isotropic from stepwise",
+        "demo_isotropic from stepwise after",
+        "demo_isotropic from stepwise with",
+    ]
+    section = build_honesty(results)
+    assert "Clips without labels taught 2 of 5 systems: rest." in section.html
+    rows = figure(section, "pools").table.to_pylist()
+    assert [(row["stage"], row["clips"], row["share"]) for row in rows].count(
+        ("with the corpus", 17, "0.5")
+    ) == 2
+    assert ("first, pool alone", "all") in [(row["stage"], row["share"]) for row in rows]
+    assert "2 students learnt from clips without their labels" in section.text
+
+
+def test_without_pools_nothing_is_said_of_them(section):
+    assert "pools" not in [each.name for each in section.figures]
+    assert "without labels" not in section.html

@@ -9,7 +9,7 @@ from tiny import AUGMENTATION, FRONT_END, RECIPE, tiny_corpus
 
 from logit_store import LogitStore
 from report.dcase.entrant import load_entrant, predict_evaluation_clips, predict_test_clips
-from report.dcase.meta import SubmissionError
+from report.dcase.meta import SubmissionError, check_declared
 from students import RECIPES, drop_teachers, int8
 from students.distill import distill
 from students.int8 import train_in_int8
@@ -92,3 +92,31 @@ def test_a_student_fine_tuned_in_int8_is_submitted_as_it_was_fine_tuned(
     assert entrant.parameter_bytes > entrant.complexity.params
     with pytest.raises(SubmissionError, match="fine-tuned in int8 and is exact only in int8"):
         load_entrant(store, key, corpus, "fp16")
+
+
+@pytest.mark.parametrize(
+    ("pools", "declared"), [(["rest"], None), (["unlabelled"], 0), (["tau_0123456789ab"], 1)]
+)
+def test_pools_that_the_rules_forbid_are_refused_and_others_must_be_declared(
+    taught, corpus, monkeypatch, pools, declared
+):
+    store, key = taught
+    entry = {"pools": [{"name": name, "clips": 9} for name in pools], "alone": False, "share": None}
+    original = LogitStore.read_record
+    monkeypatch.setattr(
+        LogitStore, "read_record", lambda self, key: original(self, key) | {"first_pool": entry}
+    )
+    if declared is None:
+        with pytest.raises(SubmissionError, match="the rules allow the clips of the split only"):
+            load_entrant(store, key, corpus, "fp32")
+        return
+    entrant = load_entrant(store, key, corpus, "fp32")
+    assert entrant.pools == tuple(pools)
+    texts = {"system": {"external_datasets": [{}] * declared}}
+    if declared:
+        check_declared(texts, entrant.pools)
+    else:
+        with pytest.raises(
+            SubmissionError, match="external_datasets: 0 declared, expected at least 1"
+        ):
+            check_declared(texts, entrant.pools)
