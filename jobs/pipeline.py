@@ -13,7 +13,8 @@ from jobs.plan.dry_run import show_plan
 from jobs.plan.ensembles import EnsembleOptions, parse_settings, plan_selections, show_ensemble
 from jobs.plan.estimates import plan_spending
 from jobs.plan.members import find_select_scores
-from jobs.plan.options import LearningOptions, parse_splits
+from jobs.plan.options import LearningOptions, PoolWords, parse_splits
+from jobs.plan.pools import plan_pool, prepare_pools
 from jobs.plan.provision import measure_needs, prepare_teachers
 from jobs.plan.students import StudentRecipeName, StudentsOptions, plan_students
 from jobs.plan.teachers import TeacherRecipes, TeachersOptions, plan_teachers
@@ -27,11 +28,16 @@ from logit_store import LogitKey, LogitStore, strip_fingerprint
 from report.as_text import read_system, show_gains, show_systems
 from report.summary import System
 from students import RECIPES as STUDENT_RECIPES
+from students.pools import OWN_POOLS
 from teachers.recipes import DEMO_TEACHERS
 from terminal.console import UserError, console, repeat_command, say_next
 from terminal.values import Seeds
+from training.pool_use import PoolUse
 
-DEMO_SPLITS = (25, 100)
+DEMO_SPLITS = (25,)
+DEMO_SEEDS = (0, 1, 2, 3, 4)
+DEMO_POOL = ("rest",)
+DEMO_RECIPES = (*DEMO_TEACHERS, "probe:aisfx")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +45,18 @@ class PipelineOptions(LearningOptions):
     """Options of the command."""
 
     demo: bool = False
-    """Small teachers on splits 25 and 100, and students on split 100: minutes on two cores."""
+    """Small teachers and a probe on split 25, and students with and without the clips that the split
+    leaves out: minutes on two cores."""
     recipes: TeacherRecipes = ()
     """Teacher recipes; the published ones, or with --demo the demo ones, if not given."""
     student: StudentRecipeName | None = None
     """Student recipe; isotropic, or with --demo demo_isotropic, if not given."""
-    student_seeds: Seeds = (0, 1, 2)
-    """Each student is trained once per seed, alone and distilled."""
+    student_seeds: Seeds = ()
+    """Each student is trained once per seed, alone and distilled; 0 1 2, or with --demo 0 to 4, if not
+    given."""
+    pool: PoolWords = ()
+    """Train distilled students with clips without labels, too: words as for jobs/students.py --pool;
+    rest with --demo, if not given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +66,29 @@ class Stages:
     teachers: TeachersOptions
     ensemble: EnsembleOptions
     students: StudentsOptions
+    pooled: StudentsOptions | None
+    """The students that learn from a pool, too; None if there is no pool."""
 
     @classmethod
     def of(cls, options: PipelineOptions) -> "Stages":
         """Return the options of each command for those of the pipeline."""
         shared = {field.name: getattr(options, field.name) for field in fields(LearningOptions)}
         splits = DEMO_SPLITS if options.demo else parse_splits(options.splits)
-        student_splits = splits[-1:] if options.demo else splits
-        student = options.student or ("demo_isotropic" if options.demo else "isotropic")
+        seeds = options.student_seeds or (DEMO_SEEDS if options.demo else (0, 1, 2))
+        pool = options.pool or (DEMO_POOL if options.demo else ())
+        students = StudentsOptions(
+            **shared | {"splits": splits, "seeds": seeds},
+            recipes=(options.student or ("demo_isotropic" if options.demo else "isotropic"),),
+        )
         return cls(
             TeachersOptions(
                 **shared | {"splits": splits},
-                recipes=options.recipes or (DEMO_TEACHERS if options.demo else ("all",)),
+                recipes=options.recipes or (DEMO_RECIPES if options.demo else ("all",)),
+                pool=tuple(word for word in pool if word not in OWN_POOLS),
             ),
             EnsembleOptions(corpus=options.corpus, root=options.root, store=options.store),
-            StudentsOptions(
-                **shared | {"splits": student_splits, "seeds": options.student_seeds},
-                recipes=(student,),
-            ),
+            students,
+            replace(students, pool=pool) if pool else None,
         )
 
 
@@ -119,11 +135,9 @@ def carry_out_pipeline(options: PipelineOptions, tasks: "PipelineTasks") -> None
     options.check_fit_here()
     to_do = tasks.planned.find_missing()
     prepare_teachers(tasks.planned, to_do)
-    prepare(
-        corpus,
-        store,
-        {STUDENT_RECIPES[n].front_end.sample_rate for n in tasks.stages.students.recipes},
-    )
+    rates = {STUDENT_RECIPES[n].front_end.sample_rate for n in tasks.stages.students.recipes}
+    prepare(corpus, store, rates)
+    prepare_pools(tasks.expect_pooled(), corpus, store, rates)
     with connect() as workers:
         timeout_s, needs = options.find_timeout_s(workers), options.find_needs(workers)
         tasks.planned, steps = measure_needs(tasks.planned, to_do, workers, needs)
@@ -152,12 +166,12 @@ class PipelineTasks:
         self.stages, self.corpus, self.store = stages, corpus, store
         self.planned = plan_teachers(stages.teachers, corpus, store)
         self.teachers = self.planned.tasks
-        self.student_splits = parse_splits(stages.students.splits)
-        alone: dict[int, str | None] = dict.fromkeys(self.student_splits)
+        splits = parse_splits(stages.teachers.splits)
+        alone: dict[int, str | None] = dict.fromkeys(splits)
         self.baselines = plan_students(stages.students, corpus, store, alone)
         self.distilled: list[Task[Distill]] = []
+        self.pooled: list[Task[Distill]] = []
         self.ensembles: dict[int, str] = {}
-        splits = parse_splits(stages.teachers.splits)
         self._pending = {split: set(find_keys(self.teachers, split)) for split in splits}
 
     def list_first(self) -> list[Task[TrainingWork]]:
@@ -175,7 +189,22 @@ class PipelineTasks:
             for task in self.baselines
             if task.keys[0].split not in self.ensembles
         ]
-        return [*self.planned.list_tasks(), *self.baselines, *self.distilled, *unknown]
+        known = [*self.planned.list_tasks(), *self.baselines, *self.distilled, *self.pooled]
+        return [*known, *unknown, *self.expect_pooled()]
+
+    def expect_pooled(self) -> list[Task[Distill]]:
+        """Return the students that will learn from a pool, too, once their split has an ensemble."""
+        pooled = self.stages.pooled
+        if pooled is None:
+            return []
+        tasks = []
+        for task in self.baselines:
+            split = task.keys[0].split
+            if split not in self.ensembles:
+                pool = plan_pool(pooled.pool, PoolUse(), self.corpus, split)
+                work = replace(task.work, pool=None if pool is None else pool.work)
+                tasks.append(Task(_name_pooled(task), work))
+        return tasks
 
     def follow(self, outcome: Outcome[AnyWork]) -> Sequence[Task[AnyWork]]:
         """Return the selections after a split's last teacher, and the students after a selection."""
@@ -201,12 +230,20 @@ class PipelineTasks:
 
     def _follow_selection(self, split: int, reference: str) -> Sequence[Task[AnyWork]]:
         self.ensembles[split] = reference
-        if split not in self.student_splits:
-            return []
         taught: dict[int, str | None] = {split: reference}
-        tasks = plan_students(self.stages.students, self.corpus, self.store, taught)
-        self.distilled += tasks
-        return tasks
+        distilled = plan_students(self.stages.students, self.corpus, self.store, taught)
+        self.distilled += distilled
+        if self.stages.pooled is None:
+            return distilled
+        pooled = plan_students(self.stages.pooled, self.corpus, self.store, taught)
+        pooled = [replace(task, name=_name_pooled(task)) for task in pooled]
+        self.pooled += pooled
+        return [*distilled, *pooled]
+
+
+def _name_pooled(task: Task[Distill]) -> str:
+    """Return the name of a student with a pool, whose recipe is that of the one without."""
+    return f"{task.name} with the pool"
 
 
 def find_keys(tasks: Sequence[Task[TrainingWork]], split: int) -> list[LogitKey]:
@@ -226,14 +263,20 @@ def show_results(corpus: Corpus, store: LogitStore, tasks: PipelineTasks) -> Non
         systems.append(
             System("ensemble", split, [compute_ensemble_logits(store, corpus.name, split, name)])
         )
-        if split in tasks.student_splits:
-            alone = read_system(store, "student alone", find_keys(tasks.baselines, split))
-            taught = read_system(store, "student distilled", find_keys(tasks.distilled, split))
-            pairs.append((alone, taught))
-            systems += [alone, taught]
+        alone, *taught = (
+            read_system(store, name, find_keys(students, split))
+            for name, students in (
+                ("student alone", tasks.baselines),
+                ("student distilled", tasks.distilled),
+                ("student distilled, pool", tasks.pooled),
+            )
+            if students
+        )
+        pairs.append((alone, taught))
+        systems += [alone, *taught]
     show_systems(corpus, systems)
     for alone, taught in pairs:
-        show_gains(corpus, "distillation", alone, [taught], unseen=False)
+        show_gains(corpus, "gain of {}", alone, taught, unseen=False)
 
 
 if __name__ == "__main__":
