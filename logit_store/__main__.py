@@ -14,8 +14,22 @@ from rich.json import JSON
 
 from audio.corpora import CorpusName
 from audio.errors import CorpusError
-from logit_store import LogitStore, LogitStoreError, QueryFailed, collect, show, tables
-from logit_store.exporters import LogitsForm, export_members, find_members
+from logit_store import (
+    LogitStore,
+    LogitStoreError,
+    MissingMember,
+    QueryFailed,
+    collect,
+    show,
+    tables,
+)
+from logit_store.exporters import (
+    LogitsForm,
+    export_embeddings,
+    export_members,
+    find_backbones,
+    find_members,
+)
 from logit_store.importers import ensure_clips, import_logits
 from logit_store.keys import Protocol
 from logit_store.verify import StoreProblem, verify
@@ -69,6 +83,8 @@ class Ls(Command):
     """Only members of this corpus."""
     split: Literal[5, 10, 25, 50, 100] | None = None
     """Only members of this split."""
+    embeddings: bool = False
+    """List the embeddings of frozen backbones instead."""
 
 
 def _ls(command: Ls) -> Answer:
@@ -76,6 +92,10 @@ def _ls(command: Ls) -> Answer:
     if command.corpus is not None:
         # A misspelt corpus is an error, not an empty list.
         store.read_clips(command.corpus)
+    if command.embeddings:
+        embedded = store.embeddings.tabulate(command.corpus)
+        picture = tables.draw_embeddings(embedded) if embedded.num_rows else "no embeddings yet"
+        return Answer(embedded, picture)
     members = store.members(command.corpus, command.split)
     if not members.num_rows:
         return Answer(members, "no member yet", next=("python", "jobs/teachers.py", "--help"))
@@ -91,17 +111,26 @@ def _ls(command: Ls) -> Answer:
 class Show(Command):
     """Show one member: its scores per fold and recording device, its files and its record.
 
+    Of a backbone, its embeddings and their record.
+
     Example:
         python -m logit_store show MEMBER --store runs/demo
     """
 
     member: tyro.conf.Positional[Name]
-    """Its name, or enough of its beginning to identify it."""
+    """Its name, or enough of its beginning to identify it; or that of a backbone with embeddings."""
 
 
 def _show(command: Show) -> Answer:
     store = LogitStore(command.store)
-    keys = show.find_member_keys(store, command.member)
+    try:
+        keys = show.find_member_keys(store, command.member)
+    except MissingMember:
+        if embedded := show.find_embedding_keys(store, command.member):
+            table, document = show.describe_backbone(store, embedded)
+            record = JSON.from_data(document["record"], default=str)
+            return Answer(table, Group(tables.draw_embeddings(table), "", record), document)
+        raise
     scores, document = show.tabulate_scores(store, keys), show.describe_member(store, keys)
     lines = [f"  {each['name']}  {tables.format_size(each['bytes'])}" for each in document["files"]]
     record = JSON.from_data(document["record"], default=str)
@@ -123,7 +152,7 @@ def _show(command: Show) -> Answer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sql(Command):
-    """Run SQL over the views clips, logits, members, runs, ensembles and predictions.
+    """Run SQL over the views clips, logits, members, runs, ensembles, predictions and embeddings.
 
     Example:
         python -m logit_store sql "select * from members limit 5" --store runs/demo
@@ -170,7 +199,7 @@ def _verify(command: Verify) -> Answer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gc(Command):
-    """Remove files that are no longer needed: never logits, weights or records.
+    """Remove files that are no longer needed: never logits, embeddings, weights or records.
 
     Example:
         python -m logit_store gc --store runs/demo --dry-run
@@ -265,16 +294,26 @@ class Export(Command):
     """Only members of this split."""
     form: LogitsForm
     """pt: a tensor, rows as in meta.csv; csv: probabilities as in DCASE submissions; npz: arrays."""
+    embeddings: bool = False
+    """Write the embeddings of backbones of these names instead, as <backbone>.npz or .pt."""
     to: NewFolder
     """The folder to write to; files of the same names are replaced."""
 
 
 def _export(command: Export) -> Answer:
     store = LogitStore(command.store)
-    keys = find_members(store, command.corpus, command.split, command.members)
-    with _progress("members") as on_progress:
-        paths = export_members(store, keys, command.to, command.form, on_progress)
-    rows = [{"member": k.member, "split": k.split, "file": str(path)} for k, path in paths.items()]
+    if command.embeddings:
+        backbones = find_backbones(store, command.corpus, command.members)
+        with _progress("backbones") as on_progress:
+            files = export_embeddings(store, backbones, command.to, command.form, on_progress)
+        rows = [{"backbone": key.backbone, "file": str(path)} for key, path in files.items()]
+    else:
+        keys = find_members(store, command.corpus, command.split, command.members)
+        with _progress("members") as on_progress:
+            paths = export_members(store, keys, command.to, command.form, on_progress)
+        rows = [
+            {"member": k.member, "split": k.split, "file": str(path)} for k, path in paths.items()
+        ]
     table = pa.Table.from_pylist(rows)
     return Answer(table, tables.draw_rows(table))
 

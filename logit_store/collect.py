@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from logit_store import catalogue
+from logit_store.errors import StrayFile
+from logit_store.paths import parse_shard, shards_pattern
 from logit_store.store import LogitStore
 
 _DEEPEST_NOTE = 6
@@ -22,15 +24,20 @@ class Garbage:
 
 
 def find_garbage(store: LogitStore) -> list[Garbage]:
-    """Find temporary files of killed writers, leftovers of finished members, damaged catalogues.
+    """Find temporary files of killed writers, leftovers of finished members, joined shards, damaged catalogues.
 
-    Logits, weights and records are never among them.
+    Logits, embeddings, weights and records are never among them.
 
     Raises:
         MissingStore: there is nothing at the address.
     """
     finished = {key.member for key in store.keys()}
-    return [*_find_temporary(store), *_find_leftovers(store, finished), *_find_catalogues(store)]
+    return [
+        *_find_temporary(store),
+        *_find_leftovers(store, finished),
+        *_find_shards(store),
+        *_find_catalogues(store),
+    ]
 
 
 def remove_garbage(store: LogitStore, garbage: list[Garbage]) -> None:
@@ -55,6 +62,16 @@ def _find_leftovers(store: LogitStore, finished: set[str]) -> Iterator[Garbage]:
             for entry in store.files.find(f"{kind}/v1/*/{pattern}"):
                 if entry.name.split("/")[2] in finished:
                     yield Garbage(entry.name, "its member's logits are stored", entry.size)
+
+
+def _find_shards(store: LogitStore) -> Iterator[Garbage]:
+    whole = set(store.embeddings.keys(view=None))
+    for entry in store.files.find(shards_pattern()):
+        # One out of place is for `verify`.
+        with contextlib.suppress(StrayFile):
+            key, _ = parse_shard(entry.name, store.files.locate(entry.name))
+            if key in whole:
+                yield Garbage(entry.name, "all embeddings of its backbone are stored", entry.size)
 
 
 def _find_catalogues(store: LogitStore) -> Iterator[Garbage]:

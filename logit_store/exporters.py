@@ -1,4 +1,4 @@
-"""Writing logits of members as files for other programs (N clips, K classes).
+"""Writing logits and embeddings as files for other programs (N clips, K classes, D dimensions).
 
 | form | content | for |
 |---|---|---|
@@ -11,10 +11,10 @@ File names are clip ids with `.wav`, because the store does not know the endings
 
 import io
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,7 @@ import pyarrow.csv
 from audio.clips import find_indices
 from logit_store.errors import MissingMember, UnfitExport
 from logit_store.folder import Folder
-from logit_store.keys import LogitKey, strip_fingerprint
+from logit_store.keys import EmbeddingKey, LogitKey, strip_fingerprint
 from logit_store.logits_file import Float32s
 from logit_store.store import LogitStore
 from metrics import log_softmax
@@ -88,16 +88,70 @@ def find_members(
     keys = store.keys(corpus, split)
     chosen: dict[LogitKey, None] = {}
     for pattern in patterns:
-        matching = [
-            key
-            for key in keys
-            if fnmatchcase(key.member, pattern)
-            or fnmatchcase(strip_fingerprint(key.member), pattern)
-        ]
+        matching = [key for key in keys if _matches(key.member, pattern)]
         if not matching:
             raise MissingMember(pattern, store=store.address, near=())
         chosen |= dict.fromkeys(matching)
     return list(chosen)
+
+
+def find_backbones(store: LogitStore, corpus: str, patterns: Sequence[str]) -> list[EmbeddingKey]:
+    """Find backbones with embeddings of a corpus's untouched clips, as `find_members` finds members.
+
+    Raises:
+        MissingClips: the store does not know the corpus.
+        MissingMember: no backbone matches one of the patterns.
+    """
+    store.read_clips(corpus)
+    keys = store.embeddings.keys(corpus)
+    chosen: dict[EmbeddingKey, None] = {}
+    for pattern in patterns:
+        matching = [key for key in keys if _matches(key.backbone, pattern)]
+        if not matching:
+            raise MissingMember(pattern, store=store.address, near=())
+        chosen |= dict.fromkeys(matching)
+    return list(chosen)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return any(fnmatchcase(each, pattern) for each in (name, strip_fingerprint(name)))
+
+
+def export_embeddings(
+    store: LogitStore,
+    keys: Sequence[EmbeddingKey],
+    folder: Path,
+    form: LogitsForm,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[EmbeddingKey, Path]:
+    """Write embeddings as `<backbone>.<form>`, as `export_members` writes logits.
+
+    `pt` is one float32 tensor [N, D]; `npz` has `filenames`, `embeddings` float32 [N, D] and `scenes`
+    (UTF-8; empty: not labelled).
+
+    Raises:
+        UnfitExport: two backbones would have the same file, or the form is csv.
+        MissingEmbeddings, UnreadableFile: they cannot be read.
+    """
+    if form == "csv":
+        raise UnfitExport("csv is for probabilities, not for embeddings: take --form npz or pt")
+    paths = {key: folder / f"{strip_fingerprint(key.backbone)}.{form}" for key in keys}
+    _check_distinct(paths)
+    files = Folder(folder)
+    for done, (key, path) in enumerate(paths.items(), start=1):
+        embeddings_ND = store.embeddings.read(key)
+        if form == "pt":
+            data = _encode_tensor(embeddings_ND)
+        else:
+            clips = store.read_clips(key.corpus)
+            data = _encode_npz(
+                filenames=_encode_texts(_make_filenames(clips)),
+                embeddings=embeddings_ND,
+                scenes=_encode_texts(clips["scene"]),
+            )
+        files.put(path.name, data)
+        on_progress(done, len(paths))
+    return paths
 
 
 def encode_csv(logits_NK: Float32s, clips: pa.Table, classes: Sequence[str]) -> bytes:
@@ -124,7 +178,7 @@ def encode_csv(logits_NK: Float32s, clips: pa.Table, classes: Sequence[str]) -> 
     return buffer.getvalue()
 
 
-def _check_distinct(paths: dict[LogitKey, Path]) -> None:
+def _check_distinct(paths: Mapping[Any, Path]) -> None:
     counts = Counter(paths.values())
     sharing = [str(key) for key, path in paths.items() if counts[path] > 1]
     if sharing:
@@ -134,30 +188,41 @@ def _check_distinct(paths: dict[LogitKey, Path]) -> None:
         )
 
 
-def _encode_tensor(logits_NK: Float32s, clips: pa.Table, classes: Sequence[str]) -> bytes:
+def _encode_logits(logits_NK: Float32s, clips: pa.Table, classes: Sequence[str]) -> bytes:
+    return _encode_tensor(logits_NK)
+
+
+def _encode_tensor(values: Float32s) -> bytes:
     # Imported here: it takes seconds, and only this form needs it.
     import torch
 
     buffer = io.BytesIO()
-    torch.save(torch.from_numpy(np.ascontiguousarray(logits_NK)), buffer)
+    torch.save(torch.from_numpy(np.ascontiguousarray(values)), buffer)
     return buffer.getvalue()
 
 
 def _encode_arrays(logits_NK: Float32s, clips: pa.Table, classes: Sequence[str]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        # numpy's text type takes four bytes per letter: five times the logits.
-        filenames=np.array([name.encode() for name in _make_filenames(clips).to_pylist()]),
+    return _encode_npz(
+        filenames=_encode_texts(_make_filenames(clips)),
         logits=np.ascontiguousarray(logits_NK),
         classes=np.array(classes),
         labels=find_indices(clips["scene"], tuple(classes)).astype(np.int32),
     )
+
+
+def _encode_npz(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **cast(Any, arrays))
     return buffer.getvalue()
 
 
+def _encode_texts(texts: pa.ChunkedArray) -> np.ndarray:
+    # numpy's text type takes four bytes per letter: five times the logits.
+    return np.array([text.encode() for text in texts.to_pylist()])
+
+
 _WRITERS: dict[LogitsForm, Callable[[Float32s, pa.Table, Sequence[str]], bytes]] = {
-    "pt": _encode_tensor,
+    "pt": _encode_logits,
     "csv": encode_csv,
     "npz": _encode_arrays,
 }

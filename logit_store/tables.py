@@ -62,6 +62,21 @@ def draw_members(members: pa.Table, now: datetime | None = None) -> Table:
     return table
 
 
+def draw_embeddings(embeddings: pa.Table, now: datetime | None = None) -> Table:
+    """Draw the embeddings of a store in 80 columns."""
+    now = now or datetime.now(UTC)
+    table = make_bare_table()
+    table.add_column("backbone", overflow="fold")
+    table.add_column("corpus", overflow="fold")
+    for name in ("view", "clips", "dimensions", "size", "age"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in list_rows(embeddings):
+        numbers = (str(row["view"]), f"{row['clips']:,}", f"{row['dimensions']:,}")
+        size, age = format_size(row["bytes"]), _format_age(now - row["written"])
+        table.add_row(row["backbone"], row["corpus"], *numbers, size, age)
+    return table
+
+
 def draw_scores(scores: pa.Table) -> Table:
     """Draw the scores of a member in 80 columns."""
     table = make_bare_table()

@@ -22,18 +22,24 @@ from logit_store.paths import (
     CLIPS_PATTERN,
     ENSEMBLES_PATTERN,
     catalogue_path,
+    embeddings_pattern,
     logits_pattern,
     matches,
     parse_clips,
+    parse_embedding_key,
     parse_ensemble,
     parse_key,
+    parse_shard,
+    shards_pattern,
 )
 from logit_store.store import LogitStore
-from logit_store.verify_objects import OBJECT_PATTERNS, check_object
+from logit_store.verify_objects import OBJECT_PATTERNS, check_embeddings, check_object
 
 PLACES = {
     "clips": CLIPS_PATTERN,
     "logits": logits_pattern(),
+    "embeddings": embeddings_pattern(),
+    "embedding_shards": shards_pattern(),
     "ensembles": ENSEMBLES_PATTERN,
     "catalogue": CATALOGUE_PATTERN,
 }
@@ -90,6 +96,8 @@ class _Checker:
             (CATALOGUE_PATTERN, self.check_catalogue),
             (CLIPS_PATTERN, self.check_clips),
             (logits_pattern(), self.check_logits),
+            (embeddings_pattern(), self.check_embeddings),
+            (shards_pattern(), self.check_shard),
             (ENSEMBLES_PATTERN, self.check_ensemble),
             *((pattern, self.check_object) for pattern in OBJECT_PATTERNS),
         ]
@@ -161,6 +169,16 @@ class _Checker:
             yield f"{n_wrong} logits are not finite"
         else:
             yield from _compare_values(logits_KN, footer, clips, key.split)
+
+    def check_embeddings(self, entry: Entry) -> Iterator[str]:
+        key = parse_embedding_key(entry.name, self._files.locate(entry.name))
+        header, _ = self._clips(key.corpus)
+        return check_embeddings(self._files, entry, header, range(header.n))
+
+    def check_shard(self, entry: Entry) -> Iterator[str]:
+        key, rows = parse_shard(entry.name, self._files.locate(entry.name))
+        header, _ = self._clips(key.corpus)
+        return check_embeddings(self._files, entry, header, rows)
 
     def check_ensemble(self, entry: Entry) -> Iterator[str]:
         place = parse_ensemble(entry.name, self._files.locate(entry.name))

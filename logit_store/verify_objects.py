@@ -1,12 +1,14 @@
-"""Checks of a store's objects: records, weights, checkpoints, plans, journals, predicted logits."""
+"""Checks of a store's files but clips and logits: embeddings, records, weights, checkpoints, plans..."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from logit_store import logits_file
+from logit_store.embeddings_file import open_embeddings, summarise
 from logit_store.errors import DamagedFile, UnreadableFile
 from logit_store.files import Entry, Files
+from logit_store.footer import ClipsHeader
 from logit_store.json_objects import decode_json
 from logit_store.paths import logits_pattern
 from logit_store.seal import find_damage, has_right_tail
@@ -44,6 +46,31 @@ def check_object(files: Files, entry: Entry) -> Iterator[str]:
         yield from _check_weights(files, entry)
     elif name.startswith("events.out.tfevents"):
         _check_events(files, entry)
+
+
+def check_embeddings(files: Files, entry: Entry, header: ClipsHeader, rows: range) -> Iterator[str]:
+    """Yield the problems of a file of embeddings, or of a shard, as text.
+
+    Args:
+        files: of the store.
+        entry: the file.
+        header: of the clips that it must belong to.
+        rows: of these clips that it must hold.
+
+    Raises:
+        UnreadableFile: it is not what was written, or belongs to other clips.
+        FileNotFoundError: it was deleted since it was listed.
+    """
+    with open_embeddings(files, entry.name) as file:
+        file.check_belongs(header, rows)
+        file.check_pages()
+        computed, largest = summarise(file.read_groups())
+        footer = file.footer
+    if footer.embeddings_hash != computed:
+        yield f"embeddings_hash {footer.embeddings_hash} in the footer, {computed} computed again"
+    # NaN differs from all.
+    if footer.largest_value != largest:
+        yield f"largest_value {footer.largest_value} in the footer, {largest} computed again"
 
 
 def _check_weights(files: Files, entry: Entry) -> Iterator[str]:

@@ -31,10 +31,23 @@ from jobs.log.files import (
     locate_plan,
 )
 from jobs.trials.journal import Journal, Trial
-from logit_store import LogitKey, LogitStore, LogitStoreError, passed_over
+from logit_store import (
+    EmbeddingKey,
+    LogitKey,
+    LogitStore,
+    LogitStoreError,
+    MissingEmbeddings,
+    passed_over,
+)
 from logit_store.cache import Cache
 from logit_store.ensemble_file import encode_ensemble
-from logit_store.paths import catalogue_path, clips_path, logits_path
+from logit_store.paths import (
+    catalogue_path,
+    clips_path,
+    embeddings_path,
+    logits_path,
+    shard_path,
+)
 from logit_store.verify import verify
 from report.dcase.entrant import read_predicted, write_predicted
 from teachers.errors import DamagedWeights
@@ -43,6 +56,7 @@ from training.checkpoint import Checkpoint, Progress
 from training.stored_weights import fetch_weights
 
 KEYS = [LogitKey("tau", 25, f"m-{i}") for i in range(3)]
+BACKBONE, JOINED = EmbeddingKey("tau", "whole-0"), EmbeddingKey("tau", "joined-0")
 ELSEWHERE = LogitKey("esc", 25, "m-0")
 SEARCH = {"epochs": 3}
 """What decides the results of the search."""
@@ -109,6 +123,21 @@ def read_fetched(store: LogitStore) -> None:
     check_fetched("https://host.org/mn.pt", Path(store.address) / "mn.pt", store)
 
 
+def join_shard(store: LogitStore) -> Any:
+    """Join a shard, and leave it as it was."""
+    name = shard_path(JOINED, range(60))
+    shard = store.files.get(name)
+    try:
+        store.embeddings.join_shards(JOINED, {})
+        return store.embeddings.read(JOINED).tolist()
+    except MissingEmbeddings:
+        # It was passed over.
+        return []
+    finally:
+        store.files.delete(embeddings_path(JOINED))
+        store.files.put(name, shard)
+
+
 def make_numbered(n: int) -> dict[str, Any]:
     return {"members": [{"member": "m-0", "weight": 1.0, "hash": "0"}], "n": n}
 
@@ -135,6 +164,16 @@ KINDS = {
             read_members("m-0"),
         ),
     ),
+    "embeddings": Kind(
+        embeddings_path(BACKBONE),
+        (
+            lambda store: store.embeddings.read(BACKBONE).tolist(),
+            lambda store: np.concatenate(list(store.embeddings.iterate(BACKBONE, 7))).tolist(),
+            lambda store: store.embeddings.read_footer(BACKBONE),
+            read_table("from embeddings order by row"),
+        ),
+    ),
+    "shard": Kind(shard_path(JOINED, range(60)), (join_shard,)),
     "time of an ensemble": Kind(
         f"ensemble_times/v1/corpus=tau/split=25/{NEWEST}.json",
         (lambda store: store.ensembles.find("tau", 25, "two"),),
@@ -176,7 +215,13 @@ KINDS = {
     "copy": Kind("copies/*/*", (read_copy,), is_cache=True),
 }
 
-NEEDED = {"logits": ("clips",), "weights": ("clips", "logits"), "ensemble": ("clips", "logits")}
+NEEDED = {
+    "embeddings": ("clips",),
+    "shard": ("clips",),
+    "logits": ("clips",),
+    "weights": ("clips", "logits"),
+    "ensemble": ("clips", "logits"),
+}
 """Kinds that are compared with others when they are read."""
 
 
@@ -191,6 +236,8 @@ def filled(
     for key in (*KEYS, ELSEWHERE):
         store.write_clips(key.corpus, make_clips())
         store.write(key, rng.normal(0, 5, (60, 4)).astype(np.float32), record)
+    store.embeddings.write(BACKBONE, rng.normal(size=(60, 5)), {"backbone": "whole"})
+    store.embeddings.write_shard(JOINED, 0, rng.normal(size=(60, 5)), {})
     pins = [
         {"member": key.member, "weight": 0.5, "hash": store.read_footer(key).logits_hash}
         for key in KEYS[1:]

@@ -1,6 +1,7 @@
 """A store on S3 behaves as one in a folder, asks little of the server and bears its faults."""
 
 import asyncio
+import contextlib
 import pickle
 import signal
 import subprocess
@@ -19,9 +20,11 @@ from s3_servers import BUCKET, SLOW_S, Fault, Proxy, S3Server, answering, moto, 
 from logit_store import (
     ClipsMismatch,
     DamagedFile,
+    EmbeddingKey,
     LogitKey,
     LogitStore,
     MissingClips,
+    MissingEmbeddings,
     MissingEnsemble,
     MissingLogits,
     MissingObject,
@@ -31,6 +34,7 @@ from logit_store import (
     s3,
 )
 from logit_store.bucket import Bucket
+from logit_store.verify import verify
 from terminal.stopping import stop_on_signals
 
 OBJECT = "teachers/v1/m/weights"
@@ -153,6 +157,41 @@ def test_ensembles_are_read_as_they_were_written(any_store: LogitStore) -> None:
     assert any_store.ensembles.find_all("tau", 5) == []
     with pytest.raises(MissingEnsemble, match="'worst' of tau, split 25"):
         any_store.ensembles.read("tau", 25, "worst")
+
+
+def test_embeddings_are_read_as_they_were_written_and_joined(any_store: LogitStore) -> None:
+    values_ND = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float16)
+    whole, joined = EmbeddingKey("tau", "whole-0"), EmbeddingKey("tau", "joined-0")
+    embeddings = any_store.embeddings
+    embeddings.write(whole, values_ND, {"a": 1})
+    for begin, end in ((0, 25), (25, 60)):
+        embeddings.write_shard(joined, begin, values_ND[begin:end], {})
+    assert embeddings.find_shards(joined) == [range(25), range(25, 60)]
+    embeddings.join_shards(joined, {"a": 1})
+    assert embeddings.find_shards(joined) == []
+    assert embeddings.keys() == [joined, whole]
+    for key in (whole, joined):
+        np.testing.assert_array_equal(embeddings.read(key), values_ND)
+        np.testing.assert_array_equal(np.concatenate([*embeddings.iterate(key, 7)]), values_ND)
+        assert embeddings.read_footer(key).record == {"a": 1}
+    assert any_store.sql("from embeddings").num_rows == 120
+    assert embeddings.tabulate()["dimensions"].to_pylist() == [8, 8]
+    assert verify(any_store) == []
+    with pytest.raises(MissingEmbeddings):
+        embeddings.read(EmbeddingKey("tau", "none-0"))
+
+
+def test_a_file_that_was_not_finished_is_not_there(any_store: LogitStore) -> None:
+    any_store.files.put("x/f", b"old")
+    with contextlib.suppress(KeyError), any_store.files.create("x/f", 3) as file:
+        file.write(b"new")
+        raise KeyError
+    assert any_store.files.get("x/f") == b"old"
+    with any_store.files.create("x/f", 6) as file:
+        file.write(b"new")
+        file.write(b"er!")
+    assert any_store.files.get("x/f") == b"newer!"
+    assert [each.name for each in any_store.files.find("x/*")] == ["x/f"]
 
 
 def test_errors_name_what_is_missing(any_store: LogitStore, logits_NK: np.ndarray) -> None:
@@ -453,9 +492,13 @@ def test_nothing_is_lost_when_every_third_request_fails(
     store.write_clips("tau", clips)
     for i, key in enumerate(keys):
         store.write(key, logits_NK * i, {"i": i})
+        # Written from a file, which an attempt after the first reads again from its start.
+        store.embeddings.write(EmbeddingKey("tau", key.member), logits_NK * i, {})
     assert store.keys() == keys
     read_MNK = store.read(keys)
+    embedded = [store.embeddings.read(key) for key in store.embeddings.keys()]
     faulty.fault = None
+    np.testing.assert_array_equal(read_MNK, np.stack(embedded))
     np.testing.assert_array_equal(
         read_MNK, np.stack([(logits_NK * i).astype(np.float16) for i in range(6)])
     )
