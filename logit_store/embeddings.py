@@ -69,7 +69,7 @@ class Embeddings:
     """The embeddings of a store: one file for each corpus, backbone and view.
 
     Workers that embed some clips each write shards, which are joined into that file when all clips are
-    there. Files are written and read piece by piece: at most some 100 MB of one are in memory, but for
+    there. Files are written and read piece by piece: at most some tens of MB of one are in memory, but for
     what the caller asks for.
     """
 

@@ -1,6 +1,6 @@
 """The file of one backbone's embeddings (N clips, n of them, D dimensions).
 
-It has one row group for each 32 MiB or so, so that neither a writer nor a reader has all of it in
+It has one row group for each 8 MiB or so, so that neither a writer nor a reader has all of it in
 memory. A shard of it has the same form, and the numbers of its own rows.
 """
 
@@ -25,7 +25,7 @@ from logit_store.footer import FORMAT_VERSION, ClipsHeader, decode_metadata, nam
 from logit_store.json_objects import check_type
 from logit_store.logits_file import Float16s, Float32s, make_page_header, widen
 
-_GROUP_BYTES = 2**25
+_GROUP_BYTES = 2**23
 """Values in a row group: so much is in memory at a time."""
 _LARGEST_PAGE_HEADER_BYTES = 128
 MAX_DIMS = 2**20
