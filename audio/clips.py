@@ -40,8 +40,9 @@ class Corpus:
     `table` has one row per clip: row (int32), clip_id, file (relative to `root`), scene, recording,
     city, recording_device, and for each split a nullable column `fold_5` ... `fold_100` that holds
     "fit", "select", "test", "pool" or null. A corpus whose files have different durations also has
-    `start_s` (float64): where in its file a clip begins, or null if the file is the clip; one that
-    knows what its recordings come from has `source`.
+    `start_s` (float64): where in its file a clip begins, or null if the file is the clip. A corpus
+    that has several recordings of one source (an event that many microphones recorded) may name it
+    in a column `source`.
     """
 
     name: str
@@ -75,6 +76,18 @@ class Corpus:
     def column(self, name: str) -> np.ndarray:
         """Return a column of the table as numpy strings or numbers, [N]."""
         return self.table[name].to_numpy()
+
+    def groups(self) -> np.ndarray:
+        """Return what the clips were cut from, [N]: sources if the corpus names them, or recordings.
+
+        Clips of one group are alike, and independent of those of others: intervals draw groups.
+        """
+        return self.column("source" if self.has_sources else "recording")
+
+    @property
+    def has_sources(self) -> bool:
+        """Whether the corpus names what its recordings come from, in a column `source`."""
+        return "source" in self.table.column_names
 
     def rows(self, split: int, *folds: Fold) -> np.ndarray:
         """Return the rows of a split's clips that are in one of the folds, ascending, int64.

@@ -115,16 +115,16 @@ def paired_bootstrap(
     hard for both does not widen the interval of the difference; seed by seed, so neither does a
     seed that is bad for both.
 
-    From three seeds on, what seeds add is Student's t with one degree of freedom less than there
-    are seeds, added to the drawn values. Its variance is that of the seeds' values, less the part
-    that seeds on other recordings would have again: the draws show how much of the seeds' differences depends
-    on the recordings (components of variance: Searle, Casella and McCulloch 1992, section 4.4; the
-    variance that two crossed samples have is the sum of both less their interaction: Cameron,
-    Gelbach and Miller 2011, eq. 2.4). With fewer seeds the interval is over recordings alone.
+    From three seeds on, Student's t of the seeds' values is added to the drawn values, with one
+    degree of freedom less than there are seeds. Seeds differ by what they do on all recordings and
+    by what they do on just these ones. Drawing recordings shows the second part too, so the draws
+    shrink by its share. The variance is then that of the recordings, plus that of the seeds, less
+    what both contain (Cameron, Gelbach and Miller 2011, "Robust inference with multiway
+    clustering", eq. 2.11), and t makes up for how little a few seeds say of their variance. With
+    fewer seeds the interval is over recordings alone.
 
-    If seeds were drawn too (Owen 2007, "The pigeonhole bootstrap"), the variance would count the
-    interaction three times, and that of A seeds at (A-1)/A: measured, COVERAGE
-    (benchmarks/coverage.py, docs/decisions/0019).
+    Why seeds are not drawn as recordings are (Owen 2007, "The pigeonhole bootstrap"): that counts
+    the second part three times, and (A-1)/A of the variance of A seeds. MEASURED
 
     Args:
         first: Logits of the first system, [N, K], or one such array for each seed, [A, N, K].
@@ -245,32 +245,30 @@ def _build_interval(
         limits: what the metric can be at least and at most.
     """
     shares = ((1 - level) / 2, (1 + level) / 2)
-    drawn_R, deviation = drawn_RA.mean(axis=1), _estimate_seeds(value_A, drawn_RA)
-    if deviation > 0:
-        ends = [_find_quantile(drawn_R, deviation, len(value_A) - 1, share) for share in shares]
-    else:
+    value, drawn_R = float(value_A.mean()), drawn_RA.mean(axis=1)
+    if len(value_A) < MIN_SEEDS:
         ends = np.quantile(drawn_R, shares).tolist()
+    else:
+        deviation = float(value_A.std(ddof=1)) / len(value_A) ** 0.5
+        own_R = value + (drawn_R - value) * _find_share_of_recordings(drawn_RA) ** 0.5
+        ends = [_find_quantile(own_R, deviation, len(value_A) - 1, share) for share in shares]
     low, high = np.clip(ends, *limits)
-    return Interval(value=float(value_A.mean()), low=float(low), high=float(high))
+    return Interval(value=value, low=float(low), high=float(high))
 
 
-def _estimate_seeds(value_A: Floats, drawn_RA: Floats) -> float:
-    """Return the standard deviation that seeds add to the mean over them; 0 for fewer than three.
-
-    Seeds differ from each other on the given recordings by their effects, which are the same on
-    all recordings, and by what they do on just these ones. The draws show the variance of the
-    second part, and already contain it.
-    """
-    n_seeds = len(value_A)
-    if n_seeds < MIN_SEEDS:
-        return 0.0
-    apart_RA = drawn_RA - drawn_RA.mean(axis=1, keepdims=True)
-    on_recordings = apart_RA.var(axis=0).sum() / (n_seeds - 1)
-    return float(np.sqrt(max(0.0, value_A.var(ddof=1) - on_recordings) / n_seeds))
+def _find_share_of_recordings(drawn_RA: Floats) -> float:
+    """Return the share of the draws' variance that more seeds would not make smaller, 0...1."""
+    mean_R, n_seeds = drawn_RA.mean(axis=1), drawn_RA.shape[1]
+    # How the seeds' distances from their mean vary with the recordings, for a mean of seeds.
+    of_seeds = (drawn_RA - mean_R[:, None]).var(axis=0).sum() / (n_seeds - 1) / n_seeds
+    variance = float(mean_R.var())
+    return 1 - float(of_seeds) / variance if of_seeds < variance else 0.0
 
 
 def _find_quantile(drawn_R: Floats, deviation: float, degrees: int, share: float) -> float:
     """Return the quantile of a draw plus the deviation times Student's t, exactly for these draws."""
+    if deviation == 0:
+        return float(np.quantile(drawn_R, share))
     # Imported here: it takes a third of a second, and commands that only list start without it.
     from scipy.special import stdtr, stdtrit
 

@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from audio.clips import Corpus
 from logit_store import LogitKey, LogitStore
 from metrics import Interval
-from report.summary import System, compare_systems, summarise
+from report.summary import (
+    TOO_FEW_SEEDS,
+    JudgedClips,
+    System,
+    compare_systems,
+    describe_intervals,
+    has_verdict,
+    summarise,
+)
 from terminal.console import console, progress_bar
 from terminal.tables import build_table, format_count
 
@@ -17,7 +25,10 @@ def read_system(store: LogitStore, name: str, keys: Sequence[LogitKey]) -> Syste
 
 def show_systems(corpus: Corpus, systems: Sequence[System]) -> None:
     """Print a table of all systems."""
-    console.print("\non the test clips; accuracy is the macro average in %, with its 95 % interval")
+    console.print(
+        "\non the test clips; accuracy is the macro average in %, with its 95 % interval "
+        f"{describe_intervals(corpus)}"
+    )
     header = ["system", "split", "seeds", "accuracy", "+-", "seen", "unseen", "log loss"]
     with progress_bar() as bar:
         rows = [_make_row(corpus, each) for each in bar.track(systems, description="intervals")]
@@ -31,7 +42,7 @@ def show_systems(corpus: Corpus, systems: Sequence[System]) -> None:
 def show_gains(
     corpus: Corpus, what: str, baseline: System, others: Sequence[System], *, unseen: bool
 ) -> None:
-    """Print by how much each of the others is better than the baseline.
+    """Print by how much each of the others is better than the baseline, or that seeds are too few.
 
     If `unseen` is true and the test fold has clips of unseen recording devices, also print it for
     these.
@@ -43,9 +54,16 @@ def show_gains(
             figures += f"; unseen devices {_format_gain(on_unseen.difference)}"
         console.print(
             f"{what.format(other.name)}, split {other.split}: {figures} "
-            f"({format_count(len(other.logits_ANK), 'seed')}, paired over recordings)",
+            f"({_describe_draws(corpus, other)})",
             markup=False,
         )
+
+
+def _describe_draws(corpus: Corpus, system: System) -> str:
+    n_seeds = len(system.logits_ANK)
+    drawn = JudgedClips.of(corpus, system.split).name_drawn(n_seeds)
+    verdict = "" if has_verdict(n_seeds) else f": {TOO_FEW_SEEDS}"
+    return f"{format_count(n_seeds, 'seed')}, paired over {drawn}{verdict}"
 
 
 def _format_gain(gain: Interval) -> str:

@@ -13,6 +13,7 @@ from report.costs import SystemCost
 from report.featured import list_splits
 from report.parts import Figure, Section
 from report.results import JudgedSystem, Results
+from report.summary import describe_intervals
 from students.complexity import BYTES, MAX_BYTES, MAX_MACS
 
 _HEIGHT_PX = 340
@@ -96,7 +97,8 @@ def _build_figure(results: Results, budget: _Budget) -> Figure:
     return Figure(
         name=f"accuracy-by-{budget.name}",
         title=f"Accuracy against {budget.title}",
-        caption="Macro-average accuracy on test. The cost of an ensemble is the sum over its "
+        caption="Macro-average accuracy on test; a mark's interval is "
+        f"{describe_intervals(results.corpus)}. The cost of an ensemble is the sum over its "
         f"members. The vertical line is the limit of DCASE task 1 ({budget.limit_title})."
         + unknown,
         table=table,

@@ -3,7 +3,7 @@
 Dimensions: P test clips of a split, K classes; A seeds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from report.charts import NAME_AXIS, add_menu, layer_charts, make_reference
 from report.colours import KIND_COLOURS
 from report.parts import Figure, Section
 from report.results import JudgedSystem, Results
-from report.summary import compare_logits
+from report.summary import TOO_FEW_SEEDS, compare_logits, describe_intervals, has_verdict
 from report.systems import identify_network
 from terminal.tables import format_count
 
@@ -40,7 +40,7 @@ class _Pupils:
 
 
 def build_distillation(results: Results) -> Section:
-    """Build the section of paired differences of accuracy, with intervals over recordings."""
+    """Build the section of paired differences of accuracy, with intervals over recordings and seeds."""
     groups = _find_pupils(results)
     rows = [
         row
@@ -56,8 +56,9 @@ def build_distillation(results: Results) -> Section:
         name="gains-of-distillation",
         title="Taught students against the same student alone",
         caption="Macro accuracy minus that of the student alone, in points. The large dot is the "
-        "mean over seeds with its 95 % interval over recordings; where the interval does not "
-        "contain 0, the gain is more than chance. Small dots are single seeds. Filled dots: all test "
+        "mean over seeds with its 95 % interval "
+        f"{describe_intervals(results.corpus)}; where an interval over seeds does not contain 0, "
+        "the gain is more than chance; fewer seeds are too few to tell. Small dots are single seeds. Filled dots: all test "
         "clips; hollow dots: clips of recording devices that are not in the training clips.",
         table=table,
         chart=_draw(table),
@@ -103,12 +104,21 @@ def _measure_gains(results: Results, group: _Pupils, way: JudgedSystem) -> Itera
             "gain": 100 * gain.value,
             "low": 100 * gain.low,
             "high": 100 * gain.high,
+            "seeds": len(first),
+            "interval over": test.name_drawn(len(first)),
         }
         labels = test.labels[inside]
         for seed in first:
             accuracies = [macro_accuracy(each[seed][inside], labels) for each in (first, second)]
             points = 100 * (accuracies[1] - accuracies[0])
-            yield common | {"what": f"seed {seed}", "gain": points, "low": None, "high": None}
+            yield common | {
+                "what": f"seed {seed}",
+                "gain": points,
+                "low": None,
+                "high": None,
+                "seeds": 1,
+                "interval over": None,
+            }
 
 
 def _read_common_seeds(
@@ -126,15 +136,22 @@ def _read_common_seeds(
 def _describe(group: _Pupils, rows: list[dict[str, Any]]) -> str:
     means = [row for row in rows if row["against"] == group.name and row["what"] == MEAN]
     overall = [row for row in means if row["clips"] == ALL]
-    clear = [row for row in overall if row["low"] > 0 or row["high"] < 0]
-    return (
-        f"Against {group.name}: {format_count(len(overall), 'way')} of distillation. "
-        + (f"The interval excludes 0 for {len(clear)}: " if clear else "No interval excludes 0")
-        + "; ".join(
-            f"{row['way']} {row['gain']:+.1f} points ({row['low']:+.1f} to {row['high']:+.1f})"
-            for row in clear
-        )
-        + "."
+    judged = [row for row in overall if has_verdict(row["seeds"])]
+    clear = [row for row in judged if row["low"] > 0 or row["high"] < 0]
+    sentences = [f"Against {group.name}: {format_count(len(overall), 'way')} of distillation."]
+    if judged:
+        said = f"The interval excludes 0 for {len(clear)}: " if clear else "No interval excludes 0"
+        sentences.append(f"{said}{_list_gains(clear)}.")
+    if untold := [row for row in overall if row not in judged]:
+        sentences.append(f"{TOO_FEW_SEEDS.capitalize()}: {_list_gains(untold)}.")
+    return " ".join(sentences)
+
+
+def _list_gains(rows: Sequence[dict[str, Any]]) -> str:
+    return "; ".join(
+        f"{row['way']} {row['gain']:+.1f} points ({row['low']:+.1f} to {row['high']:+.1f} over "
+        f"{row['interval over']})"
+        for row in rows
     )
 
 
@@ -152,6 +169,7 @@ def _draw(table: pa.Table) -> alt.LayerChart:
             alt.Tooltip("gain:Q", format="+.2f"),
             alt.Tooltip("low:Q", title="95 % interval from", format="+.2f"),
             alt.Tooltip("high:Q", title="to", format="+.2f"),
+            "interval over:N",
         ],
     )
     filled = alt.condition(f"datum.clips == '{ALL}'", alt.value(colour), alt.value(None))

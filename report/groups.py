@@ -25,7 +25,7 @@ from report.colours import shade
 from report.featured import describe_featured, list_splits
 from report.parts import Figure, Section
 from report.results import JudgedSystem, Results
-from report.summary import JudgedClips
+from report.summary import JudgedClips, describe_intervals
 
 SEEN, UNSEEN = "seen", "unseen"
 
@@ -42,7 +42,8 @@ def build_groups(results: Results) -> Section:
         figures.append(_draw_groups(results, "city"))
     text = (
         "A recording device is seen if it recorded some of the split's training clips. Accuracies "
-        "are of clips pooled over seeds, with 95 % intervals over recordings."
+        "are of clips pooled over seeds, with 95 % intervals "
+        f"{describe_intervals(results.corpus)}."
         + ("" if has_cities else " The corpus does not name cities.")
     )
     return Section(
@@ -167,12 +168,11 @@ def _measure_accuracy(
     logits_APK: Sequence[np.ndarray], test: JudgedClips, inside: np.ndarray
 ) -> dict[str, float | None]:
     """Measure the percentage of correct clips of all seeds; one recording has no interval."""
-    n_seeds = len(logits_APK)
-    logits, labels = np.concatenate(logits_APK), np.tile(test.labels[inside], n_seeds)
-    recordings = np.tile(test.recordings[inside], n_seeds)
-    if len(np.unique(recordings)) < 2:
-        return {"accuracy": 100 * accuracy(logits, labels), "low": None, "high": None}
-    interval = bootstrap(logits, labels, recordings, metric="accuracy")
+    labels, groups = test.labels[inside], test.groups[inside]
+    if len(np.unique(groups)) < 2:
+        value = np.mean([accuracy(logits_PK, labels) for logits_PK in logits_APK])
+        return {"accuracy": 100 * float(value), "low": None, "high": None}
+    interval = bootstrap(logits_APK, labels, groups, metric="accuracy")
     values = (interval.value, interval.low, interval.high)
     return dict(zip(("accuracy", "low", "high"), (100 * each for each in values), strict=True))
 

@@ -9,9 +9,11 @@ import pyarrow as pa
 from markupsafe import Markup
 
 from audio.parts import OUT_OF_FOLD
+from metrics import MIN_SEEDS
 from report.page.render import render
 from report.parts import Figure, Row, Section
 from report.results import JudgedSystem, Results
+from report.summary import name_groups
 from students.pools import list_pool_parts
 from terminal.tables import format_count
 
@@ -98,16 +100,19 @@ def _describe(results: Results) -> list[str]:
     learners = [system for system in results.systems if not system.reference]
     n_without_commit = sum("commit" not in record for each in learners for record in each.records)
     n_seeds = _format_range([each.n_seeds for each in learners])
+    groups = name_groups(has_sources=results.corpus.has_sources)
     paragraphs = [
         (
             "With the honest protocol, only this report and the tables at the end of commands read "
             "test labels. What people chose after they saw these, no program knows."
         ),
         (
-            "Intervals contain the middle 95 % of 2,000 bootstrap draws of whole recordings, as "
-            "clips of a recording are alike. They show how much a figure depends on the recordings that "
-            "happen to be in the test fold; how much it depends on a model's initial weights, the "
-            "seeds show."
+            f"Intervals are the middle 95 % of 2,000 bootstrap draws of whole {groups}, as clips "
+            f"of one of the {groups} are alike, and from {MIN_SEEDS} seeds on of what other seeds "
+            "would give (Student's t). So they show how much a figure depends on the "
+            f"{groups} that happen to be in the test fold, and on a model's initial weights. With "
+            f"fewer seeds they are over {groups} alone, and say nothing of the second: no difference "
+            "is called clear then."
         ),
         (
             f"Teachers and students were trained with {n_seeds} seed(s) each. Figures are means over "
@@ -183,6 +188,7 @@ def _list_test_clips(results: Results) -> Iterator[Row]:
             "split": split,
             "clips": len(clips.rows),
             "recordings": len(np.unique(clips.recordings)),
+            **({"sources": len(np.unique(clips.groups))} if clips.has_sources else {}),
             "of unseen devices": int((~clips.seen).sum()),
             "unseen devices": " ".join(map(str, unseen)) or "none",
             "cities": len(np.unique(clips.cities)),

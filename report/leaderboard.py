@@ -13,6 +13,7 @@ from report.featured import list_splits
 from report.page.render import render
 from report.parts import Figure, Section
 from report.results import JudgedSystem, Results, UnshownSystem
+from report.summary import describe_intervals, name_groups
 from report.systems import SYSTEM_KINDS
 
 NAME = "leaderboard"
@@ -78,8 +79,8 @@ def build_ranking(results: Results) -> Section:
         name=NAME,
         title="All systems",
         caption="Macro-average accuracy on the test clips in percent, as a mean over seeds; the "
-        "bar is its 95 % interval over recordings on a scale from 0 to 100, ± is the standard "
-        "deviation over seeds. Log loss in nats. MACs: multiply-accumulates per clip. Size: of the "
+        "bar is its 95 % interval on a scale from 0 to 100, "
+        f"{describe_intervals(results.corpus)}; ± is the standard deviation over seeds. Log loss in nats. MACs: multiply-accumulates per clip. Size: of the "
         "parameters as the system was judged (float32; int8 takes a quarter). The cost of an "
         "ensemble is the sum over its members. A dash: not recorded. Click on a header to sort.",
         table=pa.Table.from_pylist(rows, SCHEMA),
@@ -99,7 +100,7 @@ def _describe(results: Results) -> str:
     test = results.clips[split]
     return (
         f"At a glance: split {split}, on {len(test.rows)} test clips from "
-        f"{len(set(test.recordings))} recordings. These systems were chosen by their log loss on "
+        f"{len(set(test.groups))} {name_groups(has_sources=test.has_sources)}. These systems were chosen by their log loss on "
         "the select clips, or by their role; test clips did not choose them."
     )
 

@@ -179,7 +179,7 @@ class Results:
 
         Args:
             first: the system with which the other is compared.
-            second: a system of the same split with the same number of seeds.
+            second: a system of the same split with as many seeds, in the same order.
             unseen_only: whether to use only clips of recording devices that are not in the split's
                 training clips.
 

@@ -12,6 +12,7 @@ from report.colours import NEUTRAL, alarm_stroke, kind_colour
 from report.dcase.challenge import CHALLENGE_SCENES
 from report.parts import Figure, Section
 from report.results import JudgedSystem, Results
+from report.summary import describe_intervals
 
 PUBLISHED_FILE = Path(__file__).parent / "published.csv"
 """Macro accuracies in percent on the test clips of TAU 2022 Mobile, each with its source."""
@@ -50,8 +51,8 @@ def build_split_sizes(results: Results) -> Section:
         name="accuracy-by-split",
         title="Accuracy for each split",
         caption="Macro-average accuracy on test against the percentage of the training clips that "
-        "a system was trained on. Each system has a dot with its 95 % interval, and a line from "
-        "split to split, which is thin for teachers. A red ring: test clips chose something. "
+        "a system was trained on. Each system has a dot with its 95 % interval "
+        f"{describe_intervals(results.corpus)}, and a line from split to split, which is thin for teachers. A red ring: test clips chose something. "
         + references_text,
         table=table,
         chart=_draw(table) if rows else None,

@@ -1,4 +1,4 @@
-"""Scores of systems on the test fold, with intervals.
+"""Scores of systems on the test fold, with intervals over recordings and seeds.
 
 Dimensions: N clips of the corpus, P of its test fold, K classes; A seeds.
 """
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from audio.clips import Corpus
 from metrics import (
+    MIN_SEEDS,
     Interval,
     PairedComparison,
     bootstrap,
@@ -18,6 +19,9 @@ from metrics import (
     macro_accuracy,
     paired_bootstrap,
 )
+
+TOO_FEW_SEEDS = "too few seeds to tell"
+"""The verdict on a difference that fewer than `MIN_SEEDS` seeds show, whatever its interval."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -35,7 +39,7 @@ class Summary:
     """A system's scores on test: means over its seeds, log loss in nats."""
 
     accuracy: Interval
-    """Macro-average accuracy, with the 95 % interval over recordings."""
+    """Macro-average accuracy, with its 95 % interval, see `JudgedClips.name_drawn`."""
     seed_deviation: float | None
     """Standard deviation of the seeds' macro accuracies; None for a single seed."""
     seen_accuracy: float | None
@@ -55,6 +59,10 @@ class JudgedClips:
     """Their rows in the corpus."""
     labels: NDArray[np.int64]
     recordings: np.ndarray
+    groups: np.ndarray
+    """What intervals draw: the source of each clip, or its recording."""
+    has_sources: bool
+    """Whether groups are sources."""
     recording_devices: np.ndarray
     cities: np.ndarray
     seen: NDArray[np.bool_]
@@ -75,10 +83,33 @@ class JudgedClips:
             rows=rows,
             labels=corpus.labels()[rows],
             recordings=corpus.column("recording")[rows],
+            groups=corpus.groups()[rows],
+            has_sources=corpus.has_sources,
             recording_devices=devices[rows],
             cities=corpus.column("city")[rows],
             seen=np.isin(devices[rows], known),
         )
+
+    def name_drawn(self, n_seeds: int) -> str:
+        """Return what an interval of so many seeds is over: groups, and seeds if they are enough."""
+        groups = name_groups(has_sources=self.has_sources)
+        return f"{groups} and seeds" if has_verdict(n_seeds) else f"{groups} alone"
+
+
+def name_groups(*, has_sources: bool) -> str:
+    """Return the word for what intervals draw."""
+    return "sources" if has_sources else "recordings"
+
+
+def describe_intervals(corpus: Corpus) -> str:
+    """Return what the intervals of systems of any number of seeds are over, for captions."""
+    groups = name_groups(has_sources=corpus.has_sources)
+    return f"over {groups} and seeds (with fewer than {MIN_SEEDS} seeds over {groups} alone)"
+
+
+def has_verdict(n_seeds: int) -> bool:
+    """Return whether so many seeds can tell a difference from chance."""
+    return n_seeds >= MIN_SEEDS
 
 
 def summarise(corpus: Corpus, system: System) -> Summary:
@@ -90,15 +121,15 @@ def summarise(corpus: Corpus, system: System) -> Summary:
 def summarise_logits(test: JudgedClips, logits_APK: Sequence[np.ndarray]) -> Summary:
     """Summarise logits of the test clips, one array for each seed.
 
-    The clips of all seeds are pooled. So every score is a mean over seeds, and drawing a recording
-    draws its clips for all seeds at once.
+    The clips of all seeds are pooled, so every score is a mean over seeds. The interval is over
+    recordings (or sources), and over seeds if there are at least three.
     """
     n_seeds = len(logits_APK)
     logits, labels = np.concatenate(logits_APK), np.tile(test.labels, n_seeds)
     seen = np.tile(test.seen, n_seeds)
     accuracies = [macro_accuracy(each, test.labels) for each in logits_APK]
     return Summary(
-        accuracy=bootstrap(logits, labels, np.tile(test.recordings, n_seeds)),
+        accuracy=bootstrap(logits_APK, test.labels, test.groups),
         seed_deviation=float(np.std(accuracies, ddof=1)) if n_seeds > 1 else None,
         seen_accuracy=_measure_accuracy(logits, labels, seen),
         unseen_accuracy=_measure_accuracy(logits, labels, ~seen),
@@ -118,13 +149,13 @@ def compare_systems(
     Args:
         corpus: the corpus of the clips.
         first: the system with which the other is compared.
-        second: a system of the same split with the same number of seeds.
+        second: a system of the same split with as many seeds, in the same order.
         unseen_only: whether to use only clips of recording devices that are not in the split's
             training clips.
 
     Raises:
         ValueError: the systems are of different splits or numbers of seeds, or there are fewer than
-            two recordings to compare on.
+            two recordings (or sources) to compare on.
     """
     counts = len(first.logits_ANK), len(second.logits_ANK)
     if first.split != second.split or counts[0] != counts[1]:
@@ -145,11 +176,10 @@ def compare_logits(
     unseen_only: bool = False,
 ) -> PairedComparison:
     """Compare logits of the test clips as `compare_systems` does, with equal numbers of seeds."""
-    n_seeds = len(first_APK)
-    clips = np.tile(~test.seen if unseen_only else np.ones_like(test.seen), n_seeds)
+    clips = ~test.seen if unseen_only else np.ones_like(test.seen)
     return paired_bootstrap(
-        np.concatenate(first_APK)[clips],
-        np.concatenate(second_APK)[clips],
-        np.tile(test.labels, n_seeds)[clips],
-        np.tile(test.recordings, n_seeds)[clips],
+        [logits_PK[clips] for logits_PK in first_APK],
+        [logits_PK[clips] for logits_PK in second_APK],
+        test.labels[clips],
+        test.groups[clips],
     )
