@@ -80,7 +80,7 @@ def main() -> None:
         rows = _measure(tenth, whole, options.rounds)
     header = ["command", "s, a tenth", "s", "s, cold", "ratio to `--help`", "peak, MB"]
     notes = (
-        f"{options.members:,} members of the demo's 480 clips, half of them teachers, and a job of "
+        f"{options.members:,} members of the demo's clips, half of them teachers, and a job of "
         f"{options.units:,} tasks with logs as long as the store keeps; a tenth: of both. Seconds of "
         f"processor time, each command in a process of its own; medians of {options.rounds} rounds in "
         "which all took turns, on files in the page cache. Cold: the first use, without the catalogue "

@@ -1,4 +1,4 @@
-"""The demo corpus of the project: 480 seconds of 8 scenes on 9 recording devices."""
+"""The demo corpus of the project: 765 seconds of ten everyday sounds on 9 recording devices."""
 
 from pathlib import Path
 

@@ -41,4 +41,4 @@ def test_pages_count_the_demos_clips_and_recordings_as_they_are(corpus):
         text = " ".join((ROOT / page).read_text().split())
         assert [each for each in sentences if each not in text] == []
     assert len(np.unique(corpus.column("recording_device"))) == 9
-    assert len(corpus.scenes) == 8
+    assert len(corpus.scenes) == 10
