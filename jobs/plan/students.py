@@ -29,6 +29,7 @@ from students import (
 from students.checks import refuse_pool
 from students.complexity import MAX_BYTES, MAX_MACS, Precision
 from students.keys import make_student_key
+from students.out_of_fold import CROSS_FITTED_SHARE, trust_labels
 from students.search_space import make_found_recipe
 from students.ways import AS_NAMED, apply_way, check_way
 from terminal.console import UserError, console
@@ -205,6 +206,7 @@ def plan_recipe(
         taught_by, options = None, _drop_pools(options, shorter, split)
     if taught_by is not None:
         _check_teachers(options, corpus, store, shorter, split, taught_by)
+        shorter = _trust_labels(corpus, store, shorter, split, taught_by)
     natural, alone = PoolUse(share=options.pool_share), PoolUse(alone=True)
     how = options, corpus, store, shorter, split, taught_by
     pool = _plan_pool(*how, options.pool, natural)
@@ -293,6 +295,23 @@ def _plan_pool(
     if planned is not None:
         check_pool_teachers(options, corpus, store, recipe, split, taught_by, planned)
     return planned
+
+
+def _trust_labels(
+    corpus: Corpus, store: LogitStore, recipe: StudentRecipe, split: int, taught_by: str
+) -> StudentRecipe:
+    """Return the recipe with more of the true labels if a teacher is cross-fitted, and say so."""
+    members = find_teaching_members(store, corpus.name, split, taught_by)
+    footers = store.read_footers(members)
+    found = trust_labels(recipe, [footer.record for footer in footers.values()])
+    if found != recipe:
+        console.print(
+            f"{recipe.name}, split {split}: {taught_by} is cross-fitted and not always right about "
+            f"labelled clips, so {CROSS_FITTED_SHARE:.0%} of the loss is their labels'; --ways "
+            "labels=0.5 chooses another share",
+            markup=False,
+        )
+    return found
 
 
 def _check_teachers(

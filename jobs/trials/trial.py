@@ -21,6 +21,7 @@ from jobs.worker.teacher_logits import read_teacher_logits
 from jobs.worker.train import log_epoch
 from students import check_views
 from students.distill import prepare_run
+from students.out_of_fold import trust_labels
 from students.search_space import shorten
 from training import EpochMetrics, fit
 from training.checkpoint import Checkpoint
@@ -59,6 +60,7 @@ class RunTrial:
             n_views = recipe.distillation.n_views
             soft = read_teacher_logits(store, corpus.name, settings.split, self.taught_by, n_views)
             check_views(recipe, soft.members, store, settings.responses)
+            recipe = trust_labels(recipe, [store.read_record(key) for key in soft.members])
         run, _ = prepare_run(
             recipe,
             corpus,

@@ -14,6 +14,7 @@ from jobs.plan.students import StudentsOptions, find_teachers, plan_students
 from jobs.worker.teacher_logits import read_teacher_logits
 from logit_store import LogitKey, LogitStore, MissingLogits
 from students import RECIPES
+from students.out_of_fold import CROSS_FITTED_SHARE
 from terminal.console import UserError
 
 TEACHERS = ("wise-0123456789ab", "other-0123456789ab", "other-ba9876543210")
@@ -197,3 +198,25 @@ def test_ways_are_refused_before_anything_learns(corpus, store, tmp_path):
     ]
     with pytest.raises(UserError, match="--ways: way 'mixup\\+rsc'"):
         planned(corpus, store, tmp_path, ways=("mixup+rsc",))
+
+
+def test_students_of_cross_fitted_teachers_trust_the_labels_more_unless_told_otherwise(
+    corpus, store, tmp_path, capsys
+):
+    made = LogitStore(tmp_path)
+    made.write_clips("tau", corpus.clips_table())
+    (logits_NK,) = store.read([LogitKey("tau", 25, TEACHERS[0])])
+    for name, more in (("plain", {}), ("crossed", {"cross_fit": 5})):
+        record = {"kind": "teacher", "protocol": "honest"} | more
+        made.write(LogitKey("tau", 25, f"{name}-0123456789ab"), logits_NK, record)
+
+    def find_share(teacher, **changes):
+        (task,) = plan_students(options(**changes), corpus, made, {25: f"{teacher}-0123456789ab"})
+        return task.work.recipe.distillation.hard_label_weight
+
+    assert find_share("plain") == 0.02
+    assert capsys.readouterr().out == ""
+    assert find_share("crossed") == CROSS_FITTED_SHARE
+    said = " ".join(capsys.readouterr().out.split())
+    assert "crossed-0123456789ab is cross-fitted" in said
+    assert find_share("crossed", ways=("distilled+labels=0.3",)) == 0.3
