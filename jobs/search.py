@@ -12,7 +12,7 @@ from rich.table import Table
 from audio.clips import Corpus
 from jobs.command import run
 from jobs.log.watcher import Watcher
-from jobs.plan.students import find_teachers
+from jobs.plan.taught_by import find_teachers
 from jobs.schedule.cluster import connect
 from jobs.schedule.job_log import JobLog
 from jobs.trials.estimates import plan_trial_spending, show_trials

@@ -11,10 +11,10 @@ from jobs.plan.students import (
     StudentsOptions,
     check_pool_options,
     find_student_recipes,
-    find_teachers,
     make_export_command,
     plan_students,
 )
+from jobs.plan.taught_by import find_teachers
 from jobs.plan.training_runs import carry_out_runs
 from terminal.console import repeat_command, say_next
 

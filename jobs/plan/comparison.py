@@ -8,11 +8,11 @@ from ensemble.stored import compute_ensemble_logits
 from jobs.plan.members import find_select_scores
 from jobs.plan.students import (
     StudentsOptions,
-    find_ensembles,
     find_student_recipes,
     parse_way,
     plan_recipe,
 )
+from jobs.plan.taught_by import find_ensembles
 from jobs.schedule.task import Task
 from logit_store import LogitKey, LogitStore, strip_fingerprint
 from report.as_text import read_system, show_gains, show_systems

@@ -11,7 +11,6 @@ from jobs.plan.options import (
     LearningOptions,
     PoolWords,
     Views,
-    parse_splits,
 )
 from jobs.plan.pools import PlannedPool, check_pool_teachers, plan_pool
 from jobs.schedule.task import Task, make_names_unique
@@ -350,60 +349,3 @@ def make_export_command(options: CorpusOptions, member: str) -> list[str]:
     """Return the command that exports a student for `python -m students.classify`."""
     how = ["--form", "onnx-int8", "--with-front-end", "--to", f"{strip_fingerprint(member)}.onnx"]
     return ["python", "-m", "students.export", member, *options.list_data_options(), *how]
-
-
-def find_teachers(
-    options: StudentsOptions, corpus: str, store: LogitStore
-) -> dict[int, str | None]:
-    """Return each split's teacher: `NAME@HASH` of an ensemble, a member's name, or None.
-
-    Raises:
-        UserError: there is no such teacher, there are several, or the options exclude each other.
-    """
-    choices = [bool(options.ensemble), bool(options.teacher), options.no_teacher]
-    if sum(choices) > 1:
-        raise UserError("--ensemble, --teacher and --no-teacher exclude each other: give one")
-    if options.no_teacher:
-        return dict.fromkeys(parse_splits(options.splits))
-    if options.teacher is None:
-        return dict(find_ensembles(options, corpus, store))
-    return {
-        split: _find_member(store, corpus, split, options.teacher)
-        for split in parse_splits(options.splits)
-    }
-
-
-def _find_member(store: LogitStore, corpus: str, split: int, name: str) -> str:
-    """Return the member of a split that has this name, with or without its fingerprint."""
-    stored = [key.member for key in store.keys(corpus, split)]
-    found = [member for member in stored if name in (member, strip_fingerprint(member))]
-    if len(found) != 1:
-        listed = ", ".join(found or stored) or "none"
-        raise UserError(
-            f"--teacher {name}: split {split} has {len(found)} members of this name, expected one "
-            f"(in the store: {listed})"
-        )
-    return found[0]
-
-
-def find_ensembles(options: StudentsOptions, corpus: str, store: LogitStore) -> dict[int, str]:
-    """Return the NAME@HASH of each split's ensemble: the named one, or the only one.
-
-    Raises:
-        UserError: there is none, or one must be chosen.
-    """
-    found = {}
-    for split in parse_splits(options.splits):
-        stored = store.ensembles.find_sound(corpus, split)
-        names = sorted({reference.partition("@")[0] for reference in stored})
-        wanted = options.ensemble or (names[0] if len(names) == 1 else None)
-        if wanted is None or wanted not in (*names, *stored):
-            which = f"no ensemble named {options.ensemble}" if options.ensemble else "no ensemble"
-            if len(names) > 1 and options.ensemble is None:
-                which = f"{len(names)} ensembles"
-            raise UserError(
-                f"split {split} has {which} (in the store: {', '.join(stored) or 'none'}): run python "
-                "jobs/ensemble.py, name one with --ensemble, or use --no-teacher"
-            )
-        found[split] = store.ensembles.find(corpus, split, wanted)
-    return found

@@ -10,7 +10,8 @@ from audio import impulse_responses
 from audio.corpora import tau
 from audio.views import stored_views
 from jobs.plan.comparison import Comparison
-from jobs.plan.students import StudentsOptions, find_teachers, plan_students
+from jobs.plan.students import StudentsOptions, plan_students
+from jobs.plan.taught_by import find_teachers
 from jobs.worker.teacher_logits import read_teacher_logits
 from logit_store import LogitKey, LogitStore, MissingLogits
 from students import RECIPES
