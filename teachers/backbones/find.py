@@ -145,16 +145,23 @@ def _find_stored(store: "LogitStore", key: "LogitKey") -> Backbone:
             f"backbone {key.member} is no teacher with weights in store {store.address}, but "
             f"{record.get('kind', 'logits from elsewhere')}: name a teacher that was trained here"
         )
-    front_end, length = FrontEnd(**recipe["front_end"]), ClipLength(**recipe["length"])
-    return Backbone(
-        name=key.member,
-        source=StoredTeacher(
+    try:
+        front_end, length = FrontEnd(**recipe["front_end"]), ClipLength(**recipe["length"])
+        source = StoredTeacher(
             member=key.member,
             model=recipe["model"],
             arguments=recipe["arguments"],
             n_classes=len(footer.classes),
             weights_sha256=sha256,
-        ),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnknownBackbone(
+            f"backbone {key.member}: the recipe in its record is of another version ({error}): "
+            "teach it again"
+        ) from error
+    return Backbone(
+        name=key.member,
+        source=source,
         identity=_identify(sha256, front_end, _OWN_POOLING, length=length),
         sample_rate=front_end.sample_rate,
         front_end=front_end,

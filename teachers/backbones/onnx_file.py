@@ -180,7 +180,8 @@ def _find_layout(shape: Shape, front_end: FrontEnd, file: Path) -> tuple[OnnxLay
     """Return the order of dimensions, and the only number of frames if there is only one."""
     n_bands, (first, second) = front_end.mel_bands, shape[-2:]
     fits = front_end.channels == 1 and (len(shape) == 3 or shape[1] in (None, 1))
-    if fits and first in (None, n_bands):
+    # A dimension of any size may be bands, unless the other one says that it is.
+    if fits and (first == n_bands or (first is None and second != n_bands)):
         return ("BFT" if len(shape) == 3 else "B1FT"), second
     if fits and second in (None, n_bands):
         return ("BTF" if len(shape) == 3 else "B1TF"), first

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from logit_store import LogitStore
 from teachers.backbones.aisfx import load_aisfx
 from teachers.backbones.aisfx_package import CHECKPOINT_SHA256
+from teachers.backbones.folding import prepare_frozen
 from teachers.backbones.sources import (
     AisfxPackage,
     OnnxNetwork,
@@ -38,14 +39,15 @@ class OpenBackbone:
             return self.network(inputs).float()
 
 
-class _Embedding(nn.Module):
-    """The second thing that a teacher gives: log-mels (B, 1, F, T) -> embedding (B, D)."""
+class TeacherEmbedding(nn.Module):
+    """The second thing that a frozen teacher gives: log-mels (B, 1, F, T) -> embedding (B, D)."""
 
     def __init__(self, teacher: nn.Module) -> None:
         super().__init__()
-        self.teacher = teacher
+        self.teacher = prepare_frozen(teacher.eval())
 
     def forward(self, log_mel_BCFT: Tensor) -> Tensor:
+        """Return the embedding."""
         return self.teacher(log_mel_BCFT)[1]
 
 
@@ -59,7 +61,7 @@ def open_network(source: Source, device: torch.device, store: LogitStore | None)
 def _load(source: Source, store: LogitStore | None) -> tuple[nn.Module, str]:
     match source:
         case AisfxPackage():
-            return load_aisfx(), CHECKPOINT_SHA256
+            return prepare_frozen(load_aisfx().eval()), CHECKPOINT_SHA256
         case PublishedWeights():
             return _load_published(source, store)
         case StoredTeacher():
@@ -74,7 +76,8 @@ def _load(source: Source, store: LogitStore | None) -> tuple[nn.Module, str]:
 def _load_published(source: PublishedWeights, store: LogitStore | None) -> tuple[nn.Module, str]:
     file = fetch_weights(source.model, source.weights, store)
     teacher = build(source.model, n_classes=source.n_classes, weights=source.weights, store=store)
-    return _Embedding(teacher), _hash_tensors(teacher) if file is None else hash_file(file)
+    sha256 = _hash_tensors(teacher) if file is None else hash_file(file)
+    return TeacherEmbedding(teacher), sha256
 
 
 def _load_stored(source: StoredTeacher, store: LogitStore | None) -> tuple[nn.Module, str]:
@@ -82,7 +85,7 @@ def _load_stored(source: StoredTeacher, store: LogitStore | None) -> tuple[nn.Mo
         raise ValueError(f"backbone {source.member} is a teacher of a store: give the store")
     teacher = build(source.model, n_classes=source.n_classes, weights="none", **source.arguments)
     load_weights(teacher, fetch_stored_weights(store, "teacher", source.member), ())
-    return _Embedding(teacher), source.weights_sha256
+    return TeacherEmbedding(teacher), source.weights_sha256
 
 
 def _hash_tensors(module: nn.Module) -> str:

@@ -17,11 +17,13 @@ def note(stage):
 seen = {}
 import teachers.recipes
 from teachers import CATALOGUE, RECIPES, TeacherRun, WeightsError, find_architecture
+from teachers.backbones import find_backbone
 from teachers.fetch import fetch_file
 from teachers.run import check_input, make_teacher_key
 from training import Ema, EpochMetrics, Protocol, TrainingRecipe, find_commit, list_view_keys
 from training.needs import DryStep
 from training.trackers import send_to_mlflow
+find_backbone("aisfx"), find_backbone("mn10_as")
 note("descriptions")
 import torch
 from teachers import build
@@ -45,7 +47,18 @@ def run(tmp_path_factory):
 
 
 def test_recipes_runs_and_errors_need_neither_torch_nor_ray(run):
-    heavy = {"torch", "torchvision", "torchaudio", "timm", "scipy", "requests", "ray", "s3fs"}
+    heavy = {
+        "torch",
+        "torchvision",
+        "torchaudio",
+        "timm",
+        "scipy",
+        "requests",
+        "ray",
+        "s3fs",
+        "aisfx",
+    }
+    heavy |= {"onnx", "onnxruntime"}
     assert heavy & set(run[1]["descriptions"]) == set()
 
 
