@@ -120,11 +120,14 @@ def paired_bootstrap(
     by what they do on just these ones. Drawing recordings shows the second part too, so the draws
     shrink by its share. The variance is then that of the recordings, plus that of the seeds, less
     what both contain (Cameron, Gelbach and Miller 2011, "Robust inference with multiway
-    clustering", eq. 2.11), and t makes up for how little a few seeds say of their variance. With
+    clustering", section 2), and t makes up for how little a few seeds say of their variance. With
     fewer seeds the interval is over recordings alone.
 
     Why seeds are not drawn as recordings are (Owen 2007, "The pigeonhole bootstrap"): that counts
-    the second part three times, and (A-1)/A of the variance of A seeds. MEASURED
+    the second part three times, and (A-1)/A of the variance of A seeds. On simulated gains 95 %
+    intervals contain the true gain in 95 to 99 % of the cases with 3 seeds and in 94 to 98 % with
+    5; seeds that are drawn give 84 to 100 % and 95 to 100 %, recordings alone 43 to 95 % and 54 to
+    96 % (benchmarks/coverage.py). With 3 seeds the interval is often twice as wide as with 5.
 
     Args:
         first: Logits of the first system, [N, K], or one such array for each seed, [A, N, K].

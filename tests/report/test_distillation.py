@@ -5,6 +5,7 @@ from report_store import ReportStore, slow_logits
 from metrics import macro_accuracy
 from report.distillation import ALL, MEAN, build_distillation
 from report.results import Results
+from report.summary import TOO_FEW_SEEDS
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,23 @@ def test_seeds_are_dots_and_means_have_intervals(section, marks):
     drawn = marks(section.figures[0])
     assert drawn["symbol"] == 2 + 4
     assert drawn["rule"] == 1 + 2
+
+
+def test_two_seeds_are_too_few_to_tell(section):
+    assert section.text.count(TOO_FEW_SEEDS.capitalize()) == 2
+    assert "over recordings alone" in section.text
+    assert "excludes 0" not in section.text
+
+
+def test_three_seeds_tell_a_gain_from_chance(new_store):
+    teacher = new_store.member("teacher", 99, 2.0)
+    for seed in range(3):
+        new_store.student(1 + seed, 0.0, taught_by=None, seed=seed)
+        new_store.student(11 + seed, 9.0, taught_by=teacher.member, seed=seed)
+    text = build_distillation(Results.of(new_store.store, new_store.corpus)).text
+    assert "The interval excludes 0 for 1: " in text
+    assert "over recordings and seeds" in text
+    assert TOO_FEW_SEEDS not in text.lower()
 
 
 @pytest.fixture

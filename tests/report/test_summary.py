@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 from tiny import tiny_corpus
 
-from metrics import macro_accuracy
-from report.summary import System, compare_systems, summarise
+from audio.clips import Corpus
+from metrics import macro_accuracy, paired_bootstrap
+from report.as_text import show_gains, show_systems
+from report.summary import TOO_FEW_SEEDS, JudgedClips, System, compare_systems, summarise
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +56,60 @@ def test_systems_of_other_splits_or_numbers_of_seeds_are_not_compared(corpus):
     run = logits(corpus, 0, 1.0)
     with pytest.raises(ValueError, match="expected the same split and number of seeds"):
         compare_systems(corpus, System("x", 100, [run]), System("y", 100, [run, run]))
+
+
+def with_sources(corpus):
+    """Return the corpus with sources: each of the two clips of a test recording is one."""
+    sources = [f"source of {clip_id}" for clip_id in corpus.table["clip_id"].to_pylist()]
+    table = corpus.table.append_column("source", [sources])
+    return Corpus(name=corpus.name, root=corpus.root, table=table)
+
+
+def test_intervals_of_a_comparison_are_over_recordings_and_seeds(corpus):
+    runs = [[logits(corpus, 10 * n + seed, 1.0) for seed in range(3)] for n in (0, 1)]
+    first, second = (System("x", 100, each) for each in runs)
+    rows = corpus.rows(100, "test")
+    expected = paired_bootstrap(
+        *(np.array(each)[:, rows] for each in runs),
+        corpus.labels()[rows],
+        corpus.column("recording")[rows],
+    )
+    assert compare_systems(corpus, first, second) == expected
+    assert JudgedClips.of(corpus, 100).name_drawn(3) == "recordings and seeds"
+    assert summarise(corpus, second).accuracy == expected.second
+
+
+def test_sources_are_drawn_where_a_corpus_names_them(corpus):
+    named = with_sources(corpus)
+    test = JudgedClips.of(named, 100)
+    assert test.groups.tolist() == [
+        f"source of {clip}" for clip in named.column("clip_id")[test.rows]
+    ]
+    assert (test.name_drawn(2), test.name_drawn(3)) == ("sources alone", "sources and seeds")
+    system = System("x", 100, [logits(corpus, 0, 1.0)])
+    assert summarise(named, system).accuracy != summarise(corpus, system).accuracy
+
+
+@pytest.mark.parametrize(
+    ("n_seeds", "said"),
+    [
+        (1, f"(1 seed, paired over recordings alone: {TOO_FEW_SEEDS})"),
+        (2, f"(2 seeds, paired over recordings alone: {TOO_FEW_SEEDS})"),
+        (3, "(3 seeds, paired over recordings and seeds)"),
+    ],
+)
+def test_a_gain_has_no_verdict_from_fewer_than_three_seeds(corpus, capsys, n_seeds, said):
+    alone, taught = (
+        System(name, 100, [logits(corpus, 10 * seed + n, 3.0 * n) for seed in range(n_seeds)])
+        for n, name in enumerate(("alone", "taught"))
+    )
+    show_gains(corpus, "{}", alone, [taught], unseen=False)
+    assert said in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_table_says_what_its_intervals_are_over(corpus, capsys):
+    run = logits(corpus, 0, 1.0)
+    for each, groups in ((corpus, "recordings"), (with_sources(corpus), "sources")):
+        show_systems(each, [System("x", 100, [run])])
+        said = f"over {groups} and seeds (with fewer than 3 seeds over {groups} alone)"
+        assert said in " ".join(capsys.readouterr().out.split())
