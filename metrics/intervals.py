@@ -127,7 +127,7 @@ def paired_bootstrap(
     the second part three times, and (A-1)/A of the variance of A seeds. On simulated gains 95 %
     intervals contain the true gain in 95 to 99 % of the cases with 3 seeds and in 94 to 98 % with
     5; seeds that are drawn give 84 to 100 % and 95 to 100 %, recordings alone 43 to 95 % and 54 to
-    96 % (benchmarks/coverage.py). With 3 seeds the interval is often twice as wide as with 5.
+    96 % (benchmarks/coverage.py). With 3 seeds the interval is 1.5 to 2 times as wide as with 5.
 
     Args:
         first: Logits of the first system, [N, K], or one such array for each seed, [A, N, K].

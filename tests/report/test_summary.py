@@ -69,8 +69,10 @@ def test_intervals_of_a_comparison_are_over_recordings_and_seeds(corpus):
     runs = [[logits(corpus, 10 * n + seed, 1.0) for seed in range(3)] for n in (0, 1)]
     first, second = (System("x", 100, each) for each in runs)
     rows = corpus.rows(100, "test")
+    in_test = [np.array(each)[:, rows] for each in runs]
     expected = paired_bootstrap(
-        *(np.array(each)[:, rows] for each in runs),
+        in_test[0],
+        in_test[1],
         corpus.labels()[rows],
         corpus.column("recording")[rows],
     )
