@@ -276,7 +276,7 @@ def test_a_plan_fits_80_columns_and_says_what_it_costs(tmp_path, corpus, capsys)
     assert "USD on demand on aws-g5-xlarge" in printed
     assert "0 by records of runs on NVIDIA A10G, 5 by steps on" in printed
     assert "WARNING: that is not NVIDIA A10G" in printed
-    assert "decoded audio: 0.03 GB" in printed
+    assert "decoded audio: 0.05 GB" in printed
 
 
 @pytest.mark.usefixtures("quick")
