@@ -226,6 +226,16 @@ class Embeddings:
         with self._open(key, end_only=True) as file:
             return file.footer
 
+    def read_shard_footer(self, key: EmbeddingKey, rows: range) -> EmbeddingsFooter:
+        """Return the footer of a shard, which is one of `find_shards`.
+
+        Raises:
+            FileNotFoundError: it has been joined meanwhile.
+            UnreadableFile: it is damaged.
+        """
+        with open_embeddings(self._files, shard_path(key, rows), end_only=True) as file:
+            return file.footer
+
     def keys(
         self, corpus: str | None = None, backbone: str | None = None, view: int | None = 0
     ) -> list[EmbeddingKey]:

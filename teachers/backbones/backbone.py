@@ -11,7 +11,7 @@ from audio.front_ends import FrontEnd
 from audio.lengths import ClipLength
 from logit_store import name_member
 from teachers.backbones.errors import LeakyBackbone
-from teachers.backbones.sources import Source
+from teachers.backbones.sources import OnnxNetwork, Source
 from teachers.errors import UnfitClips
 
 if TYPE_CHECKING:
@@ -59,8 +59,10 @@ class Backbone:
 
     @property
     def label(self) -> str:
-        """The name as a part of paths."""
-        return re.sub(r"[^A-Za-z0-9._-]+", "_", self.name).strip("_")
+        """The name as a part of paths; that of a file without its folder, which differs between machines."""
+        source = self.source
+        name = f"onnx_{source.file.stem}" if isinstance(source, OnnxNetwork) else self.name
+        return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("_")
 
     def choose_length(self, clip_duration_s: float) -> ClipLength:
         """Return how clips of a duration are brought to one that the network takes."""

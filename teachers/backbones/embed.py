@@ -78,7 +78,7 @@ class Embedder:
         """Return an embedder of a network that is open already, on the same device; see `open`."""
         feed = Feed.open(
             corpus,
-            backbone.front_end or _carry_rate(backbone.sample_rate),
+            backbone.front_end or carry_rate(backbone.sample_rate),
             stored_views(backbone.sample_rate),
             responses,
             device,
@@ -140,7 +140,7 @@ def embed(
     return embedder.embed(rows_n, view)
 
 
-def _carry_rate(sample_rate: int) -> FrontEnd:
+def carry_rate(sample_rate: int) -> FrontEnd:
     """Return a front-end for a feed whose waveforms are all that is asked for."""
     return FrontEnd(
         sample_rate=sample_rate,

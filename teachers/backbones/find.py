@@ -140,10 +140,17 @@ def _find_stored(store: "LogitStore", key: "LogitKey") -> Backbone:
     footer = store.read_footer(key)
     record = footer.record
     recipe, sha256 = record.get("recipe"), record.get("weights_sha256")
-    if record.get("kind") != "teacher" or sha256 is None or not isinstance(recipe, Mapping):
+    # A probe has no front-end.
+    if (
+        record.get("kind") != "teacher"
+        or sha256 is None
+        or not isinstance(recipe, Mapping)
+        or "front_end" not in recipe
+    ):
         raise UnknownBackbone(
             f"backbone {key.member} is no teacher with weights in store {store.address}, but "
-            f"{record.get('kind', 'logits from elsewhere')}: name a teacher that was trained here"
+            f"{record.get('family', record.get('kind', 'logits from elsewhere'))}: name a teacher that was "
+            "fine-tuned here"
         )
     try:
         front_end, length = FrontEnd(**recipe["front_end"]), ClipLength(**recipe["length"])
