@@ -5,6 +5,8 @@ if not __package__:
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any
 
 from audio.clips import Corpus
 from ensemble.stored import compute_ensemble_logits
@@ -15,12 +17,15 @@ from jobs.plan.estimates import plan_spending
 from jobs.plan.members import find_select_scores
 from jobs.plan.options import LearningOptions, PoolWords, parse_splits
 from jobs.plan.pools import plan_pool, prepare_pools
+from jobs.plan.probe_estimates import expect_probes
+from jobs.plan.probes import ProbeSteps
 from jobs.plan.provision import measure_needs, prepare_teachers
 from jobs.plan.students import StudentRecipeName, StudentsOptions, plan_students
 from jobs.plan.teachers import TeacherRecipes, TeachersOptions, plan_teachers
 from jobs.schedule.carry_out import carry_out, print_if_all_stored
 from jobs.schedule.cluster import connect
 from jobs.schedule.task import AnyWork, Outcome, Task
+from jobs.worker.probes import EmbedClips, FitProbe, JoinEmbeddings
 from jobs.worker.select import SelectEnsemble
 from jobs.worker.train import Distill, FineTune, TrainingWork
 from jobs.worker.where import prepare
@@ -31,7 +36,7 @@ from students import RECIPES as STUDENT_RECIPES
 from students.pools import OWN_POOLS
 from teachers.recipes import DEMO_TEACHERS
 from terminal.console import UserError, console, repeat_command, say_next
-from terminal.values import Seeds
+from terminal.values import SampleRate, Seeds
 from training.pool_use import PoolUse
 
 DEMO_SPLITS = (25,)
@@ -48,7 +53,10 @@ class PipelineOptions(LearningOptions):
     """Small teachers and a probe on split 25, and students with and without the clips that the split
     leaves out: minutes on two cores."""
     recipes: TeacherRecipes = ()
-    """Teacher recipes; the published ones, or with --demo the demo ones, if not given."""
+    """Teacher recipes, as for jobs/teachers.py; the published ones, or with --demo the demo ones, if not
+    given."""
+    onnx_rate: SampleRate | None = None
+    """Sample rate of the waveforms that probe:onnx:FILE takes, in Hz, if the file does not say it."""
     student: StudentRecipeName | None = None
     """Student recipe; isotropic, or with --demo demo_isotropic, if not given."""
     student_seeds: Seeds = ()
@@ -85,6 +93,7 @@ class Stages:
                 **shared | {"splits": splits},
                 recipes=options.recipes or (DEMO_RECIPES if options.demo else ("all",)),
                 pool=tuple(word for word in pool if word not in OWN_POOLS),
+                onnx_rate=options.onnx_rate,
             ),
             EnsembleOptions(corpus=options.corpus, root=options.root, store=options.store),
             students,
@@ -107,7 +116,10 @@ def main(options: PipelineOptions) -> int:
     if options.dry_run:
         # Follows what is stored, so that the students of a stored ensemble are known.
         print_if_all_stored(tasks.list_first(), store, tasks.follow)
-        show_plan(tasks.list_expected(), store, tasks.planned.find_corpus, stages.teachers)
+        planned = tasks.planned
+        show_plan(
+            tasks.list_expected(), store, planned.find_corpus, stages.teachers, planned.probes
+        )
         console.print(
             "and one ensemble a split, in seconds to minutes; see jobs/ensemble.py --dry-run"
         )
@@ -142,7 +154,17 @@ def carry_out_pipeline(options: PipelineOptions, tasks: "PipelineTasks") -> None
         timeout_s, needs = options.find_timeout_s(workers), options.find_needs(workers)
         tasks.planned, steps = measure_needs(tasks.planned, to_do, workers, needs)
         spending = plan_spending(
-            options, tasks.list_expected(), store, tasks.planned.find_corpus, workers, needs, steps
+            options,
+            tasks.list_expected(),
+            store,
+            tasks.planned.find_corpus,
+            workers,
+            needs,
+            steps,
+            partial(expect_probes, tasks.planned.probes, store, needs),
+        )
+        tasks.probing = ProbeSteps(
+            tasks.planned.probes, store, needs, workers.find_largest_memory_bytes()
         )
         first = tasks.list_first()
         if not carry_out(
@@ -165,7 +187,8 @@ class PipelineTasks:
     def __init__(self, stages: Stages, corpus: Corpus, store: LogitStore) -> None:
         self.stages, self.corpus, self.store = stages, corpus, store
         self.planned = plan_teachers(stages.teachers, corpus, store)
-        self.teachers = self.planned.tasks
+        self.probing = ProbeSteps(self.planned.probes, store)
+        self.teachers = self.planned.list_members()
         splits = parse_splits(stages.teachers.splits)
         alone: dict[int, str | None] = dict.fromkeys(splits)
         self.baselines = plan_students(stages.students, corpus, store, alone)
@@ -174,9 +197,9 @@ class PipelineTasks:
         self.ensembles: dict[int, str] = {}
         self._pending = {split: set(find_keys(self.teachers, split)) for split in splits}
 
-    def list_first(self) -> list[Task[TrainingWork]]:
+    def list_first(self) -> list[Task[Any]]:
         """Return the tasks that can be done at once."""
-        return [*self.planned.find_ready(), *self.baselines]
+        return [*self.probing.find_ready(), *self.planned.find_ready(), *self.baselines]
 
     def list_expected(self) -> list[Task[TrainingWork]]:
         """Return all runs that train, to estimate them.
@@ -209,8 +232,10 @@ class PipelineTasks:
     def follow(self, outcome: Outcome[AnyWork]) -> Sequence[Task[AnyWork]]:
         """Return the selections after a split's last teacher, and the students after a selection."""
         match outcome.task.work:
-            case FineTune():
-                return self._follow_teacher(outcome.task.keys[0])
+            case FineTune() | FitProbe():
+                return self._follow_teacher(outcome)
+            case EmbedClips() | JoinEmbeddings():
+                return self.probing.follow(outcome)
             case SelectEnsemble(input=candidates):
                 return self._follow_selection(candidates.split, outcome.result)
             case Distill():
@@ -218,9 +243,10 @@ class PipelineTasks:
             case work:
                 raise TypeError(f"{outcome.task.name}: a pipeline has no {type(work).__name__}")
 
-    def _follow_teacher(self, key: LogitKey) -> Sequence[Task[AnyWork]]:
+    def _follow_teacher(self, outcome: Outcome[AnyWork]) -> Sequence[Task[AnyWork]]:
+        key = outcome.task.keys[0]
         if key in self.planned.first:
-            return self.planned.follow(key)
+            return self.planned.follow(outcome)
         self._pending[key.split].discard(key)
         if self._pending[key.split]:
             return []
@@ -246,7 +272,7 @@ def _name_pooled(task: Task[Distill]) -> str:
     return f"{task.name} with the pool"
 
 
-def find_keys(tasks: Sequence[Task[TrainingWork]], split: int) -> list[LogitKey]:
+def find_keys(tasks: Sequence[Task[Any]], split: int) -> list[LogitKey]:
     """Return the keys of view 0 of these tasks' logits of one split."""
     return [task.keys[0] for task in tasks if task.keys[0].split == split]
 

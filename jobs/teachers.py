@@ -4,12 +4,16 @@ if not __package__:
     import _root  # noqa: F401
 
 
+from functools import partial
+
 from jobs.command import REPORT, run
 from jobs.plan.dry_run import show_plan
 from jobs.plan.estimates import (
     plan_spending,
 )
 from jobs.plan.members import show_members
+from jobs.plan.probe_estimates import expect_probes
+from jobs.plan.probes import ProbeSteps
 from jobs.plan.provision import (
     check_weights_files,
     limit_in_flight,
@@ -38,11 +42,11 @@ def main(options: TeachersOptions) -> int:
         )
     if options.dry_run:
         check_weights_files(planned.find_missing())
-        show_plan(planned.list_tasks(), store, planned.find_corpus, options)
+        show_plan(planned.list_tasks(), store, planned.find_corpus, options, planned.probes)
         say_next(repeat_command(less="--dry-run"))
         return 0
     went_well = carry_out_plan(planned)
-    show_members(planned.list_tasks(), store)
+    show_members([*planned.first.values(), *planned.list_members()], store)
     if not went_well:
         say_next(repeat_command())
         return 1
@@ -56,7 +60,7 @@ def main(options: TeachersOptions) -> int:
 
 def carry_out_plan(planned: TeacherPlan) -> bool:
     """Carry out the tasks that are not in the store; return whether all succeeded."""
-    if print_if_all_stored(planned.list_tasks(), planned.store):
+    if print_if_all_stored([*planned.first.values(), *planned.list_members()], planned.store):
         return True
     planned.options.check_fit_here()
     to_do = planned.find_missing()
@@ -73,13 +77,17 @@ def carry_out_plan(planned: TeacherPlan) -> bool:
             workers,
             needs,
             steps,
+            partial(expect_probes, planned.probes, planned.store, needs),
+        )
+        probing = ProbeSteps(
+            planned.probes, planned.store, needs, workers.find_largest_memory_bytes()
         )
         return carry_out(
-            planned.find_ready(),
+            [*probing.find_ready(), *planned.find_ready()],
             planned.store,
             workers,
             needs,
-            then=lambda outcome: planned.follow(outcome.task.keys[0]),
+            then=lambda outcome: [*planned.follow(outcome), *probing.follow(outcome)],
             in_flight=limit_in_flight(planned.options, workers),
             spending=spending,
             timeout_s=timeout_s,

@@ -67,7 +67,7 @@ def main(options: TrackOptions) -> int:
     if n_without_curve:
         console.print(
             f"left out {format_count(n_without_curve, 'member')} without a learning curve, such as "
-            "imported logits"
+            "probes and imported logits"
         )
     say_next(find_viewer(options))
     return 0

@@ -51,7 +51,7 @@ def build_runs(results: Results) -> Section:
         f"{sum(len(system.keys) for system in learners):,} runs of {len(learners):,} teachers and "
         "students. Runs have no recorded prices, so costs are times."
         + (
-            f" {n_without} of these have no curve: imported, or without their records."
+            f" {n_without} of these have no curve: probes, imported, or without their records."
             if n_without
             else ""
         )

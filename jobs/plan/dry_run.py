@@ -15,6 +15,8 @@ from jobs.plan.estimates import (
     measure_steps_here,
 )
 from jobs.plan.options import CostOptions, LearningOptions
+from jobs.plan.probe_estimates import estimate_probes
+from jobs.plan.probes import ProbePlan
 from jobs.plan.records import Machine
 from jobs.plan.workload import Workload
 from jobs.schedule.carry_out import find_stored
@@ -28,9 +30,20 @@ if TYPE_CHECKING:
 
 
 def show_plan(
-    tasks: Sequence[Task], store: LogitStore, find_corpus: FindCorpus, options: LearningOptions
+    tasks: Sequence[Task],
+    store: LogitStore,
+    find_corpus: FindCorpus,
+    options: LearningOptions,
+    probes: ProbePlan | None = None,
 ) -> None:
     """Print which tasks are done, which would run, and what these need and cost.
+
+    Args:
+        tasks: what trains networks.
+        store: has what is done.
+        find_corpus: returns the corpus of a task.
+        options: of the command.
+        probes: what it embeds and fits besides.
 
     Raises:
         UserError: an option makes no sense, a run does not fit on this machine, or prices.toml is
@@ -38,7 +51,7 @@ def show_plan(
     """
     threads, price, states = options.cpus_per_run, options.find_price(), find_stored(tasks, store)
     todo = [task for task, done in zip(tasks, states, strict=True) if not done]
-    if todo and price.is_own:
+    if (todo or probes is not None) and price.is_own:
         options.check_fit_here()
     workloads = find_workloads(todo, store, find_corpus)
     general = find_planned_needs(options, threads, options.gpus_per_run)
@@ -54,8 +67,16 @@ def show_plan(
         partial(measure_steps_here, threads=threads),
         shares=is_here and options.gpus_per_run is None,
     )
-    show_estimates([task.name for task in tasks], estimates, device, price, spot=options.spot)
-    for (_, sample_rate), corpus in _find_corpora(workloads.values()).items():
+    decoded, names = _find_corpora(workloads.values()), [task.name for task in tasks]
+    if probes is not None:
+        named, of_probes = estimate_probes(probes, store, device, general)
+        names, estimates = [*names, *named], estimates | of_probes
+        decoded |= {
+            (each.corpus.name, each.backbone.sample_rate): each.corpus
+            for each in probes.find_missing(store)[0]
+        }
+    show_estimates(names, estimates, device, price, spot=options.spot)
+    for (_, sample_rate), corpus in decoded.items():
         show_decoded_size(corpus, sample_rate)
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 FindCorpus = Callable[[Task[TrainingWork]], Corpus]
 Measure = Callable[[Mapping[str, Pace]], Mapping[str, DryStep]]
 """Measures dry steps of paces; both are by the name of the pace."""
+ExpectMore = Callable[[Machine], Sequence[tuple[Task[Any], float]]]
+"""Returns tasks that take other time than that of a training, with their expected seconds on a machine."""
 Measured = TypeVar("Measured")
 
 
@@ -216,6 +218,7 @@ def plan_spending(
     workers: Workers[Any],
     needs: Needs,
     steps: Mapping[str, DryStep] = MappingProxyType({}),
+    expect_more: ExpectMore = lambda machine: (),
 ) -> Spending | None:
     """Return the budget that the options set, with what the tasks to do are expected to take.
 
@@ -227,6 +230,7 @@ def plan_spending(
         workers: where the tasks will run.
         needs: needs of a task that does not name its own.
         steps: dry steps that were taken already, by the name of their pace.
+        expect_more: asked for tasks that train no network, if there is a budget.
 
     Raises:
         UserError: the budget is not above 0, or the price of a cluster's machines is not known.
@@ -243,9 +247,11 @@ def plan_spending(
     estimates = estimate_runs(
         find_workloads(to_do, store, find_corpus), reserved, store, machine, measure
     )
+    more = expect_more(machine)
     expected_s = {name: each.seconds for name, each in estimates.items()}
+    expected_s |= {task.name: seconds for task, seconds in more}
     spending = Spending(budget, price, needs, expected_s, spot=options.spot)
-    spending.say_plan(to_do)
+    spending.say_plan([*to_do, *(task for task, _ in more)])
     return spending
 
 

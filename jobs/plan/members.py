@@ -36,7 +36,8 @@ def show_members(tasks: Sequence[Task], store: LogitStore) -> None:
                 str(key.split),
                 f"{scores.log_loss:.3f}",
                 f"{100 * scores.accuracy:.1f}",
-                str(footer.record["epochs"]),
+                # A probe has none.
+                str(footer.record.get("epochs", "")),
                 f"{footer.record['training_s']:.0f}",
             ]
         )

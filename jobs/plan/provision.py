@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from audio.pools import list_foreign_pools
@@ -14,6 +15,7 @@ from jobs.worker.train import FineTune
 from jobs.worker.where import check_audio_of_pools, prepare, prepare_pool
 from logit_store import LogitStore
 from teachers import TeacherRun, build, fetch_weights
+from teachers.backbones.sources import PublishedWeights
 from teachers.catalogue import is_local_file
 from terminal.console import UserError, progress_bar
 from training.needs import DryStep
@@ -33,21 +35,34 @@ def prepare_teachers(planned: TeacherPlan, to_do: Sequence[Task[FineTune]]) -> N
             for task in planned.list_tasks()
             if planned.find_corpus(task) is corpus
         }
+        if corpus is planned.corpus:
+            rates |= planned.probes.list_sample_rates()
         prepare(corpus, planned.store, rates)
     _prepare_pools(planned)
     for run in _find_starting(to_do):
         _try_weights(run, len(planned.corpus.scenes), planned.store)
+    _fetch_backbones(planned)
 
 
 def _prepare_pools(planned: TeacherPlan) -> None:
     """Decode the pools, and make sure that no audio in them judges in a split that is learnt."""
     runs = [task.work.teacher for task in planned.tasks]
     rates = {run.recipe.front_end.sample_rate for run in runs}
+    rates |= planned.probes.list_sample_rates()
+    splits = {task.keys[0].split for task in planned.list_members()}
     for pool in planned.pools.values():
         prepare_pool(pool, planned.store, rates)
     if planned.pools:
         pools = list_foreign_pools(planned.pools.values())
-        check_audio_of_pools(planned.corpus, {run.split for run in runs}, pools, min(rates))
+        check_audio_of_pools(planned.corpus, splits, pools, min(rates))
+
+
+def _fetch_backbones(planned: TeacherPlan) -> None:
+    """Fetch the published weights of the networks that are to embed clips."""
+    embeddings, _ = planned.probes.find_missing(planned.store)
+    for source in {each.backbone.name: each.backbone.source for each in embeddings}.values():
+        if isinstance(source, PublishedWeights):
+            _fetch_weights(source.model, source.weights, planned.store)
 
 
 def check_weights_files(to_do: Sequence[Task[FineTune]]) -> None:
@@ -76,13 +91,7 @@ def _try_weights(run: TeacherRun, n_classes: int, store: LogitStore) -> None:
     """Fetch the weights that a run starts from, with a bar, and load them once."""
     recipe, private = run.recipe, run.private_weights
     weights = recipe.weights if private is None else private.fetch()
-    with progress_bar() as bar:
-        shown = bar.add_task(f"weights of {recipe.model}", total=None)
-
-        def show(done: int, total: int | None) -> None:
-            bar.update(shown, completed=done, total=total)
-
-        fetch_weights(recipe.model, weights, store, show)
+    _fetch_weights(recipe.model, weights, store)
     build(
         recipe.model,
         n_classes=n_classes,
@@ -90,6 +99,16 @@ def _try_weights(run: TeacherRun, n_classes: int, store: LogitStore) -> None:
         store=store,
         **recipe.arguments,
     )
+
+
+def _fetch_weights(model: str, weights: str | Path, store: LogitStore) -> None:
+    with progress_bar() as bar:
+        shown = bar.add_task(f"weights of {model}", total=None)
+
+        def show(done: int, total: int | None) -> None:
+            bar.update(shown, completed=done, total=total)
+
+        fetch_weights(model, weights, store, show)
 
 
 def limit_in_flight(options: TeachersOptions, workers: Workers[Any]) -> int:

@@ -19,18 +19,32 @@ from jobs.plan.options import (
     parse_splits,
     refuse_beyond,
 )
+from jobs.plan.probes import ProbePlan, plan_probes
 from jobs.schedule.carry_out import find_stored
-from jobs.schedule.task import Needs, Task, make_names_unique
+from jobs.schedule.task import AnyWork, Needs, Outcome, Task, make_names_unique
 from jobs.schedule.workers import Workers
+from jobs.worker.probes import FitProbe
 from jobs.worker.train import FineTune, TrainingWork
 from jobs.worker.where import PoolAt, Where, open_pool, read_corpus
 from logit_store import LogitKey, LogitStore
 from redact import strip_secrets
 from teachers import TeacherRecipe, TeacherRun, UnfitClips, recipes
+from teachers.backbones import LeakyBackbone, OnnxInput, UnknownBackbone
+from teachers.backbones.onnx_file import FRONT_ENDS
 from teachers.private import PrivateWeights
+from teachers.probes import find_teachers
 from teachers.run import check_input, list_teacher_keys, make_teacher_key
 from terminal.console import UserError, progress_bar
-from terminal.values import Address, Check, Line, find_fault_of_path, obey, whole
+from terminal.values import (
+    Address,
+    Check,
+    Line,
+    SampleRate,
+    expect,
+    find_fault_of_path,
+    obey,
+    whole,
+)
 from training import Protocol
 
 FIRST_SPLIT = 100
@@ -64,7 +78,10 @@ def _find_fault_of_weights(weights: str) -> str | None:
 
 
 Length = Annotated[str, obey(parse_length)]
-TeacherRecipes = Annotated[tuple[Line, ...], obey(recipes.find_teacher_recipes)]
+OnnxFrontEnd = Annotated[
+    str, expect(f"one of {', '.join(FRONT_ENDS)}", lambda value: value in FRONT_ENDS)
+]
+TeacherRecipes = Annotated[tuple[Line, ...], obey(find_teachers)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +90,9 @@ class TeachersOptions(LearningOptions):
 
     recipes: TeacherRecipes = ("all",)
     """Names in teachers/recipes.py, globs ('mn*_early'), timm:MODEL, or all: the 22 published.
-    demo_mn demo_dymn demo_passt demo_cpr need no GPU."""
+    demo_mn demo_dymn demo_passt demo_cpr need no GPU. probe:BACKBONE is a linear head on a frozen
+    network, probe:A+B on several: aisfx, a published checkpoint (mn10_as, passt), timm:NAME, onnx:FILE,
+    or a teacher of the store; probes are four of them."""
     weights: Annotated[Line, Check(_find_fault_of_weights)] | None = None
     """Weights that all recipes start from: none (random), a file or an address; if not given, those
     of each recipe."""
@@ -90,6 +109,13 @@ class TeachersOptions(LearningOptions):
     """Teachers consist of this number of models, each of which learns from all parts of the recordings
     of fit but one: then the logits of fit clips come from models that did not learn these, and
     jobs/ensemble.py can --judge out-of-fold."""
+    probe_views: Views = 1
+    """Number of views of each fit clip that probes learn from."""
+    onnx_rate: SampleRate | None = None
+    """Sample rate of the waveforms that onnx:FILE takes, in Hz, if the file does not say it."""
+    onnx_front_end: OnnxFrontEnd | None = None
+    """Front-end of the log-mels that onnx:FILE takes, if it takes no waveforms: audioset, aisfx and others
+    of audio/front_ends.py."""
     gpus_per_teacher: Gpus = 1
     """Number of GPUs that train one teacher together."""
     pool: PoolRoots = ()
@@ -124,6 +150,8 @@ class TeacherPlan:
     """Runs on the corpus, the large splits first, because they take longest."""
     first: dict[LogitKey, Task[FineTune]]
     """Runs of first stages, by their keys."""
+    probes: ProbePlan
+    """Probes, which do not train a network."""
 
     def find_ready(self) -> list[Task[FineTune]]:
         """Return the tasks that do not wait for a first stage."""
@@ -132,15 +160,20 @@ class TeacherPlan:
             *(task for task in self.tasks if self._find_first(task) is None),
         ]
 
-    def follow(self, done: LogitKey) -> list[Task[FineTune]]:
-        """Return the tasks that can start once the run with this key is done."""
-        if done not in self.first:
+    def follow(self, outcome: Outcome[AnyWork]) -> list[Task[FineTune]]:
+        """Return the tasks that can start once this one is done."""
+        keys = outcome.task.keys
+        if not keys or keys[0] not in self.first:
             return []
-        return [task for task in self.tasks if self._find_first(task) == done.member]
+        return [task for task in self.tasks if self._find_first(task) == keys[0].member]
 
     def list_tasks(self) -> list[Task[FineTune]]:
         """Return first stages and all other tasks."""
         return [*self.first.values(), *self.tasks]
+
+    def list_members(self) -> list[Task[FineTune | FitProbe]]:
+        """Return the tasks of all teachers of the corpus: fine-tuned ones, then probes."""
+        return [*self.tasks, *self.probes.tasks]
 
     def find_corpus(self, task: Task[TrainingWork]) -> Corpus:
         """Return the corpus that a task's model is trained on."""
@@ -181,7 +214,8 @@ def plan_teachers(options: TeachersOptions, corpus: Corpus, store: LogitStore) -
     private = _find_private_weights(options)
     firsts = [recipe.first_stage for recipe in wanted if recipe.first_stage]
     first_corpus = _read_first_corpus(options, store, firsts) if firsts else None
-    planned = TeacherPlan(options, corpus, store, first_corpus, pools, [], {})
+    probes = _plan_probes(options, corpus, store, splits, pools)
+    planned = TeacherPlan(options, corpus, store, first_corpus, pools, [], {}, probes)
     _check_corpus(corpus, wanted, splits)
     _check_shares(options, wanted)
     _check_parts(options, corpus, splits)
@@ -202,6 +236,30 @@ def plan_teachers(options: TeachersOptions, corpus: Corpus, store: LogitStore) -
                     _make_task(planned, teacher, corpus, options.make_where(store), pools)
                 )
     return replace(planned, tasks=make_names_unique(planned.tasks))
+
+
+def _plan_probes(
+    options: TeachersOptions,
+    corpus: Corpus,
+    store: LogitStore,
+    splits: Sequence[int],
+    pools: Mapping[PoolAt, Corpus],
+) -> ProbePlan:
+    try:
+        return plan_probes(
+            options,
+            find_teachers(options.recipes).probes,
+            splits,
+            corpus,
+            store,
+            n_views=options.views,
+            n_learnt_views=options.probe_views,
+            protocol=options.protocol,
+            onnx=OnnxInput(sample_rate=options.onnx_rate, front_end=options.onnx_front_end),
+            pools=pools,
+        )
+    except (UnknownBackbone, LeakyBackbone) as error:
+        raise UserError(f"--recipes: {error}") from error
 
 
 def _plan_first(planned: TeacherPlan, recipe: TeacherRecipe, seed: int) -> str | None:
@@ -256,7 +314,7 @@ def _make_task(
 
 def _find_recipes(options: TeachersOptions) -> list[TeacherRecipe]:
     """Return the recipes with the changes of the options."""
-    found = recipes.find_teacher_recipes(options.recipes)
+    found = find_teachers(options.recipes).recipes
     return [_apply_options(recipe, options) for recipe in found]
 
 

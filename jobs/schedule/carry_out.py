@@ -6,7 +6,7 @@ from typing import Any
 from jobs.schedule.fanout import IN_FLIGHT, FanOut
 from jobs.schedule.job_log import JobLog
 from jobs.schedule.spending import Spending
-from jobs.schedule.task import AnyWork, Needs, Outcome, Task, WorkOnInput
+from jobs.schedule.task import AnyWork, FindsResult, Needs, Outcome, Task
 from jobs.schedule.workers import Workers
 from logit_store import LogitKey, LogitStore, MissingStore
 from terminal.console import console, error_console, progress_bar
@@ -29,7 +29,7 @@ def find_results(tasks: Sequence[Task[Any]], store: LogitStore) -> list[Any | No
 def _find_result(task: Task[Any], stored: set[LogitKey], store: LogitStore) -> Any | None:
     if task.keys:
         return task.keys[0] if stored.issuperset(task.keys) else None
-    return task.work.find_result(store) if isinstance(task.work, WorkOnInput) else None
+    return task.work.find_result(store) if isinstance(task.work, FindsResult) else None
 
 
 def find_stored(tasks: Sequence[Task[Any]], store: LogitStore) -> list[bool]:

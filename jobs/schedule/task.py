@@ -24,6 +24,15 @@ class Work(Protocol):
 
 
 @runtime_checkable
+class FindsResult(Protocol):
+    """Work that makes no logits, and knows whether its result is in the store."""
+
+    def find_result(self, store: LogitStore) -> Any | None:
+        """Return the result if the store has it already; None if the work is still to be done."""
+        ...
+
+
+@runtime_checkable
 class WorkOnInput(Protocol):
     """Work that starts from a large result, which several tasks share."""
 
