@@ -20,7 +20,7 @@ from scipy.special import log_softmax, softmax
 from audio.clips import build_clips_table
 from benchmarks.results import format_table, publish, ratio, take_turns
 from logit_store import EmbeddingKey, LogitKey, LogitStore
-from teachers.linear_head import L2_GRID, N_PARTS, fit_head
+from teachers.linear_head import L2_GRID, PARTS_HELD_OUT, fit_head
 from teachers.logistic import weigh_by_class
 
 CLASSES, CLIPS, DIMS, CLIPS_OF_A_RECORDING = 10, 765, 1_024, 3
@@ -68,9 +68,9 @@ def main() -> None:
 
 def _describe() -> str:
     return (
-        f"Five probes: embeddings read from the store, {len(L2_GRID)} strengths compared in {N_PARTS} parts of "
+        f"Five probes: embeddings read from the store, {len(L2_GRID)} strengths compared in {PARTS_HELD_OUT} parts of "
         f"the recordings, logits of all clips written, for folds fit of {', '.join(map(str, FIT_CLIPS))} clips: "
-        f"{len(FIT_CLIPS) * (1 + N_PARTS * len(L2_GRID))} fits. One plain fit: scipy's L-BFGS on the standardised "
+        f"{len(FIT_CLIPS) * (1 + PARTS_HELD_OUT * len(L2_GRID))} fits. One plain fit: scipy's L-BFGS on the standardised "
         f"features of {FIT_CLIPS[-1]} clips, one strength, to scikit-learn's usual accuracy (1e-4)."
     )
 

@@ -17,7 +17,7 @@ L2_GRID = tuple(float(10**exponent) for exponent in np.arange(3, -1.75, -0.5))
 embeddings of 512 dimensions of 93 to 389 clips the best were 1 to 10)."""
 UNDECIDED_L2 = 10.0
 """Strength where each class has one recording, so that none can be held out (OURS)."""
-N_PARTS = 5
+PARTS_HELD_OUT = 5
 """Parts that recordings are dealt to: fewer where no class has as many recordings."""
 COARSE_GRADIENT = 1e-3
 """Accuracy of the cross-validation: it changes held-out losses by 0.0001 nats at most, and takes a third
@@ -63,7 +63,7 @@ def fit_head(
     n_classes: int,
     seed: int,
     l2_grid: Sequence[float] = L2_GRID,
-    n_parts: int = N_PARTS,
+    n_parts: int = PARTS_HELD_OUT,
 ) -> FittedHead:
     """Fit a multinomial logistic regression, balanced by class, to standardised embeddings.
 

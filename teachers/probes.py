@@ -16,7 +16,7 @@ from audio.clips import Corpus
 from audio.errors import CorpusError
 from logit_store import EmbeddingKey, LogitKey, name_member
 from teachers.backbones import Backbone, name_backbone
-from teachers.linear_head import L2_GRID, N_PARTS
+from teachers.linear_head import L2_GRID, PARTS_HELD_OUT
 from teachers.recipes import RECIPES, TeacherRecipe, find_teacher_recipes
 from training.keys import make_member_key
 from training.recipe import Protocol, find_learning_folds
@@ -40,7 +40,7 @@ class ProbeRecipe:
     """How many views of each clip it learns from; view 0 is the untouched clip."""
     l2_grid: tuple[float, ...] = L2_GRID
     """The strengths of the penalty that a cross-validation within the learning clips compares."""
-    n_parts: int = N_PARTS
+    n_parts: int = PARTS_HELD_OUT
     """Into how many parts it deals their recordings."""
 
 
@@ -78,7 +78,7 @@ class WantedTeachers:
     """The names of each probe's backbones, as typed."""
 
 
-def find_teachers(patterns: Sequence[str]) -> WantedTeachers:
+def find_wanted_teachers(patterns: Sequence[str]) -> WantedTeachers:
     """Return the teachers that names, globs and words stand for; each once, in the order of the names.
 
     Raises:

@@ -32,7 +32,7 @@ from teachers import TeacherRecipe, TeacherRun, UnfitClips, recipes
 from teachers.backbones import LeakyBackbone, OnnxInput, UnknownBackbone
 from teachers.backbones.onnx_file import FRONT_ENDS
 from teachers.private import PrivateWeights
-from teachers.probes import find_teachers
+from teachers.probes import find_wanted_teachers
 from teachers.run import check_input, list_teacher_keys, make_teacher_key
 from terminal.console import UserError, progress_bar
 from terminal.values import (
@@ -81,7 +81,7 @@ Length = Annotated[str, obey(parse_length)]
 OnnxFrontEnd = Annotated[
     str, expect(f"one of {', '.join(FRONT_ENDS)}", lambda value: value in FRONT_ENDS)
 ]
-TeacherRecipes = Annotated[tuple[Line, ...], obey(find_teachers)]
+TeacherRecipes = Annotated[tuple[Line, ...], obey(find_wanted_teachers)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +248,7 @@ def _plan_probes(
     try:
         return plan_probes(
             options,
-            find_teachers(options.recipes).probes,
+            find_wanted_teachers(options.recipes).probes,
             splits,
             corpus,
             store,
@@ -314,7 +314,7 @@ def _make_task(
 
 def _find_recipes(options: TeachersOptions) -> list[TeacherRecipe]:
     """Return the recipes with the changes of the options."""
-    found = find_teachers(options.recipes).recipes
+    found = find_wanted_teachers(options.recipes).recipes
     return [_apply_options(recipe, options) for recipe in found]
 
 

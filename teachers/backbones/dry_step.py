@@ -16,7 +16,7 @@ from teachers.catalogue import build
 from training.dry_step import make_noise_feed
 
 TIMED_BATCHES = 3
-BATCH = 8
+BATCH_CLIPS = 8
 """Clips of a batch; the time is in proportion to them."""
 VIEW = 1
 """A changed view: it takes longer than the untouched one."""
@@ -47,12 +47,12 @@ def measure_embedding_step(
         backbone.front_end or carry_rate(backbone.sample_rate),
         stored_views(backbone.sample_rate),
         backbone.choose_length(clip_duration_s),
-        BATCH,
+        BATCH_CLIPS,
         ("noise",),
         clip_duration_s,
         device,
     )
-    rows_B = np.arange(BATCH)
+    rows_B = np.arange(BATCH_CLIPS)
     make = feed.make_waveforms if backbone.front_end is None else feed.make_view
 
     def embed() -> Tensor:
@@ -65,7 +65,7 @@ def measure_embedding_step(
     started = time.monotonic()
     for _ in range(TIMED_BATCHES):
         embed()
-    clip_s = (time.monotonic() - started) / (TIMED_BATCHES * BATCH)
+    clip_s = (time.monotonic() - started) / (TIMED_BATCHES * BATCH_CLIPS)
     return EmbeddingStep(clip_s=clip_s, n_dims=n_dims)
 
 

@@ -16,7 +16,7 @@ from jobs.plan.students import StudentsOptions, plan_students
 from jobs.plan.teachers import TeachersOptions, plan_teachers
 from jobs.plan.workload import count_workload, find_workload
 from jobs.schedule.prices import find_price
-from jobs.schedule.task import Needs
+from jobs.schedule.task import Needs, Outcome
 from jobs.trials.estimates import show_trials
 from jobs.trials.options import SearchOptions
 from jobs.trials.race import count_students
@@ -369,11 +369,11 @@ def test_the_large_splits_come_first_and_recipes_with_a_first_stage_wait_for_it(
         "demo_cpr split 50 seed 0",
         "demo_cpr split 5 seed 0",
     ]
-    assert [task.name for task in sit.follow(first.keys[0])] == [
+    assert [task.name for task in sit.follow(Outcome(first))] == [
         "passt_sit split 50 seed 0",
         "passt_sit split 5 seed 0",
     ]
-    assert list(sit.follow(sit.tasks[1].keys[0])) == []
+    assert list(sit.follow(Outcome(sit.tasks[1]))) == []
 
 
 def test_durations_read_as_people_say_them():

@@ -1,5 +1,6 @@
 """`jobs/teachers.py --recipes probe:BACKBONE`: embeddings in shards, then linear heads on them."""
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -147,6 +148,13 @@ def _find_shards(folder, tmp_path):
     (embeddings,) = planned.probes.embeddings.values()
     assert [task.work.start for task in embeddings.shards] == [0, 19, 38]
     return embeddings.shards
+
+
+def test_all_work_can_be_sent_to_another_machine(folder, tmp_path):
+    planned = make_plan(make_options(folder, tmp_path / "store", splits=(25,))).probes
+    (embeddings,) = planned.embeddings.values()
+    for task in (*embeddings.shards, embeddings.join, *planned.tasks):
+        assert pickle.loads(pickle.dumps(task.work)) == task.work
 
 
 def test_a_lost_shard_leaves_its_probes_waiting_and_the_command_says_so(

@@ -2,17 +2,17 @@ import pytest
 from tiny_backbone import ONNX_INPUT, write_backbone
 
 from teachers.backbones import find_backbone, name_backbone
-from teachers.probes import PROBE_NAMES, find_teachers, make_embedding_key, make_probe_recipe
+from teachers.probes import PROBE_NAMES, find_wanted_teachers, make_embedding_key, make_probe_recipe
 
 
 def test_names_stand_for_fine_tuned_teachers_and_probes():
-    found = find_teachers(["demo_mn", "probe:aisfx", "probe:aisfx+mn10_as", "demo_mn"])
+    found = find_wanted_teachers(["demo_mn", "probe:aisfx", "probe:aisfx+mn10_as", "demo_mn"])
     assert [recipe.name for recipe in found.recipes] == ["demo_mn"]
     assert found.probes == [("aisfx",), ("aisfx", "mn10_as")]
 
 
 def test_probes_is_a_set_whose_backbones_have_published_weights():
-    found = find_teachers(["probes", "probe:aisfx"])
+    found = find_wanted_teachers(["probes", "probe:aisfx"])
     assert len(found.probes) == len(PROBE_NAMES)
     for name in {name for names in found.probes for name in names}:
         assert find_backbone(name).name == name
@@ -28,7 +28,7 @@ def test_probes_is_a_set_whose_backbones_have_published_weights():
 )
 def test_a_probe_without_a_backbone_is_refused(name, fault):
     with pytest.raises(ValueError, match=f"no probe {name.replace('+', '.')}: it {fault}"):
-        find_teachers([name])
+        find_wanted_teachers([name])
 
 
 def test_a_recipe_names_labels_and_not_the_place_of_a_file(tmp_path):
