@@ -173,6 +173,7 @@ def plan_probes(
     protocol: Protocol,
     onnx: OnnxInput,
     pools: Mapping[PoolAt, Corpus],
+    cross_fit: int | None = None,
 ) -> ProbePlan:
     """Return the probes that the options ask for, checked as far as possible before anything runs.
 
@@ -187,6 +188,7 @@ def plan_probes(
         protocol: which clips they learn.
         onnx: what ONNX files do not say of their input.
         pools: other corpora that all probes predict.
+        cross_fit: number of heads of which each leaves out a part of the recordings; None: one head.
 
     Raises:
         UnknownBackbone, LeakyBackbone, UnfitClips, WeightsError: a backbone cannot be used.
@@ -214,6 +216,7 @@ def plan_probes(
                     split=split,
                     seed=seed,
                     protocol=protocol,
+                    cross_fit=cross_fit,
                 )
                 tasks.append(_make_task(options, run, corpus, store, n_views, pools))
     for task in make_names_unique(tasks):
