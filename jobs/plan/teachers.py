@@ -255,6 +255,7 @@ def _plan_probes(
             n_views=options.views,
             n_learnt_views=options.probe_views,
             protocol=options.protocol,
+            cross_fit=options.cross_fit,
             onnx=OnnxInput(sample_rate=options.onnx_rate, front_end=options.onnx_front_end),
             pools=pools,
         )
