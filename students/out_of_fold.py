@@ -7,7 +7,7 @@ from typing import Any
 from students.recipe import Distillation, StudentRecipe
 
 CROSS_FITTED_SHARE = 0.9
-"""Share of the loss given to the true labels (docs/decisions/0019; OURS)."""
+"""Share of the loss given to the true labels (docs/decisions/0020; OURS)."""
 
 
 def trust_labels(recipe: StudentRecipe, teachers: Iterable[Mapping[str, Any]]) -> StudentRecipe:

@@ -11,7 +11,7 @@ from jobs.schedule.task import AnyWork, Needs, Outcome, Task, make_names_unique
 from jobs.worker.probes import EmbedClips, FitProbe, JoinEmbeddings
 from jobs.worker.where import PoolAt
 from logit_store import EmbeddingKey, LogitStore, MissingClips, MissingStore
-from teachers.backbones import Backbone, OnnxInput, check_split, find_backbone
+from teachers.backbones import Backbone, OnnxInput, check_learnt, find_backbone
 from teachers.probes import (
     ProbeRun,
     find_learning_rows,
@@ -201,7 +201,7 @@ def plan_probes(
     for backbone in named.values():
         backbone.check_clips(corpus)
         for split in splits:
-            check_split(backbone, corpus.name, split)
+            check_learnt(backbone, corpus.name, split)
     for split in splits if probes else ():
         find_learning_rows(corpus, split, protocol)
     tasks: list[Task[FitProbe]] = []

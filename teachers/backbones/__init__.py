@@ -3,7 +3,7 @@
 Nothing here imports torch: `teachers.backbones.embed` computes.
 """
 
-from teachers.backbones.backbone import Backbone, LearntFrom, check_split, name_backbone
+from teachers.backbones.backbone import Backbone, LearntFrom, check_learnt, name_backbone
 from teachers.backbones.errors import LeakyBackbone, UnknownBackbone
 from teachers.backbones.find import find_backbone
 from teachers.backbones.onnx_file import OnnxInput
@@ -14,7 +14,7 @@ __all__ = [
     "LearntFrom",
     "OnnxInput",
     "UnknownBackbone",
-    "check_split",
+    "check_learnt",
     "find_backbone",
     "name_backbone",
 ]

@@ -114,7 +114,7 @@ def name_backbone(backbone: Backbone) -> str:
     return name_member(backbone.label, backbone.identity)
 
 
-def check_split(backbone: Backbone, corpus: str, split: int) -> None:
+def check_learnt(backbone: Backbone, corpus: str, split: int) -> None:
     """Make sure that a backbone knows no labels that a split keeps from its members.
 
     A teacher that learnt split 5 may have learnt clips that are `select` in split 25.

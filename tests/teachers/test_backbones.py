@@ -18,7 +18,7 @@ from teachers import RECIPES, UnfitClips, build
 from teachers.backbones import (
     LeakyBackbone,
     UnknownBackbone,
-    check_split,
+    check_learnt,
     find_backbone,
     name_backbone,
 )
@@ -143,19 +143,19 @@ def test_changed_weights_of_a_stored_teacher_are_refused(store):
 
 def test_a_stored_teacher_serves_only_the_split_whose_labels_it_learnt(store, corpus):
     backbone = find_backbone(MEMBER, store=store)
-    check_split(backbone, corpus.name, 25)
-    check_split(backbone, "another", 5)
+    check_learnt(backbone, corpus.name, 25)
+    check_learnt(backbone, "another", 5)
     for split in (5, 100):
         with pytest.raises(
             LeakyBackbone, match=f"learnt split 25 of corpus {corpus.name}.*--splits 25"
         ):
-            check_split(backbone, corpus.name, split)
+            check_learnt(backbone, corpus.name, split)
 
 
 def test_weights_that_learnt_tau_are_refused_on_tau():
     backbone = find_backbone("passt_dirfms_1")
     with pytest.raises(LeakyBackbone, match="learnt all training clips of corpus tau"):
-        check_split(backbone, "tau", 100)
+        check_learnt(backbone, "tau", 100)
 
 
 @pytest.mark.parametrize(
