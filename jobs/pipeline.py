@@ -58,7 +58,7 @@ class PipelineOptions(LearningOptions):
     onnx_rate: SampleRate | None = None
     """Sample rate of the waveforms that probe:onnx:FILE takes, in Hz, if the file does not say it."""
     student: StudentRecipeName | None = None
-    """Student recipe; isotropic, or with --demo demo_isotropic, if not given."""
+    """Student recipe; isotropic, or with --demo tiny_isotropic, if not given."""
     student_seeds: Seeds = ()
     """Each student is trained once per seed, alone and distilled; 0 1 2, or with --demo 0 to 4, if not
     given."""
@@ -86,7 +86,7 @@ class Stages:
         pool = options.pool or (DEMO_POOL if options.demo else ())
         students = StudentsOptions(
             **shared | {"splits": splits, "seeds": seeds},
-            recipes=(options.student or ("demo_isotropic" if options.demo else "isotropic"),),
+            recipes=(options.student or ("tiny_isotropic" if options.demo else "isotropic"),),
         )
         return cls(
             TeachersOptions(
