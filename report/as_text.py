@@ -8,6 +8,7 @@ from metrics import Interval
 from report.summary import (
     TOO_FEW_SEEDS,
     JudgedClips,
+    Summary,
     System,
     compare_systems,
     describe_intervals,
@@ -16,6 +17,9 @@ from report.summary import (
 )
 from terminal.console import console, progress_bar
 from terminal.tables import build_table, format_count
+
+SCORES = ("accuracy", "+-", "seen", "unseen", "log loss")
+"""What `format_scores` returns."""
 
 
 def read_system(store: LogitStore, name: str, keys: Sequence[LogitKey]) -> System:
@@ -29,7 +33,7 @@ def show_systems(corpus: Corpus, systems: Sequence[System]) -> None:
         "\non the test clips; accuracy is the macro average in %, with its 95 % interval "
         f"{describe_intervals(corpus)}"
     )
-    header = ["system", "split", "seeds", "accuracy", "+-", "seen", "unseen", "log loss"]
+    header = ["system", "split", "seeds", *SCORES]
     with progress_bar() as bar:
         rows = [_make_row(corpus, each) for each in bar.track(systems, description="intervals")]
     console.print(build_table(header, rows))
@@ -59,6 +63,19 @@ def show_gains(
         )
 
 
+def format_scores(figures: Summary) -> list[str]:
+    """Format a system's scores in the order of `SCORES`: accuracies in %, log loss in nats."""
+    interval, deviation = figures.accuracy, figures.seed_deviation
+    seen, unseen = figures.seen_accuracy, figures.unseen_accuracy
+    return [
+        f"{100 * interval.value:.1f} ({100 * interval.low:.0f}-{100 * interval.high:.0f})",
+        "-" if deviation is None else f"{100 * deviation:.1f}",
+        "-" if seen is None else f"{100 * seen:.1f}",
+        "-" if unseen is None else f"{100 * unseen:.1f}",
+        f"{figures.log_loss:.3f}",
+    ]
+
+
 def _describe_draws(corpus: Corpus, system: System) -> str:
     n_seeds = len(system.logits_ANK)
     drawn = JudgedClips.of(corpus, system.split).name_drawn(n_seeds)
@@ -72,16 +89,5 @@ def _format_gain(gain: Interval) -> str:
 
 
 def _make_row(corpus: Corpus, system: System) -> list[str]:
-    figures = summarise(corpus, system)
-    interval, deviation = figures.accuracy, figures.seed_deviation
-    seen, unseen = figures.seen_accuracy, figures.unseen_accuracy
-    return [
-        system.name,
-        str(system.split),
-        str(len(system.logits_ANK)),
-        f"{100 * interval.value:.1f} ({100 * interval.low:.0f}-{100 * interval.high:.0f})",
-        "-" if deviation is None else f"{100 * deviation:.1f}",
-        "-" if seen is None else f"{100 * seen:.1f}",
-        "-" if unseen is None else f"{100 * unseen:.1f}",
-        f"{figures.log_loss:.3f}",
-    ]
+    scores = format_scores(summarise(corpus, system))
+    return [system.name, str(system.split), str(len(system.logits_ANK)), *scores]
