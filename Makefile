@@ -1,4 +1,4 @@
-# Targets: demo, test, slow, chaos, reference, lock. Each creates .venv first if it does not exist.
+# Targets: demo, proof, test, slow, chaos, reference, lock. Each creates .venv first if it does not exist.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
@@ -8,11 +8,16 @@ MARKS ?= not chaos
 unexport PYTHONDONTWRITEBYTECODE
 DEMO_STORE ?= runs/demo
 
-.PHONY: demo test slow chaos reference test-without-cluster test-with-cluster check lock clean
+.PHONY: demo proof test slow chaos reference test-without-cluster test-with-cluster check lock clean
 
 demo: .venv/ready
 	$(BIN)/python jobs/pipeline.py --demo --store $(DEMO_STORE)
 	$(BIN)/python jobs/report.py --store $(DEMO_STORE)
+
+# Takes hours, says how many before it starts, and writes docs/results.md. SCENES=FOLDER adds a corpus in the
+# layout of TAU; STUDENT=RECIPE takes another student than the demo's.
+proof: .venv/ready
+	$(BIN)/python benchmarks/proof.py $(if $(SCENES),--scenes "$(SCENES)") $(if $(STUDENT),--student $(STUDENT))
 
 # Run this before every push.
 test: check

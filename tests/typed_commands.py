@@ -97,7 +97,7 @@ def check(words: list[str]) -> None:
             pass
         case ["export", *settings] if all(_SETTING.match(each) for each in settings):
             pass
-        case ["make", target]:
+        case ["make", target, *settings] if all(_SETTING.match(each) for each in settings):
             assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target
         case ["bash", "-euc", text]:
             subprocess.run(["bash", "-nc", text], check=True)
