@@ -60,29 +60,49 @@ def _check_sound(
     key: LogitKey, record: Mapping[str, Any], student: str, own: Mapping[str, object]
 ) -> None:
     try:
-        recipe = record["recipe"]
-        sound = _describe_sound(
-            record["view_augmentation"],
-            recipe["front_end"]["sample_rate"],
-            # A student takes whole clips, and its recipe says nothing about their length.
-            crops=record["kind"] != "student" and recipe["length"]["how"] == "crop",
-            responses=record["responses"],
-        )
+        sounds = _list_sounds(record)
     except (KeyError, TypeError) as error:
         raise UnfitSoftLabels(
             f"{key}: its record does not say how the clips were changed (view_augmentation, responses, "
             "recipe.front_end.sample_rate and recipe.length.how), so it is unknown whether student "
             f"{student} would hear the same: write these views again as docs/own-teacher.md does"
         ) from error
-    differing = [name for name in own if sound[name] != own[name]]
-    if differing:
-        difference = "; ".join(
-            f"{name} {sound[name]}, the student {own[name]}" for name in differing
+    for sound in sounds:
+        differing = [name for name in own if sound[name] != own[name]]
+        if differing:
+            difference = "; ".join(
+                f"{name} {sound[name]}, the student {own[name]}" for name in differing
+            )
+            raise UnfitSoftLabels(
+                f"{key} heard another sound than student {student} would: {difference}; use members, or a "
+                "student, that hear the same, or distil without views"
+            )
+
+
+def _list_sounds(record: Mapping[str, Any]) -> list[dict[str, object]]:
+    """Return what a member heard; of a probe, what each of its frozen networks heard."""
+    # The embeddings of view 0 serve probes with all impulse responses, so theirs say nothing.
+    responses = record["responses"]
+    if "backbones" in record:
+        return [
+            _describe_sound(
+                each["view_augmentation"],
+                each["sample_rate"],
+                crops=each["length"]["how"] == "crop",
+                responses=responses,
+            )
+            for each in record["backbones"]
+        ]
+    recipe = record["recipe"]
+    return [
+        _describe_sound(
+            record["view_augmentation"],
+            recipe["front_end"]["sample_rate"],
+            # A student takes whole clips, and its recipe says nothing about their length.
+            crops=record["kind"] != "student" and recipe["length"]["how"] == "crop",
+            responses=responses,
         )
-        raise UnfitSoftLabels(
-            f"{key} heard another sound than student {student} would: {difference}; use members, or a "
-            "student, that hear the same, or distil without views"
-        )
+    ]
 
 
 def _describe_sound(

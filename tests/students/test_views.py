@@ -42,6 +42,24 @@ RECORD = {
     "responses": impulse_responses.identify_responses(None),
 }
 
+AT_44_KHZ = {
+    "sample_rate": 44_100,
+    "length": {"how": "repeat", "duration_s": 2.3},
+    "view_augmentation": asdict(stored_views(44_100)),
+    # Embeddings of untouched clips serve probes with all impulse responses.
+    "responses": "of another probe",
+}
+
+
+def probe(*backbones):
+    """The record of a probe on backbones."""
+    return {
+        "kind": "teacher",
+        "recipe": {"name": "probe_any", "backbones": ["any"]},
+        "responses": RECORD["responses"],
+        "backbones": list(backbones),
+    }
+
 
 def write_views(store, corpus, n_views, record=RECORD):
     """Write a member whose logits in view v are v for every class but the true one."""
@@ -125,6 +143,11 @@ def test_masks_and_mixing_may_differ_from_the_teachers(corpus, store):
     check_views(replace(RECIPE_WITH_VIEWS, augmentation=other), (MEMBER,), store, None)
 
 
+def test_a_student_learns_views_from_a_probe_whose_networks_heard_them(corpus, store):
+    write_views(store, corpus, 3, probe(AT_44_KHZ))
+    check_views(RECIPE_WITH_VIEWS, (MEMBER,), store, None)
+
+
 @pytest.mark.parametrize(
     ("record", "message"),
     [
@@ -142,6 +165,11 @@ def test_masks_and_mixing_may_differ_from_the_teachers(corpus, store):
             with_recipe(length={"how": "crop", "duration_s": 0.5}),
             "random windows True, the student False",
         ),
+        (
+            probe(AT_44_KHZ, AT_44_KHZ | {"length": {"how": "crop", "duration_s": 0.5}}),
+            "random windows True, the student False",
+        ),
+        (probe(AT_44_KHZ) | {"responses": "another"}, "impulse responses another, the student"),
         ({"kind": "teacher", "recipe": "imported"}, "does not say how the clips were changed"),
     ],
 )
