@@ -17,6 +17,7 @@ from logit_store import LogitKey, LogitStore, MissingClips, MissingLogits
 from students import StudentRecipe, UnfitPool, UnfitSoftLabels, check_views
 from students.checks import check_classes
 from students.pools import OWN_POOLS, StudentPool, check_same_pool
+from teachers.probes import PROBE
 from terminal.console import UserError
 from training import list_view_keys
 from training.pool_use import PoolUse
@@ -114,12 +115,19 @@ def _make_pool_command(
                 "jobs/teachers.py, which could predict them: choose other teachers, or the pool rest or "
                 "unlabelled, whose clips every member has predicted"
             )
-        recipes[recipe["name"]] = None
+        recipes[_name_recipe(record, recipe["name"])] = None
         seeds.add(record["seed"])
     how = ["--recipes", *recipes, "--splits", str(members[0].split)]
     how += ["--seeds", *map(str, sorted(seeds)), "--pool", word]
     views = ["--views", str(n_views)] if n_views > 1 else []
     return shlex.join(["python", "jobs/teachers.py", *options.list_data_options(), *how, *views])
+
+
+def _name_recipe(record: Mapping[str, Any], name: str) -> str:
+    """Return what --recipes calls the recipe of a teacher: a probe is named by its backbones."""
+    if record.get("family") != "probe":
+        return name
+    return PROBE + "+".join(each["backbone"] for each in record["backbones"])
 
 
 def prepare_pools(

@@ -140,12 +140,28 @@ def test_a_way_without_teachers_has_no_pool_and_says_so(corpus, store, capsys):
     assert "learns from labels alone, so without the pool" in capsys.readouterr().out
 
 
-def test_missing_logits_of_a_pool_are_named_with_the_command_that_makes_them(corpus, store, word):
+@pytest.mark.parametrize(
+    ("record", "recipe"),
+    [
+        (RECORD, "demo_mn"),
+        (
+            RECORD
+            | {"family": "probe", "backbones": [{"backbone": "aisfx"}, {"backbone": "mn10_as"}]},
+            "probe:aisfx+mn10_as",
+        ),
+    ],
+)
+def test_missing_logits_of_a_pool_are_named_with_the_command_that_makes_them(
+    corpus, word, tmp_path, record, recipe
+):
+    store = LogitStore(tmp_path)
+    store.write_clips("tau", corpus.clips_table())
+    store.write(LogitKey("tau", 25, TEACHERS[0]), np.zeros((len(corpus), 3)), record)
     with pytest.raises(UserError, match="has no soft labels for its clips") as refused:
         planned(corpus, store, pool=(word,))
     command = str(refused.value).rpartition(": ")[2]
     assert command.startswith("python jobs/teachers.py --corpus tau --store ")
-    assert "--recipes demo_mn --splits 25 --seeds 3 --pool folder:" in command
+    assert f"--recipes {recipe} --splits 25 --seeds 3 --pool folder:" in command
 
 
 def test_the_soft_labels_of_a_foreign_pool_follow_those_of_the_corpus(
