@@ -19,6 +19,7 @@ from jobs.plan.ensembles import (
     show_ensemble,
 )
 from jobs.plan.estimates import Estimate
+from jobs.plan.next_steps import suggest_students
 from jobs.plan.records import Machine
 from jobs.plan.rehearsal import Rehearsal
 from jobs.schedule.carry_out import carry_out, find_stored, print_if_all_stored
@@ -75,10 +76,12 @@ def main(options: EnsembleOptions) -> int:
     if not went_well:
         say_next(repeat_command())
         return 1
-    splits = map(str, sorted(candidates))
-    taught = ["--splits", *splits, "--ensemble", find_best_name(store, options.corpus, selected)]
+    splits = sorted(candidates)
+    name = find_best_name(store, options.corpus, selected)
+    taught = ["--splits", *map(str, splits), "--ensemble", name]
+    suited = suggest_students(store.read_clips(options.corpus), splits)
     say_next(
-        ["python", "jobs/students.py", *options.list_data_options(), *taught],
+        ["python", "jobs/students.py", *options.list_data_options(), *taught, *suited],
         [*REPORT, *options.list_data_options()],
     )
     return 0

@@ -11,8 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from audio import findings, inspection, waveforms
-from audio.clips import LABELLED_FOLDS, POOL, SPLITS, Corpus
-from audio.corpora.cuts import LONGEST_S
+from audio.clips import LABELLED_FOLDS, POOL, Corpus
 from audio.errors import BrokenAudio
 from audio.findings import find_training_splits
 from audio.inspection import Inspection
@@ -20,6 +19,7 @@ from audio.waveforms import Waveforms
 from disk import find_cache_folder
 from jobs.command import run
 from jobs.plan.dry_run import show_decoded_size
+from jobs.plan.next_steps import suggest_teachers
 from jobs.plan.options import CorpusOptions
 from jobs.worker.where import decode, prepare
 from terminal.console import console, progress_bar, say_next
@@ -73,7 +73,8 @@ def main(options: PrepareOptions) -> int:
     show_splits(corpus)
     console.print(f"{len(corpus):,} clips of {len(corpus.scenes)} scenes, decoded in")
     console.print(f"{find_cache_folder()}", markup=False)
-    say_next(_make_next_command(options, corpus))
+    teachers = ["python", "jobs/teachers.py", *options.list_data_options()]
+    say_next(*([*teachers, *suggested] for suggested in suggest_teachers(corpus)))
     return 0
 
 
@@ -91,17 +92,6 @@ def _decode_readable(corpus: Corpus, options: PrepareOptions) -> Corpus:
         corpus = corpus.keep(i for i, f in zip(clip_ids, files, strict=True) if f not in broken)
         decode(corpus, {options.sample_rate})
     return corpus
-
-
-def _make_next_command(options: PrepareOptions, corpus: Corpus) -> list[str]:
-    """Return the command that plans teachers for the corpus's splits."""
-    words = ["python", "jobs/teachers.py", *options.list_data_options()]
-    splits = findings.find_complete_splits(corpus)
-    if len(splits) < len(SPLITS):
-        words += ["--splits", *map(str, splits)]
-    if corpus.clip_duration_s > LONGEST_S:
-        words += ["--length", f"crop:{LONGEST_S:g}"]
-    return [*words, "--dry-run"]
 
 
 def show_classes(corpus: Corpus) -> None:

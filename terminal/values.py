@@ -168,3 +168,15 @@ def find_fault_of_address(address: str) -> str | None:
 
 Address = Annotated[str, Check(find_fault_of_address)]
 """A folder, or s3://BUCKET/PREFIX."""
+
+
+def find_fault_of_root(root: str) -> str | None:
+    """Return why this is neither an address nor a table of clips (`.csv`), as a fault."""
+    is_table = "://" not in root and root.lower().endswith(".csv")
+    if not is_table or Path(root).expanduser().is_dir():
+        return find_fault_of_address(root)
+    return find_fault_of_path(Path(root), is_folder=False)
+
+
+Root = Annotated[str, Check(find_fault_of_root)]
+"""Where a corpus is: an address, or a table of its clips."""

@@ -23,13 +23,14 @@ from terminal.values import (
     Folder,
     Line,
     Name,
+    Root,
     Seeds,
     Steps,
     above,
     each_once,
     expect,
-    find_fault_of_address,
     find_fault_of_path,
+    find_fault_of_root,
     whole,
 )
 from training import TrainingRecipe
@@ -58,7 +59,7 @@ def _find_fault_of_pool(word: str) -> str | None:
         named = parse_pool_word(word)
     except ValueError as error:
         return str(error)
-    return None if named is None else find_fault_of_address(named[1])
+    return None if named is None else find_fault_of_root(named[1])
 
 
 def _find_fault_of_foreign_pool(word: str) -> str | None:
@@ -119,7 +120,7 @@ class CorpusOptions:
     corpus: CorpusName = "demo"
     """demo: the recordings that come with the project; tau: TAU 2022 Mobile or its layout;
     cochlscene: as published; folder: your own, a folder of audio files per class or a clips.csv."""
-    root: Address | None = None
+    root: Root | None = None
     """Folder of the corpus (demo: needs none): for tau with meta.csv and audio/, for folder a folder
     per class or a clips.csv; or s3://BUCKET/PREFIX with the same in it, which each node copies
     once."""

@@ -36,9 +36,9 @@ from teachers.probes import find_wanted_teachers
 from teachers.run import check_input, list_teacher_keys, make_teacher_key
 from terminal.console import UserError, progress_bar
 from terminal.values import (
-    Address,
     Check,
     Line,
+    Root,
     SampleRate,
     expect,
     find_fault_of_path,
@@ -124,7 +124,7 @@ class TeachersOptions(LearningOptions):
     labels need no option."""
     first_corpus: CorpusName = "cochlscene"
     """Corpus that recipes with a first stage (passt_sit, passt_sequential) are trained on first."""
-    first_root: Address | None = None
+    first_root: Root | None = None
     """Folder or s3://BUCKET/PREFIX of that corpus."""
     first_length: Length | None = None
     """As --length, for the clips of that corpus."""

@@ -29,6 +29,7 @@ from terminal.values import (
     NewName,
     Pattern,
     Reference,
+    Root,
     find_fault_of_path,
 )
 
@@ -83,7 +84,7 @@ def list_bad_values(hint):
         yield from NO_NAMES
     if checks & name_checks(Pattern):
         yield from ("../x", "a b", "a\nb", "x" * 300)
-    if checks & name_checks(Address):
+    if checks & name_checks(Address, Root):
         yield from NO_ADDRESSES
     for kind, values in NO_PATHS.items():
         if checks & name_checks(kind):

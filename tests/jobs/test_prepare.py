@@ -1,13 +1,16 @@
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import soundfile
 
 from audio import findings
 from audio.clips import Corpus, build_clips_table
+from jobs.plan.next_steps import FEW_CLIPS, suggest_students, suggest_teachers
 from logit_store import LogitStore
 
 RATE = 8_000
@@ -58,17 +61,47 @@ def test_nothing_is_wider_than_80_columns_but_the_next_command(called, root, tmp
     monkeypatch.setenv("COLUMNS", "80")
     command = ("jobs/prepare.py", "--corpus", "folder", "--root", root, "--store", tmp_path / "s")
     lines = called(*command).splitlines()
-    paths = [line for line in lines if line.startswith(("next: ", "/"))]
-    assert len(paths) == 2
+    paths = [line for line in lines if line.startswith(("next: ", "  or: ", "/"))]
+    assert len(paths) == 3
     assert max(len(line) for line in lines if line not in paths) <= 80
 
 
-def test_the_next_command_names_the_splits_that_exist(prepare, root, tmp_path):
+def test_the_next_commands_are_a_probe_for_few_clips_and_the_plan_of_all_splits_that_exist(
+    prepare, root, tmp_path
+):
     said = prepare()
-    expected = (
-        f"python jobs/teachers.py --corpus folder --root {root} --store {tmp_path / 'store'} "
-    )
-    assert said.endswith(f"next: {expected}--splits 100 --dry-run")
+    command = f"python jobs/teachers.py --corpus folder --root {root} --store {tmp_path / 'store'}"
+    probe = f"next: {command} --recipes probe:aisfx --splits 100"
+    assert said.endswith(f"{probe} or: {command} --splits 100 --dry-run")
+
+
+def test_a_table_may_be_the_root_and_have_any_name(prepare, root):
+    listed = [file.relative_to(root) for file in sorted(root.glob("*/*.wav"))]
+    table = root / "autumn.csv"
+    table.write_text("path,label\n" + "".join(f"{each},{each.parent}\n" for each in listed))
+    assert "9 of 2 classes, in 9 files" in prepare(where=table)
+
+
+def test_many_clips_or_a_scene_that_fit_lacks_suggest_no_probe():
+    folds = {100: ["fit", "fit", "select", "test"]}
+    scenes, names = ["cat", "dog", "cat", "cat"], list("abcd")
+    few = Corpus("folder", Path(), build_clips_table(names, names, scenes, names, folds))
+    (probe, _) = suggest_teachers(few)
+    assert probe == ["--recipes", "probe:aisfx", "--splits", "100"]
+    lacking = build_clips_table(names, names, ["cat", "cat", "dog", "cat"], names, folds)
+    assert [words[-1] for words in suggest_teachers(replace(few, table=lacking))] == ["--dry-run"]
+    many = replace(few, table=pa.concat_tables([few.table] * FEW_CLIPS))
+    assert [words[-1] for words in suggest_teachers(many)] == ["--dry-run"]
+
+
+def test_students_of_few_clips_learn_in_small_batches_and_from_clips_without_a_label():
+    folds = {100: ["fit", "select", "test", "pool"], 50: ["fit", "select", "test", None]}
+    names = list("abcd")
+    clips = build_clips_table(names, names, ["cat", "cat", "cat", ""], names, folds)
+    small = ["--recipes", "demo_isotropic"]
+    assert suggest_students(clips, [100]) == [*small, "--pool", "unlabelled"]
+    assert suggest_students(clips, [50, 100]) == small
+    assert suggest_students(pa.concat_tables([clips] * FEW_CLIPS), [50]) == []
 
 
 def test_a_corpus_without_a_split_to_learn_from_is_an_error_that_says_what_is_needed(
