@@ -1,5 +1,6 @@
 """What can go wrong with runs: metrics that cannot be sent, weights of another kind."""
 
+from disk import PortableError
 from redact import redact_secrets
 
 
@@ -10,7 +11,7 @@ class TrackingError(OSError):
         super().__init__(redact_secrets(message))
 
 
-class CrossFitted(ValueError):
+class CrossFitted(PortableError, ValueError):
     """The weights of one model are asked for, and the member consists of several."""
 
     def __init__(self, member: str, n_parts: int) -> None:

@@ -13,12 +13,14 @@ import pytest
 
 from audio.errors import BrokenClip
 from disk import PortableError
-from logit_store import LogitKey, UnfitImport
+from logit_store import EmbeddingKey, LogitKey, UnfitImport
 
 PROJECT = Path(__file__).resolve().parents[2]
 KEY = LogitKey("tau", 25, "mn10-0123456789ab")
 SAMPLES = {
+    "EmbeddingKey": EmbeddingKey("tau", "aisfx-0123456789ab"),
     "LogitKey": KEY,
+    "LogitKey | EmbeddingKey": KEY,
     "Path": Path("folder"),
     "Sequence[LogitKey]": [KEY],
     "Sequence[UnfitImport]": [UnfitImport(Path("a.pt"), "empty")],
@@ -28,6 +30,7 @@ SAMPLES = {
     "float": 1.5,
     "int": 7,
     "int | None": 7,
+    "range | None": range(3, 7),
     "list[BrokenClip]": [BrokenClip("a.wav", "empty")],
     "str": "an umlaut: ä",
     "str | None": None,
