@@ -22,14 +22,14 @@ def test_a_student_learns_from_the_views_of_a_teacher_of_ones_own(demo_folder):
         runpy.run_path("block.py")
     store, corpus = LogitStore("runs/own-teacher"), few_clips()
     (teacher,) = [key for key in store.keys() if key.member.startswith("ours-")]
-    recipe = apply_way(RECIPES["demo_isotropic"], "distilled+views=4")
+    recipe = apply_way(RECIPES["tiny_isotropic"], "distilled+views=4")
     recipe = replace(
         recipe,
         arguments={"filters": 16, "depth": 2},
         training=replace(recipe.training, max_epochs=2, max_steps=2),
     )
-    soft = read_teacher_logits(store, "demo", 100, teacher.member, 4)
-    check_teachers(recipe, corpus, 100, soft.members, store, None)
-    key = distill(recipe, corpus, 100, 0, store, soft, responses=None, device=torch.device("cpu"))
+    soft = read_teacher_logits(store, "demo", 25, teacher.member, 4)
+    check_teachers(recipe, corpus, 25, soft.members, store, None)
+    key = distill(recipe, corpus, 25, 0, store, soft, responses=None, device=torch.device("cpu"))
     assert np.isfinite(store.read([key])).all()
     assert store.read_record(key)["ensemble"] == teacher.member

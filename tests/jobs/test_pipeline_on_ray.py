@@ -70,7 +70,7 @@ def test_the_pipeline_runs_on_a_cluster_of_its_own_with_its_store_in_a_bucket(
         assert len(store.keys("tau", 25, kind="student")) == 3
         written = [store.files.get(entry.name) for entry in store.files.find_all()]
     assert "[5/5] " in printed
-    assert "gain of student distilled, split 25: " in printed
+    assert "gain of student distilled, pool, split 25: " in printed
     assert any(str(alone.ray_folder) in line for line in command_lines)
     assert not find_ray_processes(alone.ray_folder)
     # The secret key is nowhere in what was printed or written, nor in what `ps` shows.
