@@ -25,7 +25,7 @@ def main(options: StudentsOptions) -> int:
     A student over the budget of the DCASE challenge is refused before anything runs.
 
     Example:
-        python jobs/students.py --recipes demo_isotropic --splits 100 --seeds 0 1 2
+        python jobs/students.py --recipes tiny_isotropic --splits 25 --seeds 0 1 2
     """
     store = options.open_store()
     corpus = options.open_corpus(store)

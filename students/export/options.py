@@ -26,7 +26,7 @@ class ExportOptions:
     its accuracy is measured on the fold select.
 
     Example:
-        python -m students.export demo_isotropic_int8 --store runs/demo \
+        python -m students.export MEMBER --store runs/demo \
             --with-front-end --to student.onnx
     """
 
