@@ -226,7 +226,7 @@ class PipelineTasks:
             if split not in self.ensembles:
                 pool = plan_pool(pooled.pool, PoolUse(), self.corpus, split)
                 work = replace(task.work, pool=None if pool is None else pool.work)
-                tasks.append(Task(_name_pooled(task), work))
+                tasks.append(Task(f"{task.name} with the pool", work))
         return tasks
 
     def follow(self, outcome: Outcome[AnyWork]) -> Sequence[Task[AnyWork]]:
@@ -262,14 +262,8 @@ class PipelineTasks:
         if self.stages.pooled is None:
             return distilled
         pooled = plan_students(self.stages.pooled, self.corpus, self.store, taught)
-        pooled = [replace(task, name=_name_pooled(task)) for task in pooled]
         self.pooled += pooled
         return [*distilled, *pooled]
-
-
-def _name_pooled(task: Task[Distill]) -> str:
-    """Return the name of a student with a pool, whose recipe is that of the one without."""
-    return f"{task.name} with the pool"
 
 
 def find_keys(tasks: Sequence[Task[Any]], split: int) -> list[LogitKey]:

@@ -117,7 +117,7 @@ def main(options: QuantiseOptions) -> int:
     """Train students of a store further in int8, and store them as new members.
 
     Example:
-        python jobs/quantise.py --student tiny_isotropic --splits 25 --seeds 0
+        python jobs/quantise.py --student tiny_isotropic_pool --splits 25 --seeds 0
     """
     store = options.open_store()
     corpus = options.open_corpus(store)

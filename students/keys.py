@@ -56,7 +56,14 @@ def make_student_key(
         identity["pool"] = pool.identify()
     if start is not None:
         identity["start"] = start
-    return make_member_key(recipe.name, corpus, split, seed, responses, identity)
+    name = _name_student(recipe, pool, start)
+    return make_member_key(name, corpus, split, seed, responses, identity)
+
+
+def _name_student(recipe: StudentRecipe, pool: StudentPool | None, start: str | None) -> str:
+    """Return the name of a student, which tells those with a pool from those without."""
+    name = recipe.name if start is None else f"{recipe.name}_after_pool"
+    return name if pool is None or pool.use.alone else f"{name}_pool"
 
 
 def make_int8_key(

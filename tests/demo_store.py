@@ -3,6 +3,7 @@
 The teachers' logits are random; a small student has taken two steps, and two more in int8."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,13 +11,16 @@ from job_logs import NoWork
 
 from audio.clips import Corpus
 from audio.corpora import demo
+from audio.pools import find_pools
 from jobs.schedule.job_log import JobLog
 from jobs.schedule.task import Task
 from logit_store import LogitKey, LogitStore
 from students import RECIPES, TeacherLogits
 from students.distill import distill
 from students.int8 import train_in_int8
+from students.pools import StudentPool
 from students.recipe import Int8Recipe
+from training import PoolUse
 
 TEACHERS = {
     "demo_mn": "mobilenet",
@@ -25,16 +29,20 @@ TEACHERS = {
     "demo_cpr": "cp_resnet",
     "probe_aisfx": "probe",
 }
+NO_OTHER: Any = None
+"""No pool is another corpus."""
 SPLIT = 25
 """The split whose logits the store holds."""
-PER_FOLD = {"fit": 3, "select": 2, "test": 2}
-"""Clips of each scene in this split."""
+PER_FOLD = {"fit": 3, "select": 2, "test": 2, "rest": 1}
+"""Clips of each scene in this split, and of those that it leaves out."""
 
 
 def few_clips() -> Corpus:
     """Return the demo corpus with a few clips of each scene and fold."""
     corpus = demo.read()
     scenes, folds = corpus.column("scene"), np.array(corpus.table[f"fold_{SPLIT}"].to_pylist())
+    (rest,) = find_pools(corpus, SPLIT, ["rest"], NO_OTHER)
+    folds[rest.rows] = "rest"
     rows = [
         row
         for scene in corpus.scenes
@@ -45,7 +53,7 @@ def few_clips() -> Corpus:
 
 
 def write_demo_store(address: str) -> LogitStore:
-    """Write five teachers, and a student as it is and in int8.
+    """Write five teachers, and a student that learnt from a pool as it is and in int8.
 
     Decoded audio goes to $TUTTI_CACHE.
     """
@@ -81,6 +89,7 @@ def _teach_student(store: LogitStore, corpus: Corpus) -> None:
     teacher = LogitKey("demo", SPLIT, f"probe_aisfx-{SPLIT:012x}")
     (logits_NK,) = store.read([teacher])
     soft, cpu = TeacherLogits(teacher.member, logits_NK), torch.device("cpu")
-    taught = distill(recipe, corpus, SPLIT, 0, store, soft, responses=None, device=cpu)
+    pool = StudentPool(pools=find_pools(corpus, SPLIT, ["rest"], NO_OTHER), use=PoolUse())
+    taught = distill(recipe, corpus, SPLIT, 0, store, soft, responses=None, device=cpu, pool=pool)
     settings = Int8Recipe(epochs=1, max_steps=2)
-    train_in_int8(taught, settings, corpus, store, soft, responses=None, device=cpu)
+    train_in_int8(taught, settings, corpus, store, soft, responses=None, device=cpu, pool=pool)

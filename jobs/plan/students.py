@@ -251,7 +251,7 @@ def _make_task(
         work = replace(work, first=first)
     work = replace(work, pool=None if pool is None else pool.work)
     key = _make_key(work, corpus, pool, start)
-    name = f"{work.recipe.name} split {work.split} seed {work.seed}"
+    name = f"{strip_fingerprint(key.member)} split {work.split} seed {work.seed}"
     return Task(name, work, list_view_keys(key, options.views))
 
 
