@@ -107,13 +107,14 @@ def check_logits(first, second):
     np.testing.assert_array_equal(first.read(keys), second.read(keys))
 
 
-def find_worker(wait_for):
-    """Return the worker process that runs the task of LONG, once there is one."""
+def find_worker(folder, wait_for):
+    """Return the worker process that runs the task of LONG in a cluster in a folder, once there is one."""
 
     def find():
-        for worker in psutil.process_iter(["name", "cmdline"]):
+        raylets = find_ray_processes(folder, "raylet")
+        for worker in psutil.process_iter(["ppid", "cmdline"]):
             title = " ".join(worker.info["cmdline"] or [])
-            if title.startswith("ray::demo_cpr split 100"):
+            if worker.info["ppid"] in raylets and title.startswith("ray::demo_cpr split 100"):
                 return worker
         return None
 
@@ -134,14 +135,14 @@ def test_after_a_killed_driver_the_same_command_goes_on_and_a_killed_worker_is_r
     clusters = find_ray_processes(commands.ray_folder, "raylet")
     process = commands.start(*commands.arguments("teachers", *LONG, store=folder))
     left = wait_for(written, "a checkpoint")
-    worker = find_worker(wait_for)
+    worker = find_worker(commands.ray_folder, wait_for)
     process.kill()
     process.communicate()
     wait_for(lambda: not worker.is_running(), "the worker to follow its driver")
     assert LogitStore(folder).keys("tau") == []
     process = commands.start(*commands.arguments("teachers", *LONG, store=folder))
     wait_for(lambda: written() > left, "a checkpoint of the second run")
-    find_worker(wait_for).kill()
+    find_worker(commands.ray_folder, wait_for).kill()
     printed, _ = process.communicate(timeout=300)
     assert process.returncode == 0, printed
     check_logits(LogitStore(tmp_path / "undisturbed"), LogitStore(folder))
