@@ -22,12 +22,12 @@ MOST_NAMED = 5
 """At most this many candidates are named in an error."""
 
 
-def _split_words(pools: Sequence[str]) -> set[str]:
-    return {word for pool in pools for word in pool.split(",")}
+def _split_words(averages: Sequence[str]) -> set[str]:
+    return {word for words in averages for word in words.split(",")}
 
 
-def _find_fault_of_pools(pools: Sequence[str]) -> str | None:
-    words = _split_words(pools)
+def _find_fault_of_average(averages: Sequence[str]) -> str | None:
+    words = _split_words(averages)
     return None if words and words <= set(SPACES) else f"expected {' or '.join(SPACES)}"
 
 
@@ -41,8 +41,8 @@ class EnsembleOptions(AttemptOptions):
     """Which members are candidates: one SQL expression over the columns of the view `members`, like
     "family != 'passt' and log_loss_select < 1.5"; all teachers if not given."""
     name: NewName = "stepwise"
-    """Name of the ensemble; with several pools or replacements, these are added to it."""
-    pools: Annotated[tuple[str, ...], Check(_find_fault_of_pools)] = ("logits",)
+    """Name of the ensemble; with several averages or replacements, these are added to it."""
+    average: Annotated[tuple[str, ...], Check(_find_fault_of_average)] = ("logits",)
     """What is averaged: logits, probabilities, or both, one ensemble each."""
     replacement: Literal["without", "with", "both"] = "without"
     """with: a member may be added several times, which is its weight (Caruana et al. 2004)."""
@@ -74,7 +74,7 @@ class EnsembleOptions(AttemptOptions):
 
 def parse_settings(options: EnsembleOptions) -> dict[str, SelectionSettings]:
     """Return the settings of each ensemble of a split, by its name."""
-    spaces = [space for space in SPACES if space in _split_words(options.pools)]
+    spaces = [space for space in SPACES if space in _split_words(options.average)]
     ways = ("without", "with") if options.replacement == "both" else (options.replacement,)
     common = SelectionSettings(
         metric=options.metric,

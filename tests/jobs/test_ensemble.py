@@ -185,7 +185,7 @@ def test_a_query_on_members_is_one_expression_and_sees_no_other_table(
 
 
 def test_many_selections_share_one_reading(commands, called, store, tmp_path):
-    options = ("--pools", "logits,probabilities", "--replacement", "both", "--splits", "25")
+    options = ("--average", "logits,probabilities", "--replacement", "both", "--splits", "25")
     options += ("--query", "family != 'passt'", "--name", "cnn_only", "--plot", str(tmp_path))
     printed = called(*commands.arguments("ensemble", *options, store=store.address))
     assert "[4/4]" in printed

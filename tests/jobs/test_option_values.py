@@ -182,7 +182,7 @@ def test_what_is_no_value_at_all_is_one_line_and_exit_code_2(
         ("jobs/students.py --ways mixup=1e308", "1e308: expected a number above 0, at most 1,000"),
         ("jobs/students.py --ways mixupp", "no such way to learn; there are: mixup"),
         ("jobs/search.py --split 25 --name ../../x", "--name ../../x: expected letters, digits"),
-        ("jobs/ensemble.py --pools votes", "--pools votes: expected logits or probabilities"),
+        ("jobs/ensemble.py --average votes", "--average votes: expected logits or probabilities"),
         (
             "jobs/submission.py --students a --meta m --label Doe_task1_1",
             "--label Doe_task1_1: expected <Lastname>_<INSTITUTE>",
