@@ -15,8 +15,8 @@ FEW_CLIPS = 1_000
 published students' batches of 256 leave too few steps."""
 PROBE = "probe:aisfx"
 """Its weights are installed with the project."""
-SMALL_STUDENT = "demo_isotropic"
-"""The full-size student in batches of 16."""
+SMALL_STUDENT = "tiny_isotropic"
+"""Batches of 16, and epochs that are long enough for a pool."""
 
 
 def suggest_teachers(corpus: Corpus) -> list[list[str]]:

@@ -47,7 +47,7 @@ def test_five_commands_lead_from_few_labelled_clips_to_a_student_and_a_report(
     commands_of_page, root, called, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(RECIPES, "demo_isotropic", replace(TINY_STUDENT, name="demo_isotropic"))
+    monkeypatch.setitem(RECIPES, "tiny_isotropic", replace(TINY_STUDENT, name="tiny_isotropic"))
     backbone = write_backbone(tmp_path / "tiny.onnx")
     places = {
         FOLDER: [str(root)],
@@ -66,7 +66,7 @@ def test_five_commands_lead_from_few_labelled_clips_to_a_student_and_a_report(
         f"jobs/{name}.py" for name in ("prepare", "teachers", "ensemble", "students", "report")
     ]
     assert "--recipes probe:aisfx --splits 100" in said["jobs/prepare.py"]
-    assert "--recipes demo_isotropic --pool unlabelled" in said["jobs/ensemble.py"]
+    assert "--recipes tiny_isotropic --pool unlabelled" in said["jobs/ensemble.py"]
     assert "alone split 100 learns from labels alone" in said["jobs/students.py"]
     page = (tmp_path / "runs" / "report-folder.html").read_text()
     assert f"unlabelled ({N_UNLABELLED})" in page

@@ -98,7 +98,7 @@ def test_students_of_few_clips_learn_in_small_batches_and_from_clips_without_a_l
     folds = {100: ["fit", "select", "test", "pool"], 50: ["fit", "select", "test", None]}
     names = list("abcd")
     clips = build_clips_table(names, names, ["cat", "cat", "cat", ""], names, folds)
-    small = ["--recipes", "demo_isotropic"]
+    small = ["--recipes", "tiny_isotropic"]
     assert suggest_students(clips, [100]) == [*small, "--pool", "unlabelled"]
     assert suggest_students(clips, [50, 100]) == small
     assert suggest_students(pa.concat_tables([clips] * FEW_CLIPS), [50]) == []
