@@ -201,7 +201,7 @@ def plan_probes(
     for backbone in named.values():
         backbone.check_clips(corpus)
         for split in splits:
-            check_learnt(backbone, corpus.name, split)
+            check_learnt(backbone, corpus.name, split, cross_fit=cross_fit)
     for split in splits if probes else ():
         find_learning_rows(corpus, split, protocol)
     tasks: list[Task[FitProbe]] = []

@@ -54,8 +54,8 @@ class Backbone:
     """How a clip's frames become one embedding, for the record."""
     licence: str | None = None
     """Of the weights; None if nobody states one."""
-    learnt_from: LearntFrom | None = None
-    """None: of no corpus that has a name here."""
+    learnt_from: tuple[LearntFrom, ...] = ()
+    """Empty: of no corpus that has a name here. A teacher has learnt what it started from, too."""
 
     @property
     def label(self) -> str:
@@ -114,27 +114,41 @@ def name_backbone(backbone: Backbone) -> str:
     return name_member(backbone.label, backbone.identity)
 
 
-def check_learnt(backbone: Backbone, corpus: str, split: int) -> None:
-    """Make sure that a backbone knows no labels that a split keeps from its members.
+def check_learnt(
+    backbone: Backbone, corpus: str, split: int, *, cross_fit: int | None = None
+) -> None:
+    """Make sure that a backbone knows no labels that are kept from members on its embeddings.
 
-    A teacher that learnt split 5 may have learnt clips that are `select` in split 25.
+    A teacher that learnt split 5 may have learnt clips that are `select` in split 25. Heads that leave
+    out parts of `fit` in turn would still hear a backbone that has learnt all of it.
 
     Args:
         backbone: the backbone.
         corpus: name of the corpus.
         split: 5, 10, 25, 50 or 100.
+        cross_fit: number of heads that leave out parts of `fit` in turn; None: one head learns all of it.
 
     Raises:
         LeakyBackbone: it does.
     """
-    known = backbone.learnt_from
-    if known is None or known.corpus != corpus or known.split == split:
-        return
+    for known in backbone.learnt_from:
+        if known.corpus == corpus:
+            _refuse_known(backbone, known, split, cross_fit)
+
+
+def _refuse_known(backbone: Backbone, known: LearntFrom, split: int, cross_fit: int | None) -> None:
     learnt = "all training clips" if known.split is None else f"split {known.split}"
     way_out = "use another backbone"
-    if known.split is not None:
-        way_out = f"give --splits {known.split}, or {way_out}"
+    if known.split == split:
+        if cross_fit is None:
+            return
+        kept = f"--cross-fit {cross_fit} keeps back"
+        way_out = f"leave out --cross-fit, or {way_out}"
+    else:
+        kept = f"split {split} keeps back"
+        if known.split is not None:
+            way_out = f"give --splits {known.split}, or {way_out}"
     raise LeakyBackbone(
-        f"backbone {backbone.name} has learnt {learnt} of corpus {corpus}, with labels that split "
-        f"{split} keeps back: {way_out}"
+        f"backbone {backbone.name} has learnt {learnt} of corpus {known.corpus}, with labels that {kept}: "
+        f"{way_out}"
     )

@@ -103,7 +103,7 @@ def _find_published(name: str) -> Backbone:
     front_end = entry.front_end or (timm_recipe(name).front_end if is_timm else AUDIOSET)
     shortest_s, longest_s = _find_durations(entry, front_end)
     weights = name if entry.published is None else entry.published
-    tau = LearntFrom(corpus="tau", split=None) if entry.trained_on == "TAU22" else None
+    tau = (LearntFrom(corpus="tau", split=None),) if entry.trained_on == "TAU22" else ()
     return Backbone(
         name=name,
         source=PublishedWeights(
@@ -174,10 +174,31 @@ def _find_stored(store: "LogitStore", key: "LogitKey") -> Backbone:
         front_end=front_end,
         length=length,
         pooling=_OWN_POOLING,
-        learnt_from=LearntFrom(
-            corpus=key.corpus, split=key.split if record.get("protocol") == "honest" else None
-        ),
+        learnt_from=_find_learnt(store, key),
     )
+
+
+def _find_learnt(store: "LogitStore", key: "LogitKey") -> tuple[LearntFrom, ...]:
+    """Return whose labels a stored teacher has learnt: its own, and those of the one it started from.
+
+    Raises:
+        UnknownBackbone: the one that it started from is not in the store.
+    """
+    found, member = list[LearntFrom](), key.member
+    while member is not None:
+        keys = store.keys(member=member)
+        if not keys:
+            raise UnknownBackbone(
+                f"backbone {key.member} started from {member}, which is not in store {store.address}: "
+                "nobody can tell whose labels it has learnt; copy that member's logits there"
+            )
+        record = store.read_record(keys[0])
+        # A teacher has logits of the clips of pools as well, under the names of these.
+        corpus = record.get("learnt_corpus", keys[0].corpus)
+        split = keys[0].split if record.get("protocol") == "honest" else None
+        found.append(LearntFrom(corpus=corpus, split=split))
+        member = record.get("start")
+    return tuple(found)
 
 
 def _identify(

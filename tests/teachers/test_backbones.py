@@ -152,6 +152,34 @@ def test_a_stored_teacher_serves_only_the_split_whose_labels_it_learnt(store, co
             check_learnt(backbone, corpus.name, split)
 
 
+def test_cross_fitted_heads_are_refused_on_a_teacher_that_learnt_all_their_clips(store, corpus):
+    backbone = find_backbone(MEMBER, store=store)
+    with pytest.raises(LeakyBackbone, match="that --cross-fit 5 keeps back: leave out --cross-fit"):
+        check_learnt(backbone, corpus.name, 25, cross_fit=5)
+    check_learnt(backbone, "another", 25, cross_fit=5)
+
+
+def test_a_teacher_that_has_predicted_a_pool_has_learnt_its_corpus(store, corpus):
+    pool = "a_pool_whose_name_comes_first"
+    store.write_clips(pool, corpus.clips_table())
+    record = store.read_record(LogitKey(corpus.name, 25, MEMBER))
+    record |= {"pool": pool, "learnt_corpus": corpus.name}
+    store.write(LogitKey(pool, 25, MEMBER), np.zeros((len(corpus), 3)), record)
+    with pytest.raises(LeakyBackbone, match=f"learnt split 25 of corpus {corpus.name}"):
+        check_learnt(find_backbone(MEMBER, store=store), corpus.name, 5)
+
+
+def test_a_teacher_has_learnt_what_it_started_from(store, corpus):
+    record = store.read_record(LogitKey(corpus.name, 25, MEMBER)) | {"start": MEMBER}
+    store.write_clips("another", corpus.clips_table())
+    store.write(LogitKey("another", 5, "second-0"), np.zeros((len(corpus), 3)), record)
+    backbone = find_backbone("second-0", store=store)
+    check_learnt(backbone, "another", 5)
+    for split, name in ((100, corpus.name), (25, "another")):
+        with pytest.raises(LeakyBackbone, match=f"of corpus {name}"):
+            check_learnt(backbone, name, split)
+
+
 def test_weights_that_learnt_tau_are_refused_on_tau():
     backbone = find_backbone("passt_dirfms_1")
     with pytest.raises(LeakyBackbone, match="learnt all training clips of corpus tau"):
