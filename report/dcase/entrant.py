@@ -6,9 +6,8 @@ Dimensions: N clips, K classes, C channels, F mel bands, T frames.
 import contextlib
 import io
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -71,13 +70,14 @@ def load_entrant(store: LogitStore, key: LogitKey, corpus: Corpus, precision: Pr
     Raises:
         NoStudent: The member was not trained here.
         SubmissionError: Test clips judged it during training, or it was fine-tuned in int8 and the
-            precision is another one, or it learnt from training clips that its split leaves out.
-        LogitStoreError: It is not in the store, or its weights are not.
+            precision is another one, or it or a teacher of it learnt from training clips that its split
+            leaves out.
+        LogitStoreError: It is not in the store, or its weights or teachers are not.
     """
     loaded = stored.load_student(store, key, len(corpus.scenes))
     record = store.read_record(key)
     _check_entrant(key, record["protocol"], loaded, precision)
-    pools = _find_external_pools(key, record)
+    pools = _find_external_pools(store, key)
     front_end, recipe = loaded.front_end, record["recipe"]
     # As in the challenge, counted before norms are folded into convolutions.
     as_built = build(recipe["model"], n_classes=len(corpus.scenes), **recipe["arguments"])
@@ -109,8 +109,8 @@ def _check_entrant(
         )
 
 
-def _find_external_pools(key: LogitKey, record: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names of the pools that a student learnt from.
+def _find_external_pools(store: LogitStore, key: LogitKey) -> tuple[str, ...]:
+    """Return the names of the pools that a student learnt from, or students that taught it.
 
     Source: rules of DCASE 2024 task 1: of the development set a system may use only the clips of its
     split, also without their labels; external data must be declared.
@@ -118,14 +118,35 @@ def _find_external_pools(key: LogitKey, record: Mapping[str, Any]) -> tuple[str,
     Raises:
         SubmissionError: a pool is what the split leaves out.
     """
-    names = [pool["name"] for part in list_pool_parts(record) for pool in part["pools"]]
-    if REST in names:
-        raise SubmissionError(
-            f"{key} learnt from the pool {REST}, the training clips that split {key.split} leaves out: the "
-            "rules allow the clips of the split only, with or without labels; choose a student without "
-            "this pool"
-        )
-    return tuple(dict.fromkeys(names))
+    names: dict[str, None] = {}
+    for learner in _list_learners(store, key):
+        parts = list_pool_parts(store.read_record(learner))
+        found = [pool["name"] for part in parts for pool in part["pools"]]
+        if REST in found:
+            way = "" if learner == key else f"was taught by {learner.member}, which "
+            raise SubmissionError(
+                f"{key} {way}learnt from the pool {REST}, the training clips that split {key.split} leaves "
+                "out: the rules allow the clips of the split only, with or without labels; choose a "
+                "student without this pool"
+            )
+        names |= dict.fromkeys(found)
+    return tuple(names)
+
+
+def _list_learners(store: LogitStore, key: LogitKey) -> list[LogitKey]:
+    """Return a student and all members that taught it, directly or through others."""
+    found, waiting = dict[LogitKey, None](), [key]
+    while waiting:
+        learner = waiting.pop()
+        if learner in found:
+            continue
+        found[learner] = None
+        taught_by = store.read_record(learner).get("ensemble")
+        if taught_by is not None and "@" in taught_by:
+            waiting += store.ensembles.read_weights(key.corpus, key.split, taught_by)
+        elif taught_by is not None:
+            waiting.append(replace(key, member=taught_by))
+    return list(found)
 
 
 def _convert_to_int8(loaded: StoredStudent, corpus: Corpus) -> tuple[nn.Module, int]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny import AUGMENTATION, FRONT_END, RECIPE, tiny_corpus
 
-from logit_store import LogitStore
+from logit_store import LogitKey, LogitStore
 from report.dcase.entrant import load_entrant, predict_evaluation_clips, predict_test_clips
 from report.dcase.meta import SubmissionError, check_declared
 from students import RECIPES, drop_teachers, int8
@@ -120,3 +120,16 @@ def test_pools_that_the_rules_forbid_are_refused_and_others_must_be_declared(
             SubmissionError, match="external_datasets: 0 declared, expected at least 1"
         ):
             check_declared(texts, entrant.pools)
+
+
+def test_a_student_of_one_that_learnt_from_a_forbidden_pool_is_refused(taught, corpus, monkeypatch):
+    store, key = taught
+    pool = {"pools": [{"name": "rest", "clips": 9}], "alone": False, "share": None}
+    teacher = LogitKey("tau", 100, "teacher-0")
+    own = store.read_record(key) | {"ensemble": teacher.member}
+    records = {key: own, teacher: {"kind": "student", "pool": pool}}
+    monkeypatch.setattr(LogitStore, "read_record", lambda self, key: records[key])
+    with pytest.raises(
+        SubmissionError, match="was taught by teacher-0, which learnt from the pool"
+    ):
+        load_entrant(store, key, corpus, "fp32")
