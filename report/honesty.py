@@ -92,6 +92,38 @@ def _list_pools(systems: tuple[JudgedSystem, ...]) -> Iterator[Row]:
             }
 
 
+def _find_pools_behind(systems: Sequence[JudgedSystem]) -> list[set[str]]:
+    """Return the names of the pools that taught each system, its members or its teachers."""
+    names = [
+        {
+            pool["name"]
+            for record in each.records
+            for part in list_pool_parts(record)
+            for pool in part["pools"]
+        }
+        for each in systems
+    ]
+    number_of = {
+        (each.split, key.member): number
+        for number, each in enumerate(systems)
+        if not each.reference
+        for key in each.keys
+    }
+    number_of |= {
+        (each.split, each.reference): n for n, each in enumerate(systems) if each.reference
+    }
+    changed = True
+    while changed:
+        changed = False
+        for each, own in zip(systems, names, strict=True):
+            origins = [key.member for key in each.keys] if each.reference else [each.taught_by]
+            known = [number_of.get((each.split, origin)) for origin in origins if origin]
+            more = set().union(*(names[number] for number in known if number is not None)) - own
+            own |= more
+            changed = changed or bool(more)
+    return names
+
+
 def _make_figure(name: str, title: str, caption: str, rows: Iterator[Row]) -> Figure:
     return Figure(name=name, title=title, caption=caption, table=pa.Table.from_pylist(list(rows)))
 
@@ -146,9 +178,8 @@ def _format_range(counts: list[int]) -> str:
 def _render_notice(systems: tuple[JudgedSystem, ...]) -> Markup:
     """Render what a reader has to know first."""
     published = [each for each in systems if each.protocol == "published"]
-    parts = [part for each in systems for part in list_pool_parts(each.records[0])]
-    pools = sorted({pool["name"] for part in parts for pool in part["pools"]})
-    n_with_pool = sum(bool(list_pool_parts(each.records[0])) for each in systems)
+    names = _find_pools_behind(systems)
+    pools, n_with_pool = sorted(set().union(*names)), sum(map(bool, names))
     return render(
         "notice.html",
         published=published,

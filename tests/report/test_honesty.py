@@ -121,13 +121,27 @@ def test_pools_are_named_with_their_size_and_share_and_make_systems_of_their_own
         "demo_isotropic from stepwise with",
     ]
     section = build_honesty(results)
-    assert "Clips without labels taught 2 of 5 systems: rest." in section.html
+    assert (
+        "Clips without labels taught 2 of 5 systems, their members or their teachers: rest."
+        in section.html
+    )
     rows = figure(section, "pools").table.to_pylist()
     assert [(row["stage"], row["clips"], row["share"]) for row in rows].count(
         ("with the corpus", 17, "0.5")
     ) == 2
     assert ("first, pool alone", "all") in [(row["stage"], row["share"]) for row in rows]
     assert "2 students learnt from clips without their labels" in section.text
+
+
+def test_systems_that_a_student_of_a_pool_taught_are_counted_with_it(tmp_path):
+    made = ReportStore(tmp_path)
+    rest = {"pools": [{"name": "rest", "clips": 17}], "clips": 17, "hours": 0.0047}
+    pool = {**rest, "share": 0.5, "alone": False}
+    plain = made.ensemble("plain", [made.member("wise", 1, 1.0)])
+    learner = made.student(10, 1.0, taught_by=plain, seed=0, pool=pool)
+    made.student(20, 1.0, taught_by=made.ensemble("mixed", [learner]), seed=0)
+    html = build_honesty(Results.of(made.store, made.corpus)).html
+    assert "taught 3 of 5 systems, their members or their teachers: rest." in html
 
 
 def test_without_pools_nothing_is_said_of_them(section):
