@@ -137,10 +137,11 @@ def check_pool_options(options: StudentsOptions, store: LogitStore) -> None:
         )
     if not words:
         return
+    option = "--pool" if options.pool else "--first-pool"
     recipes = find_student_recipes(options, store)
     if options.no_teacher or not (options.compare or any(each.distillation for each in recipes)):
         raise UserError(
-            f"--pool {words}: clips without labels teach by the soft labels of teachers, and no student "
+            f"{option} {words}: clips without labels teach by the soft labels of teachers, and no student "
             "here has any: leave out the pool, or --no-teacher and the way alone"
         )
 
