@@ -62,7 +62,7 @@ def make_student_key(
 
 def _name_student(recipe: StudentRecipe, pool: StudentPool | None, start: str | None) -> str:
     """Return the name of a student, which tells those with a pool from those without."""
-    name = recipe.name if start is None else f"{recipe.name}_after_pool"
+    name = recipe.name if start is None else f"{recipe.name}_after_first"
     return name if pool is None or pool.use.alone else f"{name}_pool"
 
 

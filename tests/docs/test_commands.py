@@ -77,7 +77,7 @@ def typed(demo_folder, tau_folder, logits_folder, monkeypatch, capsys):
         **dict.fromkeys(("LOGITS_FOLDER", "logits"), logits_folder),
         **dict.fromkeys(("FILE.wav", "recording.wav"), sound),
         "/data/tutti": demo_folder / "tutti",
-        "MEMBER": "tiny_isotropic_int8",
+        "MEMBER": "tiny_isotropic_pool_int8",
     }
     monkeypatch.setattr(logging, "basicConfig", lambda **settings: None)
 

@@ -235,9 +235,8 @@ def test_a_student_of_a_pool_goes_from_training_to_int8(called, commands, store)
     pools = ["--pool", "rest", "--pool-share", 0.5, "--first-pool", "rest"]
     called("jobs/students.py", *arguments, *how, *pools)
     stored = {key.member.rpartition("-")[0]: key for key in store.keys("tau", 25)}
-    first, second = (
-        store.read_record(stored[name]) for name in ("demo_isotropic_first", "demo_isotropic")
-    )
+    name = "demo_isotropic_after_first_pool"
+    first, second = (store.read_record(stored[each]) for each in ("demo_isotropic_first", name))
     assert second["start"] == stored["demo_isotropic_first"].member
     assert second["first_pool"] == first["pool"]
     assert (first["pool"]["alone"], second["pool"]["share"]) == (True, 0.5)
@@ -245,10 +244,10 @@ def test_a_student_of_a_pool_goes_from_training_to_int8(called, commands, store)
         "jobs/quantise.py",
         *arguments,
         "--student",
-        "demo_isotropic",
+        name,
         "--splits",
         25,
         "--max-steps",
         2,
     )
-    assert "demo_isotropic_int8" in printed
+    assert f"{name}_int8" in printed

@@ -592,6 +592,8 @@ def test_a_request_that_is_interrupted_ends(
 
     async def interrupt() -> None:
         try:
+            # The thread that asked waits by then.
+            await asyncio.sleep(0.2)
             signal.pthread_kill(main, signal.SIGINT)
             await asyncio.sleep(60)
         finally:
