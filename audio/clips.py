@@ -61,6 +61,11 @@ class Corpus:
         return self
 
     @property
+    def foreign(self) -> "tuple[tuple[Corpus, np.ndarray], ...]":
+        """The corpora whose clips follow its own, and the rows of these clips in them: none."""
+        return ()
+
+    @property
     def scenes(self) -> tuple[str, ...]:
         """The scenes in alphabetical order; a label is an index into it."""
         return tuple(sorted({*pc.unique(self.table["scene"]).to_pylist()} - {UNLABELLED}))

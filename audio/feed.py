@@ -19,7 +19,6 @@ from audio.decoding import FULL_SCALE
 from audio.front_ends import FrontEnd
 from audio.lengths import ClipLength
 from audio.log_mel import LogMel
-from audio.pools import LearningCorpus
 from audio.views import Augmentation, Changes
 from audio.waveforms import Waveforms
 
@@ -73,9 +72,8 @@ class Feed:
         self.device = device
         self.augmentation = augmentation
         self._length = length
-        foreign = corpus.foreign if isinstance(corpus, LearningCorpus) else ()
-        self._maps = ClipMaps(maps, [rows for _, rows in foreign], device)
-        self._names = [corpus.name, *(each.name for each, _ in foreign)]
+        self._maps = ClipMaps(maps, [rows for _, rows in corpus.foreign], device)
+        self._names = [corpus.name, *(each.name for each, _ in corpus.foreign)]
         self._clip_samples = self._maps.clip_samples
         self._n_samples = length.count_samples(corpus.clip_duration_s, front_end.sample_rate)
         self._log_mel = LogMel(front_end).to(device)
@@ -113,10 +111,8 @@ class Feed:
             if responses is None
             else impulse_responses.load_responses(responses, rate)
         )
-        foreign = corpus.foreign if isinstance(corpus, LearningCorpus) else ()
-        decoded = [
-            waveforms.load_waveforms(each, rate) for each in (corpus.own, *(c for c, _ in foreign))
-        ]
+        corpora = [corpus.own, *(each for each, _ in corpus.foreign)]
+        decoded = [waveforms.load_waveforms(each, rate) for each in corpora]
         return cls(corpus, decoded, front_end, augmentation, responses_RL, device, length)
 
     @property
@@ -272,9 +268,8 @@ def _find_reference_clips(corpus: Corpus) -> np.ndarray:
     """Return which clips were recorded by the reference device of the corpus they come from, bool [N]."""
     own = corpus.own
     parts = [own.column("recording_device") == own.reference_device]
-    if isinstance(corpus, LearningCorpus):
-        parts += [
-            other.column("recording_device")[rows] == other.reference_device
-            for other, rows in corpus.foreign
-        ]
+    parts += [
+        other.column("recording_device")[rows] == other.reference_device
+        for other, rows in corpus.foreign
+    ]
     return np.concatenate(parts)

@@ -66,17 +66,6 @@ class LearningCorpus(Corpus):
         """The corpora whose clips follow its own, and the rows of these clips in them."""
         return tuple((pool.corpus, pool.rows) for pool in self.pools if pool.corpus is not None)
 
-    def find_rows_of(self, pool: Pool) -> np.ndarray:
-        """Return the rows that the clips of one of its pools have here, int64."""
-        if pool.corpus is None:
-            return pool.rows
-        start = len(self.corpus)
-        for each in self.pools:
-            if each is pool:
-                return np.arange(start, start + len(pool))
-            start += 0 if each.corpus is None else len(each)
-        raise ValueError(f"pool {pool.name} is none of {[each.name for each in self.pools]}")
-
 
 def make_pool_corpus(corpus: Corpus) -> Corpus:
     """Return a corpus as a pool: without labels, all clips in the fold `pool` of all splits.

@@ -3,14 +3,11 @@
 if not __package__:
     import _root  # noqa: F401
 
-
 from functools import partial
 
 from jobs.command import REPORT, run
 from jobs.plan.dry_run import show_plan
-from jobs.plan.estimates import (
-    plan_spending,
-)
+from jobs.plan.estimates import plan_spending
 from jobs.plan.members import show_members
 from jobs.plan.probe_estimates import expect_probes
 from jobs.plan.probes import ProbeSteps
@@ -23,7 +20,7 @@ from jobs.plan.provision import (
 from jobs.plan.teachers import TeacherPlan, TeachersOptions, plan_teachers
 from jobs.schedule.carry_out import carry_out, print_if_all_stored
 from jobs.schedule.cluster import connect
-from terminal.console import console, repeat_command, say_next
+from terminal.console import UserError, console, repeat_command, say_next
 
 
 def main(options: TeachersOptions) -> int:
@@ -36,6 +33,7 @@ def main(options: TeachersOptions) -> int:
     """
     store = options.open_store()
     planned = plan_teachers(options, options.open_corpus(store), store)
+    _refuse_idle_options(planned)
     if options.protocol == "published":
         console.print(
             "[red]published protocol: the test clips judge; only to compare with publications[/red]"
@@ -56,6 +54,27 @@ def main(options: TeachersOptions) -> int:
         [*REPORT, *options.list_data_options()],
     )
     return 0
+
+
+def _refuse_idle_options(planned: TeacherPlan) -> None:
+    """Refuse options of fine-tuning where nothing is fine-tuned.
+
+    Raises:
+        UserError: there is one.
+    """
+    options = planned.options
+    given = {
+        "--weights": options.weights,
+        "--length": options.length,
+        "--epochs": options.epochs,
+        "--max-steps": options.max_steps,
+    }
+    idle = [name for name, value in given.items() if value is not None]
+    if idle and not planned.tasks:
+        raise UserError(
+            f"{' '.join(idle)}: nothing here is fine-tuned, and a probe is fitted to the end, on what its "
+            "networks say of whole clips: leave it out"
+        )
 
 
 def carry_out_plan(planned: TeacherPlan) -> bool:

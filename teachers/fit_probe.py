@@ -6,7 +6,7 @@ Dimensions: N clips, n of them at a time, D dimensions of all backbones together
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,17 +18,17 @@ from numpy.typing import NDArray
 from audio import impulse_responses
 from audio.clips import Corpus
 from audio.parts import NO_PART, draw_parts
-from logit_store import EmbeddingKey, LogitKey, LogitStore, hash_row_order
+from logit_store import EmbeddingKey, LogitKey, LogitStore
 from teachers.linear_head import FittedHead, LinearHead, fit_head
 from teachers.probes import (
     ProbeRun,
-    describe_recipe,
     find_learning_rows,
     list_embedding_keys,
     make_probe_key,
 )
 from training import fetch_weights, list_view_keys, locate_weights
-from training.keys import locate_record
+from training.keys import hash_clip_order, locate_record
+from training.parts import join_logits
 from training.provenance import describe_provenance
 
 BLOCK_CLIPS = 4_096
@@ -45,11 +45,11 @@ class Probe:
         self, embeddings_nD: NDArray[np.floating], part_n: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         """Return logits [n, K]: of a clip that one head left out from that head, else the mean of all."""
-        logits_HnK = np.stack([head.compute_logits(embeddings_nD) for head in self.heads])
-        logits_nK = logits_HnK.mean(axis=0)
-        own_n = np.flatnonzero(part_n != NO_PART)
-        logits_nK[own_n] = logits_HnK[part_n[own_n], own_n]
-        return logits_nK
+        return join_logits(
+            part_n,
+            len(self.heads),
+            lambda part, places: self.heads[part].compute_logits(embeddings_nD[places]),
+        )
 
     def encode(self) -> bytes:
         """Return all weights as safetensors, float64."""
@@ -125,7 +125,7 @@ def fit_probe(
                 view_key,
                 logits_NK,
                 record | _describe_clips(view_key, key),
-                row_order=_hash_row_order(each),
+                row_order=hash_clip_order(each),
                 # The clips of a pool have no classes of their own.
                 classes=None if each is corpus else corpus.scenes,
             )
@@ -187,7 +187,7 @@ def _fit_and_store(
         **describe_provenance(torch.device("cpu")),
     }
     store.objects.write_json(locate_record("teacher", key.member), record)
-    store.write(key, logits_NK, record, row_order=_hash_row_order(corpus))
+    store.write(key, logits_NK, record, row_order=hash_clip_order(corpus))
 
 
 def _describe(
@@ -197,7 +197,7 @@ def _describe(
     keys = list_embedding_keys(run.backbones, corpus.name, 0, responses)
     footers = [store.embeddings.read_footer(key) for key in keys]
     return {
-        "recipe": describe_recipe(run.recipe),
+        "recipe": asdict(run.recipe),
         "family": "probe",
         "kind": "teacher",
         "protocol": run.protocol,
@@ -279,7 +279,3 @@ def _iterate_side_by_side(
     iterators = [store.embeddings.iterate(key, BLOCK_CLIPS) for key in keys]
     for blocks in zip(*iterators, strict=True):
         yield np.concatenate(blocks, axis=1)
-
-
-def _hash_row_order(corpus: Corpus) -> str:
-    return hash_row_order(corpus.table["clip_id"].to_pylist())

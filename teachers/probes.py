@@ -5,7 +5,7 @@ fitted stands in `teachers.linear_head`.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -182,8 +182,3 @@ def find_learning_rows(corpus: Corpus, split: int, protocol: Protocol) -> np.nda
             "--splits, or put clips of each scene into the split"
         )
     return rows
-
-
-def describe_recipe(recipe: ProbeRecipe) -> dict[str, Any]:
-    """Return the recipe as a record has it."""
-    return asdict(recipe)

@@ -16,10 +16,10 @@ import safetensors.torch
 
 from audio.feed import Feed
 from audio.parts import draw_parts, leave_out
-from logit_store import LogitKey, LogitStore, hash_row_order
+from logit_store import LogitKey, LogitStore
 from training.checkpoint import Checkpoint
 from training.epoch_metrics import EpochMetrics, OnEpoch
-from training.keys import MemberKind, locate_record, locate_weights
+from training.keys import MemberKind, hash_clip_order, locate_record, locate_weights
 from training.member import EventFiles, describe_result, encode_weights, train_module
 from training.parallel import WorkerGroup
 from training.parts import Parts
@@ -94,8 +94,7 @@ def cross_fit_and_store(
         record |= {"last_attempt_s": time.monotonic() - started}
         history = average_histories([each["history"] for each in records])
         store.objects.write_json(locate_record(kind, key.member), record | {"history": history})
-        row_order = hash_row_order(whole.feed.corpus.table["clip_id"].to_pylist())
-        store.write(key, logits_NK, record, row_order=row_order)
+        store.write(key, logits_NK, record, row_order=hash_clip_order(whole.feed.corpus))
     workers.wait()
 
 

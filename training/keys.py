@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from audio import impulse_responses
 from audio.clips import Corpus
-from logit_store import LogitKey, name_member
+from logit_store import LogitKey, hash_row_order, name_member
 
 MemberKind = Literal["teacher", "student"]
 
@@ -38,6 +38,11 @@ def make_member_key(
         **identity,
     }
     return LogitKey(corpus.name, split, name_member(name, everything))
+
+
+def hash_clip_order(corpus: Corpus) -> str:
+    """Return what stands for the clips and their order, which the store compares with its own."""
+    return hash_row_order(corpus.table["clip_id"].to_pylist())
 
 
 def list_view_keys(key: LogitKey, n_views: int) -> tuple[LogitKey, ...]:

@@ -11,11 +11,10 @@ import numpy as np
 import safetensors.torch
 from torch import nn
 
-from audio.clips import Corpus
-from logit_store import LogitKey, LogitStore, hash_row_order
+from logit_store import LogitKey, LogitStore
 from training.checkpoint import Checkpoint, Progress
 from training.epoch_metrics import EpochMetrics, OnEpoch
-from training.keys import MemberKind, list_view_keys, locate_record, locate_weights
+from training.keys import MemberKind, hash_clip_order, list_view_keys, locate_record, locate_weights
 from training.loop import fit
 from training.parallel import WorkerGroup
 from training.prediction import predict_rows
@@ -62,7 +61,7 @@ def train_and_store(
         record = record | describe_result(run, kind, progress, started, weights)
         with_history = record | {"history": progress.history}
         store.objects.write_json(locate_record(kind, key.member), with_history)
-        store.write(key, logits_NK, record, row_order=_hash_row_order(run.feed.corpus.own))
+        store.write(key, logits_NK, record, row_order=hash_clip_order(run.feed.corpus.own))
         checkpoint.discard()
     # From here on all workers find the member in the store.
     workers.wait()
@@ -156,7 +155,7 @@ def _predict_views(
     The classes are given for a pool, whose clips have none.
     """
     corpus = run.feed.corpus.own
-    everything, row_order = np.arange(len(corpus)), _hash_row_order(corpus)
+    everything, row_order = np.arange(len(corpus)), hash_clip_order(corpus)
     for key in keys:
         if key not in store:
             logits_NK = predict_rows(run, everything, key.view)
@@ -164,11 +163,6 @@ def _predict_views(
                 changes = {"view": key.view, "view_augmentation": asdict(run.feed.augmentation)}
                 with_view = record | (changes if key.view else {})
                 store.write(key, logits_NK, with_view, row_order=row_order, classes=classes)
-
-
-def _hash_row_order(corpus: Corpus) -> str:
-    """Return the order in which the clips were predicted, which the store compares with its own."""
-    return hash_row_order(corpus.table["clip_id"].to_pylist())
 
 
 class EventFiles:

@@ -18,10 +18,10 @@ from logit_store import (
     LogitStore,
     MissingClips,
     MissingStore,
-    hash_row_order,
 )
 from teachers.backbones import Backbone
 from teachers.probes import ProbeRun
+from training.keys import hash_clip_order
 
 if TYPE_CHECKING:
     from teachers.backbones.embed import Embedder
@@ -80,7 +80,7 @@ class EmbedClips:
             "opening_s": opened - started,
             "embedding_s": time.monotonic() - opened,
         }
-        row_order = _hash_row_order(corpus)
+        row_order = hash_clip_order(corpus)
         store.embeddings.write_shard(
             self.key, self.start, np.concatenate(blocks), record, row_order=row_order
         )
@@ -103,14 +103,20 @@ class JoinEmbeddings:
         """Return the name of the embeddings, which are then in the store."""
         store, corpus = _open(self.where, self.pool)
         if self.key not in store.embeddings:
+            record = self._read_record(store)
+            store.embeddings.join_shards(self.key, record, row_order=hash_clip_order(corpus))
+        return str(self.key)
+
+    def _read_record(self, store: LogitStore) -> dict[str, Any]:
+        """Return the record of all shards together; an empty one if they were joined meanwhile."""
+        try:
             records = [
                 store.embeddings.read_shard_footer(self.key, rows).record
                 for rows in store.embeddings.find_shards(self.key)
             ]
-            store.embeddings.join_shards(
-                self.key, _add_up(records), row_order=_hash_row_order(corpus)
-            )
-        return str(self.key)
+        except FileNotFoundError:
+            return {}
+        return _add_up(records) if records else {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,9 +147,6 @@ class FitProbe:
         )
 
 
-ProbeWork = EmbedClips | JoinEmbeddings | FitProbe
-
-
 def _open(where: Where, pool: PoolAt | None) -> tuple[LogitStore, Corpus]:
     """Open the store, and the corpus or a pool for it."""
     store, corpus = where.open()
@@ -164,7 +167,3 @@ def _add_up(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the record of all shards together: durations and clips are sums."""
     sums = {name: sum(each[name] for each in records) for name in ("clips", "embedding_s")}
     return {**records[0], **sums}
-
-
-def _hash_row_order(corpus: Corpus) -> str:
-    return hash_row_order(corpus.table["clip_id"].to_pylist())

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ensemble
-from audio.clips import UNLABELLED
 from audio.parts import find_judging_rows
 from ensemble.options import MeanSpace, SelectionMetric
 from logit_store import (
@@ -23,6 +22,7 @@ from logit_store import (
     MissingStore,
     TiedEnsembles,
 )
+from logit_store.clips_table import find_scenes
 
 FEW_RECORDINGS = 100
 """Up to this number of recordings, each is left out once to estimate the optimism; above it, a fifth
@@ -103,14 +103,12 @@ class ReadCandidates:
 
     def run(self) -> Candidates:
         """Return the candidates."""
-        import pyarrow.compute as pc
-
         store = LogitStore(self.store)
         keys = self.list_keys()
         clips = store.read_clips(self.corpus)
         rows = find_judging_rows(clips, self.split, self.fold)
         judged = clips.take(rows)
-        scenes = sorted({*pc.unique(clips["scene"]).to_pylist()} - {UNLABELLED})
+        scenes = find_scenes(clips)
         hashes = store.read_hashes(keys)
         return Candidates(
             members=tuple(key.member for key in keys),

@@ -1,23 +1,21 @@
-"""How long a backbone takes for a clip, measured on noise (B clips in a batch, D embedding)."""
+"""How long a backbone takes for a clip, measured on noise."""
 
 import time
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from audio.views import stored_views
 from logit_store import LogitStore
 from teachers.backbones.backbone import Backbone
-from teachers.backbones.embed import carry_rate
+from teachers.backbones.embed import GPU_BATCH, Embedder, carry_rate
+from teachers.backbones.opened import OpenBackbone, TeacherEmbedding
 from teachers.backbones.sources import PublishedWeights
 from teachers.catalogue import build
 from training.dry_step import make_noise_feed
 
 TIMED_BATCHES = 3
-BATCH_CLIPS = 8
-"""Clips of a batch; the time is in proportion to them."""
 VIEW = 1
 """A changed view: it takes longer than the untouched one."""
 
@@ -42,48 +40,29 @@ def measure_embedding_step(
         device: where to compute.
         store: holds a stored teacher's weights.
     """
-    network = _open_network(backbone, device, store)
     feed = make_noise_feed(
         backbone.front_end or carry_rate(backbone.sample_rate),
         stored_views(backbone.sample_rate),
         backbone.choose_length(clip_duration_s),
-        BATCH_CLIPS,
+        GPU_BATCH,
         ("noise",),
         clip_duration_s,
         device,
     )
-    rows_B = np.arange(BATCH_CLIPS)
-    make = feed.make_waveforms if backbone.front_end is None else feed.make_view
-
-    def embed() -> Tensor:
-        with torch.inference_mode():
-            embedding_BD = network(make(rows_B, VIEW))
-        # The copy waits for a GPU.
-        return embedding_BD.cpu()
-
-    n_dims = embed().shape[1]
+    embedder = Embedder(backbone, _open(backbone, device, store), feed, None)
+    rows = np.arange(len(feed.corpus))
+    n_dims = embedder.embed(rows, VIEW).shape[1]
     started = time.monotonic()
     for _ in range(TIMED_BATCHES):
-        embed()
-    clip_s = (time.monotonic() - started) / (TIMED_BATCHES * BATCH_CLIPS)
+        embedder.embed(rows, VIEW)
+    clip_s = (time.monotonic() - started) / (TIMED_BATCHES * len(rows))
     return EmbeddingStep(clip_s=clip_s, n_dims=n_dims)
 
 
-def _open_network(backbone: Backbone, device: torch.device, store: LogitStore) -> nn.Module:
+def _open(backbone: Backbone, device: torch.device, store: LogitStore) -> OpenBackbone:
     match backbone.source:
         case PublishedWeights(model=model, n_classes=n_classes):
             teacher = build(model, n_classes=n_classes, weights="none")
-            return _SecondOutput(teacher).eval().to(device)
+            return OpenBackbone(TeacherEmbedding(teacher).to(device), "none")
         case _:
-            return backbone.open(device, store).network
-
-
-class _SecondOutput(nn.Module):
-    """The embedding, of a teacher that gives logits and an embedding."""
-
-    def __init__(self, teacher: nn.Module) -> None:
-        super().__init__()
-        self.teacher = teacher
-
-    def forward(self, inputs_BCFT: Tensor) -> Tensor:
-        return self.teacher(inputs_BCFT)[1]
+            return backbone.open(device, store)

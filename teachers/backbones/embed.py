@@ -125,21 +125,6 @@ class Embedder:
         return self.feed.make_view(rows_B, view)
 
 
-def embed(
-    backbone: Backbone,
-    corpus: Corpus,
-    rows_n: np.ndarray,
-    view: int,
-    device: torch.device,
-    *,
-    responses: Path | None = None,
-    store: LogitStore | None = None,
-) -> np.ndarray:
-    """Return a backbone's embeddings of one view of these clips, float32 [n, D]; see `Embedder`."""
-    embedder = Embedder.open(backbone, corpus, device, responses=responses, store=store)
-    return embedder.embed(rows_n, view)
-
-
 def carry_rate(sample_rate: int) -> FrontEnd:
     """Return a front-end for a feed whose waveforms are all that is asked for."""
     return FrontEnd(

@@ -309,3 +309,13 @@ def test_a_scene_without_a_clip_to_learn_from_is_named(folder, tmp_path):
     options = make_options(folder, tmp_path, splits=(100,))
     with pytest.raises(CorpusError, match="split 100: fold fit has no clip of bus"):
         plan_teachers(options, replace(corpus, table=table), options.open_store())
+
+
+@pytest.mark.parametrize(
+    "idle", [{"weights": "none"}, {"length": "crop:0.5"}, {"epochs": 3}, {"max_steps": 2}]
+)
+def test_options_of_fine_tuning_are_refused_where_there_are_only_probes(folder, idle):
+    (name,) = idle
+    option = f"--{name.replace('_', '-')}"
+    with pytest.raises(UserError, match=f"{option}: nothing here is fine-tuned"):
+        teachers.main(make_options(folder, folder / "store", **idle))

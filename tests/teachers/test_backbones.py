@@ -22,7 +22,7 @@ from teachers.backbones import (
     find_backbone,
     name_backbone,
 )
-from teachers.backbones.embed import Embedder, embed
+from teachers.backbones.embed import Embedder
 from teachers.catalogue import CATALOGUE
 from teachers.fetch import locate_file
 from training import locate_weights
@@ -124,7 +124,7 @@ def test_the_record_names_the_weights_that_were_used(published, corpus):
 def test_a_teacher_of_the_store_hears_what_its_recipe_says(store, corpus):
     backbone = find_backbone(MEMBER, store=store)
     rows = np.arange(5)
-    found_nD = embed(backbone, corpus, rows, 0, CPU, store=store)
+    found_nD = Embedder.open(backbone, corpus, CPU, store=store).embed(rows)
     teacher = fill(build_small()).eval()
     weights = store.objects.fetch(locate_weights("teacher", MEMBER))
     teacher.load_state_dict(safetensors.torch.load_file(weights))

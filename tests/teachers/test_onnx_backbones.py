@@ -12,7 +12,7 @@ from audio.front_ends import ASCDOMAIN_PASST
 from audio.views import stored_views
 from teachers import DamagedWeights, MissingWeights, UnfitWeights
 from teachers.backbones import OnnxInput, UnknownBackbone, find_backbone, name_backbone
-from teachers.backbones.embed import embed
+from teachers.backbones.embed import Embedder
 
 CPU = torch.device("cpu")
 WAVES = OnnxInput(sample_rate=tiny.RATE)
@@ -68,7 +68,7 @@ def test_waveforms_go_in_whatever_batch_and_length_it_takes(
 ):
     backbone = find_backbone(write_waves(tmp_path / "w.onnx", n_clips, n_samples), onnx=WAVES)
     rows = np.arange(11)
-    found_nD = embed(backbone, corpus, rows, 3, CPU)
+    found_nD = Embedder.open(backbone, corpus, CPU).embed(rows, 3)
     feed = Feed.open(
         corpus, tiny.FRONT_END, stored_views(tiny.RATE), None, CPU, backbone.choose_length(1.0)
     )
@@ -90,7 +90,7 @@ def test_waveforms_go_in_whatever_batch_and_length_it_takes(
 def test_log_mels_go_in_the_order_that_it_takes(shape, axes, corpus, tmp_path):
     backbone = find_backbone(write(tmp_path / "m.onnx", shape, axes), onnx=MELS)
     rows = np.arange(3)
-    found_nD = embed(backbone, corpus, rows, 0, CPU)
+    found_nD = Embedder.open(backbone, corpus, CPU).embed(rows)
     feed = Feed.open(
         corpus, ASCDOMAIN_PASST, stored_views(32_000), None, CPU, backbone.choose_length(1.0)
     )
@@ -167,4 +167,4 @@ def test_what_is_no_onnx_file_is_refused(tmp_path):
 def test_an_output_of_another_shape_is_refused_when_it_runs(corpus, tmp_path):
     name = write(tmp_path / "x.onnx", ["B", N_BANDS, "T"], [0])
     with pytest.raises(UnfitWeights, match=r"gives \[128, 101\] for inputs \[3, 128, 101\]"):
-        embed(find_backbone(name, onnx=MELS), corpus, np.arange(3), 0, CPU)
+        Embedder.open(find_backbone(name, onnx=MELS), corpus, CPU).embed(np.arange(3))
