@@ -72,7 +72,7 @@ def test_clips_without_a_label_leave_its_weight_to_the_soft_labels():
         assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_a_label_of_a_pool_clip_changes_nothing_and_its_soft_labels_do():
+def test_each_clip_teaches_with_a_label_or_without():
     recipe = distilling(hard_label_weight=0.5)
     inputs = normal(3, 5, 1, 1, K).requires_grad_()
     objective_of(recipe).compute_loss(pooled_batch(inputs)).backward()
@@ -117,6 +117,13 @@ def test_the_discriminator_sees_only_clips_whose_device_a_clip_of_fit_has():
 def test_a_clip_that_is_mixed_with_a_known_device_is_seen_by_the_discriminator():
     recipe = replace(distilling(), mixup=Mixup(alpha=1.0))
     assert (device_gradient(pooled_batch(), recipe).abs().sum(1) > 0).sum() > 3
+
+
+def test_a_device_that_no_clip_of_fit_has_is_no_target_of_a_mixed_clip():
+    recipe = replace(distilling(), mixup=Mixup(alpha=1.0), device_loss_weight=1.0)
+    device_N = objective_of(recipe).device_N
+    # Clips of devices a and b are targets 0 and 1, those of c and of no known device none.
+    assert device_N.tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 0, 0, -1, -1]
 
 
 def test_a_batch_of_unknown_devices_has_no_device_loss():
