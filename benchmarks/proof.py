@@ -14,13 +14,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from audio.clips import SPLITS as ALL_SPLITS
 from audio.clips import Corpus
 from audio.errors import CorpusError
-from benchmarks.proof_commands import SEEDS, SPLITS, Proof, refuse_other_teachers
+from benchmarks.proof_commands import SEEDS, SPLITS, Proof, have_teachers, refuse_other_teachers
 from benchmarks.proof_estimate import Expected, estimate_proof
 from benchmarks.proof_page import Proved, write_page
 from disk import write_whole
@@ -77,15 +78,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         (estimate_proof(proof, *each) for proof, each in zip(proofs, opened, strict=True)),
         start=Expected(),
     )
-    commands = [words for proof in proofs for words in proof.list_commands()]
+    commands = [(each, words) for each in proofs for words in each.list_commands()]
     print(f"{len(commands)} commands, {expected}")
     if options.dry_run:
-        print("\n".join(map(shlex.join, commands)))
+        print("\n".join(shlex.join(words) for _, words in commands))
         return 0
     clock = Clock(Path(options.stores) / "seconds.json")
-    for number, words in enumerate(commands, start=1):
+    at = dict(zip(proofs, opened, strict=True))
+    for number, (proof, words) in enumerate(commands, start=1):
         print(f"\n[{number}/{len(commands)}] {shlex.join(words)}", flush=True)
-        clock.run(words)
+        # A teacher that diverges is a result too, and is written down: the others can still teach.
+        trains_teachers = words == proof.list_commands()[0]
+        may_fail = partial(have_teachers, proof, *at[proof]) if trains_teachers else lambda: False
+        clock.run(words, may_fail)
     proved = [Proved.read(proof, *each) for proof, each in zip(proofs, opened, strict=True)]
     write_page(options.page, proved, clock.read())
     print(f"\nwrote {options.page}; all commands took {format_duration(clock.read())}")
@@ -107,11 +112,15 @@ class Clock:
         """Return the seconds of all commands so far."""
         return float(json.loads(self.file.read_text())) if self.file.exists() else 0.0
 
-    def run(self, words: Sequence[str]) -> None:
+    def run(self, words: Sequence[str], may_fail: Callable[[], bool] = lambda: False) -> None:
         """Run a command and wait for it; an interrupt is passed on to it.
 
+        Args:
+            words: of the command.
+            may_fail: asked if it has failed, whether the next one can do without what is missing.
+
         Raises:
-            UserError: it failed.
+            UserError: it failed, and the next one cannot go on.
         """
         began = time.monotonic()
         # In a session of its own: otherwise Ctrl-C would reach it twice, and the second ends it at once.
@@ -125,7 +134,7 @@ class Clock:
         finally:
             content = json.dumps(self.read() + time.monotonic() - began)
             write_whole(self.file, content.encode())
-        if code:
+        if code and not (code == 1 and may_fail()):
             raise UserError(
                 f"{shlex.join(words)} ended with code {code}: correct that and start again; what is done "
                 "is kept"

@@ -11,7 +11,8 @@ from typing import TypeVar
 from audio.clips import Corpus
 from audio.corpora import CorpusName
 from audio.pools import REST
-from benchmarks.proof_tables import ProvedSystem
+from benchmarks.proof_tables import FailedTeacher, ProvedSystem
+from jobs.log.watcher import Watcher
 from jobs.plan.ensembles import EnsembleOptions
 from jobs.plan.pools import plan_pool
 from jobs.plan.students import COMPARED_SEEDS, StudentsOptions, plan_students
@@ -218,9 +219,41 @@ def find_systems(proof: Proof, corpus: Corpus, store: LogitStore) -> list[Proved
     return sorted(systems, key=lambda each: each.split)
 
 
+def find_failures(proof: Proof, corpus: Corpus, store: LogitStore) -> list[FailedTeacher]:
+    """Return the teachers that have no logits, with the error by which their last run ended."""
+    planned = proof.plan_teachers(corpus, store).list_members()
+    missing = [task for task in planned if task.keys[0] not in store]
+    if not missing:
+        return []
+    watcher, errors = Watcher(store), dict[str, str]()
+    for job in watcher.list_jobs():
+        errors |= {
+            each.planned.name: each.error for each in watcher.read_job(job).tasks if each.error
+        }
+    return [
+        FailedTeacher(
+            name=strip_fingerprint(task.keys[0].member),
+            split=task.keys[0].split,
+            error=errors.get(task.name, "no record of its run").partition("\n")[0],
+        )
+        for task in missing
+    ]
+
+
+def have_teachers(proof: Proof, corpus: Corpus, store: LogitStore) -> bool:
+    """Return whether each split has a teacher, so that a proof can go on although others failed."""
+    try:
+        found = {key.split for key in store.keys(corpus.name, kind="teacher")}
+    except MissingStore:
+        return False
+    return found >= set(proof.splits)
+
+
 def _find_teachers(proof: Proof, corpus: Corpus, store: LogitStore) -> Iterator[ProvedSystem]:
     for task in proof.plan_teachers(corpus, store).list_members():
         key = task.keys[0]
+        if key not in store:
+            continue
         yield ProvedSystem(
             name=strip_fingerprint(key.member), kind="teacher", split=key.split, keys=(key,)
         )

@@ -15,10 +15,11 @@ import torch
 import vl_convert
 
 from audio.clips import Corpus
-from benchmarks.proof_commands import N_VIEWS, WHOLE, Proof, find_systems
+from benchmarks.proof_commands import N_VIEWS, WHOLE, Proof, find_failures, find_systems
 from benchmarks.proof_tables import (
     GAIN,
     LOSS,
+    FailedTeacher,
     Gain,
     JudgedSystem,
     count_verdicts,
@@ -51,6 +52,7 @@ class Proved:
     store: LogitStore
     judged: tuple[JudgedSystem, ...]
     gains: tuple[Gain, ...]
+    failures: tuple[FailedTeacher, ...] = ()
 
     @classmethod
     def read(cls, proof: Proof, corpus: Corpus, store: LogitStore) -> "Proved":
@@ -66,7 +68,15 @@ class Proved:
                 for each in bar.track(systems, description=f"{corpus.name}: intervals")
             )
         gains = tuple(measure_gains(corpus, judged))
-        return cls(proof=proof, corpus=corpus, store=store, judged=judged, gains=gains)
+        failures = tuple(find_failures(proof, corpus, store))
+        return cls(
+            proof=proof,
+            corpus=corpus,
+            store=store,
+            judged=judged,
+            gains=gains,
+            failures=failures,
+        )
 
     @property
     def training_s(self) -> float:
@@ -191,6 +201,11 @@ def _describe_split(proved: Proved, split: int) -> str:
         f"### {corpus.name}, split {split}",
         _describe_clips(corpus, split, judged),
         format_systems(judged),
+        *(
+            f"**{each.name} failed**, so it has no row and was no candidate: {each.error}"
+            for each in proved.failures
+            if each.split == split
+        ),
         format_gains(gains),
         describe_choice(proved.store, corpus.name, judged),
     ]

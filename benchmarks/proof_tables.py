@@ -46,6 +46,16 @@ class ProvedSystem:
     """Name of the system with which it is compared; None if it is compared with none."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FailedTeacher:
+    """A teacher of a proof that has no logits."""
+
+    name: str
+    split: int
+    error: str
+    """How its run ended, in one line."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
 class JudgedSystem:
     """A system with its logits and its scores on test."""

@@ -1,6 +1,7 @@
 """The page that `make proof` writes: its commands, tables and verdicts, on a store with made-up logits."""
 
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -9,18 +10,25 @@ from typed_commands import check, fenced
 
 from audio.corpora import demo
 from benchmarks.proof import Clock, list_proofs, parse_arguments
-from benchmarks.proof_commands import Proof, refuse_other_teachers
+from benchmarks.proof_commands import (
+    Proof,
+    find_failures,
+    have_teachers,
+    refuse_other_teachers,
+)
 from benchmarks.proof_page import Proved, describe_results, draw_gains
 from benchmarks.proof_tables import (
     GAIN,
     LOSS,
     NEITHER,
+    FailedTeacher,
     Gain,
     ProvedSystem,
     format_systems,
     judge,
     measure_gains,
 )
+from jobs.schedule.job_log import JobLog
 from logit_store import LogitKey, LogitStore, strip_fingerprint
 from metrics import Interval
 from report.summary import TOO_FEW_SEEDS
@@ -162,6 +170,39 @@ def test_a_store_with_other_teachers_is_refused(tmp_path):
     store.write(key, np.zeros((len(corpus), len(corpus.scenes))), {"kind": "teacher"})
     with pytest.raises(UserError, match=r"stranger-0123456789ab.*give another --stores"):
         refuse_other_teachers(proof, corpus, store)
+
+
+def test_a_teacher_that_failed_is_named_with_its_error_and_the_others_are_enough(tmp_path):
+    corpus, store = demo.read(), LogitStore(tmp_path)
+    arguments = ["--splits", "25", "--stores", str(tmp_path)]
+    (proof,) = list_proofs(parse_arguments(arguments))
+    assert not have_teachers(proof, corpus, store)
+    store.write_clips(corpus.name, corpus.clips_table())
+    first, *others = proof.plan_teachers(corpus, store).list_members()
+    for task in others:
+        logits_NK = np.zeros((len(corpus), len(corpus.scenes)))
+        store.write(task.keys[0], logits_NK, {"kind": "teacher"})
+    with JobLog(store) as log:
+        log.plan([first], [False])
+        log.note_end(first, "UnstorableLogits: too large\nand a traceback")
+    assert have_teachers(proof, corpus, store)
+    (failure,) = find_failures(proof, corpus, store)
+    assert (failure.name, failure.split) == ("demo_mn", 25)
+    assert failure.error == "UnstorableLogits: too large"
+
+
+def test_the_page_names_a_teacher_that_failed(proved):
+    failed = FailedTeacher(name="demo_dymn", split=25, error="UnstorableLogits: too large")
+    page = describe_results([replace(proved, failures=(failed,))], 60.0, "results.svg")
+    assert page.count("**demo_dymn failed**, so it has no row") == 1
+
+
+def test_a_command_that_failed_ends_the_proof_unless_the_next_can_go_on(tmp_path):
+    clock = Clock(tmp_path / "seconds.json")
+    fails = ["python", "-c", "raise SystemExit(1)"]
+    clock.run(fails, lambda: True)
+    with pytest.raises(UserError, match="ended with code 1"):
+        clock.run(fails, lambda: False)
 
 
 def test_seconds_of_all_attempts_are_added_up(tmp_path):
