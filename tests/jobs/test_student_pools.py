@@ -1,5 +1,6 @@
 """Students that learn from pools: what is planned, refused, estimated and done (V views, N clips)."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +11,9 @@ from tiny import RECIPE
 from tiny_student import TINY_STUDENT
 
 from audio.corpora import tau
+from audio.errors import CorpusError
 from jobs.plan.comparison import Comparison
-from jobs.plan.pools import find_used_pool, plan_pool
+from jobs.plan.pools import find_used_pool, plan_pool, prepare_pools
 from jobs.plan.students import (
     StudentsOptions,
     check_pool_options,
@@ -21,10 +23,12 @@ from jobs.plan.students import (
 from jobs.plan.workload import find_workload
 from jobs.worker import train
 from jobs.worker.teacher_logits import read_teacher_logits
+from jobs.worker.where import decode
 from logit_store import LogitKey, LogitStore
 from terminal.console import UserError
 from training import PoolUse
 
+RATE = 32_000
 TEACHERS = ("wise-0123456789ab", "other-0123456789ab")
 RECORD = {"kind": "teacher", "protocol": "honest", "recipe": {"name": "demo_mn"}, "seed": 3}
 
@@ -162,6 +166,26 @@ def test_missing_logits_of_a_pool_are_named_with_the_command_that_makes_them(
     command = str(refused.value).rpartition(": ")[2]
     assert command.startswith("python jobs/teachers.py --corpus tau --store ")
     assert f"--recipes {recipe} --splits 25 --seeds 3 --pool folder:" in command
+
+
+def test_a_pool_with_a_clip_of_test_is_refused_before_it_runs(corpus):
+    with pytest.raises(CorpusError, match=r"judge in split 25 .*\(test\)"):
+        plan_pool([f"folder:{corpus.root}/audio"], PoolUse(), corpus, 25)
+
+
+def test_a_pool_with_the_audio_of_a_clip_that_judges_is_refused_once_it_is_decoded(
+    corpus, store, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TUTTI_CACHE", str(tmp_path / "cache"))
+    other = tmp_path / "other"
+    (other / "hiss").mkdir(parents=True)
+    judging = corpus.column("file")[corpus.rows(25, "select")[0]]
+    shutil.copy(corpus.root / judging, other / "hiss" / "innocent.wav")
+    (task,) = planned(corpus, store, pool=("rest",))
+    pool = plan_pool([f"folder:{other}"], PoolUse(), corpus, 25).work
+    decode(corpus, {RATE})
+    with pytest.raises(CorpusError, match=r"innocent = .* \(select\)"):
+        prepare_pools([replace(task, work=replace(task.work, pool=pool))], corpus, store, {RATE})
 
 
 def test_the_soft_labels_of_a_foreign_pool_follow_those_of_the_corpus(

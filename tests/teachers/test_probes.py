@@ -1,7 +1,10 @@
 import pytest
-from tiny_backbone import ONNX_INPUT, write_backbone
+import torch
+from tiny_backbone import N_DIMS, ONNX_INPUT, write_backbone
 
+from logit_store import LogitStore
 from teachers.backbones import find_backbone, name_backbone
+from teachers.backbones.dry_step import measure_embedding_step
 from teachers.probes import PROBE_NAMES, find_wanted_teachers, make_embedding_key, make_probe_recipe
 
 
@@ -48,3 +51,10 @@ def test_only_changed_views_depend_on_the_impulse_responses(tmp_path):
 
     assert name(0) == name(0, tmp_path / "responses") == name(1) == name_backbone(backbone)
     assert name(1, tmp_path / "responses") != name(1)
+
+
+def test_a_timed_backbone_says_how_long_its_embedding_is(tmp_path):
+    backbone = find_backbone(write_backbone(tmp_path / "net.onnx"), onnx=ONNX_INPUT)
+    step = measure_embedding_step(backbone, 1.0, torch.device("cpu"), LogitStore(tmp_path))
+    assert step.n_dims == N_DIMS
+    assert step.clip_s > 0
