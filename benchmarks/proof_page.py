@@ -168,12 +168,19 @@ the ensemble have one. All students of a split learn from the same ensemble.
 - Intervals: {over}."""
 
 
+_OTHER_CORPUS = (
+    "The clips of SCENES=FOLDER, in the layout of TAU; its classes say whether it is TAU itself."
+)
+
+
 def _describe_corpus(proved: Proved) -> str:
     corpus = proved.corpus
     drawn = name_groups(has_sources=corpus.has_sources)
+    classes = f"{len(corpus.scenes)} classes: {', '.join(corpus.scenes)}"
     lines = [
         f"## {corpus.name}",
-        f"{len(corpus):,} clips of {len(set(corpus.groups())):,} {drawn}, {len(corpus.scenes)} classes.",
+        *(() if proved.proof.root is None else (_OTHER_CORPUS,)),
+        f"{len(corpus):,} clips of {len(set(corpus.groups())):,} {drawn}, {classes}.",
         *(_describe_embeddings(proved)),
     ]
     return "\n\n".join([*lines, *(_describe_split(proved, split) for split in proved.proof.splits)])
