@@ -4,7 +4,7 @@
         NoStudent            a member whose weights and recipe are not those of a student
         UnfitSoftLabels      soft labels of other clips, classes or views than the student's
         UnfitPool            a student that cannot learn from clips without labels
-        OverBudget           students.complexity.budget: it costs more than it may
+        OverBudget           students.budget: it costs more than it may
         UnfitExportOptions   students.export.options: options that contradict each other
 
 A device needs `students.classify.UnfitSound` and `students.runtime.UnfitModel` beside their modules.

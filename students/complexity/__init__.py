@@ -5,7 +5,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from students.complexity.budget import (
+from students.budget import (
     MAX_BYTES,
     MAX_MACS,
     OverBudget,
@@ -13,7 +13,7 @@ from students.complexity.budget import (
     check_file_bytes,
     find_widest_precision,
 )
-from students.complexity.cost import BYTES, Complexity, Precision
+from students.cost import BYTES, Complexity, Precision
 
 if TYPE_CHECKING:
     from students.complexity.count import measure_complexity

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from students.catalogue import ARCHITECTURES
-from students.complexity.cost import Precision
+from students.cost import Precision
 from terminal import parse_options, run_program
 from terminal.values import Name
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from students.complexity.cost import Complexity
+from students.cost import Complexity
 
 
 def measure_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexity:

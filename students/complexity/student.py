@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from students.catalogue import ARCHITECTURES, build, resolve_arguments
-from students.complexity.budget import MAX_BYTES, MAX_MACS, find_widest_precision
-from students.complexity.cost import Complexity, Precision
+from students.budget import MAX_BYTES, MAX_MACS, find_widest_precision
+from students.cost import Complexity, Precision
 from students.complexity.count import measure_complexity
 
 N_CLASSES = 10

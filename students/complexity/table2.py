@@ -5,7 +5,7 @@ The printed values are quoted from the report; the right ones are measured on th
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from students.complexity.budget import MAX_MACS
+from students.budget import MAX_MACS
 from students.complexity.student import StudentComplexity, measure_student
 
 BASELINE = "Baseline24"

@@ -6,7 +6,7 @@ from typing import Literal
 import tyro
 
 from audio.corpora import CorpusName
-from students.complexity.budget import MAX_BYTES
+from students.budget import MAX_BYTES
 from students.recipe import CALIBRATION_CLIPS
 from terminal.values import Address, Count, Folder, Name, NewFile, Size
 

@@ -1,7 +1,7 @@
 """What a student may cost: the limits of DCASE task 1, or others."""
 
 from disk import PortableError
-from students.complexity.cost import BYTES, Complexity, Precision
+from students.cost import BYTES, Complexity, Precision
 
 MAX_MACS = 30_000_000
 """Limit of DCASE task 1 since 2022, for a clip of one second."""
