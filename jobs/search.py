@@ -76,6 +76,9 @@ def plan_search(options: SearchOptions, corpus: Corpus, store: LogitStore) -> Se
         "max_macs": options.max_macs,
         "max_bytes": options.max_bytes,
     }
+    # What is not asked for is not in the name: searches of before this limit keep theirs.
+    if options.max_ram is not None:
+        identity["max_ram"] = options.max_ram
     limits = options.make_student_limits(corpus)
 
     def make_trial(point: dict[str, Value]) -> Trial:
@@ -240,7 +243,7 @@ def show_found(store: LogitStore, planned: SearchPlan, journal: Journal) -> None
 
 def build_leaderboard(trials: Sequence[Trial]) -> Table:
     """Return a table of trials and their results."""
-    header = ["trial", "state", "epochs", "log loss", "acc. %", "MMACs", "bytes"]
+    header = ["trial", "state", "epochs", "log loss", "acc. %", "MMACs", "bytes", "RAM"]
     return build_table(header, [_make_row(trial) for trial in trials])
 
 
@@ -253,6 +256,7 @@ def _make_row(trial: Trial) -> list[str]:
         f"{100 * trial.accuracies[-1]:.1f}",
         f"{trial.macs / 1e6:.2f}",
         f"{trial.parameter_bytes:,}",
+        "-" if trial.ram is None else f"{trial.ram:,}",
     ]
 
 

@@ -139,12 +139,13 @@ def _build_table_of(
             entrant.key.member,
             str(split),
             f"{entrant.parameter_bytes:,}",
+            "-" if entrant.file_bytes is None else f"{entrant.file_bytes:,}",
             f"{entrant.complexity.macs:,}",
             f"{results[split]['overall']['accuracy']:.2f}",
         ]
         for split, entrant in entrants.items()
     ]
-    return build_table(["student", "split", "bytes", "MACs", "acc. %"], rows)
+    return build_table(["student", "split", "bytes", "in the file", "MACs", "acc. %"], rows)
 
 
 def _show_package(package: Path, *, lacks_report: bool) -> None:

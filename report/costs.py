@@ -1,4 +1,4 @@
-"""What a system costs: multiply-accumulates per clip, bytes of parameters, training time."""
+"""What a system costs: multiply-accumulates per clip, bytes of parameters and RAM, training time."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +18,8 @@ class SystemCost:
     parameter_bytes: int | None
     """The size of all parameters as the system was judged: in float32, or in int8 if it was trained
     in int8."""
+    ram: int | None
+    """Bytes of RAM on a device, of a student in int8: the peak of the memory plan of its C program."""
     training_s: float | None
     """Seconds of training, with the judging between epochs; the mean over seeds, and for an
     ensemble the sum over its members."""
@@ -31,6 +33,7 @@ def read_member_cost(records: Sequence[Mapping[str, Any]]) -> SystemCost:
     return SystemCost(
         macs=first.get("macs"),
         parameter_bytes=first["params"] * width if "params" in first else None,
+        ram=first.get("ram"),
         training_s=fmean(known_s) if known_s else None,
     )
 
@@ -41,6 +44,7 @@ def read_ensemble_cost(records: Sequence[Mapping[str, Any]]) -> SystemCost:
     return SystemCost(
         macs=_add_up([each.macs for each in costs]),
         parameter_bytes=_add_up([each.parameter_bytes for each in costs]),
+        ram=None,  # The members of an ensemble are no one program.
         training_s=_add_up([each.training_s for each in costs]),
     )
 

@@ -36,6 +36,7 @@ SCHEMA = pa.schema(
         "log_loss": pa.float64(),
         "macs": pa.int64(),
         "parameter_bytes": pa.int64(),
+        "ram": pa.int64(),
         "training_h": pa.float64(),
         "family": pa.string(),
         "objective": pa.string(),
@@ -62,6 +63,7 @@ _HEADERS: tuple[tuple[str, str, str], ...] = (
     ("Log loss", "log_loss", "Mean cross entropy in nats"),
     ("MACs", "macs", "Multiply-accumulates for one clip"),
     ("Size", "parameter_bytes", "Bytes of parameters, as the system was judged"),
+    ("RAM", "ram", "Bytes of RAM of a student on a device, in int8, by its memory plan"),
     ("Hours", "training_h", "Training time of one run"),
 )
 
@@ -81,7 +83,8 @@ def build_ranking(results: Results) -> Section:
         caption="Macro-average accuracy on the test clips in percent, as a mean over seeds; the "
         "bar is its 95 % interval on a scale from 0 to 100, "
         f"{describe_intervals(results.corpus)}; ± is the standard deviation over seeds. Log loss in nats. MACs: multiply-accumulates per clip. Size: of the "
-        "parameters as the system was judged (float32; int8 takes a quarter). The cost of an "
+        "parameters as the system was judged (float32; int8 takes a quarter). RAM: what a student "
+        "takes on a device in int8, the peak of the memory plan of its C program. The cost of an "
         "ensemble is the sum over its members. A dash: not recorded. Click on a header to sort.",
         table=pa.Table.from_pylist(rows, SCHEMA),
         html=_render_table(results),
@@ -160,6 +163,7 @@ def _make_row(system: JudgedSystem) -> dict[str, Any]:
         "log_loss": summary.log_loss,
         "macs": cost.macs,
         "parameter_bytes": cost.parameter_bytes,
+        "ram": cost.ram,
         "training_h": _scale(1 / 3600, cost.training_s),
         "family": system.family,
         "objective": system.objective,

@@ -1,4 +1,4 @@
-"""What a student may cost: the limits of DCASE task 1, or others."""
+"""What a student may cost: the limits of DCASE task 1, or others; and the RAM of a device."""
 
 from disk import PortableError
 from students.cost import BYTES, Complexity, Precision
@@ -47,35 +47,51 @@ def check_budget(
             max_macs,
             "take fewer filters or blocks, larger patches or strides, or allow more",
         )
-    _check_bytes(
-        student,
-        f"bytes of parameters at {precision}",
-        complexity.parameter_bytes(precision),
-        max_bytes,
+    check_parameter_bytes(
+        complexity.params, student=student, precision=precision, max_bytes=max_bytes
     )
 
 
-def check_file_bytes(n_bytes: int, *, student: str, max_bytes: int = MAX_BYTES) -> None:
-    """Refuse a student whose exported parameters are too large, after an export.
+def check_parameter_bytes(
+    params: int, *, student: str, precision: Precision = "int8", max_bytes: int = MAX_BYTES
+) -> None:
+    """Refuse a student whose parameters are too large, as the challenge counts: parameters times bits.
+
+    What a file adds to that is no part of it: int32 biases, the steps of int8, the graph.
 
     Args:
-        n_bytes: size of the parameters in the file, or of the whole file to be strict.
+        params: number of its parameters as it was built, before norms are folded into layers.
         student: its name.
-        max_bytes: largest size.
+        precision: precision of its parameters when it is used.
+        max_bytes: largest size of all parameters.
 
     Raises:
         OverBudget: names the student, its bytes and the limit.
     """
-    _check_bytes(student, "bytes in its exported file", n_bytes, max_bytes)
+    n_bytes = params * BYTES[precision]
+    if n_bytes > max_bytes:
+        what = f"bytes of parameters at {precision}"
+        remedy = "take fewer filters or blocks, a narrower precision, or allow more"
+        raise OverBudget(student, what, n_bytes, max_bytes, remedy)
+
+
+def check_ram(ram: int, *, student: str, max_ram: int) -> None:
+    """Refuse a student that needs more memory on a device than there is.
+
+    Args:
+        ram: bytes of the memory plan of its int8 form, from `students.ram` or of an export.
+        student: its name.
+        max_ram: largest number of bytes.
+
+    Raises:
+        OverBudget: names the student, its bytes and the limit.
+    """
+    if ram > max_ram:
+        remedy = "take fewer filters or channels, larger patches or strides, or allow more"
+        raise OverBudget(student, "bytes of RAM in int8", ram, max_ram, remedy)
 
 
 def find_widest_precision(complexity: Complexity, max_bytes: int = MAX_BYTES) -> Precision:
     """Return the widest precision at which all parameters fit; the narrowest if none does."""
     fitting = [each for each in BYTES if complexity.parameter_bytes(each) <= max_bytes]
     return fitting[-1] if fitting else next(iter(BYTES))
-
-
-def _check_bytes(student: str, what: str, n_bytes: int, max_bytes: int) -> None:
-    if n_bytes > max_bytes:
-        remedy = "take fewer filters or blocks, a narrower precision, or allow more"
-        raise OverBudget(student, what, n_bytes, max_bytes, remedy)

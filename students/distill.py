@@ -18,6 +18,7 @@ from students.complexity import (
     Complexity,
     Precision,
     check_budget,
+    check_ram,
     measure_complexity,
 )
 from students.keys import make_student_key
@@ -53,6 +54,7 @@ def check_recipe(
     precision: Precision = "int8",
     max_macs: int = MAX_MACS,
     max_bytes: int = MAX_BYTES,
+    max_ram: int | None = None,
 ) -> None:
     """Check that the student of a recipe can be built and is within the budget, before it is trained.
 
@@ -62,9 +64,11 @@ def check_recipe(
         precision: precision of the parameters when the student is used.
         max_macs: largest number of multiply-accumulates for a clip.
         max_bytes: largest size of the parameters.
+        max_ram: largest number of bytes of RAM in int8; None is no limit.
 
     Raises:
         OverBudget: it is over the budget; a ValueError.
+        NoPlan: there is a limit of its RAM, and C has no form of it; a ValueError.
         ValueError: arguments that the architecture does not have, or an input that it cannot take.
     """
     check_budget(
@@ -74,6 +78,11 @@ def check_recipe(
         max_macs=max_macs,
         max_bytes=max_bytes,
     )
+    if max_ram is not None:
+        # What converts takes a second to import, and seconds to convert.
+        from students.ram import measure_recipe_ram
+
+        check_ram(measure_recipe_ram(recipe, corpus), student=recipe.name, max_ram=max_ram)
 
 
 def prepare_run(
@@ -154,6 +163,7 @@ def distill(
     on_epoch: OnEpoch = lambda metrics: None,
     pool: StudentPool | None = None,
     start: str | None = None,
+    ram: int | None = None,
 ) -> LogitKey:
     """Train one student on one split and store its logits of all clips, unless they are stored.
 
@@ -171,6 +181,7 @@ def distill(
         pool: the clips without labels that it learns from too.
         start: the member of the same split whose weights it starts from: a student that learnt from
             a pool alone.
+        ram: the bytes of RAM that it will take in int8, for its record; None is unknown.
 
     Raises:
         UnfitSoftLabels: soft labels of other clips, classes or views.
@@ -194,6 +205,7 @@ def distill(
     if key not in store:
         record = _make_record(recipe, seed, ensemble, responses, student, feed)
         record |= _describe_pools(pool, first, corpus, store)
+        record |= {} if ram is None else {"ram": ram}
         train_and_store(run, key, "student", student, record, store, on_epoch)
     if n_views > 1:
         augmentation = stored_views(recipe.front_end.sample_rate)

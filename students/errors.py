@@ -4,6 +4,7 @@
         NoStudent            a member whose weights and recipe are not those of a student
         UnfitSoftLabels      soft labels of other clips, classes or views than the student's
         UnfitPool            a student that cannot learn from clips without labels
+        NoPlan               a student whose memory on a device cannot be planned
         OverBudget           students.budget: it costs more than it may
         UnfitExportOptions   students.export.options: options that contradict each other
 
@@ -17,6 +18,10 @@ class NoStudent(ValueError):
 
 class UnfitSoftLabels(ValueError):
     """Soft labels that do not belong to the clips, classes or views that a student sees."""
+
+
+class NoPlan(ValueError):
+    """A student's memory on a device cannot be planned: C has no form of it; the message says why."""
 
 
 class UnfitPool(ValueError):

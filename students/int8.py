@@ -116,7 +116,18 @@ def train_in_int8(
     return key
 
 
-_KEPT = ("recipe", "seed", "ensemble", "responses", "macs", "params", "pool", "start", "first_pool")
+_KEPT = (
+    "recipe",
+    "seed",
+    "ensemble",
+    "responses",
+    "macs",
+    "params",
+    "ram",
+    "pool",
+    "start",
+    "first_pool",
+)
 """Entries of the record that are those of the student that it starts from."""
 
 

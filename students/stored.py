@@ -22,6 +22,8 @@ class StoredStudent:
     front_end: FrontEnd
     tuned_in_int8: bool
     """Whether it was fine-tuned in int8: its layers round, and their ranges are learnt."""
+    params: int
+    """Number of its parameters as it was built, which the challenge counts: later, norms may be folded."""
 
 
 def load_student(store: LogitStore, key: LogitKey, n_classes: int) -> StoredStudent:
@@ -39,10 +41,11 @@ def load_student(store: LogitStore, key: LogitKey, n_classes: int) -> StoredStud
     record = store.read_record(key)
     recipe = read_recipe_entry(record, key)
     student = build(recipe["model"], n_classes=n_classes, **recipe["arguments"])
+    params = sum(parameter.numel() for parameter in student.parameters())
     tuned_in_int8 = "quantisation" in record
     if tuned_in_int8:
         student = quantise(student.eval(), record["quantisation"]["input_shape"])
     weights = fetch_weights(store, "student", key.member)
     student.load_state_dict(safetensors.torch.load_file(weights))
     front_end = FrontEnd(**recipe["front_end"])
-    return StoredStudent(key, student.eval(), front_end, tuned_in_int8)
+    return StoredStudent(key, student.eval(), front_end, tuned_in_int8, params)

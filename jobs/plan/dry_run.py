@@ -17,11 +17,13 @@ from jobs.plan.estimates import (
 from jobs.plan.options import CostOptions, LearningOptions
 from jobs.plan.probe_estimates import estimate_probes
 from jobs.plan.probes import ProbePlan
+from jobs.plan.ram import show_ram
 from jobs.plan.records import Machine
 from jobs.plan.workload import Workload
 from jobs.schedule.carry_out import find_stored
 from jobs.schedule.task import Needs, Task
 from logit_store import LogitStore
+from students import StudentRecipe
 from terminal.console import console
 from terminal.tables import build_table, format_count, format_duration
 
@@ -76,6 +78,11 @@ def show_plan(
             for each in probes.find_missing(store)[0]
         }
     show_estimates(names, estimates, device, price, spot=options.spot)
+    show_ram(
+        (each.pace.recipe, each.corpus)
+        for each in workloads.values()
+        if isinstance(each.pace.recipe, StudentRecipe)
+    )
     for (_, sample_rate), corpus in decoded.items():
         show_decoded_size(corpus, sample_rate)
 

@@ -13,6 +13,7 @@ from jobs.plan.options import (
     Views,
 )
 from jobs.plan.pools import PlannedPool, check_pool_teachers, plan_pool
+from jobs.plan.ram import find_ram
 from jobs.schedule.task import Task, make_names_unique
 from jobs.worker.teacher_logits import find_teaching_members
 from jobs.worker.train import Distill
@@ -100,6 +101,9 @@ class StudentsOptions(LearningOptions):
     """Refuse students with more multiply-accumulates a clip."""
     max_bytes: Size = MAX_BYTES
     """Refuse students whose parameters take more bytes."""
+    max_ram: Size | None = None
+    """Refuse students that need more bytes of RAM on a device in int8, the peak of the memory plan of
+    their C program without its front-end: 256000; no limit if not given."""
 
     def find_seeds(self) -> tuple[int, ...]:
         """Return the seeds of the options, or the usual ones."""
@@ -209,6 +213,7 @@ def plan_recipe(
         shorter = _trust_labels(corpus, store, shorter, split, taught_by)
     natural, alone = PoolUse(share=options.pool_share), PoolUse(alone=True)
     how = options, corpus, store, shorter, split, taught_by
+    ram = find_ram(recipe, corpus)
     pool = _plan_pool(*how, options.pool, natural)
     first_pool = _plan_pool(*how, options.first_pool, alone)
     works = (
@@ -220,6 +225,7 @@ def plan_recipe(
             responses=options.find_responses(),
             taught_by=taught_by,
             n_views=options.views,
+            ram=ram,
         )
         for seed in options.find_seeds()
     )
@@ -341,6 +347,7 @@ def _check_budget(options: StudentsOptions, corpus: Corpus, recipe: StudentRecip
             precision=options.precision,
             max_macs=options.max_macs,
             max_bytes=options.max_bytes,
+            max_ram=options.max_ram,
         )
     except ValueError as error:
         raise UserError(str(error)) from error

@@ -13,6 +13,7 @@ from jobs.plan.estimates import (
     find_machine,
     measure_steps_here,
 )
+from jobs.plan.ram import show_ram
 from jobs.plan.workload import count_workload
 from jobs.schedule.spending import Spending
 from jobs.schedule.task import Needs
@@ -82,3 +83,4 @@ def show_trials(
     name, device = f"a trial, as {base.name}", find_machine(price, cpus)
     alike = {f"{name} {place}": one for place in range(1, n)}
     show_estimates([name], {name: one, **alike}, device, price, spot=options.spot)
+    show_ram([(base, corpus)])

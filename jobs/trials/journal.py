@@ -46,6 +46,8 @@ class Trial:
     seed: int
     macs: int
     parameter_bytes: int
+    ram: int | None = None
+    """Bytes of RAM on a device in int8; None if the search has no limit of it."""
     state: TrialState = "running"
     losses: list[float] = field(default_factory=list)
     """Log loss on `select` after each epoch, in nats."""

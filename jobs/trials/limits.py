@@ -4,7 +4,8 @@ from audio.clips import Corpus
 from jobs.trials.journal import Trial
 from logit_store import fingerprint
 from students import StudentRecipe
-from students.complexity import Complexity, OverBudget, Precision, check_budget
+from students.complexity import Complexity, OverBudget, Precision, check_budget, check_ram
+from students.errors import NoPlan
 from students.search_space import Value
 
 
@@ -16,11 +17,19 @@ class StudentLimits:
         precision: precision of the parameters when a student is used.
         max_macs: most multiply-accumulates for a clip.
         max_bytes: most bytes of the parameters.
+        max_ram: most bytes of RAM on a device in int8; None is no limit, and no student's is planned.
     """
 
-    def __init__(self, corpus: Corpus, precision: Precision, max_macs: int, max_bytes: int) -> None:
+    def __init__(
+        self,
+        corpus: Corpus,
+        precision: Precision,
+        max_macs: int,
+        max_bytes: int,
+        max_ram: int | None = None,
+    ) -> None:
         self._corpus, self._precision = corpus, precision
-        self._max_macs, self._max_bytes = max_macs, max_bytes
+        self._max_macs, self._max_bytes, self._max_ram = max_macs, max_bytes, max_ram
         self._costs: dict[str, Complexity] = {}
 
     def make_trial(
@@ -53,9 +62,21 @@ class StudentLimits:
                 max_macs=self._max_macs,
                 max_bytes=self._max_bytes,
             )
-        except OverBudget as error:
+            # Last, because it takes seconds.
+            trial.ram = self._check_ram(recipe)
+        except (OverBudget, NoPlan) as error:
             trial.state, trial.error = "over_budget", str(error)
         return trial
+
+    def _check_ram(self, recipe: StudentRecipe) -> int | None:
+        """Return the bytes of RAM of a recipe's student if there is a limit, and refuse more."""
+        if self._max_ram is None:
+            return None
+        from students.ram import measure_recipe_ram
+
+        ram = measure_recipe_ram(recipe, self._corpus)
+        check_ram(ram, student=recipe.name, max_ram=self._max_ram)
+        return ram
 
     def _measure(self, recipe: StudentRecipe) -> Complexity:
         architecture = fingerprint((recipe.model, recipe.arguments, recipe.front_end))

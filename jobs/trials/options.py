@@ -59,6 +59,10 @@ class SearchOptions(BudgetOptions, AttemptOptions):
     """Train no student with more multiply-accumulates a clip."""
     max_bytes: Size = MAX_BYTES
     """Train no student whose parameters take more bytes."""
+    max_ram: Size | None = None
+    """Train no student that needs more bytes of RAM on a device in int8, the peak of the memory plan of
+    its C program without the front-end: 256000. A plan takes seconds for each architecture, once; no
+    limit if not given."""
     impulse_responses: Folder | None = None
     """Folder of recording devices' impulse responses (.wav) for augmentation; a synthetic set
     if not given."""
@@ -85,7 +89,7 @@ class SearchOptions(BudgetOptions, AttemptOptions):
 
     def make_student_limits(self, corpus: Corpus) -> StudentLimits:
         """Return the limits on the cost of a student."""
-        return StudentLimits(corpus, self.precision, self.max_macs, self.max_bytes)
+        return StudentLimits(corpus, self.precision, self.max_macs, self.max_bytes, self.max_ram)
 
     def make_trial_settings(
         self, store: LogitStore, search: str, space: SearchSpace

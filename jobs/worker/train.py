@@ -94,6 +94,8 @@ class Distill:
     """Number of views whose logits are stored."""
     pool: PoolOfWork | None = None
     """The clips without labels that it learns from too."""
+    ram: int | None = None
+    """Bytes of RAM that it will take on a device in int8, for its record; None is unknown."""
     first: "Distill | None" = None
     """Its first stage, a student that learns from a pool alone: done before it, unless it is in the
     store. Its weights are those that this one starts from."""
@@ -125,6 +127,7 @@ class Distill:
             on_epoch=_print_epochs(f"{self.recipe.name} split {self.split} seed {self.seed}"),
             pool=pool,
             start=start,
+            ram=self.ram,
         )
 
 

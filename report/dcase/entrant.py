@@ -47,7 +47,9 @@ class Entrant:
     complexity: Complexity
     """The complexity of the student as built, whatever the precision."""
     parameter_bytes: int
-    """In int8 the size in its file, with int32 biases and all steps; else parameters times bits."""
+    """Parameters times bits, as the challenge counts."""
+    file_bytes: int | None
+    """Bytes of all numbers in its int8 file, with int32 biases and all steps; None if no file predicts."""
     identity: str
     """A fingerprint of all that its logits depend on, except the clips."""
     pools: tuple[str, ...] = ()
@@ -86,12 +88,21 @@ def load_entrant(store: LogitStore, key: LogitKey, corpus: Corpus, precision: Pr
     identity = {"weights": record["weights_sha256"], "precision": precision}
     if precision == "int8":
         identity |= {"calibration_clips": CALIBRATION_CLIPS}
-        student, n_bytes = _convert_to_int8(loaded, corpus)
+        student, file_bytes = _convert_to_int8(loaded, corpus)
     else:
-        student, n_bytes = loaded.student, complexity.parameter_bytes(precision)
+        student, file_bytes = loaded.student, None
         if precision == "fp16":
             student.half().float()
-    return Entrant(key, student, front_end, complexity, n_bytes, fingerprint(identity), pools)
+    return Entrant(
+        key,
+        student,
+        front_end,
+        complexity,
+        complexity.parameter_bytes(precision),
+        file_bytes,
+        fingerprint(identity),
+        pools,
+    )
 
 
 def _check_entrant(

@@ -10,7 +10,8 @@ from students.budget import (
     MAX_MACS,
     OverBudget,
     check_budget,
-    check_file_bytes,
+    check_parameter_bytes,
+    check_ram,
     find_widest_precision,
 )
 from students.cost import BYTES, Complexity, Precision
@@ -26,7 +27,8 @@ __all__ = [
     "OverBudget",
     "Precision",
     "check_budget",
-    "check_file_bytes",
+    "check_parameter_bytes",
+    "check_ram",
     "find_widest_precision",
     "measure_complexity",
 ]

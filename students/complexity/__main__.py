@@ -12,6 +12,7 @@ import tyro
 
 from students.catalogue import ARCHITECTURES
 from students.cost import Precision
+from students.errors import NoPlan
 from terminal import parse_options, run_program
 from terminal.values import Name
 
@@ -22,14 +23,18 @@ if TYPE_CHECKING:
 
 PROGRAM = "python -m students.complexity"
 TABLE2 = "table2"
-_HEADER = ("student", "params", "MACs", "of 30 M", "type", "bytes", "of 128 kB", "peak bytes")
+_HEADER = (
+    *("student", "params", "MACs", "of 30 M", "type", "bytes", "of 128 kB"),
+    *("peak bytes", "RAM in int8"),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ComplexityOptions:
     """Print what students cost: parameters, MACs, bytes, shares of the DCASE limits.
 
-    Peak bytes are those of activations, layer by layer, at the same precision.
+    Peak bytes are those of activations, layer by layer, at the same precision. The RAM is what the
+    student's C program needs in int8: the peak of its memory plan. It takes seconds the first time.
 
     Example:
         python -m students.complexity isotropic recursive_2x2 --precision int8
@@ -62,8 +67,11 @@ def _measure(options: ComplexityOptions) -> tuple[list["StudentComplexity"], lis
     if options.names == (TABLE2,):
         rows = measure_table2()
         return rows, find_misprints(rows)
-    names = options.names or ARCHITECTURES
-    return [measure_student(name, precision=options.precision) for name in names], []
+    rows = [
+        measure_student(name, precision=options.precision, with_ram=True)
+        for name in options.names or ARCHITECTURES
+    ]
+    return rows, [f"{row.student}: {row.ram}" for row in rows if isinstance(row.ram, NoPlan)]
 
 
 def _write(rows: Sequence["StudentComplexity"], notes: Sequence[str]) -> None:
@@ -112,6 +120,7 @@ def _format_cells(row: "StudentComplexity") -> tuple[str, ...]:
         f"{row.parameter_bytes:,}",
         f"{row.bytes_percent:.2f} %",
         f"{cost.peak_activation_bytes(row.precision):,}",
+        f"{row.ram:,}" if isinstance(row.ram, int) else "-",
     )
 
 

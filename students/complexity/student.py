@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from students.catalogue import ARCHITECTURES, build, resolve_arguments
 from students.budget import MAX_BYTES, MAX_MACS, find_widest_precision
-from students.cost import Complexity, Precision
+from students.catalogue import ARCHITECTURES, build, resolve_arguments
 from students.complexity.count import measure_complexity
+from students.cost import Complexity, Precision
+from students.errors import NoPlan
 
 N_CLASSES = 10
 """Scenes of TAU, for which all figures are published."""
@@ -22,6 +23,8 @@ class StudentComplexity:
     input_shape: tuple[int, ...]
     complexity: Complexity
     precision: Precision
+    ram: int | NoPlan | None = None
+    """Peak of the memory plan of its int8 form in C, in bytes; or why there is none; None: not asked."""
 
     @property
     def parameter_bytes(self) -> int:
@@ -44,6 +47,7 @@ def measure_student(
     *,
     title: str | None = None,
     precision: Precision | None = None,
+    with_ram: bool = False,
     **arguments: Any,
 ) -> StudentComplexity:
     """Measure a student of the catalogue, for a clip of one second.
@@ -52,6 +56,7 @@ def measure_student(
         name: one of `students.catalogue.ARCHITECTURES`.
         title: the name to show; None is its own.
         precision: precision of its parameters; None is the widest that fits into the limit.
+        with_ram: whether its memory is planned too, which takes seconds the first time.
         **arguments: overrides of the catalogue's.
 
     Raises:
@@ -66,4 +71,17 @@ def measure_student(
         entry.input_shape,
         complexity,
         precision or find_widest_precision(complexity),
+        _plan(name, arguments, entry.input_shape) if with_ram else None,
     )
+
+
+def _plan(name: str, arguments: Mapping[str, Any], input_shape: tuple[int, ...]) -> int | NoPlan:
+    # It converts the student, and what converts takes a second to import.
+    from students.ram import measure_architecture_ram
+
+    try:
+        return measure_architecture_ram(
+            name, arguments, input_shape=input_shape, n_classes=N_CLASSES
+        )
+    except NoPlan as error:
+        return error

@@ -24,7 +24,7 @@ ROWS = {
 
 def measure_table2() -> list[StudentComplexity]:
     """Measure the rows of the table."""
-    return [measure_student(name, title=title) for title, name in ROWS.items()]
+    return [measure_student(name, title=title, with_ram=True) for title, name in ROWS.items()]
 
 
 def find_misprints(rows: Sequence[StudentComplexity]) -> list[str]:

@@ -30,10 +30,13 @@ def _run(options: ExportOptions) -> int:
     from disk import equip_user
     from logit_store import LogitStore, LogitStoreError
     from logit_store.show import find_member_keys
-    from students.complexity import OverBudget
-    from students.errors import NoStudent
+    from students.budget import OverBudget
+    from students.errors import NoPlan, NoStudent
 
-    known = (LogitStoreError, CorpusError, BrokenAudio, UnfitExportOptions, NoStudent, OverBudget)
+    known = (
+        *(LogitStoreError, CorpusError, BrokenAudio, UnfitExportOptions),
+        *(NoStudent, NoPlan, OverBudget),
+    )
     equip_user()
     try:
         store = LogitStore(options.store)

@@ -10,6 +10,8 @@ import onnx
 
 from audio.clips import Corpus
 from audio.feed import Feed
+from students.c.ram import measure_ram
+from students.errors import NoPlan
 from students.export import onnx_file, onnx_int8
 from students.export.options import ExportForm, ExportOptions, UnfitExportOptions
 from students.int8 import simulate_int8
@@ -27,9 +29,11 @@ class ExportedFile:
     with_front_end: bytes
     """The same with its front-end, to be timed from waveforms on."""
     parameter_bytes: int
-    """Bytes of the student's parameters in the file."""
+    """Bytes of the student's numbers in the file."""
     front_end_bytes: int
     """Bytes of the front-end in the content: 0 if it is not inside."""
+    ram: int | NoPlan | None
+    """Bytes of RAM of its C program without the front-end, or why it has none; None: it is not in int8."""
 
 
 def check_form(student: StoredStudent, form: ExportForm) -> None:
@@ -55,8 +59,19 @@ def convert(options: ExportOptions, student: StoredStudent, feed: Feed) -> Expor
     both = onnx_file.serialise(whole, facts | {"takes_waveforms": True})
     content = both if options.with_front_end else bare
     return ExportedFile(
-        content, both, onnx_file.count_parameter_bytes(model), len(content) - len(bare)
+        content,
+        both,
+        onnx_file.count_parameter_bytes(model),
+        len(content) - len(bare),
+        _plan_ram(model) if options.form == "onnx-int8" else None,
     )
+
+
+def _plan_ram(model: onnx.ModelProto) -> int | NoPlan:
+    try:
+        return measure_ram(model)
+    except NoPlan as error:
+        return error
 
 
 def convert_to_onnx(

@@ -18,7 +18,10 @@ from audio.log_mel import LogMel
 from audio.views import Augmentation
 from metrics import macro_accuracy
 from students import runtime
+from students.cost import BYTES
+from students.errors import NoPlan
 from students.export.convert import ExportedFile
+from students.export.options import ExportOptions
 from students.stored import StoredStudent
 
 BATCH = 64
@@ -69,11 +72,16 @@ class ExportMeasurements:
     """Macro accuracy of the student in torch on them, 0...1."""
     accuracy: float
     """Macro accuracy of the file on its own runtime on them, 0...1."""
+    counted_bytes: int
+    """Bytes of the student's parameters as the challenge counts them: their number times their bits."""
     parameter_bytes: int
-    """Bytes of all numbers in the file except the front-end's constants."""
+    """Bytes of all numbers in the file except the front-end's constants: in int8 with biases in int32,
+    steps, and norms in float32."""
     file_bytes: int
     front_end_bytes: int
     """Bytes of the front-end in the file; its constants are not parameters of the student."""
+    ram: int | NoPlan | None
+    """Bytes of RAM of its C program without the front-end, or why it has none; None: it is not in int8."""
     latency_s: float
     """Median time for one clip on one core, from waveform to logits."""
 
@@ -85,10 +93,21 @@ class ExportMeasurements:
             f"macro accuracy on the {self.judged_clips:,} select clips: "
             f"{100 * self.accuracy:.1f} % on its own runtime, "
             f"{100 * self.torch_accuracy:.1f} % in torch\n"
-            f"bytes: {self.parameter_bytes:,} of parameters in a file of {self.file_bytes:,}, of "
-            f"which {self.front_end_bytes:,} are the front-end, which has no parameters\n"
+            f"bytes: {self.counted_bytes:,} of parameters as the challenge counts them; the file has "
+            f"{self.file_bytes:,}, of which {self.parameter_bytes:,} are the student's numbers and "
+            f"{self.front_end_bytes:,} the front-end, which has no parameters\n"
+            f"{self._describe_ram()}"
             f"one clip on one core, front-end included: {1000 * self.latency_s:.2f} ms\n"
         )
+
+    def _describe_ram(self) -> str:
+        match self.ram:
+            case None:
+                return ""
+            case NoPlan():
+                return f"RAM on a device: unknown, because C has no form of it: {self.ram}\n"
+            case ram:
+                return f"RAM on a device, by the memory plan of its C program: {ram:,} bytes\n"
 
 
 class ExportClips:
@@ -133,11 +152,10 @@ def measure_export(
     student: StoredStudent,
     clips: ExportClips,
     on_compared: OnCompared,
-    *,
-    with_front_end: bool,
+    options: ExportOptions,
 ) -> ExportMeasurements:
     """Measure a file on the clips; never looks at the labels of the fold test."""
-    in_torch = student.student
+    in_torch, with_front_end = student.student, options.with_front_end
     model = nn.Sequential(LogMel(student.front_end), in_torch) if with_front_end else in_torch
     n_judged, n_clips = len(clips.select), len(clips.select) + len(clips.test)
     inputs = _report(clips.iterate_inputs(as_waveforms=with_front_end), n_clips, on_compared)
@@ -154,9 +172,11 @@ def measure_export(
         judged_clips=n_judged,
         torch_accuracy=macro_accuracy(judged.torch_NK, labels_N),
         accuracy=macro_accuracy(judged.exported_NK, labels_N),
+        counted_bytes=student.params * BYTES[options.precision],
         parameter_bytes=exported.parameter_bytes,
         file_bytes=len(exported.content),
         front_end_bytes=exported.front_end_bytes,
+        ram=exported.ram,
         latency_s=runtime.measure_latency(from_waveforms, one_clip),
     )
 

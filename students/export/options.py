@@ -7,10 +7,13 @@ import tyro
 
 from audio.corpora import CorpusName
 from students.budget import MAX_BYTES
+from students.cost import Precision
 from students.recipe import CALIBRATION_CLIPS
 from terminal.values import Address, Count, Folder, Name, NewFile, Size
 
 ExportForm = Literal["onnx", "onnx-fp16", "onnx-int8"]
+PRECISIONS: dict[ExportForm, Precision] = {"onnx": "fp32", "onnx-fp16": "fp16", "onnx-int8": "int8"}
+"""Of a student's parameters in each form."""
 
 
 class UnfitExportOptions(ValueError):
@@ -49,14 +52,22 @@ class ExportOptions:
     """At most this many clips of the fold fit set the ranges of int8; a student that was fine-tuned
     in int8 (python jobs/quantise.py) has its own."""
     max_bytes: Size | None = None
-    """Limit for the parameters in the file, and for the file without its front-end; if not given,
-    128,000 for onnx-fp16 and onnx-int8, and no limit for float32."""
+    """Limit for the student's parameters as the challenge counts them, their number times the bits of
+    the form; if not given, 128,000 for onnx-fp16 and onnx-int8, and no limit for float32."""
+    max_ram: Size | None = None
+    """Limit for the bytes of RAM that the student needs on a device, the peak of the memory plan of its
+    C program without the front-end: 256000; for onnx-int8 only; no limit if not given."""
     debug: bool = False
     """Show the traceback of an error."""
 
     @property
+    def precision(self) -> Precision:
+        """The precision of the student's parameters in this form."""
+        return PRECISIONS[self.form]
+
+    @property
     def byte_limit(self) -> int | None:
-        """Largest size of the student in the file; None is no limit."""
+        """Largest size of the student's parameters at this precision; None is no limit."""
         if self.max_bytes is None and self.form in ("onnx-fp16", "onnx-int8"):
             return MAX_BYTES
         return self.max_bytes

@@ -5,7 +5,8 @@ from students.complexity import (
     Complexity,
     OverBudget,
     check_budget,
-    check_file_bytes,
+    check_parameter_bytes,
+    check_ram,
     find_widest_precision,
     measure_complexity,
 )
@@ -42,11 +43,17 @@ def test_other_budgets_can_be_given():
         check_budget(of(params=5), student="tiny", max_bytes=4)
 
 
-def test_an_exported_file_is_held_to_the_same_limit():
-    check_file_bytes(128_000, student="tiny")
-    with pytest.raises(OverBudget, match="student tiny has 128,001 bytes in its exported file"):
-        check_file_bytes(128_001, student="tiny")
-    check_file_bytes(128_001, student="tiny", max_bytes=200_000)
+def test_parameters_alone_are_held_to_the_same_limit():
+    check_parameter_bytes(128_000, student="tiny")
+    with pytest.raises(OverBudget, match="student tiny has 128,002 bytes of parameters at fp16"):
+        check_parameter_bytes(64_001, student="tiny", precision="fp16")
+    check_parameter_bytes(128_001, student="tiny", max_bytes=200_000)
+
+
+def test_ram_is_held_to_that_of_a_device():
+    check_ram(256_000, student="tiny", max_ram=256_000)
+    with pytest.raises(OverBudget, match="tiny has 256,001 bytes of RAM in int8, expected at mo"):
+        check_ram(256_001, student="tiny", max_ram=256_000)
 
 
 @pytest.mark.parametrize(

@@ -224,16 +224,19 @@ def test_a_student_that_was_tuned_in_int8_has_no_other_form(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_over_its_budget_is_not_written(stored, corpus, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("form", "bits"), [("onnx", 32), ("onnx-fp16", 16), ("onnx-int8", 8)])
+def test_a_student_is_held_to_its_parameters_times_bits_whatever_its_file_adds(
+    stored, corpus, exported, tmp_path, form, bits
+):
     store, key = stored
-    options = make_options(store, key, tmp_path / "student.onnx", max_bytes=100, form="onnx")
-    with pytest.raises(OverBudget, match=f"student {key.member} has .* at most 100:"):
+    n_bytes = load_student(store, key, 3).params * bits // 8
+    options = make_options(store, key, tmp_path / "student.onnx", form=form, max_bytes=n_bytes - 1)
+    expected = f"student {key.member} has {n_bytes:,} bytes .* at most {n_bytes - 1:,}:"
+    with pytest.raises(OverBudget, match=expected):
         export_student(options, store, corpus, key)
-    # The parameters would fit into this; the file around them does not.
-    monkeypatch.setattr(onnx_file, "count_parameter_bytes", lambda model: 1)
-    with pytest.raises(OverBudget, match=f"student {key.member} has .* at most 3,000:"):
-        export_student(replace(options, max_bytes=3_000), store, corpus, key)
     assert list(tmp_path.iterdir()) == []
+    _, measured = exported(form, max_bytes=n_bytes)
+    assert measured.counted_bytes == n_bytes < measured.file_bytes
 
 
 @pytest.mark.parametrize(
@@ -263,7 +266,7 @@ def test_the_command_prints_what_it_measured(stored, corpus, tmp_path, capsys):
     assert f"on the {len(corpus.rows(100, 'test'))} test clips" in lines[1]
     assert "100.0 % in the same class" in lines[1]
     assert f"macro accuracy on the {len(corpus.rows(100, 'select'))} select clips" in lines[2]
-    assert f"in a file of {file.stat().st_size:,}" in lines[3]
+    assert f"as the challenge counts them; the file has {file.stat().st_size:,}" in lines[3]
     assert lines[4].startswith("one clip on one core, front-end included:")
 
 
