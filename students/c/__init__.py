@@ -1,0 +1,1 @@
+"""From a student in int8 to a program in C."""
