@@ -3,6 +3,11 @@
  * A map is uint8_t codes [channels][height][width]; a code stands for (code - zero) * step. A layer sums
  * products of integers in int32_t, adds its bias, multiplies by one float per output channel, rounds
  * half to even, adds the output's zero and clamps to 0...255 (QLinearConv of ONNX).
+ *
+ * All layers come down to one loop, `add_products`: 2 results at each of 4 positions, and two products in
+ * one instruction (SMLAD) where the processor has it. The 2 results are two output channels, or two
+ * neighbouring outputs of a depthwise layer. Its operands are laid out in the scratch that each kernel
+ * takes, so that the loop reads them in order.
  */
 #ifndef STUDENT_KERNELS_H
 #define STUDENT_KERNELS_H
@@ -20,13 +25,15 @@ typedef struct {
   int groups;
   int input_zero, output_zero;
   int input_stride;      /* bytes from one channel of the input to the next */
+  int output_stride;     /* the same of the output */
   const int8_t *weights; /* [out_channels][in_channels / groups][kernel_height][kernel_width] */
   const int32_t *bias;   /* [out_channels], or 0 */
   const float *scale;    /* [out_channels]: steps of input and weight over the step of the output */
 } convolution;
 
-/* Writes what each stored code of a channel becomes before a layer reads it. */
-typedef void (*fill_table)(int channel, uint8_t table[256]);
+#define STUDENT_BLOCK 32 /* positions that are laid out at a time; kernels.py knows it too */
+
+/* ---- From sums to codes ---- */
 
 /* Rounds a sum to a code.
  *
@@ -35,84 +42,370 @@ typedef void (*fill_table)(int channel, uint8_t table[256]);
  * values beyond +-2^22 too, and no float is ever converted to an integer that cannot hold it.
  */
 static inline uint8_t quantise_sum(int32_t sum, float scale, int zero) {
-  const int32_t middle = 0x4B400000; /* the bits of 12582912.0f */
+  const int32_t lowest = 0x4B400000 - zero; /* the bits of 12582912.0f, less the zero: code 0 */
   float shifted = (float)sum * scale + 12582912.0f;
   int32_t bits;
   memcpy(&bits, &shifted, sizeof bits);
-  if (bits < middle - zero) return 0;
-  if (bits > middle - zero + 255) return 255;
-  return (uint8_t)(bits - (middle - zero));
+  if (bits < lowest) return 0;
+  if (bits > lowest + 255) return 255;
+  return (uint8_t)(bits - lowest);
 }
 
 static inline int32_t start_sum(const int32_t *bias, int channel) { return bias ? bias[channel] : 0; }
 
-/* Any convolution. Never in place. */
-static inline void convolve(const convolution *layer, const uint8_t *input, uint8_t *output, int16_t *scratch) {
-  const convolution c = *layer;
-  const int in_group = c.in_channels / c.groups, out_group = c.out_channels / c.groups;
-  const int taps = c.kernel_height * c.kernel_width;
-  (void)scratch;
-  for (int o = 0; o < c.out_channels; o++)
-    for (int y = 0; y < c.out_height; y++)
-      for (int x = 0; x < c.out_width; x++) {
-        int32_t sum = start_sum(c.bias, o);
-        for (int i = 0; i < in_group; i++) {
-          const uint8_t *channel = input + (o / out_group * in_group + i) * c.input_stride;
-          const int8_t *weights = c.weights + (o * in_group + i) * taps;
-          for (int ky = 0; ky < c.kernel_height; ky++)
-            for (int kx = 0; kx < c.kernel_width; kx++) {
-              int row = y * c.stride_height - c.pad_top + ky * c.dilation_height;
-              int column = x * c.stride_width - c.pad_left + kx * c.dilation_width;
-              if (row >= 0 && row < c.in_height && column >= 0 && column < c.in_width)
-                sum += weights[ky * c.kernel_width + kx] * (channel[row * c.in_width + column] - c.input_zero);
-            }
-        }
-        *output++ = quantise_sum(sum, c.scale[o], c.output_zero);
-      }
+/* Sets 4 sums to a bias. */
+static inline void start_sums(int32_t sums[4], int32_t bias) {
+  for (int p = 0; p < 4; p++) sums[p] = bias;
 }
 
-/* A convolution of 1x1 with stride 1, no padding and one group. */
+/* Writes the codes of the first `count` of 4 sums, `stride` bytes apart. */
+static inline void store_codes(const int32_t sums[4], int count, float scale, int zero, uint8_t *output, int stride) {
+  if (count >= 4) {
+    for (int p = 0; p < 4; p++) output[p * stride] = quantise_sum(sums[p], scale, zero);
+  } else {
+    for (int p = 0; p < count; p++) output[p * stride] = quantise_sum(sums[p], scale, zero);
+  }
+}
+
+/* ---- The loop that all layers share ---- */
+
+/* Adds products to 2 results at each of 4 positions, sums[2][4].
+ *
+ * Operands come in pairs of int16_t, products are summed over both of a pair. A tap is one pair of
+ * weights for each result, weights[taps][2][2], and one pair of values for each position, values[4][2].
+ * Each round takes `taps` taps, whose values begin `distance` pairs apart; the next round's begin `step`
+ * bytes after this round's. It ends when all weights up to `end` were taken; there is at least one round.
+ */
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
+
+/* GCC must not look into these functions: it would take registers that they change for unchanged. */
+#ifdef __clang__
+#define STUDENT_OPAQUE __attribute__((naked, noinline, unused))
+#else
+#define STUDENT_OPAQUE __attribute__((naked, noipa, unused))
+#endif
+#define STUDENT_UNUSED __attribute__((unused))
+
+/* Compilers keep fewer than 14 values in registers, and would spill sums in the innermost loop: hence
+ * assembly. r0 weights, r1 values, r2-r5 and r6-r9 sums, r10 and r11 values, r12 and lr weights; end,
+ * step and sums stay on the stack.
+ */
+#define STUDENT_TAP(first, second)       \
+  "ldrd r12, lr, [r0], #8\n\t"           \
+  "ldrd r10, r11, [r1, #" #first "]\n\t" \
+  "smlad r2, r12, r10, r2\n\t"           \
+  "smlad r6, lr, r10, r6\n\t"            \
+  "smlad r3, r12, r11, r3\n\t"           \
+  "smlad r7, lr, r11, r7\n\t"            \
+  "ldrd r10, r11, [r1, #" #second "]\n\t" \
+  "smlad r4, r12, r10, r4\n\t"           \
+  "smlad r8, lr, r10, r8\n\t"            \
+  "smlad r5, r12, r11, r5\n\t"           \
+  "smlad r9, lr, r11, r9\n\t"
+#define STUDENT_DEFINE_ADDING(name, taps, distance, text)                                             \
+  STUDENT_OPAQUE static void name(STUDENT_UNUSED const int16_t *weights, STUDENT_UNUSED const int16_t *values, \
+                                  STUDENT_UNUSED const int16_t *end, STUDENT_UNUSED int step, \
+                                  STUDENT_UNUSED int32_t *sums) { \
+    __asm__("push {r2-r11, lr}\n\t" \
+            "ldr lr, [sp, #44]\n\t" \
+            "ldm lr, {r2-r9}\n" \
+            "1:\n\t" text \
+            "ldrd r10, r11, [sp]\n\t" \
+            "add r1, r1, r11\n\t" \
+            "cmp r0, r10\n\t" \
+            "bne 1b\n\t" \
+            "ldr lr, [sp, #44]\n\t" \
+            "stm lr, {r2-r9}\n\t" \
+            "pop {r2-r11, pc}"); \
+  }
+
+#else
+
+static inline void add_products(const int16_t *weights, const int16_t *values, const int16_t *end, int step,
+                                int32_t *sums, int taps, int distance) {
+  int32_t a0 = sums[0], a1 = sums[1], a2 = sums[2], a3 = sums[3];
+  int32_t b0 = sums[4], b1 = sums[5], b2 = sums[6], b3 = sums[7];
+  do {
+    for (int tap = 0; tap < taps; tap++)
+      for (int half = 0; half < 2; half++) {
+        const int16_t *v = values + 2 * tap * distance + half;
+        const int32_t a = weights[half], b = weights[2 + half];
+        a0 += a * v[0], b0 += b * v[0];
+        a1 += a * v[2], b1 += b * v[2];
+        a2 += a * v[4], b2 += b * v[4];
+        a3 += a * v[6], b3 += b * v[6];
+        weights += 4 * half;
+      }
+    values += step / 2;
+  } while (weights != end);
+  sums[0] = a0, sums[1] = a1, sums[2] = a2, sums[3] = a3;
+  sums[4] = b0, sums[5] = b1, sums[6] = b2, sums[7] = b3;
+}
+
+#define STUDENT_DEFINE_ADDING(name, taps, distance, text)                                           \
+  static inline void name(const int16_t *weights, const int16_t *values, const int16_t *end, int step, \
+                          int32_t *sums) {                                                          \
+    add_products(weights, values, end, step, sums, taps, distance);                                 \
+  }
+
+#endif
+
+STUDENT_DEFINE_ADDING(add_taps, 1, 0, STUDENT_TAP(0, 8))
+STUDENT_DEFINE_ADDING(add_3_columns, 3, 1, STUDENT_TAP(0, 8) STUDENT_TAP(4, 12) STUDENT_TAP(8, 16))
+STUDENT_DEFINE_ADDING(add_4_columns, 4, 1,
+                      STUDENT_TAP(0, 8) STUDENT_TAP(4, 12) STUDENT_TAP(8, 16) STUDENT_TAP(12, 20))
+STUDENT_DEFINE_ADDING(add_8_channels, 4, 4,
+                      STUDENT_TAP(0, 8) STUDENT_TAP(16, 24) STUDENT_TAP(32, 40) STUDENT_TAP(48, 56))
+
+/* ---- Layers whose outputs see all inputs of a group: a product of matrices ---- */
+
+/* Lays out the weights of 2 outputs, `inputs` of each: [pairs][2][2]; a missing output or input is 0. */
+static inline void lay_out_weights(const int8_t *first, const int8_t *second, int inputs, int16_t *laid) {
+  for (int i = 0; i < inputs; i += 2, laid += 4) {
+    const int whole = i + 1 < inputs;
+    laid[0] = first[i], laid[1] = whole ? first[i + 1] : 0;
+    laid[2] = second ? second[i] : 0, laid[3] = second && whole ? second[i + 1] : 0;
+  }
+}
+
+/* Multiplies values that are laid out as [positions / 4][pairs][4][2] with the weights of all outputs. */
+static inline void multiply_block(const convolution *layer, int first, int outputs, int inputs, int positions,
+                                  const int16_t *values, int16_t *laid, uint8_t *output) {
+  const int pairs = (inputs + 1) / 2, in_8 = pairs / 4 * 4;
+  for (int o = first; o < first + outputs; o += 2) {
+    const int both = o + 1 < first + outputs;
+    const int8_t *weights = layer->weights + o * inputs;
+    lay_out_weights(weights, both ? weights + inputs : 0, inputs, laid);
+    for (int p = 0; p < positions; p += 4) {
+      const int16_t *taken = values + 2 * p * pairs;
+      int32_t sums[8];
+      start_sums(sums, start_sum(layer->bias, o));
+      start_sums(sums + 4, both ? start_sum(layer->bias, o + 1) : 0);
+      if (in_8) add_8_channels(laid, taken, laid + 4 * in_8, 64, sums);
+      if (in_8 < pairs) add_taps(laid + 4 * in_8, taken + 8 * in_8, laid + 4 * pairs, 16, sums);
+      store_codes(sums, positions - p, layer->scale[o], layer->output_zero, output + o * layer->output_stride + p, 1);
+      if (both)
+        store_codes(sums + 4, positions - p, layer->scale[o + 1], layer->output_zero, output + (o + 1) * layer->output_stride + p, 1);
+    }
+  }
+}
+
+/* Positions in a block's room, in fours: a small map needs less. */
+static inline int limit_block(int size) { return size < STUDENT_BLOCK ? (size + 3) / 4 * 4 : STUDENT_BLOCK; }
+
+/* Lays out one input of a block at `positions` positions; the rest of the last 4 keep what they were. */
+static inline void lay_out_row(const uint8_t *codes, int zero, int positions, int pairs, int16_t *laid) {
+  for (int p = 0; p < positions; p++) laid[p / 4 * 8 * pairs + p % 4 * 2] = (int16_t)(codes[p] - zero);
+}
+
+/* A convolution of 1x1 with stride 1, no padding and one group. In place if `output` is `input` and both
+ * have the same stride: all channels of a block are read before any of it is written.
+ */
 static inline void convolve_pointwise(const convolution *layer, const uint8_t *input, uint8_t *output,
                                       int16_t *scratch) {
-  const int positions = layer->in_height * layer->in_width, n_in = layer->in_channels;
-  for (int p = 0; p < positions; p++) {
-    for (int i = 0; i < n_in; i++) scratch[i] = (int16_t)(input[i * layer->input_stride + p] - layer->input_zero);
-    for (int o = 0; o < layer->out_channels; o++) {
-      int32_t sum = start_sum(layer->bias, o);
-      for (int i = 0; i < n_in; i++) sum += layer->weights[o * n_in + i] * scratch[i];
-      output[o * positions + p] = quantise_sum(sum, layer->scale[o], layer->output_zero);
+  const int size = layer->in_height * layer->in_width, inputs = layer->in_channels, pairs = (inputs + 1) / 2;
+  int16_t *values = scratch + 4 * pairs;
+  memset(values, 0, sizeof(int16_t) * 2 * (size_t)(limit_block(size) * pairs));
+  for (int p = 0; p < size; p += STUDENT_BLOCK) {
+    const int positions = size - p < STUDENT_BLOCK ? size - p : STUDENT_BLOCK;
+    for (int i = 0; i < inputs; i++)
+      lay_out_row(input + i * layer->input_stride + p, layer->input_zero, positions, pairs,
+                  values + i / 2 * 8 + i % 2);
+    multiply_block(layer, 0, layer->out_channels, inputs, positions, values, scratch, output + p);
+  }
+}
+
+/* Lays out what one output position of a group sees: [inputs of the group][kernel_height][kernel_width]. */
+static inline void lay_out_patch(const convolution *layer, const uint8_t *input, int position, int16_t *laid) {
+  const int row = position / layer->out_width * layer->stride_height - layer->pad_top;
+  const int column = position % layer->out_width * layer->stride_width - layer->pad_left;
+  int i = 0;
+  for (int channel = 0; channel < layer->in_channels / layer->groups; channel++, input += layer->input_stride)
+    for (int ky = 0; ky < layer->kernel_height; ky++) {
+      const int y = row + ky * layer->dilation_height;
+      for (int kx = 0; kx < layer->kernel_width; kx++, i++) {
+        const int x = column + kx * layer->dilation_width;
+        const int inside = y >= 0 && y < layer->in_height && x >= 0 && x < layer->in_width;
+        laid[i / 2 * 8 + i % 2] = (int16_t)(inside ? input[y * layer->in_width + x] - layer->input_zero : 0);
+      }
+    }
+}
+
+/* Any convolution. Never in place. */
+static inline void convolve(const convolution *layer, const uint8_t *input, uint8_t *output, int16_t *scratch) {
+  const int in_group = layer->in_channels / layer->groups, out_group = layer->out_channels / layer->groups;
+  const int inputs = in_group * layer->kernel_height * layer->kernel_width, pairs = (inputs + 1) / 2;
+  const int size = layer->out_height * layer->out_width;
+  int16_t *values = scratch + 4 * pairs;
+  memset(values, 0, sizeof(int16_t) * 2 * (size_t)(limit_block(size) * pairs));
+  for (int group = 0; group < layer->groups; group++)
+    for (int p = 0; p < size; p += STUDENT_BLOCK) {
+      const int positions = size - p < STUDENT_BLOCK ? size - p : STUDENT_BLOCK;
+      for (int each = 0; each < positions; each++)
+        lay_out_patch(layer, input + group * in_group * layer->input_stride, p + each,
+                      values + each / 4 * 8 * pairs + each % 4 * 2);
+      multiply_block(layer, group * out_group, out_group, inputs, positions, values, scratch, output + p);
+    }
+}
+
+/* ---- Layers whose outputs see one channel ---- */
+
+/* One direction of a depthwise layer: its sizes, and how far neighbours lie apart in memory. */
+typedef struct {
+  int in, out, kernel, stride, dilation, pad;
+  int in_step, out_step, weight_step;
+} direction;
+
+/* How a channel is laid out. Outputs that are neighbours `across` are summed together, and so are 4
+ * neighbours `along`.
+ *
+ * Inputs across are laid out in pairs, [phases][lines][slots][2]: with a dilation d, every d-th input is
+ * in one phase. Along, a stride s has its inputs in s parts of the slots, so that the 4 values of a tap
+ * always follow one another.
+ */
+typedef struct {
+  direction across, along;
+  int lines;      /* pairs across, in each phase */
+  int part;       /* slots along, for each part */
+  int tap_lines;  /* lines that 2 outputs see */
+} depthwise_plan;
+
+static inline int divide_up(int a, int b) { return (a + b - 1) / b; }
+static inline int take_larger(int a, int b) { return a > b ? a : b; }
+
+static inline depthwise_plan plan_depthwise(direction across, direction along) {
+  depthwise_plan plan = {across, along, 0, 0, (across.kernel + across.stride + 1) / 2};
+  const int steps = divide_up(divide_up(across.out, across.dilation), 2);
+  plan.lines = take_larger((steps - 1) * across.stride + plan.tap_lines,
+                           (across.in + across.pad - 1) / across.dilation / 2 + 1);
+  plan.part = take_larger((along.out + 3) / 4 * 4 + (along.kernel - 1) * along.dilation / along.stride,
+                          (along.in + along.pad - 1) / along.stride + 1);
+  return plan;
+}
+
+static inline int has_wide_taps(const depthwise_plan *plan) {
+  const int kernel = plan->along.kernel;
+  return plan->along.stride == 1 && plan->along.dilation == 1 && (kernel == 3 || kernel == 4);
+}
+
+/* Estimates the instructions of a plan: of two directions, the better one may be across. */
+static inline int32_t estimate_depthwise(const depthwise_plan *plan) {
+  const int steps = plan->across.dilation * divide_up(divide_up(plan->across.out, plan->across.dilation), 2);
+  const int taps = plan->tap_lines * plan->along.kernel;
+  const int each = has_wide_taps(plan) ? 13 * taps + 12 : 15 * taps + 12 * plan->along.kernel;
+  if (plan->across.stride > 1 && plan->across.dilation > 1) return INT32_MAX;
+  return steps * divide_up(plan->along.out, 4) * each;
+}
+
+/* Lays out the codes of a channel, after a table if there is one. */
+static inline void lay_out_channel(const depthwise_plan *plan, const uint8_t *codes, const uint8_t *table,
+                                   int16_t *laid) {
+  const direction along = plan->along, across = plan->across;
+  for (int u = 0; u < across.in; u++) {
+    const int place = (u + across.pad) / across.dilation, phase = (u + across.pad) % across.dilation;
+    int16_t *line = laid + 2 * (phase * plan->lines + place / 2) * plan->part * along.stride + place % 2;
+    for (int first = 0; first < along.stride && first < along.in; first++) {
+      const int slot = (first + along.pad) % along.stride * plan->part + (first + along.pad) / along.stride;
+      const uint8_t *taken = codes + u * across.in_step + first * along.in_step;
+      const int count = divide_up(along.in - first, along.stride), step = along.stride * along.in_step;
+      int16_t *to = line + 2 * slot;
+      if (table)
+        for (int n = 0; n < count; n++) to[2 * n] = table[taken[n * step]];
+      else
+        for (int n = 0; n < count; n++) to[2 * n] = taken[n * step];
     }
   }
 }
 
-/* A convolution of each channel alone; what a table makes of the stored codes is its input. */
-static inline void convolve_depthwise(const convolution *layer, const uint8_t *input, fill_table fill,
-                                      uint8_t *output, int16_t *scratch) {
-  uint8_t table[256];
-  convolution one = *layer;
-  uint8_t *channel = (uint8_t *)scratch;
-  const int in_size = layer->in_height * layer->in_width, out_size = layer->out_height * layer->out_width;
-  one.in_channels = one.out_channels = one.groups = 1;
+/* Lays out the weights of a channel for both of 2 outputs: [taps][2][2], with 0 where one sees nothing. */
+static inline void lay_out_taps(const depthwise_plan *plan, const int8_t *weights, int16_t *laid) {
+  const direction along = plan->along, across = plan->across;
+  const int wide = has_wide_taps(plan);
+  for (int line = 0; line < plan->tap_lines; line++)
+    for (int k = 0; k < along.kernel; k++) {
+      int16_t *tap = laid + 4 * (wide ? line * along.kernel + k : k * plan->tap_lines + line);
+      for (int n = 0; n < 4; n++) {
+        const int place = 2 * line + n % 2 - n / 2 * across.stride;
+        const int seen = place >= 0 && place < across.kernel;
+        tap[n] = seen ? weights[place * across.weight_step + k * along.weight_step] : 0;
+      }
+    }
+}
+
+/* Adds all products of 2 outputs across and 4 along, whose inputs begin at `values`. */
+static inline void add_window(const depthwise_plan *plan, const int16_t *taps, const int16_t *values, int32_t sums[8]) {
+  const direction along = plan->along;
+  const int step = (int)sizeof(int16_t) * 2 * plan->part * along.stride, each = 4 * plan->tap_lines;
+  const int16_t *end = taps + each * along.kernel;
+  if (has_wide_taps(plan) && along.kernel == 3) {
+    add_3_columns(taps, values, end, step, sums);
+  } else if (has_wide_taps(plan)) {
+    add_4_columns(taps, values, end, step, sums);
+  } else if (plan->tap_lines == 1 && along.stride == 1) {
+    add_taps(taps, values, end, (int)sizeof(int16_t) * 2 * along.dilation, sums);
+  } else {
+    for (int k = 0; k < along.kernel; k++, taps += each) {
+      const int reach = k * along.dilation;
+      add_taps(taps, values + 2 * (reach % along.stride * plan->part + reach / along.stride), taps + each, step, sums);
+    }
+  }
+}
+
+/* Computes the outputs of a channel that is laid out. */
+static inline void compute_channel(const depthwise_plan *plan, const int16_t *taps, const int16_t *laid, int32_t bias,
+                                   float scale, int zero, uint8_t *output) {
+  const direction along = plan->along, across = plan->across;
+  const int line = 2 * plan->part * along.stride;
+  for (int phase = 0; phase < across.dilation; phase++) {
+    const int16_t *values = laid + phase * plan->lines * line;
+    for (int y = phase; y < across.out; y += 2 * across.dilation, values += across.stride * line) {
+      uint8_t *to = output + y * across.out_step;
+      for (int x = 0; x < along.out; x += 4, to += 4 * along.out_step) {
+        int32_t sums[8];
+        start_sums(sums, bias);
+        start_sums(sums + 4, bias);
+        add_window(plan, taps, values + 2 * x, sums);
+        store_codes(sums, along.out - x, scale, zero, to, along.out_step);
+        if (y + across.dilation < across.out)
+          store_codes(sums + 4, along.out - x, scale, zero, to + across.dilation * across.out_step, along.out_step);
+      }
+    }
+  }
+}
+
+/* One channel of a depthwise convolution: from its codes, after a table if there is one, to its outputs.
+ * In place if `output` is `input`. A direction that has a stride has no dilation.
+ */
+static inline void convolve_channel(const convolution *layer, int channel, const uint8_t *input, const uint8_t *table,
+                                    uint8_t *output, int16_t *scratch) {
+  const direction rows = {layer->in_height,      layer->out_height,      layer->kernel_height,
+                          layer->stride_height,  layer->dilation_height, layer->pad_top,
+                          layer->in_width,       layer->out_width,       layer->kernel_width};
+  const direction columns = {layer->in_width, layer->out_width, layer->kernel_width,
+                             layer->stride_width, layer->dilation_width, layer->pad_left, 1, 1, 1};
+  depthwise_plan plan = plan_depthwise(rows, columns);
+  const depthwise_plan turned = plan_depthwise(columns, rows);
+  if (estimate_depthwise(&turned) < estimate_depthwise(&plan)) plan = turned;
+  const int n_weights = rows.kernel * columns.kernel;
+  const int laid_size = 2 * plan.across.dilation * plan.lines * plan.part * plan.along.stride;
+  int16_t *taps = scratch, *laid = scratch + 4 * plan.tap_lines * plan.along.kernel;
+  const int8_t *weights = layer->weights + channel * n_weights;
+  /* Codes are multiplied as they are, so what their zero adds is taken off before. */
+  int32_t bias = start_sum(layer->bias, channel);
+  for (int n = 0; n < n_weights; n++) bias -= weights[n] * layer->input_zero;
+  for (int n = 0; n < laid_size; n++) laid[n] = (int16_t)layer->input_zero;
+  lay_out_taps(&plan, weights, taps);
+  lay_out_channel(&plan, input, table, laid);
+  compute_channel(&plan, taps, laid, bias, layer->scale[channel], layer->output_zero, output);
+}
+
+/* A linear layer whose outputs stay float: the input has in_channels codes, the output out_channels. */
+static inline void compute_linear(const convolution *layer, const uint8_t *input, float *output) {
+  const int8_t *weights = layer->weights;
   for (int o = 0; o < layer->out_channels; o++) {
-    memcpy(channel, input + o * layer->input_stride, (size_t)in_size);
-    if (fill) {
-      fill(o, table);
-      for (int p = 0; p < in_size; p++) channel[p] = table[channel[p]];
-    }
-    one.weights = layer->weights + o * layer->kernel_height * layer->kernel_width;
-    one.bias = layer->bias ? layer->bias + o : 0;
-    one.scale = layer->scale + o;
-    convolve(&one, channel, output + o * out_size, 0);
-  }
-}
-
-/* Sums of a linear layer, with its bias: sums[outputs], weights [outputs][inputs]. */
-static inline void sum_linear(int inputs, int outputs, int input_zero, const int8_t *weights, const int32_t *bias,
-                              const uint8_t *input, int32_t *sums) {
-  for (int o = 0; o < outputs; o++) {
-    int32_t sum = start_sum(bias, o);
-    for (int i = 0; i < inputs; i++) sum += weights[o * inputs + i] * (input[i] - input_zero);
-    sums[o] = sum;
+    int32_t sum = start_sum(layer->bias, o);
+    for (int i = 0; i < layer->in_channels; i++) sum += *weights++ * (input[i * layer->input_stride] - layer->input_zero);
+    output[o] = (float)sum * layer->scale[o];
   }
 }
 

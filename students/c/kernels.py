@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Kernel = Literal["convolve_pointwise", "convolve_depthwise", "convolve"]
+Kernel = Literal["convolve_pointwise", "convolve_channel", "convolve"]
+BLOCK = 32
+"""Positions that are laid out at a time: STUDENT_BLOCK of kernels.h."""
+_INT16 = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,22 +33,60 @@ class ConvolutionShape:
     def kernel(self) -> Kernel:
         """The function that computes it."""
         if self.groups > 1 and self.groups == self.in_channels == self.out_channels:
-            return "convolve_depthwise"
-        plain = (self.kernel_height, self.kernel_width, self.stride_height, self.stride_width) == (1, 1, 1, 1)
+            strided_and_dilated = any(
+                each.stride > 1 and each.dilation > 1 for each in (self._rows, self._columns)
+            )
+            return "convolve" if strided_and_dilated else "convolve_channel"
+        plain = (self.kernel_height, self.kernel_width, self.stride_height, self.stride_width)
         same = (self.in_height, self.in_width) == (self.out_height, self.out_width)
-        if plain and same and self.groups == 1 and not self.pad_top and not self.pad_left:
+        if plain == (1, 1, 1, 1) and same and self.groups == 1 and not self.pad_top + self.pad_left:
             return "convolve_pointwise"
         return "convolve"
 
-    @property
-    def works_in_place(self) -> bool:
-        """Whether the output may begin where a contiguous input begins."""
-        if self.kernel == "convolve_depthwise":
-            return self.out_height * self.out_width <= self.in_height * self.in_width
-        return self.kernel == "convolve_pointwise" and self.out_channels <= self.in_channels
-
     def count_scratch_bytes(self) -> int:
-        """Return the bytes of scratch (aligned to 4) that its kernel needs."""
-        if self.kernel == "convolve_pointwise":
-            return 2 * self.in_channels
-        return self.in_height * self.in_width if self.kernel == "convolve_depthwise" else 0
+        """Return the bytes of scratch, aligned to 4, that its kernel needs."""
+        if self.kernel == "convolve_channel":
+            rows, columns = self._rows, self._columns
+            # The kernel chooses which direction is laid out in pairs.
+            return _INT16 * max(_count_channel(rows, columns), _count_channel(columns, rows))
+        inputs = self.in_channels // self.groups * self.kernel_height * self.kernel_width
+        block = min(BLOCK, _round_up(self.out_height * self.out_width, 4))
+        return _INT16 * _round_up(inputs, 2) // 2 * (4 + 2 * block)
+
+    @property
+    def _rows(self) -> "_Direction":
+        sizes = (self.in_height, self.out_height, self.kernel_height)
+        return _Direction(*sizes, self.stride_height, self.dilation_height, self.pad_top)
+
+    @property
+    def _columns(self) -> "_Direction":
+        sizes = (self.in_width, self.out_width, self.kernel_width)
+        return _Direction(*sizes, self.stride_width, self.dilation_width, self.pad_left)
+
+
+@dataclass(frozen=True, slots=True)
+class _Direction:
+    """The struct `direction` of kernels.h."""
+
+    inputs: int
+    outputs: int
+    kernel: int
+    stride: int
+    dilation: int
+    pad: int
+
+
+def _count_channel(across: _Direction, along: _Direction) -> int:
+    """Return the int16 of a channel's weights and values, as `plan_depthwise` of kernels.h does."""
+    tap_lines = (across.kernel + across.stride + 1) // 2
+    steps = -(-(-(-across.outputs // across.dilation)) // 2)
+    last_line = (across.inputs + across.pad - 1) // across.dilation // 2
+    lines = max((steps - 1) * across.stride + tap_lines, last_line + 1)
+    reach = (along.kernel - 1) * along.dilation // along.stride
+    last_slot = (along.inputs + along.pad - 1) // along.stride
+    part = max(_round_up(along.outputs, 4) + reach, last_slot + 1)
+    return 4 * tap_lines * along.kernel + 2 * across.dilation * lines * part * along.stride
+
+
+def _round_up(number: int, step: int) -> int:
+    return -(-number // step) * step
