@@ -33,50 +33,102 @@ typedef struct {
 
 #define STUDENT_BLOCK 32 /* positions that are laid out at a time; kernels.py knows it too */
 
+/* What the processor has. Tests define these names to try a path where it is not needed. */
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
+#define STUDENT_DSP
+#include <arm_acle.h>
+#endif
+#if defined(__arm__) && !defined(__ARM_FP)
+#define STUDENT_INTEGER_ROUNDING
+#endif
+
 /* ---- From sums to codes ---- */
 
-/* Rounds a sum to a code.
+/* Multiplies a sum and rounds it to a code.
  *
  * A float at 1.5 * 2^23 has a step of 1, so adding that number rounds half to even and leaves the
  * integer in the low bits. As floats of one sign are ordered like their bits, the clamp is right for
  * values beyond +-2^22 too, and no float is ever converted to an integer that cannot hold it.
  */
-static inline uint8_t quantise_sum(int32_t sum, float scale, int zero) {
+static inline uint8_t round_float(int32_t sum, float scale, int zero) {
   const int32_t lowest = 0x4B400000 - zero; /* the bits of 12582912.0f, less the zero: code 0 */
   float shifted = (float)sum * scale + 12582912.0f;
   int32_t bits;
   memcpy(&bits, &shifted, sizeof bits);
+#ifdef STUDENT_DSP
+  return (uint8_t)__usat(__qsub(bits, lowest), 8);
+#else
   if (bits < lowest) return 0;
-  if (bits > lowest + 255) return 255;
-  return (uint8_t)(bits - lowest);
+  return (uint8_t)(bits > lowest + 255 ? 255 : bits - lowest);
+#endif
 }
+
+#ifdef STUDENT_INTEGER_ROUNDING
+
+#ifdef __GNUC__
+__attribute__((noinline, unused))
+#endif
+static uint8_t round_near_tie(int32_t sum, float scale, int zero) { return round_float(sum, scale, zero); }
+
+/* The same without floats, for processors that have none.
+ *
+ * The product is exact but for bits below its upper word, of which `places` are behind the point. Floats
+ * round twice, to 24 bits and then to an integer, which for codes moves the product by less than 2^-15.
+ * Only a product that is as near to a tie as that, or that the upper word cannot tell from one, is rounded
+ * as a float; so is any if the scale is beyond what a layer of codes can have.
+ */
+static inline uint8_t quantise_sum(int32_t sum, float scale, int zero) {
+  uint32_t bits;
+  memcpy(&bits, &scale, sizeof bits);
+  const int places = 125 - (int)(bits >> 23);
+  const int usual = places >= 1 && places <= 24;
+  const int32_t mantissa = (int32_t)(((bits & 0x7FFFFFu) | 0x800000u) << 7);
+  const uint32_t mask = usual ? (1u << places) - 1 : 0;
+  const uint32_t near = usual && places > 15 ? 1u << (places - 15) : 1;
+  const int32_t upper = (int32_t)(((int64_t)sum * mantissa) >> 32) + (usual ? 1 << (places - 1) : 0);
+  if ((((uint32_t)upper + near) & mask) < 2 * near) return round_near_tie(sum, scale, zero);
+  const int32_t code = (upper >> places) + zero;
+  return (uint8_t)(code < 0 ? 0 : code > 255 ? 255 : code);
+}
+
+#else
+
+static inline uint8_t quantise_sum(int32_t sum, float scale, int zero) { return round_float(sum, scale, zero); }
+
+#endif
 
 static inline int32_t start_sum(const int32_t *bias, int channel) { return bias ? bias[channel] : 0; }
 
-/* Sets 4 sums to a bias. */
-static inline void start_sums(int32_t sums[4], int32_t bias) {
-  for (int p = 0; p < 4; p++) sums[p] = bias;
-}
-
-/* Writes the codes of the first `count` of 4 sums, `stride` bytes apart. */
-static inline void store_codes(const int32_t sums[4], int count, float scale, int zero, uint8_t *output, int stride) {
-  if (count >= 4) {
-    for (int p = 0; p < 4; p++) output[p * stride] = quantise_sum(sums[p], scale, zero);
-  } else {
-    for (int p = 0; p < count; p++) output[p * stride] = quantise_sum(sums[p], scale, zero);
+/* Writes the codes of `count` sums that come in fours, 8 apart; the codes are `stride` bytes apart. */
+static inline void store_codes(const int32_t *sums, int count, float scale, int zero, uint8_t *output, int stride) {
+  for (; count >= 4; count -= 4, sums += 8, output += 4 * stride) {
+    output[0] = quantise_sum(sums[0], scale, zero);
+    output[stride] = quantise_sum(sums[1], scale, zero);
+    output[2 * stride] = quantise_sum(sums[2], scale, zero);
+    output[3 * stride] = quantise_sum(sums[3], scale, zero);
   }
+  for (int p = 0; p < count; p++) output[p * stride] = quantise_sum(sums[p], scale, zero);
 }
 
 /* ---- The loop that all layers share ---- */
 
-/* Adds products to 2 results at each of 4 positions, sums[2][4].
+/* Sets the sums of `fours` times 2 results at 4 positions, sums[fours][2][4], to a bias of each result. */
+static inline void start_sums(int32_t *sums, int fours, int32_t first, int32_t second) {
+  for (; fours > 0; fours--, sums += 8) {
+    sums[0] = sums[1] = sums[2] = sums[3] = first;
+    sums[4] = sums[5] = sums[6] = sums[7] = second;
+  }
+}
+
+/* Adds products to sums[fours][2][4], from `sums` to `sums_end`.
  *
  * Operands come in pairs of int16_t, products are summed over both of a pair. A tap is one pair of
  * weights for each result, weights[taps][2][2], and one pair of values for each position, values[4][2].
  * Each round takes `taps` taps, whose values begin `distance` pairs apart; the next round's begin `step`
  * bytes after this round's. It ends when all weights up to `end` were taken; there is at least one round.
+ * The values of the next 4 positions begin `next` bytes after those of these.
  */
-#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
+#ifdef STUDENT_DSP
 
 /* GCC must not look into these functions: it would take registers that they change for unchanged. */
 #ifdef __clang__
@@ -87,36 +139,46 @@ static inline void store_codes(const int32_t sums[4], int count, float scale, in
 #define STUDENT_UNUSED __attribute__((unused))
 
 /* Compilers keep fewer than 14 values in registers, and would spill sums in the innermost loop: hence
- * assembly. r0 weights, r1 values, r2-r5 and r6-r9 sums, r10 and r11 values, r12 and lr weights; end,
- * step and sums stay on the stack.
+ * assembly. r0 weights, r1 values, r2-r5 and r6-r9 sums, r10 and r11 values, r12 and lr weights. On the
+ * stack: weights, values, end, step (0 to 12), registers of the caller, then sums, sums_end, next (52 to 60).
  */
-#define STUDENT_TAP(first, second)       \
-  "ldrd r12, lr, [r0], #8\n\t"           \
-  "ldrd r10, r11, [r1, #" #first "]\n\t" \
-  "smlad r2, r12, r10, r2\n\t"           \
-  "smlad r6, lr, r10, r6\n\t"            \
-  "smlad r3, r12, r11, r3\n\t"           \
-  "smlad r7, lr, r11, r7\n\t"            \
+#define STUDENT_TAP(first, second)        \
+  "ldrd r12, lr, [r0], #8\n\t"            \
+  "ldrd r10, r11, [r1, #" #first "]\n\t"  \
+  "smlad r2, r12, r10, r2\n\t"            \
+  "smlad r6, lr, r10, r6\n\t"             \
+  "smlad r3, r12, r11, r3\n\t"            \
+  "smlad r7, lr, r11, r7\n\t"             \
   "ldrd r10, r11, [r1, #" #second "]\n\t" \
-  "smlad r4, r12, r10, r4\n\t"           \
-  "smlad r8, lr, r10, r8\n\t"            \
-  "smlad r5, r12, r11, r5\n\t"           \
+  "smlad r4, r12, r10, r4\n\t"            \
+  "smlad r8, lr, r10, r8\n\t"             \
+  "smlad r5, r12, r11, r5\n\t"            \
   "smlad r9, lr, r11, r9\n\t"
-#define STUDENT_DEFINE_ADDING(name, taps, distance, text)                                             \
+#define STUDENT_DEFINE_ADDING(name, taps, distance, text)                                                      \
   STUDENT_OPAQUE static void name(STUDENT_UNUSED const int16_t *weights, STUDENT_UNUSED const int16_t *values, \
-                                  STUDENT_UNUSED const int16_t *end, STUDENT_UNUSED int step, \
-                                  STUDENT_UNUSED int32_t *sums) { \
-    __asm__("push {r2-r11, lr}\n\t" \
-            "ldr lr, [sp, #44]\n\t" \
-            "ldm lr, {r2-r9}\n" \
-            "1:\n\t" text \
-            "ldrd r10, r11, [sp]\n\t" \
-            "add r1, r1, r11\n\t" \
-            "cmp r0, r10\n\t" \
-            "bne 1b\n\t" \
-            "ldr lr, [sp, #44]\n\t" \
-            "stm lr, {r2-r9}\n\t" \
-            "pop {r2-r11, pc}"); \
+                                  STUDENT_UNUSED const int16_t *end, STUDENT_UNUSED int step,                  \
+                                  STUDENT_UNUSED int32_t *sums, STUDENT_UNUSED const int32_t *sums_end,        \
+                                  STUDENT_UNUSED int next) {                                                   \
+    __asm__(                                                                                                   \
+        "push {r0-r11, lr}\n\t"                                                                                \
+        "ldr lr, [sp, #52]\n"                                                                                  \
+        "1:\n\t"                                                                                               \
+        "ldm lr, {r2-r9}\n"                                                                                    \
+        "2:\n\t" text                                                                                          \
+        "ldrd r10, r11, [sp, #8]\n\t"                                                                          \
+        "add r1, r1, r11\n\t"                                                                                  \
+        "cmp r0, r10\n\t"                                                                                      \
+        "bne 2b\n\t"                                                                                           \
+        "ldrd lr, r10, [sp, #52]\n\t"                                                                          \
+        "stm lr!, {r2-r9}\n\t"                                                                                 \
+        "ldrd r0, r1, [sp]\n\t"                                                                                \
+        "ldr r11, [sp, #60]\n\t"                                                                               \
+        "add r1, r1, r11\n\t"                                                                                  \
+        "str r1, [sp, #4]\n\t"                                                                                 \
+        "str lr, [sp, #52]\n\t"                                                                                \
+        "cmp lr, r10\n\t"                                                                                      \
+        "bne 1b\n\t"                                                                                           \
+        "pop {r0-r11, pc}");                                                                                   \
   }
 
 #else
@@ -142,10 +204,11 @@ static inline void add_products(const int16_t *weights, const int16_t *values, c
   sums[4] = b0, sums[5] = b1, sums[6] = b2, sums[7] = b3;
 }
 
-#define STUDENT_DEFINE_ADDING(name, taps, distance, text)                                           \
+#define STUDENT_DEFINE_ADDING(name, taps, distance, text)                                              \
   static inline void name(const int16_t *weights, const int16_t *values, const int16_t *end, int step, \
-                          int32_t *sums) {                                                          \
-    add_products(weights, values, end, step, sums, taps, distance);                                 \
+                          int32_t *sums, const int32_t *sums_end, int next) {                          \
+    for (; sums != sums_end; sums += 8, values += next / 2)                                            \
+      add_products(weights, values, end, step, sums, taps, distance);                                  \
   }
 
 #endif
@@ -159,43 +222,117 @@ STUDENT_DEFINE_ADDING(add_8_channels, 4, 4,
 
 /* ---- Layers whose outputs see all inputs of a group: a product of matrices ---- */
 
-/* Lays out the weights of 2 outputs, `inputs` of each: [pairs][2][2]; a missing output or input is 0. */
-static inline void lay_out_weights(const int8_t *first, const int8_t *second, int inputs, int16_t *laid) {
-  for (int i = 0; i < inputs; i += 2, laid += 4) {
-    const int whole = i + 1 < inputs;
-    laid[0] = first[i], laid[1] = whole ? first[i + 1] : 0;
-    laid[2] = second ? second[i] : 0, laid[3] = second && whole ? second[i + 1] : 0;
-  }
-}
-
-/* Multiplies values that are laid out as [positions / 4][pairs][4][2] with the weights of all outputs. */
-static inline void multiply_block(const convolution *layer, int first, int outputs, int inputs, int positions,
-                                  const int16_t *values, int16_t *laid, uint8_t *output) {
-  const int pairs = (inputs + 1) / 2, in_8 = pairs / 4 * 4;
-  for (int o = first; o < first + outputs; o += 2) {
-    const int both = o + 1 < first + outputs;
-    const int8_t *weights = layer->weights + o * inputs;
-    lay_out_weights(weights, both ? weights + inputs : 0, inputs, laid);
-    for (int p = 0; p < positions; p += 4) {
-      const int16_t *taken = values + 2 * p * pairs;
-      int32_t sums[8];
-      start_sums(sums, start_sum(layer->bias, o));
-      start_sums(sums + 4, both ? start_sum(layer->bias, o + 1) : 0);
-      if (in_8) add_8_channels(laid, taken, laid + 4 * in_8, 64, sums);
-      if (in_8 < pairs) add_taps(laid + 4 * in_8, taken + 8 * in_8, laid + 4 * pairs, 16, sums);
-      store_codes(sums, positions - p, layer->scale[o], layer->output_zero, output + o * layer->output_stride + p, 1);
-      if (both)
-        store_codes(sums + 4, positions - p, layer->scale[o + 1], layer->output_zero, output + (o + 1) * layer->output_stride + p, 1);
-    }
-  }
-}
-
 /* Positions in a block's room, in fours: a small map needs less. */
 static inline int limit_block(int size) { return size < STUDENT_BLOCK ? (size + 3) / 4 * 4 : STUDENT_BLOCK; }
 
-/* Lays out one input of a block at `positions` positions; the rest of the last 4 keep what they were. */
+/* Lays out the weights of 2 outputs, `inputs` of each: [pairs][2][2]; a missing input is 0. */
+static inline void lay_out_weights(const int8_t *first, const int8_t *second, int inputs, int16_t *laid) {
+  int i = 0;
+#ifdef STUDENT_DSP
+  for (; i + 4 <= inputs; i += 4, laid += 8) {
+    uint32_t four[2], out[4];
+    memcpy(&four[0], first + i, 4);
+    memcpy(&four[1], second + i, 4);
+    for (int n = 0; n < 2; n++) {
+      const uint32_t even = (uint32_t)__sxtb16((int32_t)four[n]), odd = (uint32_t)__sxtb16((int32_t)(four[n] >> 8));
+      out[n] = (even & 0xFFFFu) | odd << 16;
+      out[2 + n] = even >> 16 | (odd & 0xFFFF0000u);
+    }
+    memcpy(laid, out, sizeof out);
+  }
+#endif
+  for (; i < inputs; i += 2, laid += 4) {
+    const int whole = i + 1 < inputs;
+    laid[0] = first[i], laid[1] = whole ? first[i + 1] : 0;
+    laid[2] = second[i], laid[3] = whole ? second[i + 1] : 0;
+  }
+}
+
+/* Multiplies values that are laid out as [positions / 4][pairs][4][2] with the weights of some outputs. */
+static inline void multiply_block(const convolution *layer, int first, int outputs, int inputs, int positions,
+                                  const int16_t *values, int16_t *laid, uint8_t *output) {
+  const int pairs = (inputs + 1) / 2, in_8 = pairs / 4 * 4, fours = (positions + 3) / 4, zero = layer->output_zero;
+  const int16_t *middle = laid + 4 * in_8, *end = laid + 4 * pairs;
+  const int next = (int)sizeof(int16_t) * 8 * pairs;
+  int32_t sums[2 * STUDENT_BLOCK];
+  for (int o = first; o < first + outputs; o += 2) {
+    const int other = o + 1 < first + outputs ? o + 1 : o; /* the last of an odd number is computed twice */
+    uint8_t *to = output + o * layer->output_stride;
+    lay_out_weights(layer->weights + o * inputs, layer->weights + other * inputs, inputs, laid);
+    start_sums(sums, fours, start_sum(layer->bias, o), start_sum(layer->bias, other));
+    if (middle != laid) add_8_channels(laid, values, middle, 64, sums, sums + 8 * fours, next);
+    if (middle != end) add_taps(middle, values + 8 * in_8, end, 16, sums, sums + 8 * fours, next);
+    store_codes(sums, positions, layer->scale[o], zero, to, 1);
+    if (other != o) store_codes(sums + 4, positions, layer->scale[other], zero, to + layer->output_stride, 1);
+  }
+}
+
+/* Lays out one input at `positions` positions, of which the last 4 may be fewer. */
 static inline void lay_out_row(const uint8_t *codes, int zero, int positions, int pairs, int16_t *laid) {
-  for (int p = 0; p < positions; p++) laid[p / 4 * 8 * pairs + p % 4 * 2] = (int16_t)(codes[p] - zero);
+  for (; positions >= 4; positions -= 4, codes += 4, laid += 8 * pairs) {
+    laid[0] = (int16_t)(codes[0] - zero);
+    laid[2] = (int16_t)(codes[1] - zero);
+    laid[4] = (int16_t)(codes[2] - zero);
+    laid[6] = (int16_t)(codes[3] - zero);
+  }
+  for (int p = 0; p < positions; p++) laid[2 * p] = (int16_t)(codes[p] - zero);
+}
+
+/* Lays out what one output position of a group sees: [inputs of the group][kernel_height][kernel_width]. */
+static inline void lay_out_patch(const convolution *layer, const uint8_t *input, int row, int column, int16_t *laid) {
+  const int bottom = row + (layer->kernel_height - 1) * layer->dilation_height;
+  const int right = column + (layer->kernel_width - 1) * layer->dilation_width;
+  const int whole = row >= 0 && column >= 0 && bottom < layer->in_height && right < layer->in_width;
+  const int width = layer->in_width, zero = layer->input_zero;
+  int step = 1; /* to the other of a pair; from there it is 7 to the next pair */
+  for (int channel = 0; channel < layer->in_channels / layer->groups; channel++, input += layer->input_stride)
+    for (int ky = 0; ky < layer->kernel_height; ky++) {
+      const int y = row + ky * layer->dilation_height;
+      for (int kx = 0; kx < layer->kernel_width; kx++, laid += step, step = 8 - step) {
+        const int x = column + kx * layer->dilation_width;
+        const int inside = whole || (y >= 0 && y < layer->in_height && x >= 0 && x < width);
+        *laid = (int16_t)(inside ? input[y * width + x] - zero : 0);
+      }
+    }
+}
+
+static inline int sees_single_positions(const convolution *layer) {
+  return layer->kernel_height == 1 && layer->kernel_width == 1 && layer->stride_height == 1 &&
+         layer->stride_width == 1 && layer->pad_top == 0 && layer->pad_left == 0 &&
+         layer->in_height == layer->out_height && layer->in_width == layer->out_width;
+}
+
+/* Lays out what a group sees at `positions` output positions from `first` on: [positions / 4][pairs][4][2]. */
+static inline void lay_out_block(const convolution *layer, const uint8_t *input, int first, int positions, int pairs,
+                                 int16_t *values) {
+  if (sees_single_positions(layer)) {
+    for (int i = 0; i < layer->in_channels / layer->groups; i++)
+      lay_out_row(input + i * layer->input_stride + first, layer->input_zero, positions, pairs,
+                  values + i / 2 * 8 + i % 2);
+    return;
+  }
+  int y = first / layer->out_width, x = first % layer->out_width;
+  for (int p = 0; p < positions; p++) {
+    lay_out_patch(layer, input, y * layer->stride_height - layer->pad_top, x * layer->stride_width - layer->pad_left,
+                  values + p / 4 * 8 * pairs + p % 4 * 2);
+    if (++x == layer->out_width) x = 0, y++;
+  }
+}
+
+/* Any convolution. Not in place. */
+static inline void convolve(const convolution *layer, const uint8_t *input, uint8_t *output, int16_t *scratch) {
+  const int in_group = layer->in_channels / layer->groups, out_group = layer->out_channels / layer->groups;
+  const int inputs = in_group * layer->kernel_height * layer->kernel_width, pairs = (inputs + 1) / 2;
+  const int size = layer->out_height * layer->out_width;
+  int16_t *values = scratch + 4 * pairs;
+  /* The second of the last pair stays 0 if there is an odd number of inputs. */
+  memset(values, 0, sizeof(int16_t) * 2 * (size_t)(limit_block(size) * pairs));
+  for (int group = 0; group < layer->groups; group++, input += in_group * layer->input_stride)
+    for (int p = 0; p < size; p += STUDENT_BLOCK) {
+      const int positions = size - p < STUDENT_BLOCK ? size - p : STUDENT_BLOCK;
+      lay_out_block(layer, input, p, positions, pairs, values);
+      multiply_block(layer, group * out_group, out_group, inputs, positions, values, scratch, output + p);
+    }
 }
 
 /* A convolution of 1x1 with stride 1, no padding and one group. In place if `output` is `input` and both
@@ -203,49 +340,7 @@ static inline void lay_out_row(const uint8_t *codes, int zero, int positions, in
  */
 static inline void convolve_pointwise(const convolution *layer, const uint8_t *input, uint8_t *output,
                                       int16_t *scratch) {
-  const int size = layer->in_height * layer->in_width, inputs = layer->in_channels, pairs = (inputs + 1) / 2;
-  int16_t *values = scratch + 4 * pairs;
-  memset(values, 0, sizeof(int16_t) * 2 * (size_t)(limit_block(size) * pairs));
-  for (int p = 0; p < size; p += STUDENT_BLOCK) {
-    const int positions = size - p < STUDENT_BLOCK ? size - p : STUDENT_BLOCK;
-    for (int i = 0; i < inputs; i++)
-      lay_out_row(input + i * layer->input_stride + p, layer->input_zero, positions, pairs,
-                  values + i / 2 * 8 + i % 2);
-    multiply_block(layer, 0, layer->out_channels, inputs, positions, values, scratch, output + p);
-  }
-}
-
-/* Lays out what one output position of a group sees: [inputs of the group][kernel_height][kernel_width]. */
-static inline void lay_out_patch(const convolution *layer, const uint8_t *input, int position, int16_t *laid) {
-  const int row = position / layer->out_width * layer->stride_height - layer->pad_top;
-  const int column = position % layer->out_width * layer->stride_width - layer->pad_left;
-  int i = 0;
-  for (int channel = 0; channel < layer->in_channels / layer->groups; channel++, input += layer->input_stride)
-    for (int ky = 0; ky < layer->kernel_height; ky++) {
-      const int y = row + ky * layer->dilation_height;
-      for (int kx = 0; kx < layer->kernel_width; kx++, i++) {
-        const int x = column + kx * layer->dilation_width;
-        const int inside = y >= 0 && y < layer->in_height && x >= 0 && x < layer->in_width;
-        laid[i / 2 * 8 + i % 2] = (int16_t)(inside ? input[y * layer->in_width + x] - layer->input_zero : 0);
-      }
-    }
-}
-
-/* Any convolution. Never in place. */
-static inline void convolve(const convolution *layer, const uint8_t *input, uint8_t *output, int16_t *scratch) {
-  const int in_group = layer->in_channels / layer->groups, out_group = layer->out_channels / layer->groups;
-  const int inputs = in_group * layer->kernel_height * layer->kernel_width, pairs = (inputs + 1) / 2;
-  const int size = layer->out_height * layer->out_width;
-  int16_t *values = scratch + 4 * pairs;
-  memset(values, 0, sizeof(int16_t) * 2 * (size_t)(limit_block(size) * pairs));
-  for (int group = 0; group < layer->groups; group++)
-    for (int p = 0; p < size; p += STUDENT_BLOCK) {
-      const int positions = size - p < STUDENT_BLOCK ? size - p : STUDENT_BLOCK;
-      for (int each = 0; each < positions; each++)
-        lay_out_patch(layer, input + group * in_group * layer->input_stride, p + each,
-                      values + each / 4 * 8 * pairs + each % 4 * 2);
-      multiply_block(layer, group * out_group, out_group, inputs, positions, values, scratch, output + p);
-    }
+  convolve(layer, input, output, scratch);
 }
 
 /* ---- Layers whose outputs see one channel ---- */
@@ -332,21 +427,24 @@ static inline void lay_out_taps(const depthwise_plan *plan, const int8_t *weight
     }
 }
 
-/* Adds all products of 2 outputs across and 4 along, whose inputs begin at `values`. */
-static inline void add_window(const depthwise_plan *plan, const int16_t *taps, const int16_t *values, int32_t sums[8]) {
+/* Adds all products of 2 outputs across and `fours` times 4 along, whose inputs begin at `values`. */
+static inline void add_windows(const depthwise_plan *plan, const int16_t *taps, const int16_t *values, int32_t *sums,
+                               int fours) {
   const direction along = plan->along;
   const int step = (int)sizeof(int16_t) * 2 * plan->part * along.stride, each = 4 * plan->tap_lines;
   const int16_t *end = taps + each * along.kernel;
+  const int32_t *sums_end = sums + 8 * fours;
   if (has_wide_taps(plan) && along.kernel == 3) {
-    add_3_columns(taps, values, end, step, sums);
+    add_3_columns(taps, values, end, step, sums, sums_end, 16);
   } else if (has_wide_taps(plan)) {
-    add_4_columns(taps, values, end, step, sums);
+    add_4_columns(taps, values, end, step, sums, sums_end, 16);
   } else if (plan->tap_lines == 1 && along.stride == 1) {
-    add_taps(taps, values, end, (int)sizeof(int16_t) * 2 * along.dilation, sums);
+    add_taps(taps, values, end, (int)sizeof(int16_t) * 2 * along.dilation, sums, sums_end, 16);
   } else {
     for (int k = 0; k < along.kernel; k++, taps += each) {
       const int reach = k * along.dilation;
-      add_taps(taps, values + 2 * (reach % along.stride * plan->part + reach / along.stride), taps + each, step, sums);
+      const int16_t *from = values + 2 * (reach % along.stride * plan->part + reach / along.stride);
+      add_taps(taps, from, taps + each, step, sums, sums_end, 16);
     }
   }
 }
@@ -356,20 +454,19 @@ static inline void compute_channel(const depthwise_plan *plan, const int16_t *ta
                                    float scale, int zero, uint8_t *output) {
   const direction along = plan->along, across = plan->across;
   const int line = 2 * plan->part * along.stride;
+  int32_t sums[2 * STUDENT_BLOCK];
   for (int phase = 0; phase < across.dilation; phase++) {
     const int16_t *values = laid + phase * plan->lines * line;
-    for (int y = phase; y < across.out; y += 2 * across.dilation, values += across.stride * line) {
-      uint8_t *to = output + y * across.out_step;
-      for (int x = 0; x < along.out; x += 4, to += 4 * along.out_step) {
-        int32_t sums[8];
-        start_sums(sums, bias);
-        start_sums(sums + 4, bias);
-        add_window(plan, taps, values + 2 * x, sums);
-        store_codes(sums, along.out - x, scale, zero, to, along.out_step);
+    for (int y = phase; y < across.out; y += 2 * across.dilation, values += across.stride * line)
+      for (int x = 0; x < along.out; x += STUDENT_BLOCK) {
+        const int count = along.out - x < STUDENT_BLOCK ? along.out - x : STUDENT_BLOCK, fours = (count + 3) / 4;
+        uint8_t *to = output + y * across.out_step + x * along.out_step;
+        start_sums(sums, fours, bias, bias);
+        add_windows(plan, taps, values + 2 * x, sums, fours);
+        store_codes(sums, count, scale, zero, to, along.out_step);
         if (y + across.dilation < across.out)
-          store_codes(sums + 4, along.out - x, scale, zero, to + across.dilation * across.out_step, along.out_step);
+          store_codes(sums + 4, count, scale, zero, to + across.dilation * across.out_step, along.out_step);
       }
-    }
   }
 }
 
