@@ -1,0 +1,92 @@
+"""What a student's program does, step by step: statements that fill one buffer each.
+
+A statement goes channel by channel if a channel of its output depends on few channels of its inputs: such
+statements can share a loop over the channels, with one channel of what is between them in memory.
+"""
+
+from dataclasses import dataclass
+
+from students.c.expressions import (
+    Expression,
+    IntegerLayer,
+    Stored,
+    iterate_leaves,
+)
+from students.c.graph import Reduction
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Convolve:
+    """An integer layer, from a stored map to another."""
+
+    layer: IntegerLayer
+    source: Stored
+    table: Expression | None
+    """What the layer reads instead of a stored code, if that is another code."""
+    target: Stored
+
+    @property
+    def by_channel(self) -> bool:
+        """Whether each output channel has one input channel."""
+        return self.layer.shape.kernel == "convolve_channel"
+
+    @property
+    def inputs(self) -> tuple[Stored, ...]:
+        """What it reads."""
+        return (self.source, *(iterate_leaves(self.table) if self.table else ()))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Store:
+    """An expression for each position: codes, or numbers."""
+
+    value: Expression
+    target: Stored
+
+    @property
+    def by_channel(self) -> bool:
+        """Whether it goes channel by channel: vectors do not."""
+        return self.target.shape[1:] != (1, 1)
+
+    @property
+    def inputs(self) -> tuple[Stored, ...]:
+        """What it reads."""
+        return tuple(iterate_leaves(self.value))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Reduce:
+    """The mean or the norm of each channel, or of all numbers."""
+
+    reduction: Reduction
+    value: Expression
+    by_columns: bool
+    target: Stored
+
+    @property
+    def by_channel(self) -> bool:
+        """Whether it goes channel by channel: the mean of numbers does not."""
+        return self.value.shape[1:] != (1, 1)
+
+    @property
+    def inputs(self) -> tuple[Stored, ...]:
+        """What it reads."""
+        return tuple(iterate_leaves(self.value))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Classify:
+    """A linear layer whose sums are not rounded: from codes to numbers."""
+
+    layer: IntegerLayer
+    source: Stored
+    target: Stored
+    by_channel = False
+
+    @property
+    def inputs(self) -> tuple[Stored, ...]:
+        """What it reads."""
+        return (self.source,)
+
+
+Statement = Convolve | Store | Reduce | Classify
