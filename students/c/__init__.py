@@ -1,1 +1,1 @@
-"""From a student in int8 to a program in C."""
+"""A student as a program in C."""

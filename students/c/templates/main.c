@@ -64,10 +64,15 @@ static const char *read_header(FILE *opened, wav_header *header) {
       if (fread(format, 1, 16, opened) != 16) return "ends within its header";
       const uint32_t kind = read_number(format, 2);
       if ((kind != 1 && kind != 0xFFFE) || read_number(format + 14, 2) != 16)
-        return "its samples are not 16-bit PCM; convert it: ffmpeg -i FILE -c:a pcm_s16le out.wav";
-      if (read_number(format + 4, 4) != STUDENT_SAMPLE_RATE)
-        return "its sample rate is not STUDENT_SAMPLE_RATE (student.h); "
-               "resample it: ffmpeg -i FILE -ar RATE out.wav";
+        return "no 16-bit PCM: ffmpeg -i FILE -c:a pcm_s16le out.wav";
+      const uint32_t rate = read_number(format + 4, 4);
+      if (rate != STUDENT_SAMPLE_RATE) {
+        static char fault[128];
+        snprintf(fault, sizeof fault, "%lu Hz, expected %lu: ffmpeg -i FILE -ar %lu out.wav",
+                 (unsigned long)rate, (unsigned long)STUDENT_SAMPLE_RATE,
+                 (unsigned long)STUDENT_SAMPLE_RATE);
+        return fault;
+      }
       header->channels = read_number(format + 2, 2);
       if (header->channels < 1 || header->channels > MOST_CHANNELS)
         return "has no channel, or more than 8";
