@@ -16,12 +16,18 @@ _FRONT_END_FILES = (
 )
 _SMOOTHING_FILE = "| `smoothing.h` | decisions over time, from the logits of overlapping clips |\n"
 _PUSHED = """\
-/* In the microphone's callback, with 10 ms of samples: */
-samples += student_push(arena, samples, count);
-if (student_ready(arena)) {
-  float logits[STUDENT_CLASSES];
-  student_compute_logits(arena, logits);
-  student_start(arena); /* as once before the first samples */
+/* From the microphone's callback, with 10 ms of samples; student_start(arena) once before the first. */
+void hear(const int16_t *samples, size_t count) {
+  while (count > 0) {
+    size_t taken = student_push(arena, samples, count);
+    samples += taken;
+    count -= taken;
+    if (student_ready(arena)) {
+      float logits[STUDENT_CLASSES];
+      student_compute_logits(arena, logits);
+      student_start(arena);
+    }
+  }
 }
 """
 _GIVEN = """\

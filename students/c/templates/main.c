@@ -8,6 +8,7 @@
 
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* All that a student remembers. A board may place it anywhere, aligned to 8 bytes. */
@@ -173,5 +174,5 @@ int main(int argc, char **argv) {
     failed |= classify(argv[i], opened);
     fclose(opened);
   }
-  return failed;
+  exit(failed); /* start.c calls it only if it is linked, and so if it is named here */
 }

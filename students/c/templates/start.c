@@ -4,7 +4,6 @@
  */
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Operations of semihosting (Arm, "Semihosting for AArch32 and AArch64"). */
@@ -16,6 +15,8 @@ extern uint32_t stack_top[], data_start[], data_end[], data_load[], bss_start[],
 extern int main(int argc, char **argv);
 /* From librdimon, which opens stdin, stdout and stderr; 0 if it is not linked. */
 extern void initialise_monitor_handles(void) __attribute__((weak));
+/* Of libc, which writes what is still buffered; 0 in a program that does not call it. */
+extern void exit(int code) __attribute__((weak));
 
 static intptr_t call_host(int operation, const void *argument) {
   register intptr_t r0 __asm__("r0") = operation;
@@ -52,13 +53,14 @@ static int read_words(char *line, size_t size, char **words, int most) {
 }
 
 static void run(void) {
-  static char line[1024];
-  static char *words[65];
+  /* On the stack: what is static is RAM for good. */
+  char line[1024];
+  char *words[64];
   memcpy(data_start, data_load, (size_t)((char *)data_end - (char *)data_start));
   memset(bss_start, 0, (size_t)((char *)bss_end - (char *)bss_start));
   if (initialise_monitor_handles) initialise_monitor_handles();
   const int code = main(read_words(line, sizeof line, words, 64), words);
-  if (initialise_monitor_handles) exit(code);
+  if (exit) exit(code);
   end_program(code);
 }
 

@@ -1,0 +1,90 @@
+"""Builds a student's folder for a board, and reads the sizes of the program."""
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from students.device.boards import Board
+from students.device.options import UnfitDevice
+
+EMULATOR = "qemu-system-arm"
+_HERE = Path(__file__).parent
+_LINKER_SCRIPT = "cortex_m.ld"
+_NEWLIB = "libc.a"
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltProgram:
+    """A student's program for a board."""
+
+    file: Path
+    flash_bytes: int
+    """Code and constants, and what variables begin with."""
+    ram_bytes: int
+    """Variables, and so the arena; without the stack."""
+
+
+def check_tools(board: Board) -> None:
+    """Make sure that a board's compiler, its library and its emulator are installed.
+
+    Raises:
+        UnfitDevice: one is not; names the packages.
+    """
+    wanted = [board.compiler] if board.machine is None else [board.compiler, EMULATOR]
+    missing = [tool for tool in wanted if shutil.which(tool) is None]
+    if not missing and board.machine is not None:
+        # The compiler names a file that it cannot find as it was asked for it.
+        found = _call([board.compiler, f"-print-file-name={_NEWLIB}"]).stdout.strip()
+        missing = [f"{_NEWLIB} of newlib"] * (found == _NEWLIB)
+    if missing:
+        raise UnfitDevice(
+            f"{missing[0]} is not installed: on Debian or Ubuntu, "
+            f"sudo apt-get install --no-install-recommends {board.packages}"
+        )
+
+
+def build_program(folder: Path, board: Board, into: Path) -> BuiltProgram:
+    """Build the student of a folder with the loop over clips.
+
+    Args:
+        folder: with student.c, and what belongs to it.
+        board: what it is built for; its tools are installed.
+        into: folder of the program.
+
+    Raises:
+        UnfitDevice: a file of the folder is missing, or the compiler refuses one.
+    """
+    program = into / "student.elf"
+    sources = [folder / "student.c", _HERE / "loop.c", _HERE / board.source]
+    if (folder / "front_end.c").exists():
+        sources.append(folder / "front_end.c")
+    script = folder / _LINKER_SCRIPT
+    if board.machine is not None:
+        sources.append(folder / "start.c")
+    for file in (*sources, folder / "student.h", script):
+        if not file.exists():
+            raise UnfitDevice(
+                f"{file}: is missing: export the student again: python -m students.export --form c"
+            )
+    linked = [] if board.machine is None else ["-T", str(script)]
+    words = [board.compiler, *board.flags, f"-I{folder}", f"-I{_HERE}", *linked, "-o", str(program)]
+    done = _call([*words, *map(str, sources), "-lm"])
+    if done.returncode:
+        lines = done.stderr.splitlines() or ["it says nothing"]
+        first = next((line for line in lines if "error" in line), lines[-1])
+        raise UnfitDevice(f"{board.compiler} cannot build {folder / 'student.c'}: {first}")
+    return BuiltProgram(program, *_read_sizes(program, board))
+
+
+def _read_sizes(program: Path, board: Board) -> tuple[int, int]:
+    """Return the bytes of flash and of RAM."""
+    size = board.compiler.removesuffix("gcc") + "size"
+    _, line = _call([size, str(program)], check=True).stdout.splitlines()
+    code, variables, zeros = map(int, line.split()[:3])
+    # Variables that do not begin at zero are in both.
+    return code + variables, variables + zeros
+
+
+def _call(words: list[str], *, check: bool = False) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, capture_output=True, text=True, check=check)
