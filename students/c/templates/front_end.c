@@ -1,0 +1,492 @@
+/* The front-end of a student: @SETTINGS@.
+
+   Log-mels become codes of 8 bits as frames are complete; see front_end.h. The same samples give the same
+   codes, in pieces of any size and on every processor: compile with -ffp-contract=off. */
+#include "front_end.h"
+
+#include <string.h>
+
+enum {
+@INTEGERS@
+};
+
+@NUMBERS@
+
+/* Of the passes of the transform, the first one first. */
+static const uint8_t radices[PASSES] = {@RADICES@};
+
+@TABLES@
+
+/* One of the loaded samples is as it came, or the pre-emphasised one that begins with it. */
+typedef @HELD@ held;
+
+typedef struct {
+  float re, im;
+} point;
+
+typedef struct {
+  union {
+    /* A frame: its samples in pairs, then its spectrum, then the power of bin k at [k].re. */
+    point spectrum[POINTS + 1];
+    /* A band's logarithms, with its first and its last twice more at either end. */
+    int32_t row[FRONT_END_FRAMES + 4];
+  } work;
+  /* [0] is the sample before the window, which only the mirrored end of a clip needs. */
+  held history[HISTORY];
+  int32_t taken;  /* samples of the clip so far */
+  int32_t filled; /* samples in the history; below 0 are that many to skip */
+  int32_t frame;  /* frames that are done */
+  int16_t previous;
+  /* What of the logarithms has no room in the codes. */
+  uint8_t kept[KEPT_BYTES];
+} front_end;
+
+_Static_assert(sizeof(front_end) == FRONT_END_SCRATCH_BYTES, "the scratch is as large as promised");
+
+/* ---- Numbers ---- */
+
+/* Natural logarithm of a positive normal number, to 2e-7 of its size or better: the same on every
+   processor and with every C library. x = 2^exponent m with m from sqrt(1/2) to sqrt(2), and
+   ln m = 2 artanh((m - 1) / (m + 1)). */
+static inline float take_log(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  bits += 0x3f800000u - 0x3f3504f3u;
+  const int32_t exponent = (int32_t)(bits >> 23) - 127;
+  bits = (bits & 0x007fffffu) + 0x3f3504f3u;
+  float m;
+  memcpy(&m, &bits, sizeof m);
+  const float s = (m - 1.0f) / (m + 1.0f);
+  const float z = s * s;
+  const float series = 2.0f + z * (0.666666667f + z * (0.4f + z * 0.285714286f));
+  return (float)exponent * 0.693147181f + s * series;
+}
+
+/* Square root of a positive normal number, by Newton's method from half the exponent. */
+static float take_root(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  bits = (bits >> 1) + 0x1fbb4f2eu;
+  float root;
+  memcpy(&root, &bits, sizeof root);
+  for (int i = 0; i < 4; i++) {
+    root = 0.5f * (root + x / root);
+  }
+  return root;
+}
+
+/* Code of a value in steps from 0: rounded half to even, as the sum with 1.5 * 2^23 is. */
+static inline uint8_t round_code(float steps) {
+  steps = steps < (float)(0 - INPUT_ZERO) ? (float)(0 - INPUT_ZERO) : steps;
+  steps = steps > (float)(255 - INPUT_ZERO) ? (float)(255 - INPUT_ZERO) : steps;
+  return (uint8_t)((int32_t)((steps + 12582912.0f) - 12582912.0f) + INPUT_ZERO);
+}
+
+/* ---- Fourier transform: decimation in time, in place, with radices[0] first ----
+
+   A transform of r * length points is made of r of length points, of which number q has every r-th
+   point from point q on, with q from -(r - 1) / 2 to r / 2 and points before the first taken from the
+   end. So factors of q and -q are conjugate, and the table is read half as often. */
+
+static inline point add(point a, point b) { return (point){a.re + b.re, a.im + b.im}; }
+
+static inline point subtract(point a, point b) { return (point){a.re - b.re, a.im - b.im}; }
+
+static inline point multiply(point a, point w) {
+  return (point){a.re * w.re - a.im * w.im, a.re * w.im + a.im * w.re};
+}
+
+static inline point multiply_conjugate(point a, point w) {
+  return (point){a.re * w.re + a.im * w.im, a.im * w.re - a.re * w.im};
+}
+
+/* -i a */
+static inline point turn(point a) { return (point){a.im, -a.re}; }
+
+/* e^(-2 pi i k / CIRCLE) of the first quarter. */
+static inline point find_near_root(int k) { return (point){sine[QUARTER - k], -sine[k]}; }
+
+static inline point find_root(int k) {
+  const point near = find_near_root(k % QUARTER);
+  switch (k / QUARTER % 4) {
+  case 0:
+    return near;
+  case 1:
+    return turn(near);
+  case 2:
+    return (point){-near.re, -near.im};
+  default:
+    return (point){-near.im, near.re};
+  }
+}
+
+static inline void combine_8(point *x, int length, int turned, point w1, point w2, point w3, point w4) {
+  const point p0 = x[0];
+  const point p1 = turned ? multiply(x[length], w1) : x[length];
+  const point p2 = turned ? multiply(x[2 * length], w2) : x[2 * length];
+  const point p3 = turned ? multiply(x[3 * length], w3) : x[3 * length];
+  const point p4 = turned ? multiply(x[4 * length], w4) : x[4 * length];
+  const point p5 = turned ? multiply_conjugate(x[5 * length], w3) : x[5 * length];
+  const point p6 = turned ? multiply_conjugate(x[6 * length], w2) : x[6 * length];
+  const point p7 = turned ? multiply_conjugate(x[7 * length], w1) : x[7 * length];
+  const point e0 = add(p0, p4), e1 = subtract(p0, p4);
+  const point e2 = add(p2, p6), e3 = turn(subtract(p2, p6));
+  const point o0 = add(p1, p5), o1 = subtract(p1, p5);
+  const point o2 = add(p3, p7), o3 = turn(subtract(p3, p7));
+  const point even0 = add(e0, e2), even1 = add(e1, e3);
+  const point even2 = subtract(e0, e2), even3 = subtract(e1, e3);
+  const point odd0 = add(o0, o2), odd2 = turn(subtract(o0, o2));
+  const point sum = add(o1, o3), difference = turn(subtract(o1, o3));
+  const float half = 0.707106781f;
+  const point odd1 = {half * (sum.re + sum.im), half * (sum.im - sum.re)};
+  const point odd3 = {half * (difference.re + difference.im), half * (difference.im - difference.re)};
+  x[0] = add(even0, odd0);
+  x[length] = add(even1, odd1);
+  x[2 * length] = add(even2, odd2);
+  x[3 * length] = add(even3, odd3);
+  x[4 * length] = subtract(even0, odd0);
+  x[5 * length] = subtract(even1, odd1);
+  x[6 * length] = subtract(even2, odd2);
+  x[7 * length] = subtract(even3, odd3);
+}
+
+static void pass_8(point *spectrum, int length) {
+  const point none = {1.0f, 0.0f};
+  for (point *x = spectrum; x < spectrum + POINTS; x += 8 * length) {
+    combine_8(x, length, 0, none, none, none, none);
+  }
+  for (int j = 1; j < length; j++) {
+    const int angle = CIRCLE / (8 * length) * j;
+    const point w1 = find_near_root(angle), w2 = find_near_root(2 * angle);
+    const point w3 = multiply(w1, w2), w4 = multiply(w2, w2);
+    for (point *x = spectrum + j; x < spectrum + POINTS; x += 8 * length) {
+      combine_8(x, length, 1, w1, w2, w3, w4);
+    }
+  }
+}
+
+static inline void combine_4(point *x, int length, int turned, point w1, point w2) {
+  const point p0 = x[0];
+  const point p1 = turned ? multiply(x[length], w1) : x[length];
+  const point p2 = turned ? multiply(x[2 * length], w2) : x[2 * length];
+  const point p3 = turned ? multiply_conjugate(x[3 * length], w1) : x[3 * length];
+  const point e0 = add(p0, p2), e1 = subtract(p0, p2);
+  const point o0 = add(p1, p3), o1 = turn(subtract(p1, p3));
+  x[0] = add(e0, o0);
+  x[length] = add(e1, o1);
+  x[2 * length] = subtract(e0, o0);
+  x[3 * length] = subtract(e1, o1);
+}
+
+static void pass_4(point *spectrum, int length) {
+  const point none = {1.0f, 0.0f};
+  for (point *x = spectrum; x < spectrum + POINTS; x += 4 * length) {
+    combine_4(x, length, 0, none, none);
+  }
+  for (int j = 1; j < length; j++) {
+    const point w1 = find_near_root(CIRCLE / (4 * length) * j), w2 = multiply(w1, w1);
+    for (point *x = spectrum + j; x < spectrum + POINTS; x += 4 * length) {
+      combine_4(x, length, 1, w1, w2);
+    }
+  }
+}
+
+/* Any radix up to 5, from its definition. */
+static void pass_any(point *spectrum, int radix, int length) {
+  for (int j = 0; j < length; j++) {
+    for (point *x = spectrum + j; x < spectrum + POINTS; x += radix * length) {
+      point taken[5];
+      for (int q = 0; q < radix; q++) {
+        const int signed_q = q > radix / 2 ? q - radix : q;
+        const int angle = CIRCLE / (radix * length) * j * signed_q;
+        taken[q] = multiply(x[q * length], find_root((angle + CIRCLE) % CIRCLE));
+      }
+      for (int s = 0; s < radix; s++) {
+        point sum = taken[0];
+        for (int q = 1; q < radix; q++) {
+          sum = add(sum, multiply(taken[q], find_root(CIRCLE / radix * (q * s % radix))));
+        }
+        x[s * length] = sum;
+      }
+    }
+  }
+}
+
+static void transform(point *spectrum) {
+  int length = 1;
+  for (int pass = 0; pass < PASSES; pass++) {
+    if (radices[pass] == 8) {
+      pass_8(spectrum, length);
+    } else if (radices[pass] == 4) {
+      pass_4(spectrum, length);
+    } else {
+      pass_any(spectrum, radices[pass], length);
+    }
+    length *= radices[pass];
+  }
+}
+
+/* Where the parts of the last pass begin that hold point n of theirs. */
+static inline int find_place(int n) {
+  int place = 0, length = POINTS / LAST_RADIX;
+  n = n == length ? 0 : n;
+  for (int pass = PASSES - 2; pass >= 0; pass--) {
+    const int radix = radices[pass], q = n % radix;
+    length /= radix;
+    n = n / radix + (q > radix / 2);
+    n = n == length ? 0 : n;
+    place += q * length;
+  }
+  return place;
+}
+
+/* ---- From samples to power ---- */
+
+/* Sample i of the window, weighted; 0 outside. */
+static inline float weigh(const held *samples, int i) {
+  if (WINDOW < N_FFT && (unsigned)i >= WINDOW) {
+    return 0.0f;
+  }
+  return (float)samples[i] * window[i < WINDOW_HALF ? i : WINDOW_MIRROR - i];
+}
+
+/* Sample 2 n becomes the real part of point n, sample 2 n + 1 its imaginary part; each point is put where
+   the passes expect it. */
+static void load(front_end *state) {
+  const held *samples = state->history + 1;
+  int here = 0;
+  for (int group = 0; group < POINTS / LAST_RADIX; group++) {
+    const int next = find_place(group + 1);
+    for (int q = 0; q < LAST_RADIX; q++) {
+      const int i = 2 * (LAST_RADIX * group + q) - WINDOW_BEFORE;
+      const int place = (q > LAST_RADIX / 2 ? next : here) + q * (POINTS / LAST_RADIX);
+      state->work.spectrum[place] = (point){weigh(samples, i), weigh(samples, i + 1)};
+    }
+    here = next;
+  }
+}
+
+/* The spectrum of N_FFT samples from that of POINTS pairs, as power: the window has halved them. */
+static void take_power(point *spectrum) {
+  const float sum = spectrum[0].re + spectrum[0].im, difference = spectrum[0].re - spectrum[0].im;
+  spectrum[0].re = 4.0f * sum * sum;
+  spectrum[POINTS].re = 4.0f * difference * difference;
+  for (int k = 1; k <= POINTS / 2; k++) {
+    const point a = spectrum[k], b = spectrum[POINTS - k], w = find_near_root(CIRCLE / N_FFT * k);
+    const point even = {a.re + b.re, a.im - b.im}, odd = {a.im + b.im, b.re - a.re};
+    const point turned = multiply(odd, w);
+    const point low = add(even, turned), high = subtract(even, turned);
+    spectrum[k].re = low.re * low.re + low.im * low.im;
+    spectrum[POINTS - k].re = high.re * high.re + high.im * high.im;
+  }
+}
+
+/* ---- From power to codes ---- */
+
+/* Where a logarithm's bits lie until the clip is complete: bits 12...19 in the codes, 4...11 in the codes
+   of the second channel or else after them in `kept`, 0...3 last, of two bands in a byte. */
+static inline uint8_t *find_middle(front_end *state, uint8_t *codes) {
+  return FRONT_END_CHANNELS == 2 ? codes + CELLS : state->kept;
+}
+
+static inline uint8_t *find_lowest(front_end *state) {
+  return state->kept + (FRONT_END_CHANNELS == 2 ? 0 : CELLS);
+}
+
+static void keep(front_end *state, uint8_t *codes, int band, int32_t value) {
+  const int cell = band * FRONT_END_FRAMES + state->frame;
+  uint8_t *lowest = find_lowest(state) + band / 2 * FRONT_END_FRAMES + state->frame;
+  codes[cell] = (uint8_t)(value >> 12);
+  find_middle(state, codes)[cell] = (uint8_t)(value >> 4);
+  *lowest = (uint8_t)(band % 2 ? (*lowest & 15) | (value & 15) << 4 : value & 15);
+}
+
+static void recall(front_end *state, const uint8_t *codes, const uint8_t *middle, int band) {
+  const uint8_t *lowest = find_lowest(state) + band / 2 * FRONT_END_FRAMES;
+  int32_t *row = state->work.row + 2;
+  for (int t = 0; t < FRONT_END_FRAMES; t++) {
+    const int cell = band * FRONT_END_FRAMES + t, low = lowest[t] >> (band % 2 ? 4 : 0) & 15;
+    row[t] = codes[cell] << 12 | middle[cell] << 4 | low;
+  }
+  row[-2] = row[-1] = row[0];
+  row[FRONT_END_FRAMES] = row[FRONT_END_FRAMES + 1] = row[FRONT_END_FRAMES - 1];
+}
+
+static void finish_band(front_end *state, uint8_t *codes, int band, float power) {
+  const float log_power = take_log(power * band_gains[GAINED ? band : 0] + LOG_OFFSET);
+  if (WAITS) {
+    const float steps = (log_power - LOWEST_LOG) * KEPT_STEPS;
+    keep(state, codes, band, steps < 0.0f ? 0 : steps > 1048575.0f ? 1048575 : (int32_t)(steps + 0.5f));
+  } else {
+    codes[band * FRONT_END_FRAMES + state->frame] = round_code(log_power * CODE_GAIN + CODE_SHIFT);
+  }
+}
+
+/* Each bin lies between the peaks of two triangles: what of its power does not rise to the one falls from
+   the other. */
+static void sum_bands(front_end *state, uint8_t *codes) {
+  const point *bin = state->work.spectrum + FIRST_BIN;
+  float risen = 0.0f, rising = 0.0f, falling = 0.0f;
+  for (int piece = 0, band = -1; piece < PIECES; piece++) {
+    float weight = first_weights[piece], step = weight_steps[piece];
+    const float bend = weight_bends[BENT ? piece : 0];
+    for (int n = piece_bins[piece] & 127; n > 0; n--, bin++) {
+      const float part = bin->re * weight;
+      rising += part;
+      falling += bin->re - part;
+      weight += step;
+      step += BENT ? bend : 0.0f;
+    }
+    if (piece_bins[piece] & 128) {
+      continue; /* the next piece has the same two triangles */
+    }
+    if (band >= 0) {
+      finish_band(state, codes, band, risen + falling);
+    }
+    risen = rising;
+    rising = falling = 0.0f;
+    band++;
+  }
+}
+
+/* ---- What needs the whole clip: slopes, mean and spread ---- */
+
+/* Ten times the slope over five frames, or the logarithm itself. */
+static inline int32_t read_value(const int32_t *row, int channel, int t) {
+  row += t + 2;
+  return channel ? 2 * (row[2] - row[-2]) + row[1] - row[-1] : row[0];
+}
+
+typedef struct {
+  int32_t centre; /* the mean, rounded */
+  float gain;     /* from the distance to the centre to steps of the codes */
+  float shift;
+} scaling;
+
+static void measure(front_end *state, const uint8_t *codes, scaling *scalings) {
+  const uint8_t *middle = find_middle(state, (uint8_t *)(uintptr_t)codes);
+  int64_t sums[2] = {0, 0}, rests[2] = {0, 0};
+  uint64_t squares[2] = {0, 0};
+  for (int again = 0; again < 2; again++) {
+    for (int band = 0; band < FRONT_END_BANDS; band++) {
+      recall(state, codes, middle, band);
+      for (int c = 0; c < FRONT_END_CHANNELS; c++) {
+        for (int t = 0; t < FRONT_END_FRAMES; t++) {
+          const int64_t far = read_value(state->work.row, c, t) - (int64_t)scalings[c].centre;
+          sums[c] += far;
+          squares[c] += (uint64_t)(far * far);
+        }
+      }
+    }
+    for (int c = 0; c < FRONT_END_CHANNELS && !again; c++) {
+      scalings[c].centre = (int32_t)(sums[c] / CELLS);
+      sums[c] = 0;
+      squares[c] = 0;
+    }
+  }
+  for (int c = 0; c < FRONT_END_CHANNELS; c++) {
+    rests[c] = sums[c];
+    const float smallest = SMALLEST_SPREAD * (c ? 10.0f : 1.0f), rest = (float)rests[c] / (float)CELLS;
+    const float variance = ((float)squares[c] - rest * (float)rests[c]) / (float)(CELLS - 1);
+    const float spread = variance > smallest * smallest ? take_root(variance) : smallest;
+    scalings[c].gain = 1.0f / (spread * INPUT_SCALE);
+    scalings[c].shift = -rest * scalings[c].gain;
+  }
+}
+
+static void finish_clip(front_end *state, uint8_t *codes) {
+  scaling scalings[2] = {{0, VALUE_GAIN, VALUE_SHIFT}, {0, VALUE_GAIN / 10.0f, 0.0f}};
+  if (STANDARDISE) {
+    measure(state, codes, scalings);
+  }
+  for (int band = 0; band < FRONT_END_BANDS; band++) {
+    recall(state, codes, find_middle(state, codes), band);
+    for (int c = 0; c < FRONT_END_CHANNELS; c++) {
+      for (int t = 0; t < FRONT_END_FRAMES; t++) {
+        const int32_t far = read_value(state->work.row, c, t) - scalings[c].centre;
+        codes[c * CELLS + band * FRONT_END_FRAMES + t] =
+            round_code((float)far * scalings[c].gain + scalings[c].shift);
+      }
+    }
+  }
+}
+
+/* ---- A clip, as its samples come ---- */
+
+static void finish_frame(front_end *state, uint8_t *codes) {
+  load(state);
+  transform(state->work.spectrum);
+  take_power(state->work.spectrum);
+  sum_bands(state, codes);
+  state->frame++;
+  for (int i = HOP; i < HISTORY; i++) {
+    state->history[i - HOP] = state->history[i];
+  }
+  state->filled -= HOP;
+}
+
+/* Mirrors the first half of the first window at the clip's first sample. */
+static void mirror_start(held *history) {
+  const int first = 1 + WINDOW / 2;
+  for (int k = 1; k < WINDOW / 2; k++) {
+    history[first - k] = history[first + k];
+  }
+}
+
+/* Finishes the frames that reach beyond the clip, mirrored at its last sample. */
+static void finish_end(front_end *state, uint8_t *codes) {
+  while (state->frame < FRONT_END_FRAMES) {
+    const int last = state->filled - 1;
+    for (int i = last + 1; i < HISTORY; i++) {
+      state->history[i] = state->history[2 * last - i];
+    }
+    finish_frame(state, codes);
+  }
+  if (WAITS) {
+    finish_clip(state, codes);
+  }
+}
+
+static void take_sample(front_end *state, uint8_t *codes, held sample) {
+  if (state->filled >= 0) {
+    state->history[state->filled] = sample;
+  }
+  if (++state->filled == HISTORY) {
+    if (state->frame == 0) {
+      mirror_start(state->history);
+    }
+    finish_frame(state, codes);
+  }
+}
+
+void front_end_start(void *scratch) {
+  front_end *state = scratch;
+  state->taken = state->frame = 0;
+  state->filled = 1 + WINDOW / 2;
+  /* Both have no weight in the first window, but may not be what no number is. */
+  state->history[0] = state->history[1] = 0;
+}
+
+size_t front_end_push(void *scratch, uint8_t *codes, const int16_t *samples, size_t count) {
+  front_end *state = scratch;
+  const size_t lacks = (size_t)(FRONT_END_CLIP_SAMPLES - state->taken);
+  const size_t takes = count < lacks ? count : lacks;
+  for (size_t i = 0; i < takes; i++) {
+    if (!EMPHASISES) {
+      take_sample(state, codes, (held)samples[i]);
+    } else if (state->taken + (int32_t)i > 0) {
+      take_sample(state, codes, (held)((float)samples[i] - PRE_EMPHASIS * (float)state->previous));
+    }
+    state->previous = samples[i];
+  }
+  state->taken += (int32_t)takes;
+  if (takes > 0 && state->taken == FRONT_END_CLIP_SAMPLES) {
+    finish_end(state, codes);
+  }
+  return takes;
+}
+
+int front_end_ready(const void *scratch) {
+  const front_end *state = scratch;
+  return state->taken == FRONT_END_CLIP_SAMPLES;
+}
