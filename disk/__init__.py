@@ -1,6 +1,7 @@
 """What several processes share: files, whole or not there, locks, and errors."""
 
 from disk.errors import PortableError
+from disk.folders import check_empty, write_whole_folder
 from disk.lock import hold_lock
 from disk.places import (
     NoCacheFolder,
@@ -14,6 +15,7 @@ from disk.whole import identify_processes, open_whole, publish, remove_abandoned
 __all__ = [
     "NoCacheFolder",
     "PortableError",
+    "check_empty",
     "equip_user",
     "find_cache_folder",
     "find_own_folder",
@@ -24,4 +26,5 @@ __all__ = [
     "publish",
     "remove_abandoned",
     "write_whole",
+    "write_whole_folder",
 ]

@@ -146,6 +146,13 @@ NewFile = Annotated[
     Path, Check(lambda path: find_fault_of_path(path, is_folder=False, is_written=True))
 ]
 """A file that a command writes; it may exist."""
+NewPath = Annotated[
+    Path,
+    Check(
+        lambda path: find_fault_of_path(path, is_folder=path.expanduser().is_dir(), is_written=True)
+    ),
+]
+"""A file or a folder that a command writes; it may exist."""
 AnyPath = Annotated[
     Path, Check(lambda path: find_fault_of_path(path, is_folder=path.expanduser().is_dir()))
 ]

@@ -23,9 +23,9 @@ class Buffer:
     shape: Shape
 
     @property
-    def count(self) -> int:
-        """Number of its elements."""
-        return int(np.prod(self.shape))
+    def size(self) -> int:
+        """Bytes of its elements."""
+        return int(np.prod(self.shape)) * (1 if self.kind == "codes" else 4)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -175,9 +175,7 @@ class Pool:
     """Whether windows are added column by column, as where the graph's maps are transposed."""
 
 
-Expression = (
-    Stored | Constant | Widen | Round | Merge | Lookup | Rectify | Combine | Spread | Pool
-)
+Expression = Stored | Constant | Widen | Round | Merge | Lookup | Rectify | Combine | Spread | Pool
 
 
 def list_children(value: Expression) -> tuple[Expression, ...]:
@@ -206,7 +204,9 @@ def find_only_map(codes: Expression) -> Stored | None:
     """
     if _has_windows(codes):
         return None
-    maps = {(id(each.buffer), each.channel_start, each.row_start): each for each in _iterate_maps(codes)}
+    maps = {
+        (id(each.buffer), each.channel_start, each.row_start): each for each in _iterate_maps(codes)
+    }
     (found, *others) = maps.values() or (None,)
     return None if others else found
 

@@ -11,13 +11,15 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper, shape_inference
 
+from students.errors import NoPlan
+
 Shape = tuple[int, ...]
 Function = Literal["Relu", "Gelu", "Sigmoid"]
 Arithmetic = Literal["Add", "Sub", "Mul", "Div"]
 Reduction = Literal["ReduceMean", "ReduceL2"]
 
 
-class UnknownOperator(ValueError):
+class UnknownOperator(NoPlan):
     """A graph that C cannot be written for; names the operator, its result and the reason."""
 
     def __init__(self, operator: str, name: str, reason: str) -> None:
@@ -175,9 +177,7 @@ class _Reader:
         input_shape = self.shapes[self.input_name]
         nodes = [each for node in self.onnx_nodes for each in self._read_node(node)]
         constants = {
-            name: values
-            for name, values in self.arrays.items()
-            if values.dtype == np.float32
+            name: values for name, values in self.arrays.items() if values.dtype == np.float32
         }
         return Graph(
             self.input_name,
@@ -300,9 +300,7 @@ class _Reader:
         arithmetic: Arithmetic = node.op_type  # type: ignore
         return [Combined(node.output[0], tuple(node.input), arithmetic)]
 
-    def read_reduction(
-        self, node: onnx.NodeProto, attributes: Mapping[str, Any]
-    ) -> Sequence[Node]:
+    def read_reduction(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> Sequence[Node]:
         rank = len(self.shapes[node.input[0]]) + 1
         axes = sorted(int(axis) % rank for axis in self.arrays[node.input[1]])
         maps, channels = list(range(2, rank)), [1]

@@ -1,33 +1,40 @@
 """Where every buffer lies in the arena: no two that are in use at the same time overlap.
 
-A buffer that a step only needs for a few channels has place for these. What a step writes takes the place
-of an input that nobody needs afterwards, where a kernel can work in place.
+What a step writes takes the place of an input that nobody needs afterwards, where its kernel can work in
+place. What only the turns of a loop need has place for the channels of one turn.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
-from students.c.expressions import Buffer, Stored
-from students.c.graph import Shape
+from students.c.expressions import Buffer
 from students.c.statements import Convolve, Statement
-from students.c.steps import Step, count_channels
+from students.c.steps import Step
+from students.c.turns import Space, plan_turn, works_in_place
 
 ALIGNMENT = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a buffer is: channel c at offset + c // run * turn_stride + c % run * channel_stride."""
+    """Where a buffer is: channel c at offset + c * stride, or for a buffer that has place for the `run`
+    channels of a turn only, at offset + c / run * turn_stride + c % run * stride."""
 
     offset: int
-    channel_stride: int
-    run: int = 1
-    """Channels of a turn."""
+    stride: int
+    run: int = 0
     turn_stride: int = 0
-    """0 for a buffer that only has place for the channels of a turn."""
 
-    def move(self, offset: int) -> "Place":
-        return Place(self.offset + offset, self.channel_stride, self.run, self.turn_stride)
+
+@dataclass(eq=False, slots=True)
+class Part:
+    """A part of the arena that is in use from one step to another."""
+
+    name: str
+    size: int
+    first: int
+    last: int
+    offset: int = 0
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -38,110 +45,148 @@ class Plan:
     """By the id of the buffer."""
     scratch: tuple[int, ...]
     """Where the scratch of the kernels of each step is."""
+    ahead: int | None
+    """Where the front-end's scratch is."""
     arena_bytes: int
+    parts: tuple[Part, ...]
+    """Everything in it."""
 
     def find(self, buffer: Buffer) -> Place:
         """Return the place of a buffer."""
         return self.places[id(buffer)]
 
 
-@dataclass(eq=False, slots=True)
-class Root:
-    """A part of the arena that is in use from one step to another."""
-
-    size: int
-    first: int
-    last: int
-    name: str
-    offset: int = 0
-
-
-def plan_memory(steps: Sequence[Step], given: Buffer, kept: Buffer, around: int = 0) -> Plan:
+def plan_memory(steps: Sequence[Step], given: Buffer, kept: Buffer, ahead_bytes: int = 0) -> Plan:
     """Give every buffer a place.
 
     Args:
-        steps: what the student does.
+        steps: what the student does, in this order.
         given: the buffer that holds the input before the first step.
         kept: the buffer that is needed after the last step.
-        around: bytes that are in use beside the input before the first step.
+        ahead_bytes: scratch of the front-end: in use beside the input, before the first step.
     """
-    roots: list[Root] = []
-    places: dict[int, tuple[Root, Place]] = {}
-    last_use = _find_last_uses(steps, kept)
-
-    def add(buffer: Buffer, step: int) -> None:
-        size = count_bytes(buffer)
-        root = Root(size, step, last_use.get(id(buffer), step), buffer.name)
-        roots.append(root)
-        stride = size // buffer.shape[0]
-        places[id(buffer)] = root, Place(0, stride, 1, stride)
-
-    add(given, -1)
-    scratch = []
+    planner = _Planner(steps, kept)
+    planner.add(given, -1)
     for number, step in enumerate(steps):
-        for buffer in step.outputs:
-            if id(buffer) not in places:
-                add(buffer, number)
-        size = max(map(count_scratch_bytes, step.statements))
-        root = Root(size, number, number, "scratch")
-        roots.append(root)
-        scratch.append(root)
-    if around:
-        roots.append(Root(around, -1, -1, "front-end"))
-    arena_bytes = _arrange(roots)
-    return Plan(
-        {key: place.move(root.offset) for key, (root, place) in places.items()},
-        tuple(root.offset for root in scratch),
-        arena_bytes,
-    )
+        planner.plan_step(number, step)
+    ahead = Part("front-end", ahead_bytes, -1, -1)
+    parts = [*planner.parts, *[ahead] * (ahead_bytes > 0)]
+    arena_bytes = _arrange(parts)
+    places = {
+        key: replace(place, offset=place.offset + part.offset)
+        for key, (part, place) in planner.places.items()
+    }
+    scratch = tuple(part.offset for part in planner.scratch)
+    where = ahead.offset if ahead_bytes else None
+    return Plan(places, scratch, where, arena_bytes, tuple(parts))
 
 
-def count_bytes(buffer: Buffer) -> int:
-    """Return the size of a buffer."""
-    return buffer.count * (1 if buffer.kind == "codes" else 4)
+def find_last_uses(steps: Sequence[Step], kept: Buffer) -> dict[int, int]:
+    """Return the number of the last step that needs each buffer, by its id."""
+    uses = {id(buffer): number for number, step in enumerate(steps) for buffer in step.inputs}
+    return uses | {id(kept): len(steps)}
 
 
 def count_scratch_bytes(statement: Statement) -> int:
     """Return the scratch of a statement's kernel."""
-    if isinstance(statement, Convolve):
-        return statement.layer.shape.count_scratch_bytes()
-    return 0
+    return statement.layer.shape.count_scratch_bytes() if isinstance(statement, Convolve) else 0
 
 
-def _find_last_uses(steps: Sequence[Step], kept: Buffer) -> dict[int, int]:
-    uses = {
-        id(buffer): number for number, step in enumerate(steps) for buffer in step.inputs
-    }
-    return uses | {id(kept): len(steps)}
+class _Planner:
+    def __init__(self, steps: Sequence[Step], kept: Buffer) -> None:
+        self.parts: list[Part] = []
+        self.places: dict[int, tuple[Part, Place]] = {}
+        self.scratch: list[Part] = []
+        self.last_use = find_last_uses(steps, kept)
+
+    def add(self, buffer: Buffer, number: int) -> None:
+        """Give a buffer a part of its own."""
+        last = self.last_use.get(id(buffer), number)
+        part = Part(buffer.name, buffer.size, number, last)
+        self.parts.append(part)
+        self.places[id(buffer)] = part, Place(0, buffer.size // buffer.shape[0])
+
+    def plan_step(self, number: int, step: Step) -> None:
+        """Give places to the outputs of a step, to what lies between its statements, and to scratch."""
+        dying = [each for each in step.inputs if self.last_use[id(each)] == number]
+        if step.statements[0].by_channel:
+            self._plan_loop(number, step, dying)
+        else:
+            self._share_whole(step.statements[0], dying)
+        for buffer in step.outputs:
+            if id(buffer) not in self.places:
+                self.add(buffer, number)
+        size = max(count_scratch_bytes(each) for each in step.statements)
+        self.scratch.append(Part("scratch", size, number, number))
+        self.parts.append(self.scratch[-1])
+
+    def _share_whole(self, statement: Statement, dying: Sequence[Buffer]) -> None:
+        target = statement.target.buffer
+        for buffer in dying:
+            part, place = self.places[id(buffer)]
+            fits = place.offset + target.shape[0] * place.stride <= part.size
+            if fits and works_in_place(statement, buffer):
+                self._share(target, part, place)
+                return
+
+    def _share(self, buffer: Buffer, part: Part, place: Place) -> None:
+        self.places[id(buffer)] = part, place
+        part.last = max(part.last, self.last_use.get(id(buffer), part.last))
+
+    def _plan_loop(self, number: int, step: Step, dying: Sequence[Buffer]) -> None:
+        kept = [each for each in step.outputs if self.last_use.get(id(each), 0) > number]
+        spaces = plan_turn(step, dying, kept)
+        beside = [each for each in spaces if each.row is None and not each.stays]
+        size = max((each.offset + each.size for each in beside), default=0)
+        turn = Part("turn", size, number, number)
+        self.parts.append(turn)
+        for space in spaces:
+            if space.row is not None:
+                self._take_slot(space)
+            elif not space.stays:
+                place = Place(space.offset, space.piece, space.run)
+                self.places[id(space.buffer)] = turn, place
+
+    def _take_slot(self, space: Space) -> None:
+        assert space.row is not None
+        given = space.row.given
+        part, place = self.places[id(given.buffer)]
+        start = place.offset + space.slot * place.stride
+        turn_stride = given.run * place.stride
+        if space.run == 1:
+            taken = Place(start, turn_stride)
+        else:
+            taken = Place(start, place.stride, space.run, turn_stride)
+        if space.run == given.run:
+            taken = Place(start, place.stride)
+        self._share(space.buffer, part, taken)
 
 
-def _arrange(roots: list[Root]) -> int:
-    """Set the offsets, and return the size of the arena: the smallest of a few orders."""
+def _arrange(parts: Sequence[Part]) -> int:
+    """Set the offsets, and return the size of the arena: the smallest that a few orders give."""
     orders = [
-        sorted(roots, key=lambda root: -root.size),
-        sorted(roots, key=lambda root: (root.first, -root.size)),
-        sorted(roots, key=lambda root: -root.size * (root.last - root.first + 1)),
+        sorted(parts, key=lambda part: -part.size),
+        sorted(parts, key=lambda part: (part.first, -part.size)),
+        sorted(parts, key=lambda part: -part.size * (part.last - part.first + 1)),
     ]
-    sizes = [_place_in_order(order) for order in orders]
-    best = min(range(len(sizes)), key=sizes.__getitem__)
-    return _place_in_order(orders[best])
+    best = min(orders, key=_arrange_in_order)
+    return _arrange_in_order(best)
 
 
-def _place_in_order(roots: Iterable[Root]) -> int:
-    placed: list[Root] = []
+def _arrange_in_order(parts: Iterable[Part]) -> int:
+    placed: list[Part] = []
     end = 0
-    for root in roots:
+    for part in parts:
         busy = sorted(
             (each.offset, each.offset + each.size)
             for each in placed
-            if each.first <= root.last and root.first <= each.last
+            if each.first <= part.last and part.first <= each.last
         )
-        offset = 0
+        part.offset = 0
         for start, stop in busy:
-            if offset + root.size <= start:
+            if part.offset + part.size <= start:
                 break
-            offset = max(offset, -(-stop // ALIGNMENT) * ALIGNMENT)
-        root.offset = offset
-        placed.append(root)
-        end = max(end, offset + root.size)
+            part.offset = max(part.offset, -(-stop // ALIGNMENT) * ALIGNMENT)
+        placed.append(part)
+        end = max(end, part.offset + part.size)
     return -(-end // ALIGNMENT) * ALIGNMENT

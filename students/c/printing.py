@@ -4,7 +4,14 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from students.c.expressions import Expression, IntegerLayer, Pool, Stored, find_only_map, list_children
+from students.c.expressions import (
+    Expression,
+    IntegerLayer,
+    Pool,
+    Stored,
+    find_only_map,
+    list_children,
+)
 from students.c.functions import tabulate
 from students.c.graph import Function, Grid, Shape
 from students.c.memory import Place, Plan, count_scratch_bytes
@@ -95,17 +102,13 @@ class Printer:
 
     def _print_convolution(self, statement: Convolve, scratch: int) -> list[str]:
         layer = self._print_layer(statement.layer, statement.source, statement.target)
-        source, target = (
-            self._address(each, "0") for each in (statement.source, statement.target)
-        )
+        source, target = (self._address(each, "0") for each in (statement.source, statement.target))
         kernel = statement.layer.shape.kernel
         return [f"{kernel}(&{layer}, {source}, {target}, {_print_scratch(statement, scratch)});"]
 
     def _print_channel(self, statement: Convolve, scratch: int) -> list[str]:
         layer = self._print_layer(statement.layer, statement.source, statement.target)
-        source, target = (
-            self._address(each, "c") for each in (statement.source, statement.target)
-        )
+        source, target = (self._address(each, "c") for each in (statement.source, statement.target))
         lines, table = [], "0"
         if statement.table is not None:
             lines, table = self._print_table(statement.table, statement.source), "table"
@@ -253,8 +256,7 @@ class Printer:
             self._print_parameters(layer)
 
     def _find_stride(self, stored: Stored) -> int:
-        place = self.plan.find(stored.buffer)
-        return place.turn_stride if place.run == 1 else place.channel_stride
+        return self.plan.find(stored.buffer).stride
 
     def _address(self, stored: Stored, channel: str) -> str:
         place = self.plan.find(stored.buffer)
@@ -267,15 +269,13 @@ class Printer:
 
 
 def _print_address(place: Place, offset: int, channel: str, start: int) -> str:
-    if not place.turn_stride and place.run == 1:
+    if not place.run:
+        offset += start * place.stride
+        return f"arena + {offset}" if channel == "0" else f"arena + {offset} + ({channel}) * {place.stride}"
+    if place.run == 1:
         return f"arena + {offset}"
-    if place.turn_stride == place.run * place.channel_stride:
-        offset += start * place.channel_stride
-        stride = place.channel_stride
-        return f"arena + {offset}" if channel == "0" else f"arena + {offset} + ({channel}) * {stride}"
-    at = f"({start} + {channel})"
-    turn = f"{at} / {place.run} * {place.turn_stride} + " if place.turn_stride else ""
-    return f"arena + {offset} + {turn}{at} % {place.run} * {place.channel_stride}"
+    turn = f" + c / {place.run} * {place.turn_stride}" if place.turn_stride else ""
+    return f"arena + {offset}{turn} + ({channel}) % {place.run} * {place.stride}"
 
 
 def _print_scratch(statement: Convolve, scratch: int) -> str:
@@ -284,7 +284,9 @@ def _print_scratch(statement: Convolve, scratch: int) -> str:
     return f"(int16_t *)(void *)(arena + {scratch})"
 
 
-def _walk_positions(shape: Shape, body: Sequence[str], windows: bool, by_columns: bool) -> list[str]:
+def _walk_positions(
+    shape: Shape, body: Sequence[str], windows: bool, by_columns: bool
+) -> list[str]:
     """Return loops over the positions of a channel around the statements for a position."""
     _, height, width = shape
     if not windows and not by_columns:
@@ -316,7 +318,9 @@ def describe(statement: Statement) -> str:
             return f"{statement.layer.path}: {source} -> {shape}, {kernel}{each}"
         case Reduce():
             what = "mean" if statement.reduction == "ReduceMean" else "norm"
-            return f"{statement.target.buffer.name}: {what} of {_print_shape(statement.value.shape)}"
+            return (
+                f"{statement.target.buffer.name}: {what} of {_print_shape(statement.value.shape)}"
+            )
         case Classify():
             return f"{statement.layer.path}: {statement.source.shape[0]} -> {shape}, linear"
         case Store():

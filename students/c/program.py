@@ -1,4 +1,4 @@
-"""From a student's int8 graph to the text of its program in C."""
+"""From a student's int8 graph to the files of its program in C."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,106 +6,114 @@ from pathlib import Path
 
 import onnx
 
+from audio.front_ends import FrontEnd
+from students.c.folder import FolderFacts, make_folder_files
+from students.c.front_end import FrontEndProgram, make_front_end
 from students.c.graph import read_graph
 from students.c.lowering import Lowered, lower
 from students.c.memory import Plan, plan_memory
 from students.c.printing import Printer
-from students.c.steps import group_statements
-from students.c.text import print_float
+from students.c.source import Clip, print_header, print_source
+from students.c.steps import Step, group_statements
 
 _HERE = Path(__file__).parent
+_COPIED = ("kernels.h", "numbers.h", "smoothing.h")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudentFacts:
+    """What a student's file says of it."""
+
+    member: str
+    """The student's name in its store."""
+    classes: tuple[str, ...]
+    """Classes of the logits, in order."""
+    sample_rate: int
+    """Sample rate of its waveforms, in Hz."""
+    clip_samples: int
+    """Number of samples of a clip."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Program:
-    """The files of a student in C."""
+    """The files of a student in C, by name, without its reference."""
 
-    files: Mapping[str, str | bytes]
+    files: Mapping[str, str]
     arena_bytes: int
     """RAM beside the stack."""
     constant_bytes: int
     """Weights, scales and tables."""
 
 
-def make_program(model: onnx.ModelProto, classes: tuple[str, ...]) -> Program:
+@dataclass(frozen=True, eq=False, slots=True)
+class PlannedProgram:
+    """What a student does, step by step, and where everything lies."""
+
+    lowered: Lowered
+    steps: tuple[Step, ...]
+    memory: Plan
+
+
+def make_program(
+    model: onnx.ModelProto, facts: StudentFacts, front_end: FrontEnd | None = None
+) -> Program:
+    """Write a student as a program in C.
+
+    Args:
+        model: from log-mels to logits, as `students.export.onnx_int8` writes it.
+        facts: what the program says of itself.
+        front_end: takes samples instead of log-mels, with this front-end.
+
+    Raises:
+        UnknownOperator: an operator that C is not written for.
+        UnfitFrontEnd: a front-end that C is not written for.
+    """
     lowered = lower(read_graph(model))
-    steps = group_statements(lowered.statements)
-    plan = plan_memory(steps, lowered.input, lowered.logits)
-    printer = Printer(plan)
-    for number, step in enumerate(steps):
+    ahead = None
+    if front_end is not None:
+        grid = lowered.grid
+        ahead = make_front_end(front_end, facts.clip_samples, grid.scale, grid.zero)
+    planned = _plan(lowered, ahead)
+    printer = Printer(planned.memory)
+    for number, step in enumerate(planned.steps):
         printer.print_step(number, step)
-    files = {
-        "student.h": _print_header(lowered, plan, classes),
-        "student.c": _print_source(lowered, plan, printer, classes),
-        "kernels.h": (_HERE / "kernels.h").read_text(),
-        "numbers.h": (_HERE / "numbers.h").read_text(),
+    constant_bytes = printer.constant_bytes + (ahead.constant_bytes if ahead else 0)
+    title = f"{facts.member} in C: {' x '.join(map(str, lowered.input.shape))} log-mels to logits."
+    clip = Clip(facts.sample_rate, facts.clip_samples) if ahead else None
+    sources = {
+        "student.h": print_header(title, lowered, planned.memory, len(facts.classes), clip),
+        "student.c": print_source(title, lowered, planned.memory, printer, facts.classes),
+        **{name: (_HERE / name).read_text() for name in _COPIED},
+        **(ahead.files if ahead else {}),
     }
-    return Program(files, plan.arena_bytes, printer.constant_bytes)
+    folder_facts = FolderFacts(
+        member=facts.member,
+        classes=facts.classes,
+        input_shape=lowered.input.shape,
+        arena_bytes=planned.memory.arena_bytes,
+        constant_bytes=constant_bytes,
+        sample_rate=facts.sample_rate,
+        clip_samples=facts.clip_samples,
+        has_front_end=ahead is not None,
+        has_smoothing=True,
+    )
+    files = {**sources, **make_folder_files(folder_facts)}
+    return Program(files, planned.memory.arena_bytes, constant_bytes)
 
 
-def _print_header(lowered: Lowered, plan: Plan, classes: tuple[str, ...]) -> str:
-    channels, bands, frames = lowered.input.shape
-    return f"""\
-#ifndef STUDENT_H
-#define STUDENT_H
+def plan_program(model: onnx.ModelProto) -> PlannedProgram:
+    """Plan a student without its front-end.
 
-#include <stddef.h>
-#include <stdint.h>
+    Args:
+        model: as for `make_program`.
 
-#define STUDENT_CLASSES {len(classes)}
-#define STUDENT_CHANNELS {channels}
-#define STUDENT_BANDS {bands}
-#define STUDENT_FRAMES {frames}
-#define STUDENT_ARENA_BYTES {plan.arena_bytes} /* RAM beside a small stack; align it to 8 */
-#define STUDENT_INPUT_SCALE {print_float(lowered.grid.scale)}
-#define STUDENT_INPUT_ZERO {lowered.grid.zero}
-
-extern const char *const student_classes[STUDENT_CLASSES];
-
-/* Where the codes [channels][bands][frames] of a clip go, before each run: running overwrites them. */
-uint8_t *student_input(void *arena);
-
-/* The code of a log-mel. */
-uint8_t student_quantise(float log_mel);
-
-void student_compute_logits(void *arena, float logits[STUDENT_CLASSES]);
-
-#endif
-"""
+    Raises:
+        UnknownOperator: an operator that C is not written for.
+    """
+    return _plan(lower(read_graph(model)), None)
 
 
-def _print_source(
-    lowered: Lowered, plan: Plan, printer: Printer, classes: tuple[str, ...]
-) -> str:
-    names = ", ".join(f'"{each}"' for each in classes)
-    constants = "\n\n".join(printer.constants.values())
-    functions = "\n\n".join(printer.functions)
-    calls = "\n".join(f"  {call}" for call in printer.calls)
-    logits = plan.find(lowered.logits).offset
-    return f"""\
-#include "student.h"
-
-#include <math.h>
-#include <string.h>
-
-#include "kernels.h"
-#include "numbers.h"
-
-const char *const student_classes[STUDENT_CLASSES] = {{{names}}};
-
-{constants}
-
-{functions}
-
-uint8_t *student_input(void *arena) {{ return (uint8_t *)arena + {plan.find(lowered.input).offset}; }}
-
-uint8_t student_quantise(float log_mel) {{
-  return quantise(log_mel, STUDENT_INPUT_SCALE, STUDENT_INPUT_ZERO);
-}}
-
-void student_compute_logits(void *arena_given, float logits[STUDENT_CLASSES]) {{
-  uint8_t *const arena = arena_given;
-{calls}
-  memcpy(logits, arena + {logits}, STUDENT_CLASSES * sizeof *logits);
-}}
-"""
+def _plan(lowered: Lowered, ahead: FrontEndProgram | None) -> PlannedProgram:
+    steps = tuple(group_statements(lowered.statements))
+    around = ahead.scratch_bytes if ahead else 0
+    return PlannedProgram(lowered, steps, plan_memory(steps, lowered.input, lowered.logits, around))

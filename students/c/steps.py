@@ -130,6 +130,9 @@ class _Grouping:
 def _reads_its_own_channels(statement: Statement, view: Stored, turns: int) -> bool:
     """Whether a turn of a statement needs no more of a buffer than the same turn has written."""
     whole = view.channel_start == 0 and view.row_start == 0
-    return whole and view.buffer.kind == "codes" and view.shape[0] % turns == 0 and isinstance(
-        statement, (Convolve, Store, Reduce)
+    return (
+        whole
+        and view.buffer.kind == "codes"
+        and view.shape[0] % turns == 0
+        and isinstance(statement, (Convolve, Store, Reduce))
     )

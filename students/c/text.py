@@ -139,7 +139,9 @@ class Writer:
         self.names[key] = name
         self.kept.append(value)
         inside = self.write(value.value, channel, "j")
-        rows = _walk("row", "y", value.kernel[0], value.strides[0], value.pads[0], value.value.shape[1])
+        rows = _walk(
+            "row", "y", value.kernel[0], value.strides[0], value.pads[0], value.value.shape[1]
+        )
         columns = _walk(
             "column", "x", value.kernel[1], value.strides[1], value.pads[1], value.value.shape[2]
         )

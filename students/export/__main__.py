@@ -31,11 +31,12 @@ def _run(options: ExportOptions) -> int:
     from logit_store import LogitStore, LogitStoreError
     from logit_store.show import find_member_keys
     from students.budget import OverBudget
+    from students.c.front_end import UnfitFrontEnd
     from students.errors import NoPlan, NoStudent
 
     known = (
         *(LogitStoreError, CorpusError, BrokenAudio, UnfitExportOptions),
-        *(NoStudent, NoPlan, OverBudget),
+        *(NoStudent, NoPlan, OverBudget, UnfitFrontEnd),
     )
     equip_user()
     try:
@@ -74,7 +75,12 @@ def _export_with_bar(
 
 
 def _suggest_next(options: ExportOptions, corpus: "Corpus", key: "LogitKey") -> list[str]:
-    """Return a command that classifies a clip, or one that lists the student's scores."""
+    """Return a command that runs the program, classifies a clip, or lists the student's scores."""
+    if options.form == "c":
+        program = str(options.to / "student.c")
+        place = [] if options.corpus == "demo" else ["--corpus", options.corpus]
+        place += ["--root", str(options.root)] if options.root else []
+        return ["python", "-m", "students.device", program, "--board", "m7", *place]
     if not options.with_front_end:
         return ["python", "-m", "logit_store", "show", key.member, "--store", options.store]
     clip = corpus.root / corpus.table["file"][int(corpus.rows(key.split, "select")[0])].as_py()

@@ -3,6 +3,7 @@
 Dimensions: B clips in a batch, C channels, F mel bands, T frames.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ import onnx
 
 from audio.clips import Corpus
 from audio.feed import Feed
+from logit_store import strip_fingerprint
+from students.c.program import Program, StudentFacts, make_program
 from students.c.ram import measure_ram
 from students.errors import NoPlan
 from students.export import onnx_file, onnx_int8
@@ -33,7 +36,10 @@ class ExportedFile:
     front_end_bytes: int
     """Bytes of the front-end in the content: 0 if it is not inside."""
     ram: int | NoPlan | None
-    """Bytes of RAM of its C program without the front-end, or why it has none; None: it is not in int8."""
+    """Bytes of RAM of its C program, or why it has none; None: it is not in int8. The front-end counts in
+    the form c only, where it was asked for."""
+    program: Program | None
+    """The files of the form c."""
 
 
 def check_form(student: StoredStudent, form: ExportForm) -> None:
@@ -42,29 +48,45 @@ def check_form(student: StoredStudent, form: ExportForm) -> None:
     Raises:
         UnfitExportOptions: a form other than int8 for a student that was fine-tuned in int8.
     """
-    if student.tuned_in_int8 and form != "onnx-int8":
+    if student.tuned_in_int8 and form not in ("onnx-int8", "c"):
         raise UnfitExportOptions(
             f"{student.key} was fine-tuned in int8 and is exact only there, not as {form}: choose "
-            "onnx-int8, or the student that it started from (quantised_from in its record)"
+            "onnx-int8 or c, or the student that it started from (quantised_from in its record)"
         )
 
 
 def convert(options: ExportOptions, student: StoredStudent, feed: Feed) -> ExportedFile:
-    """Convert a student to the content of its file."""
-    model = convert_to_onnx(student, feed, options.form, options.calibration_clips)
-    facts = collect_facts(student, feed.corpus, options.form)
+    """Convert a student to the content of its file; a program in C has that of onnx-int8 beside it.
+
+    Raises:
+        NoPlan: the form c, and an operator that C is not written for.
+        UnfitFrontEnd: the form c, and a front-end that C is not written for.
+    """
+    form = "onnx-int8" if options.form == "c" else options.form
+    model = convert_to_onnx(student, feed, form, options.calibration_clips)
+    facts = collect_facts(student, feed.corpus, form)
     front_end = onnx_file.convert_front_end(student.front_end, facts["clip_samples"])
     whole = onnx_file.prepend_front_end(model, front_end)
     bare = onnx_file.serialise(model, facts | {"takes_waveforms": False})
     both = onnx_file.serialise(whole, facts | {"takes_waveforms": True})
     content = both if options.with_front_end else bare
-    return ExportedFile(
-        content,
-        both,
-        onnx_file.count_parameter_bytes(model),
-        len(content) - len(bare),
-        _plan_ram(model) if options.form == "onnx-int8" else None,
+    program = _write_program(options, student, facts, model) if options.form == "c" else None
+    ram = _plan_ram(model) if options.form == "onnx-int8" else program and program.arena_bytes
+    parameter_bytes = onnx_file.count_parameter_bytes(model)
+    front_end_bytes = len(content) - len(bare)
+    return ExportedFile(content, both, parameter_bytes, front_end_bytes, ram, program)
+
+
+def _write_program(
+    options: ExportOptions, student: StoredStudent, facts: Mapping[str, Any], model: onnx.ModelProto
+) -> Program:
+    said = StudentFacts(
+        member=strip_fingerprint(facts["member"]),
+        classes=tuple(facts["classes"]),
+        sample_rate=facts["sample_rate"],
+        clip_samples=facts["clip_samples"],
     )
+    return make_program(model, said, student.front_end if options.with_front_end else None)
 
 
 def _plan_ram(model: onnx.ModelProto) -> int | NoPlan:

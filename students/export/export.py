@@ -1,7 +1,7 @@
 """Exporting a student: convert it, check its size, write its file, measure it."""
 
 from audio.clips import Corpus
-from disk import write_whole
+from disk import check_empty, write_whole, write_whole_folder
 from logit_store import LogitKey, LogitStore
 from students.budget import check_parameter_bytes, check_ram
 from students.errors import NoPlan
@@ -15,6 +15,9 @@ from students.export.measure import (
 from students.export.options import ExportOptions, UnfitExportOptions
 from students.stored import load_student
 
+REFERENCE = "student.onnx"
+"""Beside a program in C: the same student for ONNX Runtime."""
+
 
 def export_student(
     options: ExportOptions,
@@ -23,7 +26,7 @@ def export_student(
     key: LogitKey,
     on_compared: OnCompared = lambda done, total: None,
 ) -> ExportMeasurements:
-    """Write a student's file and measure it; never looks at the labels of the fold test.
+    """Write a student's file, or its folder, and measure it; never looks at the labels of the fold test.
 
     Args:
         options: how to export; store, corpus and member are the following arguments.
@@ -34,16 +37,13 @@ def export_student(
 
     Raises:
         OverBudget: the student's parameters or its RAM are larger than the limit; nothing is written.
-        NoPlan: there is a limit of its RAM, and C has no form of it.
+        NoPlan: C has no form of it, and it is to be in C, or there is a limit of its RAM.
+        OSError: the folder of a program in C is not empty.
         NoStudent: the member is not a student with weights.
         UnfitExportOptions: a form other than int8 for a student that was fine-tuned in int8, or with a
             limit of its RAM.
     """
-    if options.max_ram is not None and options.form != "onnx-int8":
-        raise UnfitExportOptions(
-            f"--max-ram {options.max_ram} with --form {options.form}: only the form onnx-int8 has a "
-            "memory plan; leave one of them out"
-        )
+    _check_options(options)
     student = load_student(store, key, len(corpus.scenes))
     check_form(student, options.form)
     if options.byte_limit is not None:
@@ -56,8 +56,32 @@ def export_student(
     clips = ExportClips(corpus, student)
     exported = convert(options, student, clips.feed)
     _check_ram(options, key, exported)
-    write_whole(options.to, exported.content)
+    _write(options, exported)
     return measure_export(exported, student, clips, on_compared, options)
+
+
+def _check_options(options: ExportOptions) -> None:
+    if options.max_ram is not None and options.form not in ("onnx-int8", "c"):
+        raise UnfitExportOptions(
+            f"--max-ram {options.max_ram} with --form {options.form}: only the forms onnx-int8 and c have "
+            "a memory plan; leave one of them out"
+        )
+    wants_folder = options.form == "c"
+    if options.to.exists() and options.to.is_dir() != wants_folder:
+        found, wanted = ("file", "folder") if wants_folder else ("folder", "file")
+        raise UnfitExportOptions(
+            f"--to {options.to}: is a {found}, and --form {options.form} writes a {wanted}: name another"
+        )
+    if wants_folder:
+        check_empty(options.to)
+
+
+def _write(options: ExportOptions, exported: ExportedFile) -> None:
+    if exported.program is None:
+        write_whole(options.to, exported.content)
+        return
+    files = {name: text.encode() for name, text in exported.program.files.items()}
+    write_whole_folder(options.to, {**files, REFERENCE: exported.content})
 
 
 def _check_ram(options: ExportOptions, key: LogitKey, exported: ExportedFile) -> None:

@@ -31,7 +31,13 @@ void channel(const convolution *l, int c, const uint8_t *in, const uint8_t *t, u
 void linear(const convolution *l, const uint8_t *in, float *out) { compute_linear(l, in, out); }
 int quantise(int32_t sum, float scale, int zero) { return quantise_sum(sum, scale, zero); }
 """
-NUMBERS = (*ConvolutionShape.__dataclass_fields__, "input_zero", "output_zero", "input_stride", "output_stride")
+NUMBERS = (
+    *ConvolutionShape.__dataclass_fields__,
+    "input_zero",
+    "output_zero",
+    "input_stride",
+    "output_stride",
+)
 
 
 class Struct(ctypes.Structure):
@@ -94,7 +100,9 @@ def convolve_in_numpy(layer: Layer) -> np.ndarray:
     for o, i, y, x in np.ndindex(layer.weights.shape):
         top, left = y * shape.dilation_height, x * shape.dilation_width
         seen = padded[o // out_group * layer.weights.shape[1] + i]
-        seen = seen[top : top + reach_h : shape.stride_height, left : left + reach_w : shape.stride_width]
+        seen = seen[
+            top : top + reach_h : shape.stride_height, left : left + reach_w : shape.stride_width
+        ]
         sums[o] += int(layer.weights[o, i, y, x]) * seen
     return quantise_in_numpy(sums, layer.scale[:, None, None], layer.output_zero)
 
@@ -110,7 +118,9 @@ class Kernels:
     def __init__(self, library: ctypes.CDLL) -> None:
         self.library = library
 
-    def convolve(self, layer: Layer, table: np.ndarray | None = None, *, in_place: bool = False) -> np.ndarray:
+    def convolve(
+        self, layer: Layer, table: np.ndarray | None = None, *, in_place: bool = False
+    ) -> np.ndarray:
         """Compute a layer's codes; no byte around its scratch and its output may change."""
         shape = layer.shape
         channel_in, channel_out = layer.codes[0].size, shape.out_height * shape.out_width
@@ -144,11 +154,28 @@ class Kernels:
             **numbers, weights=layer.weights.ctypes.data, bias=bias, scale=layer.scale.ctypes.data
         )
 
-    def _call(self, layer: Layer, struct: Struct, codes: np.ndarray, table: np.ndarray | None, output: np.ndarray, scratch: np.ndarray) -> None:
+    def _call(
+        self,
+        layer: Layer,
+        struct: Struct,
+        codes: np.ndarray,
+        table: np.ndarray | None,
+        output: np.ndarray,
+        scratch: np.ndarray,
+    ) -> None:
         pointer = ctypes.c_void_p
         if layer.shape.kernel != "convolve_channel":
-            function = self.library.pointwise if layer.shape.kernel == "convolve_pointwise" else self.library.any
-            function(ctypes.byref(struct), pointer(codes.ctypes.data), pointer(output.ctypes.data), pointer(scratch.ctypes.data))
+            function = (
+                self.library.pointwise
+                if layer.shape.kernel == "convolve_pointwise"
+                else self.library.any
+            )
+            function(
+                ctypes.byref(struct),
+                pointer(codes.ctypes.data),
+                pointer(output.ctypes.data),
+                pointer(scratch.ctypes.data),
+            )
             return
         for channel in range(layer.shape.in_channels):
             self.library.channel(
@@ -165,7 +192,17 @@ class Kernels:
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> Kernels:
     folder = tmp_path_factory.mktemp("kernels")
     (folder / "calls.c").write_text(CALLS)
-    command = ["gcc", "-O2", *FLAGS, f"-I{KERNELS}", "-shared", "-fPIC", "calls.c", "-o", "calls.so"]
+    command = [
+        "gcc",
+        "-O2",
+        *FLAGS,
+        f"-I{KERNELS}",
+        "-shared",
+        "-fPIC",
+        "calls.c",
+        "-o",
+        "calls.so",
+    ]
     subprocess.run(command, cwd=folder, check=True)
     return Kernels(ctypes.CDLL(str(folder / "calls.so")))
 
@@ -235,7 +272,9 @@ def make_random_shape(seed: int) -> ConvolutionShape:
         ((n_groups * of_in, n_groups * of_out), n_groups),
         ((of_in, of_out), 1),
     ][seed % 3]
-    return make_shape(channels, size, kernel, stride=stride, pads=pads, dilation=dilation, groups=groups)  # type: ignore[arg-type]
+    return make_shape(
+        channels, size, kernel, stride=stride, pads=pads, dilation=dilation, groups=groups
+    )  # type: ignore[arg-type]
 
 
 @needs_gcc
@@ -252,5 +291,7 @@ def test_random_layers_equal_their_definition(kernels: Kernels) -> None:
     for seed in range(300):
         layer = make_layer(make_random_shape(seed), seed)
         kinds.add(layer.shape.kernel)
-        np.testing.assert_array_equal(kernels.convolve(layer), convolve_in_numpy(layer), str(layer.shape))
+        np.testing.assert_array_equal(
+            kernels.convolve(layer), convolve_in_numpy(layer), str(layer.shape)
+        )
     assert kinds == {"convolve", "convolve_channel"}

@@ -1,0 +1,161 @@
+"""The text of student.h and student.c around the steps of a student."""
+
+from dataclasses import dataclass
+from string import Template
+
+from students.c.lowering import Lowered
+from students.c.memory import Plan
+from students.c.printing import Printer
+from students.c.text import print_float
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """What a front-end takes."""
+
+    sample_rate: int
+    """In Hz."""
+    samples: int
+
+
+_HEADER = Template("""\
+/* $title */
+#ifndef STUDENT_H
+#define STUDENT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define STUDENT_CLASSES $n_classes
+#define STUDENT_CHANNELS $channels
+#define STUDENT_BANDS $bands
+#define STUDENT_FRAMES $frames
+/* RAM: all that the student needs beside a small stack. Align it to 8 bytes. */
+#define STUDENT_ARENA_BYTES $arena_bytes
+/* The code of a log-mel is log-mel / scale, rounded half to even, + zero, within 0...255. */
+#define STUDENT_INPUT_SCALE $scale
+#define STUDENT_INPUT_ZERO $zero
+$front_end_sizes
+/* In the order of the logits. */
+extern const char *const student_classes[STUDENT_CLASSES];
+
+/* Where the codes [channels][bands][frames] of a clip go, before each run: running overwrites them. */
+uint8_t *student_input(void *arena);
+
+/* The code of a log-mel. */
+uint8_t student_quantise(float log_mel);
+
+/* Computes the logits of the clip that is in the arena. */
+void student_compute_logits(void *arena, float logits[STUDENT_CLASSES]);
+$front_end_functions
+#endif
+""")
+_FRONT_END_SIZES = Template("""\
+#define STUDENT_HAS_FRONT_END
+#define STUDENT_SAMPLE_RATE $sample_rate
+#define STUDENT_CLIP_SAMPLES $clip_samples
+""")
+_FRONT_END_FUNCTIONS = """
+/* Begins a clip: also after each student_compute_logits. */
+void student_start(void *arena);
+
+/* Takes samples, as many at a time as there are; returns how many it took: no more than the clip still lacks. */
+size_t student_push(void *arena, const int16_t *samples, size_t count);
+
+/* Whether the clip is complete: then its logits can be computed. */
+int student_ready(const void *arena);
+"""
+_SOURCE = Template("""\
+/* $title
+ *
+ * Maps are codes 0...255, [channels][rows][columns]; numbers are float32. All lies in the arena. Each step
+ * is named after its layers; the numbers beside `arena` are the memory plan.
+ */
+#include "student.h"
+
+#include <math.h>
+#include <string.h>
+
+$include#include "kernels.h"
+#include "numbers.h"
+
+const char *const student_classes[STUDENT_CLASSES] = {$names};
+
+$constants
+
+$functions
+
+uint8_t *student_input(void *arena) { return (uint8_t *)arena + $input; }
+
+uint8_t student_quantise(float log_mel) {
+  return quantise(log_mel, STUDENT_INPUT_SCALE, STUDENT_INPUT_ZERO);
+}
+
+void student_compute_logits(void *given, float logits[STUDENT_CLASSES]) {
+  uint8_t *const arena = given;
+$calls
+  memcpy(logits, arena + $logits, STUDENT_CLASSES * sizeof *logits);
+}
+$front_end""")
+_FRONT_END = Template("""
+void student_start(void *arena) { front_end_start((uint8_t *)arena + $scratch); }
+
+size_t student_push(void *arena, const int16_t *samples, size_t count) {
+  return front_end_push((uint8_t *)arena + $scratch, student_input(arena), samples, count);
+}
+
+int student_ready(const void *arena) { return front_end_ready((const uint8_t *)arena + $scratch); }
+""")
+
+
+def print_header(
+    title: str, lowered: Lowered, plan: Plan, n_classes: int, clip: Clip | None
+) -> str:
+    """Return the text of student.h."""
+    channels, bands, frames = lowered.input.shape
+    sizes = {}
+    if clip is not None:
+        sizes = {"sample_rate": clip.sample_rate, "clip_samples": clip.samples}
+    return _HEADER.substitute(
+        title=title,
+        n_classes=n_classes,
+        channels=channels,
+        bands=bands,
+        frames=frames,
+        arena_bytes=plan.arena_bytes,
+        scale=print_float(lowered.grid.scale),
+        zero=lowered.grid.zero,
+        front_end_sizes=_FRONT_END_SIZES.substitute(sizes) if sizes else "",
+        front_end_functions=_FRONT_END_FUNCTIONS if sizes else "",
+    )
+
+
+def print_source(
+    title: str,
+    lowered: Lowered,
+    plan: Plan,
+    printer: Printer,
+    classes: tuple[str, ...],
+) -> str:
+    """Return the text of student.c."""
+    ahead = plan.ahead
+    return _SOURCE.substitute(
+        title=title,
+        include='#include "front_end.h"\n' * (ahead is not None),
+        names=", ".join(map(print_text, classes)),
+        constants="\n\n".join(printer.constants.values()),
+        functions="\n\n".join(printer.functions),
+        input=plan.find(lowered.input).offset,
+        calls="\n".join(f"  {call}" for call in printer.calls),
+        logits=plan.find(lowered.logits).offset,
+        front_end="" if ahead is None else _FRONT_END.substitute(scratch=ahead),
+    )
+
+
+def print_text(text: str) -> str:
+    """Return a C string of a text, in UTF-8."""
+    escaped = [
+        chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}"
+        for byte in text.encode()
+    ]
+    return f'"{"".join(escaped)}"'
