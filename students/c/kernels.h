@@ -31,7 +31,12 @@ typedef struct {
   const float *scale;    /* [out_channels]: steps of input and weight over the step of the output */
 } convolution;
 
-#define STUDENT_BLOCK 32 /* positions that are laid out at a time; kernels.py knows it too */
+/* Positions that are laid out at a time: as many as this many pairs of inputs allow, within limits. With
+ * more of them the weights are laid out less often. kernels.py has the same numbers.
+ */
+#define STUDENT_BLOCK 64
+#define STUDENT_SMALLEST_BLOCK 32
+#define STUDENT_BLOCK_PAIRS 2048
 
 /* What the processor has. Tests define these names to try a path where it is not needed. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
@@ -222,8 +227,14 @@ STUDENT_DEFINE_ADDING(add_8_channels, 4, 4,
 
 /* ---- Layers whose outputs see all inputs of a group: a product of matrices ---- */
 
-/* Positions in a block's room, in fours: a small map needs less. */
-static inline int limit_block(int size) { return size < STUDENT_BLOCK ? (size + 3) / 4 * 4 : STUDENT_BLOCK; }
+static inline int take_smaller(int a, int b) { return a < b ? a : b; }
+static inline int take_larger(int a, int b) { return a > b ? a : b; }
+
+/* Positions in a block, in fours. */
+static inline int limit_block(int size, int pairs) {
+  const int block = take_larger(STUDENT_SMALLEST_BLOCK, take_smaller(STUDENT_BLOCK, STUDENT_BLOCK_PAIRS / pairs / 4 * 4));
+  return take_smaller(block, (size + 3) / 4 * 4);
+}
 
 /* Lays out the weights of 2 outputs, `inputs` of each: [pairs][2][2]; a missing input is 0. */
 static inline void lay_out_weights(const int8_t *first, const int8_t *second, int inputs, int16_t *laid) {
@@ -278,6 +289,26 @@ static inline void lay_out_row(const uint8_t *codes, int zero, int positions, in
   for (int p = 0; p < positions; p++) laid[2 * p] = (int16_t)(codes[p] - zero);
 }
 
+/* Lays out a pair of inputs. */
+static inline void lay_out_rows(const uint8_t *first, const uint8_t *second, int zero, int positions, int pairs,
+                                int16_t *laid) {
+#ifdef STUDENT_DSP
+  const uint32_t less = 0x10001u * (uint16_t)(0 - zero); /* minus the zero, in both halves */
+  for (; positions >= 4; positions -= 4, first += 4, second += 4, laid += 8 * pairs) {
+    uint32_t a, b, out[4];
+    memcpy(&a, first, 4);
+    memcpy(&b, second, 4);
+    const uint32_t even_a = __uxtab16(less, a), odd_a = __uxtab16(less, a >> 8);
+    const uint32_t even_b = __uxtab16(less, b), odd_b = __uxtab16(less, b >> 8);
+    out[0] = (even_a & 0xFFFFu) | even_b << 16, out[1] = (odd_a & 0xFFFFu) | odd_b << 16;
+    out[2] = even_a >> 16 | (even_b & 0xFFFF0000u), out[3] = odd_a >> 16 | (odd_b & 0xFFFF0000u);
+    memcpy(laid, out, sizeof out);
+  }
+#endif
+  lay_out_row(first, zero, positions, pairs, laid);
+  lay_out_row(second, zero, positions, pairs, laid + 1);
+}
+
 /* Lays out what one output position of a group sees: [inputs of the group][kernel_height][kernel_width]. */
 static inline void lay_out_patch(const convolution *layer, const uint8_t *input, int row, int column, int16_t *laid) {
   const int bottom = row + (layer->kernel_height - 1) * layer->dilation_height;
@@ -306,9 +337,11 @@ static inline int sees_single_positions(const convolution *layer) {
 static inline void lay_out_block(const convolution *layer, const uint8_t *input, int first, int positions, int pairs,
                                  int16_t *values) {
   if (sees_single_positions(layer)) {
-    for (int i = 0; i < layer->in_channels / layer->groups; i++)
-      lay_out_row(input + i * layer->input_stride + first, layer->input_zero, positions, pairs,
-                  values + i / 2 * 8 + i % 2);
+    const int inputs = layer->in_channels / layer->groups, zero = layer->input_zero;
+    const uint8_t *row = input + first;
+    for (int i = 0; i + 1 < inputs; i += 2, row += 2 * layer->input_stride, values += 8)
+      lay_out_rows(row, row + layer->input_stride, zero, positions, pairs, values);
+    if (inputs % 2) lay_out_row(row, zero, positions, pairs, values);
     return;
   }
   int y = first / layer->out_width, x = first % layer->out_width;
@@ -323,13 +356,13 @@ static inline void lay_out_block(const convolution *layer, const uint8_t *input,
 static inline void convolve(const convolution *layer, const uint8_t *input, uint8_t *output, int16_t *scratch) {
   const int in_group = layer->in_channels / layer->groups, out_group = layer->out_channels / layer->groups;
   const int inputs = in_group * layer->kernel_height * layer->kernel_width, pairs = (inputs + 1) / 2;
-  const int size = layer->out_height * layer->out_width;
+  const int size = layer->out_height * layer->out_width, block = limit_block(size, pairs);
   int16_t *values = scratch + 4 * pairs;
   /* The second of the last pair stays 0 if there is an odd number of inputs. */
-  memset(values, 0, sizeof(int16_t) * 2 * (size_t)(limit_block(size) * pairs));
+  memset(values, 0, sizeof(int16_t) * 2 * (size_t)(block * pairs));
   for (int group = 0; group < layer->groups; group++, input += in_group * layer->input_stride)
-    for (int p = 0; p < size; p += STUDENT_BLOCK) {
-      const int positions = size - p < STUDENT_BLOCK ? size - p : STUDENT_BLOCK;
+    for (int p = 0; p < size; p += block) {
+      const int positions = take_smaller(block, size - p);
       lay_out_block(layer, input, p, positions, pairs, values);
       multiply_block(layer, group * out_group, out_group, inputs, positions, values, scratch, output + p);
     }
@@ -366,7 +399,6 @@ typedef struct {
 } depthwise_plan;
 
 static inline int divide_up(int a, int b) { return (a + b - 1) / b; }
-static inline int take_larger(int a, int b) { return a > b ? a : b; }
 
 static inline depthwise_plan plan_depthwise(direction across, direction along) {
   depthwise_plan plan = {across, along, 0, 0, (across.kernel + across.stride + 1) / 2};
@@ -392,22 +424,36 @@ static inline int32_t estimate_depthwise(const depthwise_plan *plan) {
   return steps * divide_up(plan->along.out, 4) * each;
 }
 
-/* Lays out the codes of a channel, after a table if there is one. */
-static inline void lay_out_channel(const depthwise_plan *plan, const uint8_t *codes, const uint8_t *table,
+/* Copies `count` codes that are `step` apart, after a table if there is one, to every second int16_t. */
+static inline void lay_out_codes(const uint8_t *codes, int count, int step, const uint8_t *table, int16_t *laid) {
+  if (table) {
+    for (; count >= 4; count -= 4, codes += 4 * step, laid += 8) {
+      laid[0] = table[codes[0]];
+      laid[2] = table[codes[step]];
+      laid[4] = table[codes[2 * step]];
+      laid[6] = table[codes[3 * step]];
+    }
+    for (int n = 0; n < count; n++) laid[2 * n] = table[codes[n * step]];
+  } else {
+    for (int n = 0; n < count; n++) laid[2 * n] = codes[n * step];
+  }
+}
+
+/* Lays out a channel; what lies around it is its zero. */
+static inline void lay_out_channel(const depthwise_plan *plan, const uint8_t *codes, const uint8_t *table, int zero,
                                    int16_t *laid) {
   const direction along = plan->along, across = plan->across;
+  const int line = 2 * plan->part * along.stride, size = across.dilation * plan->lines * line;
+  const int16_t around[4] = {(int16_t)zero, (int16_t)zero, (int16_t)zero, (int16_t)zero};
+  for (int n = 0; n < size / 4; n++) memcpy(laid + 4 * n, around, sizeof around);
+  for (int n = size / 4 * 4; n < size; n++) laid[n] = (int16_t)zero;
   for (int u = 0; u < across.in; u++) {
     const int place = (u + across.pad) / across.dilation, phase = (u + across.pad) % across.dilation;
-    int16_t *line = laid + 2 * (phase * plan->lines + place / 2) * plan->part * along.stride + place % 2;
+    int16_t *to = laid + (phase * plan->lines + place / 2) * line + place % 2;
     for (int first = 0; first < along.stride && first < along.in; first++) {
       const int slot = (first + along.pad) % along.stride * plan->part + (first + along.pad) / along.stride;
-      const uint8_t *taken = codes + u * across.in_step + first * along.in_step;
-      const int count = divide_up(along.in - first, along.stride), step = along.stride * along.in_step;
-      int16_t *to = line + 2 * slot;
-      if (table)
-        for (int n = 0; n < count; n++) to[2 * n] = table[taken[n * step]];
-      else
-        for (int n = 0; n < count; n++) to[2 * n] = taken[n * step];
+      lay_out_codes(codes + u * across.in_step + first * along.in_step, divide_up(along.in - first, along.stride),
+                    along.stride * along.in_step, table, to + 2 * slot);
     }
   }
 }
@@ -415,15 +461,15 @@ static inline void lay_out_channel(const depthwise_plan *plan, const uint8_t *co
 /* Lays out the weights of a channel for both of 2 outputs: [taps][2][2], with 0 where one sees nothing. */
 static inline void lay_out_taps(const depthwise_plan *plan, const int8_t *weights, int16_t *laid) {
   const direction along = plan->along, across = plan->across;
-  const int wide = has_wide_taps(plan);
-  for (int line = 0; line < plan->tap_lines; line++)
-    for (int k = 0; k < along.kernel; k++) {
-      int16_t *tap = laid + 4 * (wide ? line * along.kernel + k : k * plan->tap_lines + line);
-      for (int n = 0; n < 4; n++) {
-        const int place = 2 * line + n % 2 - n / 2 * across.stride;
-        const int seen = place >= 0 && place < across.kernel;
-        tap[n] = seen ? weights[place * across.weight_step + k * along.weight_step] : 0;
-      }
+  const int wide = has_wide_taps(plan), from_line = 4 * (wide ? along.kernel : 1);
+  const int from_column = 4 * (wide ? 1 : plan->tap_lines);
+  for (int n = 0; n < 4 * plan->tap_lines * along.kernel; n++) laid[n] = 0;
+  for (int k = 0; k < along.kernel; k++, laid += from_column)
+    for (int place = 0; place < across.kernel; place++) {
+      const int8_t weight = weights[place * across.weight_step + k * along.weight_step];
+      const int later = place + across.stride; /* the second output begins a stride later */
+      laid[place / 2 * from_line + place % 2] = weight;
+      laid[later / 2 * from_line + 2 + later % 2] = weight;
     }
 }
 
@@ -459,7 +505,7 @@ static inline void compute_channel(const depthwise_plan *plan, const int16_t *ta
     const int16_t *values = laid + phase * plan->lines * line;
     for (int y = phase; y < across.out; y += 2 * across.dilation, values += across.stride * line)
       for (int x = 0; x < along.out; x += STUDENT_BLOCK) {
-        const int count = along.out - x < STUDENT_BLOCK ? along.out - x : STUDENT_BLOCK, fours = (count + 3) / 4;
+        const int count = take_smaller(STUDENT_BLOCK, along.out - x), fours = (count + 3) / 4;
         uint8_t *to = output + y * across.out_step + x * along.out_step;
         start_sums(sums, fours, bias, bias);
         add_windows(plan, taps, values + 2 * x, sums, fours);
@@ -468,6 +514,26 @@ static inline void compute_channel(const depthwise_plan *plan, const int16_t *ta
           store_codes(sums + 4, count, scale, zero, to + across.dilation * across.out_step, along.out_step);
       }
   }
+}
+
+/* Computes a channel whose outputs each see one input: what a code becomes is the same everywhere. */
+static inline void map_channel(const uint8_t *input, const uint8_t *table, int size, int32_t bias, int weight,
+                               float scale, int zero, uint8_t *output) {
+  uint8_t codes[256];
+  if (size < 512) {
+    for (int p = 0; p < size; p++)
+      output[p] = quantise_sum(bias + weight * (table ? table[input[p]] : input[p]), scale, zero);
+    return;
+  }
+  for (int code = 0; code < 256; code++)
+    codes[code] = quantise_sum(bias + weight * (table ? table[code] : code), scale, zero);
+  for (; size >= 4; size -= 4, input += 4, output += 4) {
+    output[0] = codes[input[0]];
+    output[1] = codes[input[1]];
+    output[2] = codes[input[2]];
+    output[3] = codes[input[3]];
+  }
+  for (int p = 0; p < size; p++) output[p] = codes[input[p]];
 }
 
 /* One channel of a depthwise convolution: from its codes, after a table if there is one, to its outputs.
@@ -480,20 +546,23 @@ static inline void convolve_channel(const convolution *layer, int channel, const
                           layer->in_width,       layer->out_width,       layer->kernel_width};
   const direction columns = {layer->in_width, layer->out_width, layer->kernel_width,
                              layer->stride_width, layer->dilation_width, layer->pad_left, 1, 1, 1};
+  const int n_weights = rows.kernel * columns.kernel, zero = layer->input_zero;
+  const int8_t *weights = layer->weights + channel * n_weights;
+  const float scale = layer->scale[channel];
+  /* Codes are multiplied as they are, so what their zero adds is taken off before. */
+  int32_t bias = start_sum(layer->bias, channel);
+  for (int n = 0; n < n_weights; n++) bias -= weights[n] * zero;
+  if (sees_single_positions(layer)) {
+    map_channel(input, table, rows.in * columns.in, bias, *weights, scale, layer->output_zero, output);
+    return;
+  }
   depthwise_plan plan = plan_depthwise(rows, columns);
   const depthwise_plan turned = plan_depthwise(columns, rows);
   if (estimate_depthwise(&turned) < estimate_depthwise(&plan)) plan = turned;
-  const int n_weights = rows.kernel * columns.kernel;
-  const int laid_size = 2 * plan.across.dilation * plan.lines * plan.part * plan.along.stride;
-  int16_t *taps = scratch, *laid = scratch + 4 * plan.tap_lines * plan.along.kernel;
-  const int8_t *weights = layer->weights + channel * n_weights;
-  /* Codes are multiplied as they are, so what their zero adds is taken off before. */
-  int32_t bias = start_sum(layer->bias, channel);
-  for (int n = 0; n < n_weights; n++) bias -= weights[n] * layer->input_zero;
-  for (int n = 0; n < laid_size; n++) laid[n] = (int16_t)layer->input_zero;
-  lay_out_taps(&plan, weights, taps);
-  lay_out_channel(&plan, input, table, laid);
-  compute_channel(&plan, taps, laid, bias, layer->scale[channel], layer->output_zero, output);
+  int16_t *laid = scratch + 4 * plan.tap_lines * plan.along.kernel;
+  lay_out_taps(&plan, weights, scratch);
+  lay_out_channel(&plan, input, table, zero, laid);
+  compute_channel(&plan, scratch, laid, bias, scale, layer->output_zero, output);
 }
 
 /* A linear layer whose outputs stay float: the input has in_channels codes, the output out_channels. */

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kernel = Literal["convolve_pointwise", "convolve_channel", "convolve"]
-BLOCK = 32
-"""Positions that are laid out at a time: STUDENT_BLOCK of kernels.h."""
+BLOCK, SMALLEST_BLOCK, BLOCK_PAIRS = 64, 32, 2048
+"""How many positions are laid out at a time: the numbers of kernels.h."""
 _INT16 = 2
 
 
@@ -37,21 +37,29 @@ class ConvolutionShape:
                 each.stride > 1 and each.dilation > 1 for each in (self._rows, self._columns)
             )
             return "convolve" if strided_and_dilated else "convolve_channel"
-        plain = (self.kernel_height, self.kernel_width, self.stride_height, self.stride_width)
-        same = (self.in_height, self.in_width) == (self.out_height, self.out_width)
-        if plain == (1, 1, 1, 1) and same and self.groups == 1 and not self.pad_top + self.pad_left:
-            return "convolve_pointwise"
-        return "convolve"
+        return (
+            "convolve_pointwise" if self.groups == 1 and self._sees_single_positions else "convolve"
+        )
 
     def count_scratch_bytes(self) -> int:
         """Return the bytes of scratch, aligned to 4, that its kernel needs."""
         if self.kernel == "convolve_channel":
             rows, columns = self._rows, self._columns
+            if self._sees_single_positions:
+                return 0
             # The kernel chooses which direction is laid out in pairs.
             return _INT16 * max(_count_channel(rows, columns), _count_channel(columns, rows))
         inputs = self.in_channels // self.groups * self.kernel_height * self.kernel_width
-        block = min(BLOCK, _round_up(self.out_height * self.out_width, 4))
-        return _INT16 * _round_up(inputs, 2) // 2 * (4 + 2 * block)
+        pairs = -(-inputs // 2)
+        block = max(SMALLEST_BLOCK, min(BLOCK, BLOCK_PAIRS // pairs // 4 * 4))
+        block = min(block, _round_up(self.out_height * self.out_width, 4))
+        return _INT16 * pairs * (4 + 2 * block)
+
+    @property
+    def _sees_single_positions(self) -> bool:
+        plain = (self.kernel_height, self.kernel_width, self.stride_height, self.stride_width)
+        same = (self.in_height, self.in_width) == (self.out_height, self.out_width)
+        return plain == (1, 1, 1, 1) and same and not self.pad_top + self.pad_left
 
     @property
     def _rows(self) -> "_Direction":
