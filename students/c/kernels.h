@@ -38,16 +38,36 @@ typedef struct {
 #define STUDENT_SMALLEST_BLOCK 32
 #define STUDENT_BLOCK_PAIRS 2048
 
-/* What the processor has. Tests define these names to try a path where it is not needed. */
-#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
+/* What the processor has. Tests define STUDENT_INTEGER_ROUNDING where it is not needed. */
+#if defined(__thumb2__) && defined(__GNUC__)
+#define STUDENT_ASSEMBLY
+#endif
+#ifdef __ARM_FEATURE_DSP
 #define STUDENT_DSP
-#include <arm_acle.h>
 #endif
 #if defined(__arm__) && !defined(__ARM_FP)
 #define STUDENT_INTEGER_ROUNDING
 #endif
+#if defined(STUDENT_DSP) || defined(__ARM_FEATURE_SAT)
+#include <arm_acle.h>
+#endif
+
+/* For functions that are called from several places and would be copied into each. */
+#ifdef __GNUC__
+#define STUDENT_APART static __attribute__((noinline, unused))
+#else
+#define STUDENT_APART static inline
+#endif
 
 /* ---- From sums to codes ---- */
+
+static inline uint8_t clamp_code(int32_t code) {
+#ifdef __ARM_FEATURE_SAT
+  return (uint8_t)__usat(code, 8);
+#else
+  return (uint8_t)(code < 0 ? 0 : code > 255 ? 255 : code);
+#endif
+}
 
 /* Multiplies a sum and rounds it to a code.
  *
@@ -55,65 +75,75 @@ typedef struct {
  * integer in the low bits. As floats of one sign are ordered like their bits, the clamp is right for
  * values beyond +-2^22 too, and no float is ever converted to an integer that cannot hold it.
  */
-static inline uint8_t round_float(int32_t sum, float scale, int zero) {
+static inline uint8_t quantise_sum(int32_t sum, float scale, int zero) {
   const int32_t lowest = 0x4B400000 - zero; /* the bits of 12582912.0f, less the zero: code 0 */
   float shifted = (float)sum * scale + 12582912.0f;
   int32_t bits;
   memcpy(&bits, &shifted, sizeof bits);
 #ifdef STUDENT_DSP
-  return (uint8_t)__usat(__qsub(bits, lowest), 8);
+  return clamp_code(__qsub(bits, lowest));
 #else
-  if (bits < lowest) return 0;
-  return (uint8_t)(bits > lowest + 255 ? 255 : bits - lowest);
+  return (uint8_t)(bits < lowest ? 0 : bits > lowest + 255 ? 255 : bits - lowest);
 #endif
 }
 
-#ifdef STUDENT_INTEGER_ROUNDING
+/* How the sums of one output channel are rounded, here and without floats. */
+typedef struct {
+  float scale;
+  int zero;
+  int32_t mantissa; /* of the scale, at least 2^30 */
+  int places;       /* bits behind the point in the upper word of a product */
+  int32_t offset;   /* what makes a shift round, and adds the zero */
+  uint32_t mask;    /* the bits behind the point */
+  uint32_t near;    /* products that end below this are rounded as floats */
+} rounding;
 
-#ifdef __GNUC__
-__attribute__((noinline, unused))
-#endif
-static uint8_t round_near_tie(int32_t sum, float scale, int zero) { return round_float(sum, scale, zero); }
-
-/* The same without floats, for processors that have none.
- *
- * The product is exact but for bits below its upper word, of which `places` are behind the point. Floats
- * round twice, to 24 bits and then to an integer, which for codes moves the product by less than 2^-15.
- * Only a product that is as near to a tie as that, or that the upper word cannot tell from one, is rounded
- * as a float; so is any if the scale is beyond what a layer of codes can have.
+/* Without floats: the product is exact but for its lower word. Floats round twice, to 24 bits and then to
+ * an integer, which for codes moves the product by less than 2^-15. Only a product that is as near to a
+ * tie as that, or that the upper word cannot tell from one, is rounded as a float; so is any if the scale
+ * is beyond what layers of codes have.
  */
-static inline uint8_t quantise_sum(int32_t sum, float scale, int zero) {
+STUDENT_APART rounding prepare_rounding(float scale, int zero) {
+  rounding how = {scale, zero, 0, 0, 0, 0, 1};
+#ifdef STUDENT_INTEGER_ROUNDING
   uint32_t bits;
   memcpy(&bits, &scale, sizeof bits);
   const int places = 125 - (int)(bits >> 23);
-  const int usual = places >= 1 && places <= 24;
-  const int32_t mantissa = (int32_t)(((bits & 0x7FFFFFu) | 0x800000u) << 7);
-  const uint32_t mask = usual ? (1u << places) - 1 : 0;
-  const uint32_t near = usual && places > 15 ? 1u << (places - 15) : 1;
-  const int32_t upper = (int32_t)(((int64_t)sum * mantissa) >> 32) + (usual ? 1 << (places - 1) : 0);
-  if ((((uint32_t)upper + near) & mask) < 2 * near) return round_near_tie(sum, scale, zero);
-  const int32_t code = (upper >> places) + zero;
-  return (uint8_t)(code < 0 ? 0 : code > 255 ? 255 : code);
+  if (places < 1 || places > 22) return how;
+  const int32_t near = places > 15 ? 1 << (places - 15) : 1;
+  how.mantissa = (int32_t)(((bits & 0x7FFFFFu) | 0x800000u) << 7);
+  how.places = places;
+  how.offset = zero * (1 << places) + (1 << (places - 1)) + near;
+  how.mask = (1u << places) - 1;
+  how.near = 2 * (uint32_t)near;
+#endif
+  return how;
 }
 
+STUDENT_APART uint8_t round_near_tie(int32_t sum, const rounding *how) {
+  return quantise_sum(sum, how->scale, how->zero);
+}
+
+static inline uint8_t round_sum(int32_t sum, const rounding *how) {
+#ifdef STUDENT_INTEGER_ROUNDING
+  /* Shifts of negative numbers keep the sign in every compiler for these processors. */
+  const int32_t upper = (int32_t)(((int64_t)sum * how->mantissa) >> 32) + how->offset;
+  if (((uint32_t)upper & how->mask) < how->near) return round_near_tie(sum, how);
+  return clamp_code(upper >> how->places);
 #else
-
-static inline uint8_t quantise_sum(int32_t sum, float scale, int zero) { return round_float(sum, scale, zero); }
-
+  return quantise_sum(sum, how->scale, how->zero);
 #endif
-
-static inline int32_t start_sum(const int32_t *bias, int channel) { return bias ? bias[channel] : 0; }
+}
 
 /* Writes the codes of `count` sums that come in fours, 8 apart; the codes are `stride` bytes apart. */
-static inline void store_codes(const int32_t *sums, int count, float scale, int zero, uint8_t *output, int stride) {
-  for (; count >= 4; count -= 4, sums += 8, output += 4 * stride) {
-    output[0] = quantise_sum(sums[0], scale, zero);
-    output[stride] = quantise_sum(sums[1], scale, zero);
-    output[2 * stride] = quantise_sum(sums[2], scale, zero);
-    output[3 * stride] = quantise_sum(sums[3], scale, zero);
-  }
-  for (int p = 0; p < count; p++) output[p * stride] = quantise_sum(sums[p], scale, zero);
+STUDENT_APART void store_codes(const int32_t *sums, int count, const rounding *given, uint8_t *output, int stride) {
+  const rounding how = *given;
+  for (; count >= 8; count -= 8, sums += 16)
+    for (int n = 0; n < 8; n++, output += stride) *output = round_sum(sums[n / 4 * 8 + n % 4], &how);
+  for (int n = 0; n < count; n++, output += stride) *output = round_sum(sums[n / 4 * 8 + n % 4], &how);
 }
+
+static inline int32_t start_sum(const int32_t *bias, int channel) { return bias ? bias[channel] : 0; }
 
 /* ---- The loop that all layers share ---- */
 
@@ -133,7 +163,7 @@ static inline void start_sums(int32_t *sums, int fours, int32_t first, int32_t s
  * bytes after this round's. It ends when all weights up to `end` were taken; there is at least one round.
  * The values of the next 4 positions begin `next` bytes after those of these.
  */
-#ifdef STUDENT_DSP
+#ifdef STUDENT_ASSEMBLY
 
 /* GCC must not look into these functions: it would take registers that they change for unchanged. */
 #ifdef __clang__
@@ -147,6 +177,7 @@ static inline void start_sums(int32_t *sums, int fours, int32_t first, int32_t s
  * assembly. r0 weights, r1 values, r2-r5 and r6-r9 sums, r10 and r11 values, r12 and lr weights. On the
  * stack: weights, values, end, step (0 to 12), registers of the caller, then sums, sums_end, next (52 to 60).
  */
+#ifdef STUDENT_DSP
 #define STUDENT_TAP(first, second)        \
   "ldrd r12, lr, [r0], #8\n\t"            \
   "ldrd r10, r11, [r1, #" #first "]\n\t"  \
@@ -159,6 +190,25 @@ static inline void start_sums(int32_t *sums, int fours, int32_t first, int32_t s
   "smlad r8, lr, r10, r8\n\t"             \
   "smlad r5, r12, r11, r5\n\t"            \
   "smlad r9, lr, r11, r9\n\t"
+#else
+#define STUDENT_HALF_TAP(half, first, second)        \
+  "ldrsh r12, [r0, #" #half "]\n\t"                  \
+  "ldrsh lr, [r0, #4+" #half "]\n\t"                 \
+  "ldrsh r10, [r1, #" #half "+" #first "]\n\t"       \
+  "mla r2, r12, r10, r2\n\t"                         \
+  "mla r6, lr, r10, r6\n\t"                          \
+  "ldrsh r11, [r1, #" #half "+4+" #first "]\n\t"     \
+  "mla r3, r12, r11, r3\n\t"                         \
+  "mla r7, lr, r11, r7\n\t"                          \
+  "ldrsh r10, [r1, #" #half "+" #second "]\n\t"      \
+  "mla r4, r12, r10, r4\n\t"                         \
+  "mla r8, lr, r10, r8\n\t"                          \
+  "ldrsh r11, [r1, #" #half "+4+" #second "]\n\t"    \
+  "mla r5, r12, r11, r5\n\t"                         \
+  "mla r9, lr, r11, r9\n\t"
+#define STUDENT_TAP(first, second) \
+  STUDENT_HALF_TAP(0, first, second) STUDENT_HALF_TAP(2, first, second) "add r0, r0, #8\n\t"
+#endif
 #define STUDENT_DEFINE_ADDING(name, taps, distance, text)                                                      \
   STUDENT_OPAQUE static void name(STUDENT_UNUSED const int16_t *weights, STUDENT_UNUSED const int16_t *values, \
                                   STUDENT_UNUSED const int16_t *end, STUDENT_UNUSED int step,                  \
@@ -224,6 +274,9 @@ STUDENT_DEFINE_ADDING(add_4_columns, 4, 1,
                       STUDENT_TAP(0, 8) STUDENT_TAP(4, 12) STUDENT_TAP(8, 16) STUDENT_TAP(12, 20))
 STUDENT_DEFINE_ADDING(add_8_channels, 4, 4,
                       STUDENT_TAP(0, 8) STUDENT_TAP(16, 24) STUDENT_TAP(32, 40) STUDENT_TAP(48, 56))
+STUDENT_DEFINE_ADDING(add_16_channels, 8, 4,
+                      STUDENT_TAP(0, 8) STUDENT_TAP(16, 24) STUDENT_TAP(32, 40) STUDENT_TAP(48, 56)
+                      STUDENT_TAP(64, 72) STUDENT_TAP(80, 88) STUDENT_TAP(96, 104) STUDENT_TAP(112, 120))
 
 /* ---- Layers whose outputs see all inputs of a group: a product of matrices ---- */
 
@@ -262,7 +315,7 @@ static inline void lay_out_weights(const int8_t *first, const int8_t *second, in
 /* Multiplies values that are laid out as [positions / 4][pairs][4][2] with the weights of some outputs. */
 static inline void multiply_block(const convolution *layer, int first, int outputs, int inputs, int positions,
                                   const int16_t *values, int16_t *laid, uint8_t *output) {
-  const int pairs = (inputs + 1) / 2, in_8 = pairs / 4 * 4, fours = (positions + 3) / 4, zero = layer->output_zero;
+  const int pairs = (inputs + 1) / 2, in_8 = pairs / 4 * 4, fours = (positions + 3) / 4;
   const int16_t *middle = laid + 4 * in_8, *end = laid + 4 * pairs;
   const int next = (int)sizeof(int16_t) * 8 * pairs;
   int32_t sums[2 * STUDENT_BLOCK];
@@ -271,10 +324,17 @@ static inline void multiply_block(const convolution *layer, int first, int outpu
     uint8_t *to = output + o * layer->output_stride;
     lay_out_weights(layer->weights + o * inputs, layer->weights + other * inputs, inputs, laid);
     start_sums(sums, fours, start_sum(layer->bias, o), start_sum(layer->bias, other));
-    if (middle != laid) add_8_channels(laid, values, middle, 64, sums, sums + 8 * fours, next);
+    if (pairs % 8 == 0)
+      add_16_channels(laid, values, end, 128, sums, sums + 8 * fours, next);
+    else if (in_8)
+      add_8_channels(laid, values, middle, 64, sums, sums + 8 * fours, next);
     if (middle != end) add_taps(middle, values + 8 * in_8, end, 16, sums, sums + 8 * fours, next);
-    store_codes(sums, positions, layer->scale[o], zero, to, 1);
-    if (other != o) store_codes(sums + 4, positions, layer->scale[other], zero, to + layer->output_stride, 1);
+    const rounding how = prepare_rounding(layer->scale[o], layer->output_zero);
+    store_codes(sums, positions, &how, to, 1);
+    if (other != o) {
+      const rounding how_other = prepare_rounding(layer->scale[other], layer->output_zero);
+      store_codes(sums + 4, positions, &how_other, to + layer->output_stride, 1);
+    }
   }
 }
 
@@ -497,7 +557,7 @@ static inline void add_windows(const depthwise_plan *plan, const int16_t *taps, 
 
 /* Computes the outputs of a channel that is laid out. */
 static inline void compute_channel(const depthwise_plan *plan, const int16_t *taps, const int16_t *laid, int32_t bias,
-                                   float scale, int zero, uint8_t *output) {
+                                   const rounding *how, uint8_t *output) {
   const direction along = plan->along, across = plan->across;
   const int line = 2 * plan->part * along.stride;
   int32_t sums[2 * STUDENT_BLOCK];
@@ -509,24 +569,24 @@ static inline void compute_channel(const depthwise_plan *plan, const int16_t *ta
         uint8_t *to = output + y * across.out_step + x * along.out_step;
         start_sums(sums, fours, bias, bias);
         add_windows(plan, taps, values + 2 * x, sums, fours);
-        store_codes(sums, count, scale, zero, to, along.out_step);
+        store_codes(sums, count, how, to, along.out_step);
         if (y + across.dilation < across.out)
-          store_codes(sums + 4, count, scale, zero, to + across.dilation * across.out_step, along.out_step);
+          store_codes(sums + 4, count, how, to + across.dilation * across.out_step, along.out_step);
       }
   }
 }
 
 /* Computes a channel whose outputs each see one input: what a code becomes is the same everywhere. */
 static inline void map_channel(const uint8_t *input, const uint8_t *table, int size, int32_t bias, int weight,
-                               float scale, int zero, uint8_t *output) {
+                               const rounding *how, uint8_t *output) {
   uint8_t codes[256];
   if (size < 512) {
     for (int p = 0; p < size; p++)
-      output[p] = quantise_sum(bias + weight * (table ? table[input[p]] : input[p]), scale, zero);
+      output[p] = round_sum(bias + weight * (table ? table[input[p]] : input[p]), how);
     return;
   }
   for (int code = 0; code < 256; code++)
-    codes[code] = quantise_sum(bias + weight * (table ? table[code] : code), scale, zero);
+    codes[code] = round_sum(bias + weight * (table ? table[code] : code), how);
   for (; size >= 4; size -= 4, input += 4, output += 4) {
     output[0] = codes[input[0]];
     output[1] = codes[input[1]];
@@ -548,12 +608,12 @@ static inline void convolve_channel(const convolution *layer, int channel, const
                              layer->stride_width, layer->dilation_width, layer->pad_left, 1, 1, 1};
   const int n_weights = rows.kernel * columns.kernel, zero = layer->input_zero;
   const int8_t *weights = layer->weights + channel * n_weights;
-  const float scale = layer->scale[channel];
+  const rounding how = prepare_rounding(layer->scale[channel], layer->output_zero);
   /* Codes are multiplied as they are, so what their zero adds is taken off before. */
   int32_t bias = start_sum(layer->bias, channel);
   for (int n = 0; n < n_weights; n++) bias -= weights[n] * zero;
   if (sees_single_positions(layer)) {
-    map_channel(input, table, rows.in * columns.in, bias, *weights, scale, layer->output_zero, output);
+    map_channel(input, table, rows.in * columns.in, bias, *weights, &how, output);
     return;
   }
   depthwise_plan plan = plan_depthwise(rows, columns);
@@ -562,7 +622,7 @@ static inline void convolve_channel(const convolution *layer, int channel, const
   int16_t *laid = scratch + 4 * plan.tap_lines * plan.along.kernel;
   lay_out_taps(&plan, weights, scratch);
   lay_out_channel(&plan, input, table, zero, laid);
-  compute_channel(&plan, scratch, laid, bias, scale, layer->output_zero, output);
+  compute_channel(&plan, scratch, laid, bias, &how, output);
 }
 
 /* A linear layer whose outputs stay float: the input has in_channels codes, the output out_channels. */
