@@ -69,15 +69,15 @@ static inline uint8_t clamp_code(int32_t code) {
 #endif
 }
 
-/* Multiplies a sum and rounds it to a code.
+/* Rounds a number of steps to a code, half to even.
  *
  * A float at 1.5 * 2^23 has a step of 1, so adding that number rounds half to even and leaves the
  * integer in the low bits. As floats of one sign are ordered like their bits, the clamp is right for
- * values beyond +-2^22 too, and no float is ever converted to an integer that cannot hold it.
+ * numbers beyond +-2^22 too, and no float is ever converted to an integer that cannot hold it.
  */
-static inline uint8_t quantise_sum(int32_t sum, float scale, int zero) {
+static inline uint8_t round_to_code(float steps, int zero) {
   const int32_t lowest = 0x4B400000 - zero; /* the bits of 12582912.0f, less the zero: code 0 */
-  float shifted = (float)sum * scale + 12582912.0f;
+  const float shifted = steps + 12582912.0f;
   int32_t bits;
   memcpy(&bits, &shifted, sizeof bits);
 #ifdef STUDENT_DSP
@@ -85,6 +85,11 @@ static inline uint8_t quantise_sum(int32_t sum, float scale, int zero) {
 #else
   return (uint8_t)(bits < lowest ? 0 : bits > lowest + 255 ? 255 : bits - lowest);
 #endif
+}
+
+/* Multiplies a sum and rounds it to a code. */
+static inline uint8_t quantise_sum(int32_t sum, float scale, int zero) {
+  return round_to_code((float)sum * scale, zero);
 }
 
 /* How the sums of one output channel are rounded, here and without floats. */
