@@ -4,7 +4,7 @@ What a step writes takes the place of an input that nobody needs afterwards, whe
 place. What only the turns of a loop need has place for the channels of one turn.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from students.c.expressions import Buffer
@@ -26,15 +26,38 @@ class Place:
     turn_stride: int = 0
 
 
-@dataclass(eq=False, slots=True)
-class Part:
-    """A part of the arena that is in use from one step to another."""
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Bytes from start to before stop, from the first to the last step."""
 
     name: str
-    size: int
+    start: int
+    stop: int
     first: int
     last: int
+
+
+@dataclass(eq=False, slots=True)
+class Part:
+    """What is placed as one: a buffer, and those that take its place."""
+
+    uses: list[Use]
     offset: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes, at any time."""
+        return max(use.stop for use in self.uses)
+
+    @property
+    def first(self) -> int:
+        """The first step that needs it."""
+        return min(use.first for use in self.uses)
+
+    @property
+    def last(self) -> int:
+        """The last step that needs it."""
+        return max(use.last for use in self.uses)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -69,7 +92,7 @@ def plan_memory(steps: Sequence[Step], given: Buffer, kept: Buffer, ahead_bytes:
     planner.add(given, -1)
     for number, step in enumerate(steps):
         planner.plan_step(number, step)
-    ahead = Part("front-end", ahead_bytes, -1, -1)
+    ahead = Part([Use("front-end", 0, ahead_bytes, -1, -1)])
     parts = [*planner.parts, *[ahead] * (ahead_bytes > 0)]
     arena_bytes = _arrange(parts)
     places = {
@@ -102,7 +125,7 @@ class _Planner:
     def add(self, buffer: Buffer, number: int) -> None:
         """Give a buffer a part of its own."""
         last = self.last_use.get(id(buffer), number)
-        part = Part(buffer.name, buffer.size, number, last)
+        part = Part([Use(buffer.name, 0, buffer.size, number, last)])
         self.parts.append(part)
         self.places[id(buffer)] = part, Place(0, buffer.size // buffer.shape[0])
 
@@ -112,42 +135,49 @@ class _Planner:
         if step.statements[0].by_channel:
             self._plan_loop(number, step, dying)
         else:
-            self._share_whole(step.statements[0], dying)
+            self._share_whole(number, step.statements[0], dying)
         for buffer in step.outputs:
             if id(buffer) not in self.places:
                 self.add(buffer, number)
         size = max(count_scratch_bytes(each) for each in step.statements)
-        self.scratch.append(Part("scratch", size, number, number))
+        self.scratch.append(Part([Use("scratch", 0, size, number, number)]))
         self.parts.append(self.scratch[-1])
 
-    def _share_whole(self, statement: Statement, dying: Sequence[Buffer]) -> None:
+    def _share_whole(self, number: int, statement: Statement, dying: Sequence[Buffer]) -> None:
         target = statement.target.buffer
         for buffer in dying:
             part, place = self.places[id(buffer)]
             fits = place.offset + target.shape[0] * place.stride <= part.size
-            if fits and works_in_place(statement, buffer):
-                self._share(target, part, place)
+            same = buffer.kind == target.kind == "codes"
+            if same and fits and works_in_place(statement, buffer):
+                self._share(number, target, part, place)
                 return
 
-    def _share(self, buffer: Buffer, part: Part, place: Place) -> None:
+    def _share(self, number: int, buffer: Buffer, part: Part, place: Place) -> None:
+        """Give a buffer place in a part that is there."""
         self.places[id(buffer)] = part, place
-        part.last = max(part.last, self.last_use.get(id(buffer), part.last))
+        channels = place.run or buffer.shape[0]
+        piece = buffer.shape[1] * buffer.shape[2]
+        turns = (buffer.shape[0] // place.run - 1) * place.turn_stride if place.run else 0
+        stop = place.offset + turns + (channels - 1) * place.stride + piece
+        last = self.last_use.get(id(buffer), number)
+        part.uses.append(Use(buffer.name, place.offset, stop, number, last))
 
     def _plan_loop(self, number: int, step: Step, dying: Sequence[Buffer]) -> None:
         kept = [each for each in step.outputs if self.last_use.get(id(each), 0) > number]
         spaces = plan_turn(step, dying, kept)
         beside = [each for each in spaces if each.row is None and not each.stays]
         size = max((each.offset + each.size for each in beside), default=0)
-        turn = Part("turn", size, number, number)
+        turn = Part([Use("turn", 0, size, number, number)])
         self.parts.append(turn)
         for space in spaces:
             if space.row is not None:
-                self._take_slot(space)
+                self._take_slot(number, space)
             elif not space.stays:
                 place = Place(space.offset, space.piece, space.run)
                 self.places[id(space.buffer)] = turn, place
 
-    def _take_slot(self, space: Space) -> None:
+    def _take_slot(self, number: int, space: Space) -> None:
         assert space.row is not None
         given = space.row.given
         part, place = self.places[id(given.buffer)]
@@ -159,7 +189,7 @@ class _Planner:
             taken = Place(start, place.stride, space.run, turn_stride)
         if space.run == given.run:
             taken = Place(start, place.stride)
-        self._share(space.buffer, part, taken)
+        self._share(number, space.buffer, part, taken)
 
 
 def _arrange(parts: Sequence[Part]) -> int:
@@ -175,18 +205,20 @@ def _arrange(parts: Sequence[Part]) -> int:
 
 def _arrange_in_order(parts: Iterable[Part]) -> int:
     placed: list[Part] = []
-    end = 0
     for part in parts:
-        busy = sorted(
-            (each.offset, each.offset + each.size)
-            for each in placed
-            if each.first <= part.last and part.first <= each.last
-        )
         part.offset = 0
-        for start, stop in busy:
-            if part.offset + part.size <= start:
-                break
-            part.offset = max(part.offset, -(-stop // ALIGNMENT) * ALIGNMENT)
+        taken = sorted(each for other in placed for each in _list_taken(part, other))
+        for start, stop in taken:
+            if start < part.offset < stop:
+                part.offset = -(-stop // ALIGNMENT) * ALIGNMENT
         placed.append(part)
-        end = max(end, part.offset + part.size)
+    end = max(part.offset + part.size for part in placed)
     return -(-end // ALIGNMENT) * ALIGNMENT
+
+
+def _list_taken(part: Part, other: Part) -> Iterator[tuple[int, int]]:
+    """Yield the open intervals in which a part cannot begin, because another one is placed."""
+    for use in part.uses:
+        for its in other.uses:
+            if use.first <= its.last and its.first <= use.last:
+                yield (other.offset + its.start - use.stop, other.offset + its.stop - use.start)

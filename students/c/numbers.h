@@ -4,22 +4,16 @@
 #ifndef STUDENT_NUMBERS_H
 #define STUDENT_NUMBERS_H
 
+#include "kernels.h"
+
 #include <stdint.h>
 #include <string.h>
 
-/* Rounds a number to a code, half to even; see quantise_sum of kernels.h for how.
+/* Rounds a number to a code, half to even.
  *
- * A step is divided by, not multiplied with its inverse: that would round other numbers up.
+ * It is divided by the step, not multiplied with its inverse, which would round other numbers up.
  */
-static inline uint8_t quantise(float value, float step, int zero) {
-  const int32_t middle = 0x4B400000; /* the bits of 12582912.0f */
-  float shifted = value / step + 12582912.0f;
-  int32_t bits;
-  memcpy(&bits, &shifted, sizeof bits);
-  if (bits < middle - zero) return 0;
-  if (bits > middle - zero + 255) return 255;
-  return (uint8_t)(bits - (middle - zero));
-}
+static inline uint8_t quantise(float value, float step, int zero) { return round_to_code(value / step, zero); }
 
 static inline float rectify(float value) { return value > 0.0f ? value : 0.0f; }
 
