@@ -33,6 +33,8 @@ class IntegerLayer:
     """A convolution from codes to codes."""
 
     name: str
+    parameters: str
+    """The name of its numbers: layers for parts of a map have the same ones."""
     path: str
     shape: ConvolutionShape
     weights: np.ndarray

@@ -177,8 +177,10 @@ class _Lowering:
             dilation_width=layer.dilations[1],
             groups=layer.groups,
         )
+        name = self._make_name(layer.path, "layer")
         return IntegerLayer(
-            self._make_name(layer.path, "layer"),
+            name,
+            name,
             layer.path,
             shape,
             layer.weights,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from students.c.expressions import Buffer
-from students.c.statements import Convolve, Statement
+from students.c.statements import Statement, count_scratch_bytes
 from students.c.steps import Step
 from students.c.turns import Space, plan_turn, works_in_place
 
@@ -108,11 +108,6 @@ def find_last_uses(steps: Sequence[Step], kept: Buffer) -> dict[int, int]:
     """Return the number of the last step that needs each buffer, by its id."""
     uses = {id(buffer): number for number, step in enumerate(steps) for buffer in step.inputs}
     return uses | {id(kept): len(steps)}
-
-
-def count_scratch_bytes(statement: Statement) -> int:
-    """Return the scratch of a statement's kernel."""
-    return statement.layer.shape.count_scratch_bytes() if isinstance(statement, Convolve) else 0
 
 
 class _Planner:

@@ -14,8 +14,15 @@ from students.c.expressions import (
 )
 from students.c.functions import tabulate
 from students.c.graph import Function, Grid, Shape
-from students.c.memory import Place, Plan, count_scratch_bytes
-from students.c.statements import Classify, Convolve, Reduce, Statement, Store
+from students.c.memory import Place, Plan
+from students.c.statements import (
+    Classify,
+    Convolve,
+    Reduce,
+    Statement,
+    Store,
+    count_scratch_bytes,
+)
 from students.c.steps import Step, count_channels
 from students.c.text import Writer, _strip, print_float
 
@@ -200,7 +207,7 @@ class Printer:
     def _print_layer(self, layer: IntegerLayer, source: Stored, target: Stored) -> str:
         self._print_parameters(layer)
         size = layer.shape
-        bias = f"{layer.name}_bias" if layer.bias is not None else "0"
+        bias = f"{layer.parameters}_bias" if layer.bias is not None else "0"
         strides = (self._find_stride(source), self._find_stride(target))
         self.constants[layer.name] = "\n".join(
             [
@@ -216,7 +223,8 @@ class Printer:
                 f".dilation_width = {size.dilation_width}, .groups = {size.groups},",
                 f"  .input_zero = {layer.input_zero}, .output_zero = {layer.output_zero}, "
                 f".input_stride = {strides[0]}, .output_stride = {strides[1]},",
-                f"  .weights = {layer.name}_weights, .bias = {bias}, .scale = {layer.name}_scale}};",
+                f"  .weights = {layer.parameters}_weights, .bias = {bias}, "
+                f".scale = {layer.parameters}_scale}};",
             ]
         )
         return layer.name
@@ -225,7 +233,7 @@ class Printer:
         kinds = {"weights": layer.weights, "bias": layer.bias, "scale": layer.scale}
         for kind, values in kinds.items():
             if values is not None:
-                self._print_array(f"{layer.name}_{kind}", values)
+                self._print_array(f"{layer.parameters}_{kind}", values)
 
     def _print_array(self, name: str, values: np.ndarray) -> None:
         if name in self.constants:

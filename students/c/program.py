@@ -12,8 +12,10 @@ from students.c.front_end import FrontEndProgram, make_front_end
 from students.c.graph import read_graph
 from students.c.lowering import Lowered, lower
 from students.c.memory import Plan, plan_memory
+from students.c.order import order_steps
 from students.c.printing import Printer
 from students.c.source import Clip, print_header, print_source
+from students.c.splitting import split_layers
 from students.c.steps import Step, group_statements
 
 _HERE = Path(__file__).parent
@@ -114,6 +116,7 @@ def plan_program(model: onnx.ModelProto) -> PlannedProgram:
 
 
 def _plan(lowered: Lowered, ahead: FrontEndProgram | None) -> PlannedProgram:
-    steps = tuple(group_statements(lowered.statements))
+    grouped = group_statements(split_layers(lowered.statements))
+    steps = tuple(order_steps(grouped, lowered.input, lowered.logits))
     around = ahead.scratch_bytes if ahead else 0
     return PlannedProgram(lowered, steps, plan_memory(steps, lowered.input, lowered.logits, around))

@@ -90,3 +90,8 @@ class Classify:
 
 
 Statement = Convolve | Store | Reduce | Classify
+
+
+def count_scratch_bytes(statement: Statement) -> int:
+    """Return the scratch of a statement's kernel."""
+    return statement.layer.shape.count_scratch_bytes() if isinstance(statement, Convolve) else 0

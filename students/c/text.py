@@ -160,18 +160,18 @@ class Writer:
 
     def _write_merge(self, value: Merge, channel: str, position: str) -> str:
         layer, merged = value.layer, value.merged
-        self.layers[layer.name] = layer
+        self.layers[layer.parameters] = layer
         own = _add(channel, value.start)
         terms = []
         for number in range(merged):
             inside = channel if merged == 1 else f"{_multiply(channel, merged)} + {number}"
             code = self.write(value.value, inside, position)
             at = own if merged == 1 else f"{_multiply(own, merged)} + {number}"
-            terms.append(f"{layer.name}_weights[{at}] * ({code} - {layer.input_zero})")
+            terms.append(f"{layer.parameters}_weights[{at}] * ({code} - {layer.input_zero})")
         if layer.bias is not None:
-            terms.append(f"{layer.name}_bias[{own}]")
+            terms.append(f"{layer.parameters}_bias[{own}]")
         total = " + ".join(terms)
-        return f"quantise_sum({total}, {layer.name}_scale[{own}], {layer.output_zero})"
+        return f"quantise_sum({total}, {layer.parameters}_scale[{own}], {layer.output_zero})"
 
 
 def _widen(code: str, grid: Grid) -> str:
