@@ -142,7 +142,8 @@ class _Lowering:
         plain = (size.kernel_height, size.kernel_width, size.stride_height, size.stride_width)
         few = layer.weights.shape[1] <= 2 and size.groups == size.out_channels > 1
         if plain == (1, 1, 1, 1) and few and not sums.layer.is_linear:
-            return Merge(sums.source, layer)
+            alone = layer.weights.shape[1] == 1
+            return Merge(sums.source if alone else self._store(sums.source), layer)
         buffer = self._make_buffer(layer.path, "codes", self._find_out_shape(sums.layer))
         target = Stored(buffer, buffer.shape)
         source, table = self._find_source(sums.source, layer)

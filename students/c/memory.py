@@ -169,7 +169,7 @@ class _Planner:
             if space.row is not None:
                 self._take_slot(number, space)
             elif not space.stays:
-                place = Place(space.offset, space.piece, space.run)
+                place = Place(space.offset, space.piece, space.run_beside)
                 self.places[id(space.buffer)] = turn, place
 
     def _take_slot(self, number: int, space: Space) -> None:

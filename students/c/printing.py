@@ -64,25 +64,20 @@ class Printer:
         if not step.statements[0].by_channel:
             (statement,) = step.statements
             return self._print_statement(statement, scratch)
-        blocks = [self._print_turn(each, step.turns, scratch) for each in step.statements]
-        counts = [count_channels(each) // step.turns for each in step.statements]
-        name = "c" if max(counts) == 1 else "turn"
-        lines = [f"for (int {name} = 0; {name} < {step.turns}; {name}++) {{"]
-        for count, block in zip(counts, blocks, strict=True):
-            if name == "c":
-                lines += _indent(["{", *_indent(block), "}"] if len(blocks) > 1 else block)
-            else:
-                first = f"turn * {count}" if count > 1 else "turn"
-                lines += _indent(
-                    [
-                        f"for (int c = {first}; c < {first} + {count}; c++) {{",
-                        *_indent(block),
-                        "}",
-                    ]
-                )
-        return [*lines, "}"]
+        texts = [self._print_turn(each, scratch) for each in step.statements]
+        counts = [count_channels(step.statements[block[0]]) for block in step.blocks]
+        if len(step.blocks) == 1:
+            (block,) = step.blocks
+            return _print_block(f"int c = 0; c < {counts[0]}; c++", [texts[each] for each in block])
+        lines = []
+        for count, block in zip(counts, step.blocks, strict=True):
+            run = count // step.turns
+            first = f"turn * {run}" if run > 1 else "turn"
+            loop = f"int c = {first}; c < {first} + {run}; c++"
+            lines += _print_block(loop, [texts[each] for each in block])
+        return [f"for (int turn = 0; turn < {step.turns}; turn++) {{", *_indent(lines), "}"]
 
-    def _print_turn(self, statement: Statement, turns: int, scratch: int) -> list[str]:
+    def _print_turn(self, statement: Statement, scratch: int) -> list[str]:
         match statement:
             case Convolve():
                 return self._print_channel(statement, scratch)
@@ -274,6 +269,14 @@ class Printer:
 
     def _address_numbers(self, stored: Stored) -> str:
         return f"(float *)(void *)({self._address(stored, '0')})"
+
+
+def _print_block(loop: str, texts: Sequence[Sequence[str]]) -> list[str]:
+    """Return a loop over channels; each statement in it has names of its own."""
+    if len(texts) == 1:
+        return [f"for ({loop}) {{", *_indent(texts[0]), "}"]
+    inside = [line for text in texts for line in ("{", *_indent(text), "}")]
+    return [f"for ({loop}) {{", *_indent(inside), "}"]
 
 
 def _print_address(place: Place, offset: int, channel: str, start: int) -> str:

@@ -24,6 +24,25 @@ class Step:
         return min(count_channels(each) for each in self.statements)
 
     @property
+    def blocks(self) -> tuple[tuple[int, ...], ...]:
+        """Numbers of statements that run one after the other for one channel, then for the turn's next."""
+        blocks: list[list[int]] = []
+        for number, each in enumerate(self.statements):
+            if blocks and self._goes_with(blocks[-1], each):
+                blocks[-1].append(number)
+            else:
+                blocks.append([number])
+        return tuple(map(tuple, blocks))
+
+    def _goes_with(self, block: Sequence[int], statement: Statement) -> bool:
+        before = [self.statements[each] for each in block]
+        if count_channels(before[0]) != count_channels(statement):
+            return False
+        written = {id(each.target.buffer) for each in before}
+        views = [view for view in statement.inputs if id(view.buffer) in written]
+        return all(view.shape[0] == count_channels(statement) for view in views)
+
+    @property
     def outputs(self) -> tuple[Buffer, ...]:
         """What its statements write."""
         return tuple({id(s.target.buffer): s.target.buffer for s in self.statements}.values())

@@ -34,6 +34,8 @@ class Space:
     """Number of the statement that writes it."""
     last: int
     """Number of the last statement that reads it; `FOREVER` if later steps do."""
+    around: tuple[int, int] = (0, 0)
+    """The first and the last statement of the block of statements that writes it."""
     row: "Row | None" = None
     """The input in whose channels it lies."""
     slot: int = 0
@@ -47,9 +49,21 @@ class Space:
         return self.last == FOREVER
 
     @property
+    def run_beside(self) -> int:
+        """Channels that need place, if it lies beside the inputs: one if only its own block reads it."""
+        return 1 if self.last <= self.around[1] else self.run
+
+    @property
     def size(self) -> int:
-        """Bytes of a turn."""
-        return self.run * self.piece
+        """Bytes of a turn, beside the inputs."""
+        return self.run_beside * self.piece
+
+    @property
+    def busy(self) -> tuple[int, int]:
+        """The statements in whose time it needs place beside the inputs."""
+        if self.run_beside == self.run == 1 or self.run_beside < self.run:
+            return self.first, self.last
+        return self.around[0], max(self.last, self.around[1])
 
 
 @dataclass(eq=False, slots=True)
@@ -130,7 +144,9 @@ def _find_space(step: Step, number: int, later: set[int]) -> Space | None:
     ]
     last = FOREVER if id(buffer) in later else max(readers, default=number)
     run = count_channels(statement) // step.turns
-    return Space(buffer, run, buffer.shape[1] * buffer.shape[2], number, last)
+    block = next(each for each in step.blocks if number in each)
+    piece = buffer.shape[1] * buffer.shape[2]
+    return Space(buffer, run, piece, number, last, (block[0], block[-1]))
 
 
 def _find_given(step: Step, buffer: Buffer) -> Space | None:
@@ -173,7 +189,7 @@ def _choose_offset(space: Space, placed: Sequence[Space]) -> None:
     busy = sorted(
         (each.offset, each.offset + each.size)
         for each in placed
-        if each.first <= space.last and space.first <= each.last
+        if each.busy[0] <= space.busy[1] and space.busy[0] <= each.busy[1]
     )
     for start, stop in busy:
         if space.offset + space.size <= start:
