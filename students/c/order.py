@@ -101,13 +101,12 @@ class _Search:
         if not step.statements[0].by_channel:
             (statement,) = step.statements
             target = statement.target.buffer
-            shared = any(
-                each.kind == target.kind == "codes"
-                and each.size >= target.size
-                and works_in_place(statement, each)
+            shared = [
+                each.size
                 for each in free
-            )
-            return scratch + target.size * (not shared)
+                if each.kind == target.kind == "codes" and works_in_place(statement, each)
+            ]
+            return scratch + max(target.size - max(shared, default=0), 0)
         later = [
             each for each in step.outputs if self.readers.get(id(each), 0) & ~(1 << number)
         ]
