@@ -56,6 +56,16 @@ class Stored:
     channel_start: int = 0
     row_start: int = 0
 
+    @property
+    def size(self) -> int:
+        """Bytes of its elements."""
+        return self.buffer.size // self.buffer.shape[0] * self.shape[0]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all of the buffer."""
+        return self.shape == self.buffer.shape
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Constant:

@@ -4,6 +4,7 @@ Only codes are stored, and numbers of channels. Everything between two layers is
 codes. A value that a shortcut takes unrounded is computed again from its codes.
 """
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -386,11 +387,8 @@ class _Lowering:
         plain = re.sub(r"\W+", "_", name).strip("_")
         plain = plain if plain[:1].isalpha() else f"layer_{plain}"
         taken = self.names.setdefault(of, set())
-        free = next(
-            each
-            for each in (plain, *(f"{plain}_{number}" for number in range(2, 10_000)))
-            if each not in taken
-        )
+        numbered = (f"{plain}_{number}" for number in itertools.count(2))
+        free = next(each for each in itertools.chain([plain], numbered) if each not in taken)
         taken.add(free)
         return free
 

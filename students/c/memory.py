@@ -4,17 +4,14 @@ What a step writes takes the place of an input that nobody needs afterwards, whe
 place. What only the turns of a loop need has place for the channels of one turn.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from students.c.expressions import Buffer
+from students.c.arrangement import Part, Use, arrange
+from students.c.expressions import Buffer, Stored
 from students.c.statements import Statement, count_scratch_bytes
 from students.c.steps import Step
 from students.c.turns import Space, plan_turn, works_in_place
-
-ALIGNMENT = 8
-TRIES = 40
-"""How often each order of the parts is improved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,40 +23,6 @@ class Place:
     stride: int
     run: int = 0
     turn_stride: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Use:
-    """Bytes from start to before stop, from the first to the last step."""
-
-    name: str
-    start: int
-    stop: int
-    first: int
-    last: int
-
-
-@dataclass(eq=False, slots=True)
-class Part:
-    """What is placed as one: a buffer, and those that take its place."""
-
-    uses: list[Use]
-    offset: int = 0
-
-    @property
-    def size(self) -> int:
-        """Bytes, at any time."""
-        return max(use.stop for use in self.uses)
-
-    @property
-    def first(self) -> int:
-        """The first step that needs it."""
-        return min(use.first for use in self.uses)
-
-    @property
-    def last(self) -> int:
-        """The last step that needs it."""
-        return max(use.last for use in self.uses)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -90,13 +53,24 @@ def plan_memory(steps: Sequence[Step], given: Buffer, kept: Buffer, ahead_bytes:
         kept: the buffer that is needed after the last step.
         ahead_bytes: scratch of the front-end: in use beside the input, before the first step.
     """
-    planner = _Planner(steps, kept)
+    # What grows in place needs free bytes above it, which may lie better elsewhere.
+    plans = (
+        _plan_memory(steps, given, kept, ahead_bytes, may_grow=may_grow)
+        for may_grow in (True, False)
+    )
+    return min(plans, key=lambda plan: plan.arena_bytes)
+
+
+def _plan_memory(
+    steps: Sequence[Step], given: Buffer, kept: Buffer, ahead_bytes: int, *, may_grow: bool
+) -> Plan:
+    planner = _Planner(steps, kept, may_grow)
     planner.add(given, -1)
     for number, step in enumerate(steps):
         planner.plan_step(number, step)
     ahead = Part([Use("front-end", 0, ahead_bytes, -1, -1)])
     parts = [*planner.parts, *[ahead] * (ahead_bytes > 0)]
-    arena_bytes = _arrange(parts)
+    arena_bytes = arrange(parts)
     places = {
         key: replace(place, offset=place.offset + part.offset)
         for key, (part, place) in planner.places.items()
@@ -113,11 +87,13 @@ def find_last_uses(steps: Sequence[Step], kept: Buffer) -> dict[int, int]:
 
 
 class _Planner:
-    def __init__(self, steps: Sequence[Step], kept: Buffer) -> None:
+    def __init__(self, steps: Sequence[Step], kept: Buffer, may_grow: bool) -> None:
+        self.may_grow = may_grow
         self.parts: list[Part] = []
         self.places: dict[int, tuple[Part, Place]] = {}
         self.scratch: list[Part] = []
         self.last_use = find_last_uses(steps, kept)
+        self.hosts = _find_hosts(steps, self.last_use)
 
     def add(self, buffer: Buffer, number: int) -> None:
         """Give a buffer a part of its own."""
@@ -129,23 +105,54 @@ class _Planner:
     def plan_step(self, number: int, step: Step) -> None:
         """Give places to the outputs of a step, to what lies between its statements, and to scratch."""
         dying = [each for each in step.inputs if self.last_use[id(each)] == number]
+        for buffer in step.outputs:
+            if id(buffer) in self.hosts:
+                self._place_in_host(number, buffer)
+        for statement in step.statements:
+            if not statement.target.is_whole:
+                self._place_channels(number, statement.target)
         if step.statements[0].by_channel:
             self._plan_loop(number, step, dying)
         else:
             self._share_whole(number, step.statements[0], dying)
-        for buffer in step.outputs:
-            if id(buffer) not in self.places:
-                self.add(buffer, number)
+        for statement in step.statements:
+            if id(statement.target.buffer) not in self.places:
+                self.add(statement.target.buffer, number)
         size = max(count_scratch_bytes(each) for each in step.statements)
         self.scratch.append(Part([Use("scratch", 0, size, number, number)]))
         self.parts.append(self.scratch[-1])
 
+    def _place_in_host(self, number: int, buffer: Buffer) -> None:
+        """Place a buffer where it will be rounded to channels of a joined one."""
+        host, start = self.hosts[id(buffer)]
+        part, place = self._find_joined(host)
+        self._share(number, buffer, part, replace(place, offset=start * place.stride))
+
+    def _place_channels(self, number: int, target: Stored) -> None:
+        """Keep bytes for channels of a joined buffer from now on."""
+        part, place = self._find_joined(target.buffer)
+        start = target.channel_start * place.stride
+        stop = start + target.shape[0] * place.stride
+        last = self.last_use[id(target.buffer)]
+        part.uses.append(Use(target.buffer.name, start, stop, number, last))
+
+    def _find_joined(self, buffer: Buffer) -> tuple[Part, Place]:
+        """Return where a buffer is that is written in parts."""
+        if id(buffer) not in self.places:
+            part = Part([])
+            self.parts.append(part)
+            self.places[id(buffer)] = part, Place(0, buffer.size // buffer.shape[0])
+        return self.places[id(buffer)]
+
     def _share_whole(self, number: int, statement: Statement, dying: Sequence[Buffer]) -> None:
         target = statement.target.buffer
+        if id(target) in self.places:
+            return
         for buffer in dying:
             part, place = self.places[id(buffer)]
+            fits = self.may_grow or target.shape[0] <= buffer.shape[0]
             same = buffer.kind == target.kind == "codes"
-            if same and works_in_place(statement, buffer):
+            if same and fits and works_in_place(statement, buffer):
                 self._share(number, target, part, place)
                 return
 
@@ -161,7 +168,7 @@ class _Planner:
 
     def _plan_loop(self, number: int, step: Step, dying: Sequence[Buffer]) -> None:
         kept = [each for each in step.outputs if self.last_use.get(id(each), 0) > number]
-        spaces = plan_turn(step, dying, kept)
+        spaces = plan_turn(step, dying, kept, self.places)
         beside = [each for each in spaces if each.row is None and not each.stays]
         size = max((each.offset + each.size for each in beside), default=0)
         turn = Part([Use("turn", 0, size, number, number)])
@@ -188,44 +195,29 @@ class _Planner:
         self._share(number, space.buffer, part, taken)
 
 
-def _arrange(parts: Sequence[Part]) -> int:
-    """Set the offsets, and return the size of the arena: the smallest that was found.
+def _find_hosts(
+    steps: Sequence[Step], last_use: Mapping[int, int]
+) -> dict[int, tuple[Buffer, int]]:
+    """Return which buffers can lie where they will be rounded to channels of a joined buffer.
 
-    Parts are placed one by one, as low as they fit, in a few orders; in each of them what ends highest is
-    placed first in the next try.
+    By the buffer's id: the joined buffer, and its first channel there. What a loop writes lies better in
+    the channels of its own inputs.
     """
-    orders = [
-        sorted(parts, key=lambda part: -part.size),
-        sorted(parts, key=lambda part: (part.first, -part.size)),
-        sorted(parts, key=lambda part: -part.size * (part.last - part.first + 1)),
-    ]
-    best_size, best = _arrange_in_order(orders[0]), orders[0]
-    for order in orders:
-        for _ in range(TRIES):
-            size = _arrange_in_order(order)
-            if size < best_size:
-                best_size, best = size, order
-            highest = max(order, key=lambda part: (part.offset + part.size, part.size))
-            order = [highest, *(each for each in order if each is not highest)]
-    return _arrange_in_order(best)
-
-
-def _arrange_in_order(parts: Iterable[Part]) -> int:
-    placed: list[Part] = []
-    for part in parts:
-        part.offset = 0
-        taken = sorted(each for other in placed for each in _list_taken(part, other))
-        for start, stop in taken:
-            if start < part.offset < stop:
-                part.offset = -(-stop // ALIGNMENT) * ALIGNMENT
-        placed.append(part)
-    end = max(part.offset + part.size for part in placed)
-    return -(-end // ALIGNMENT) * ALIGNMENT
-
-
-def _list_taken(part: Part, other: Part) -> Iterator[tuple[int, int]]:
-    """Yield the open intervals in which a part cannot begin, because another one is placed."""
-    for use in part.uses:
-        for its in other.uses:
-            if use.first <= its.last and its.first <= use.last:
-                yield (other.offset + its.start - use.stop, other.offset + its.stop - use.start)
+    in_loops = {
+        id(buffer) for step in steps if step.statements[0].by_channel for buffer in step.outputs
+    }
+    hosts = {}
+    for number, step in enumerate(steps):
+        for statement in step.statements:
+            target = statement.target
+            for view in statement.inputs if not target.is_whole else ():
+                fits = view.is_whole and view.shape == target.shape
+                fits = fits and id(view.buffer) not in in_loops
+                if (
+                    fits
+                    and last_use[id(view.buffer)] == number
+                    and (view.buffer.kind == "codes" and works_in_place(statement, view.buffer))
+                ):
+                    hosts[id(view.buffer)] = target.buffer, target.channel_start
+                    break
+    return hosts

@@ -43,9 +43,7 @@ class _Search:
                 self.readers[each] = self.readers.get(each, 0) | 1 << number
             for buffer in step.outputs:
                 writers[id(buffer)] = writers.get(id(buffer), 0) | 1 << number
-        self.needs = [
-            sum({writers.get(each, 0) for each in inputs}) for inputs in self.inputs
-        ]
+        self.needs = [sum({writers.get(each, 0) for each in inputs}) for inputs in self.inputs]
         self.writers = writers
         self.extra: dict[tuple[int, frozenset[int]], int] = {}
 
@@ -87,9 +85,7 @@ class _Search:
     def _count_more(self, number: int, done: int) -> int:
         """Return the bytes that a step needs beside those that are in use before it."""
         after = done | 1 << number
-        dying = frozenset(
-            each for each in self.inputs[number] if not self.readers[each] & ~after
-        )
+        dying = frozenset(each for each in self.inputs[number] if not self.readers[each] & ~after)
         if (number, dying) not in self.extra:
             self.extra[number, dying] = self._plan(number, dying)
         return self.extra[number, dying]
@@ -107,14 +103,12 @@ class _Search:
                 if each.kind == target.kind == "codes" and works_in_place(statement, each)
             ]
             return scratch + max(target.size - max(shared, default=0), 0)
-        later = [
-            each for each in step.outputs if self.readers.get(id(each), 0) & ~(1 << number)
-        ]
+        later = [each for each in step.outputs if self.readers.get(id(each), 0) & ~(1 << number)]
         spaces = {id(each.buffer): each for each in plan_turn(step, free, later)}
         more = scratch
         for buffer in step.outputs:
             space = spaces.get(id(buffer))
             if space is None or (space.row is None and space.stays):
-                more += buffer.size
+                more += sum(each.size for each in step.list_targets(buffer))
         beside = [each for each in spaces.values() if each.row is None and not each.stays]
         return more + max((each.offset + each.size for each in beside), default=0)

@@ -282,7 +282,11 @@ def _print_block(loop: str, texts: Sequence[Sequence[str]]) -> list[str]:
 def _print_address(place: Place, offset: int, channel: str, start: int) -> str:
     if not place.run:
         offset += start * place.stride
-        return f"arena + {offset}" if channel == "0" else f"arena + {offset} + ({channel}) * {place.stride}"
+        return (
+            f"arena + {offset}"
+            if channel == "0"
+            else f"arena + {offset} + ({channel}) * {place.stride}"
+        )
     if place.run == 1:
         return f"arena + {offset}"
     turn = f" + c / {place.run} * {place.turn_stride}" if place.turn_stride else ""

@@ -28,9 +28,7 @@ def _find_parts(layer: Convolve, statements: Iterable[Statement]) -> list[Rows]:
     target = layer.target
     if layer.layer.shape.kernel != "convolve_pointwise" or target.shape != target.buffer.shape:
         return []
-    views = [
-        view for each in statements for view in each.inputs if view.buffer is target.buffer
-    ]
+    views = [view for each in statements for view in each.inputs if view.buffer is target.buffer]
     parts = sorted({(view.row_start, view.shape[1]) for view in views})
     ends = [start + count for start, count in parts]
     apart = all(end <= start for end, (start, _) in zip(ends, parts[1:], strict=False))
@@ -58,7 +56,9 @@ def _split(
 def _cut(layer: Convolve, rows: Rows, number: int) -> Convolve:
     start, count = rows
     source, buffer = layer.source, layer.target.buffer
-    part = Buffer(f"{buffer.name}_part_{number}", "codes", (buffer.shape[0], count, buffer.shape[2]))
+    part = Buffer(
+        f"{buffer.name}_part_{number}", "codes", (buffer.shape[0], count, buffer.shape[2])
+    )
     return replace(
         layer,
         layer=replace(

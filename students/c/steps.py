@@ -47,6 +47,10 @@ class Step:
         """What its statements write."""
         return tuple({id(s.target.buffer): s.target.buffer for s in self.statements}.values())
 
+    def list_targets(self, buffer: Buffer) -> list[Stored]:
+        """Return the parts of a buffer that its statements write."""
+        return [each.target for each in self.statements if each.target.buffer is buffer]
+
     @property
     def inputs(self) -> tuple[Buffer, ...]:
         """What it needs from the steps before."""

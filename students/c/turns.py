@@ -4,7 +4,7 @@ A loop over the channels runs its statements for a few channels, then for the ne
 buffer takes in a turn, from one statement to another.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from students.c.expressions import (
@@ -83,16 +83,23 @@ class Row:
         return all(_can_share(space, each, step) for each in (self.given, *others))
 
 
-def plan_turn(step: Step, dying: Sequence[Buffer], kept: Iterable[Buffer]) -> list[Space]:
+def plan_turn(
+    step: Step, dying: Sequence[Buffer], kept: Iterable[Buffer], placed: Container[int] = ()
+) -> list[Space]:
     """Return where the outputs of a loop and what lies between its statements are in a turn.
 
     Args:
         step: statements that go channel by channel.
         dying: inputs that nobody needs afterwards, with a place for each channel.
         kept: outputs that later steps need.
+        placed: the ids of buffers that have a place already.
     """
     later = {id(each) for each in kept}
-    spaces = [_find_space(step, number, later) for number in range(len(step.statements))]
+    spaces = [
+        _find_space(step, number, later)
+        for number, each in enumerate(step.statements)
+        if id(each.target.buffer) not in placed
+    ]
     found = [each for each in spaces if each is not None]
     rows = [Row(given) for each in dying if (given := _find_given(step, each)) is not None]
     for space in sorted(found, key=lambda each: (not each.stays, each.first)):
@@ -107,7 +114,7 @@ def works_in_place(statement: Statement, buffer: Buffer) -> bool:
     """Whether a statement may write its first channel where a buffer's first channel is."""
     match statement:
         case Convolve(layer=layer, source=source):
-            whole = source.buffer is buffer and _is_whole(source)
+            whole = source.buffer is buffer and source.is_whole
             return whole and layer.shape.kernel != "convolve"
         case Store(value=value, target=target):
             return _goes_forward(value, buffer, target)
@@ -119,23 +126,19 @@ def _goes_forward(value: Expression, buffer: Buffer, target: Stored) -> bool:
     """Whether each position is read before a position that is written there."""
     if isinstance(value, Stored):
         return value.buffer is not buffer or (
-            _is_whole(value) and value.shape[1:] == target.shape[1:]
+            value.is_whole and value.shape[1:] == target.shape[1:]
         )
     if isinstance(value, Pool):
         leaves = [each for each in iterate_leaves(value) if each.buffer is buffer]
         apart = value.kernel == value.strides and value.pads == (0, 0)
-        return all(apart and _is_whole(each) for each in leaves)
+        return all(apart and each.is_whole for each in leaves)
     return all(_goes_forward(each, buffer, target) for each in list_children(value))
-
-
-def _is_whole(stored: Stored) -> bool:
-    return stored.shape == stored.buffer.shape
 
 
 def _find_space(step: Step, number: int, later: set[int]) -> Space | None:
     statement = step.statements[number]
     buffer = statement.target.buffer
-    if buffer.kind == "numbers" or not _is_whole(statement.target):
+    if buffer.kind == "numbers" or not statement.target.is_whole:
         return None
     readers = [
         index
