@@ -4,7 +4,7 @@ An expression has a shape (C, H, W); N numbers are (N, 1, 1). Its leaves are sto
 constants. Expressions are values of codes 0...255, or of float32 numbers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -81,6 +81,7 @@ class Constant:
 
     @property
     def shape(self) -> Shape:
+        """(C, H, W)."""
         return (self.count, 1, 1)
 
 
@@ -93,6 +94,7 @@ class Widen:
 
     @property
     def shape(self) -> Shape:
+        """(C, H, W)."""
         return self.value.shape
 
 
@@ -102,9 +104,12 @@ class Round:
 
     value: "Expression"
     grid: Grid
+    path: str
+    """What is rounded, in the student."""
 
     @property
     def shape(self) -> Shape:
+        """(C, H, W)."""
         return self.value.shape
 
 
@@ -125,6 +130,7 @@ class Merge:
 
     @property
     def shape(self) -> Shape:
+        """(C, H, W)."""
         return (self.value.shape[0] // self.merged, *self.value.shape[1:])
 
 
@@ -139,6 +145,7 @@ class Lookup:
 
     @property
     def shape(self) -> Shape:
+        """(C, H, W)."""
         return self.value.shape
 
 
@@ -150,6 +157,7 @@ class Rectify:
 
     @property
     def shape(self) -> Shape:
+        """(C, H, W)."""
         return self.value.shape
 
 
@@ -163,6 +171,7 @@ class Combine:
 
     @property
     def shape(self) -> Shape:
+        """(C, H, W)."""
         return self.left.shape if self.right.shape == (1, 1, 1) else self.right.shape
 
 
@@ -199,6 +208,17 @@ def list_children(value: Expression) -> tuple[Expression, ...]:
             return (value.left, value.right)
         case _:
             return (value.value,)
+
+
+def replace_children(value: Expression, children: Sequence[Expression]) -> Expression:
+    """Return an expression made of other ones, as many as before."""
+    match value:
+        case Stored() | Constant():
+            return value
+        case Combine():
+            return replace(value, left=children[0], right=children[1])
+        case _:
+            return replace(value, value=children[0])
 
 
 def iterate_leaves(value: Expression) -> Iterator[Stored]:

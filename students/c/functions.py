@@ -23,10 +23,10 @@ def tabulate(function: Function, grid: Grid) -> np.ndarray:
 @cache
 def _open(function: Function) -> onnxruntime.InferenceSession:
     node = helper.make_node(function, ["x"], ["y"])
-    ends = [
-        [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [256])] for name in ("x", "y")
-    ]
-    graph = helper.make_graph([node], function, *ends)
+    given, result = (
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [256]) for name in ("x", "y")
+    )
+    graph = helper.make_graph([node], function, [given], [result])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

@@ -4,7 +4,7 @@ Shapes are those of one clip, without the batch: C channels, H rows, W columns, 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -48,6 +48,8 @@ class Rounded(Node):
     """From numbers to codes."""
 
     grid: Grid
+    path: str
+    """What is rounded, in the student: the input or output of a layer."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -197,7 +199,8 @@ class _Reader:
         return reader(self, node, attributes)
 
     def read_rounding(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> Sequence[Node]:
-        return [Rounded(node.output[0], (node.input[0],), self._read_grid(node))]
+        path = node.input[1].removesuffix(".scale")
+        return [Rounded(node.output[0], (node.input[0],), self._read_grid(node), path)]
 
     def read_widening(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> Sequence[Node]:
         if node.input[0] in self.arrays:

@@ -29,11 +29,13 @@ from students.c.expressions import (
     Stored,
     Widen,
     find_only_map,
-    iterate_leaves,
 )
 from students.c.graph import Grid, Shape, UnknownOperator, find_canonical
 from students.c.kernels import ConvolutionShape
 from students.c.statements import Classify, Convolve, Reduce, Statement, Store
+
+LARGEST_SUM = 2**31
+"""Sums of products, with their bias, are int32."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -92,6 +94,7 @@ class _Lowering:
         self.statements: list[Statement] = []
         self.slicer = Slicer()
         self.stored: dict[int, tuple[Expression, Stored]] = {}
+        self.tables: dict[int, tuple[Expression, Merge]] = {}
         self.names: dict[str, set[str]] = {}
         self.input = Buffer("input", "codes", graph.input_shape)
         self.grid: Grid | None = None
@@ -123,7 +126,7 @@ class _Lowering:
             case Widen(inside, grid) if grid == node.grid:
                 return inside
             case _:
-                return Round(value, node.grid)
+                return Round(value, node.grid, node.path)
 
     def _take_input(self, node: read.Rounded) -> Stored:
         if self.grid not in (None, node.grid):
@@ -156,6 +159,7 @@ class _Lowering:
 
     def _make_layer(self, sums: _Sums, grid: Grid | None) -> IntegerLayer:
         layer = sums.layer
+        _check_sums(layer)
         scale_O = np.float32(sums.grid.scale) * layer.weight_scale
         if grid is not None:
             scale_O = scale_O / np.float32(grid.scale)
@@ -204,28 +208,33 @@ class _Lowering:
         if only is not None:
             return only, codes
         if isinstance(codes, Merge) and codes.merged == 1:
-            inside, table = self._find_source(codes.value, layer)
-            assert table is None
-            return inside, replace(codes, value=inside)
+            if id(codes) not in self.tables:
+                inside = self._store(codes.value)
+                self.tables[id(codes)] = codes, replace(codes, value=inside)
+            table = self.tables[id(codes)][1]
+            assert isinstance(table.value, Stored)
+            return table.value, table
         return self._store(codes), None
 
     def _store(self, codes: Expression) -> Stored:
         """Return where codes are stored; they are stored once."""
         if isinstance(codes, Stored):
             return codes
+        assert isinstance(codes, Round | Merge)
         if id(codes) not in self.stored:
-            target = self._make_target("codes", codes.shape)
+            path = codes.path if isinstance(codes, Round) else codes.layer.path
+            target = self._make_target("codes", codes.shape, path)
             self.statements.append(Store(codes, target))
             self.stored[id(codes)] = codes, target
         return self.stored[id(codes)][1]
 
     def _store_parts(self, node: read.Rounded, value: _Parts) -> Stored:
-        whole = self._make_target("codes", value.shape, node.name)
+        whole = self._make_target("codes", value.shape, node.path)
         start = 0
         for part in value.parts:
             target = self.slicer.cut_channels(whole, start, part.shape[0])
             assert isinstance(target, Stored)
-            self.statements.append(Store(Round(part, node.grid), target))
+            self.statements.append(Store(Round(part, node.grid, node.path), target))
             start += part.shape[0]
         return whole
 
@@ -249,8 +258,6 @@ class _Lowering:
     def _(self, node: read.Applied) -> _Value:
         value = self.values[node.sources[0]]
         if node.function == "Relu":
-            if isinstance(value, _Sums) and not value.layer.is_linear:
-                return replace(value, rectified=True)
             if isinstance(value, _Sums):
                 return replace(value, rectified=True)
             if isinstance(value, _Parts):
@@ -265,9 +272,10 @@ class _Lowering:
     @lower.register
     def _(self, node: read.Combined) -> _Value:
         left, right = (self._find_operand(name, node) for name in node.sources)
-        whole = next((each for each in (left, right) if isinstance(each, _Parts)), None)
-        if whole is None:
+        if not isinstance(left, _Parts) and not isinstance(right, _Parts):
             return self._combine(node, left, right)
+        whole = left if isinstance(left, _Parts) else right
+        assert isinstance(whole, _Parts)
         counts = [part.shape[0] for part in whole.parts]
         pairs = zip(self._cut_like(left, counts), self._cut_like(right, counts), strict=True)
         return _Parts(tuple(self._combine(node, *pair) for pair in pairs))
@@ -375,7 +383,7 @@ class _Lowering:
         self.statements.append(Classify(layer, self._store(sums.source), target))
         return Rectify(target) if sums.rectified else target
 
-    def _make_target(self, kind: str, shape: Shape, name: str = "codes") -> Stored:
+    def _make_target(self, kind: str, shape: Shape, name: str) -> Stored:
         buffer = self._make_buffer(name, kind, shape)
         return Stored(buffer, shape)
 
@@ -394,3 +402,18 @@ class _Lowering:
 
     def _make_constant_name(self, name: str) -> str:
         return re.sub(r"\W+", "_", name).strip("_")
+
+
+def _check_sums(layer: read.Layer) -> None:
+    """Refuse a layer whose sums may be beyond int32."""
+    largest = 255 * np.abs(layer.weights.astype(np.int64)).reshape(len(layer.weights), -1).sum(
+        axis=1
+    )
+    if layer.bias is not None:
+        largest += np.abs(layer.bias.astype(np.int64))
+    if largest.max() >= LARGEST_SUM:
+        raise UnknownOperator(
+            "Gemm" if layer.is_linear else "Conv",
+            layer.name,
+            f"sums up to {largest.max():,}, expected less than {LARGEST_SUM:,}: its input hardly varies",
+        )

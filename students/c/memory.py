@@ -16,12 +16,13 @@ from students.c.turns import Space, plan_turn, works_in_place
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a buffer is: channel c at offset + c * stride, or for a buffer that has place for the `run`
-    channels of a turn only, at offset + c / run * turn_stride + c % run * stride."""
+    """Where the channels of a buffer are: channel c at offset + c * stride."""
 
     offset: int
     stride: int
     run: int = 0
+    """If not 0, a loop has so many channels in a turn, and channel c is at offset + c / run * turn_stride +
+    c % run * stride."""
     turn_stride: int = 0
 
 

@@ -79,7 +79,7 @@ def make_program(
     printer = Printer(planned.memory)
     for number, step in enumerate(planned.steps):
         printer.print_step(number, step)
-    constant_bytes = printer.constant_bytes + (ahead.constant_bytes if ahead else 0)
+    constant_bytes = printer.constants.count_bytes + (ahead.constant_bytes if ahead else 0)
     title = f"{facts.member} in C: {' x '.join(map(str, lowered.input.shape))} log-mels to logits."
     clip = Clip(facts.sample_rate, facts.clip_samples) if ahead else None
     sources = {
@@ -88,10 +88,11 @@ def make_program(
         **{name: (_HERE / name).read_text() for name in _COPIED},
         **(ahead.files if ahead else {}),
     }
+    channels, bands, frames = lowered.input.shape
     folder_facts = FolderFacts(
         member=facts.member,
         classes=facts.classes,
-        input_shape=lowered.input.shape,
+        input_shape=(channels, bands, frames),
         arena_bytes=planned.memory.arena_bytes,
         constant_bytes=constant_bytes,
         sample_rate=facts.sample_rate,

@@ -143,10 +143,10 @@ def print_source(
         title=title,
         include='#include "front_end.h"\n' * (ahead is not None),
         names=", ".join(map(print_text, classes)),
-        constants="\n\n".join(printer.constants.values()),
+        constants="\n\n".join(printer.constants.texts),
         functions="\n\n".join(printer.functions),
         input=plan.find(lowered.input).offset,
-        calls="\n".join(f"  {call}" for call in printer.calls),
+        calls="\n".join(f"  {name}(arena);" for name in printer.names),
         logits=plan.find(lowered.logits).offset,
         front_end="" if ahead is None else _FRONT_END.substitute(scratch=ahead),
     )

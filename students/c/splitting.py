@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from students.c.expressions import Buffer, Expression, Stored, list_children
+from students.c.expressions import Buffer, Expression, Stored, list_children, replace_children
 from students.c.statements import Classify, Convolve, Reduce, Statement, Store
 
 Rows = tuple[int, int]
@@ -104,6 +104,4 @@ class _Rewriter:
         changed = [self.rewrite(each) for each in children]
         if all(new is old for new, old in zip(changed, children, strict=True)):
             return value
-        if len(changed) == 2:
-            return replace(value, left=changed[0], right=changed[1])
-        return replace(value, value=changed[0])
+        return replace_children(value, changed)

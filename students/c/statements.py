@@ -12,7 +12,7 @@ from students.c.expressions import (
     Stored,
     iterate_leaves,
 )
-from students.c.graph import Reduction
+from students.c.graph import Reduction, Shape
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -95,3 +95,25 @@ Statement = Convolve | Store | Reduce | Classify
 def count_scratch_bytes(statement: Statement) -> int:
     """Return the scratch of a statement's kernel."""
     return statement.layer.shape.count_scratch_bytes() if isinstance(statement, Convolve) else 0
+
+
+def describe(statement: Statement) -> str:
+    """Return what a statement does, with shapes."""
+    shape = _print_shape(statement.target.shape)
+    match statement:
+        case Convolve(layer=layer, source=source):
+            size = layer.shape
+            each = " of each channel" if statement.by_channel else ""
+            kernel = f"{size.kernel_height}x{size.kernel_width}{each}"
+            return f"{layer.path}: {_print_shape(source.shape)} -> {shape}, {kernel}"
+        case Reduce(value=value):
+            what = "mean" if statement.reduction == "ReduceMean" else "norm"
+            return f"{statement.target.buffer.name}: {what} of {_print_shape(value.shape)}"
+        case Classify(layer=layer, source=source):
+            return f"{layer.path}: {_print_shape(source.shape)} -> {shape}, linear"
+        case Store(target=target):
+            return f"{target.buffer.name}: {shape}"
+
+
+def _print_shape(shape: Shape) -> str:
+    return str(shape[0]) if shape[1:] == (1, 1) else "x".join(map(str, shape))

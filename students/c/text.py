@@ -3,10 +3,12 @@
 Names in the text: `c` is the channel of the statement, `i` the position in it.
 """
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable
 
 import numpy as np
 
+from students.c.addresses import Addresses, multiply
 from students.c.expressions import (
     Combine,
     Constant,
@@ -23,10 +25,10 @@ from students.c.expressions import (
 )
 from students.c.graph import Function, Grid
 
+LONG = 64
+"""Characters from which on a number gets a name."""
 SIGNS = {"Add": "+", "Sub": "-", "Mul": "*", "Div": "/"}
 NameTable = Callable[[Function, Grid], str]
-Address = Callable[[Stored, str], str]
-"""From stored channels and a channel's number in them to C text of its address."""
 
 
 def print_float(value: float) -> str:
@@ -36,25 +38,30 @@ def print_float(value: float) -> str:
 
 
 class Writer:
-    """Writes the expressions of one statement.
+    """Writes an expression.
 
     Args:
-        address: where stored channels are.
-        name_table: the name of the table of a function.
+        addresses: where stored channels are.
+        name_table: returns the name of the table of a function.
+        code: the map whose codes a table is written for: they are `code` in the text.
     """
 
-    def __init__(self, address: Address, name_table: NameTable) -> None:
-        self.address, self.name_table = address, name_table
+    def __init__(
+        self, addresses: Addresses, name_table: NameTable, code: Stored | None = None
+    ) -> None:
         self.before: list[str] = []
         """Declarations for a channel."""
-        self.names: dict[tuple[int, str], str] = {}
-        self.kept: list[object] = []
-        self.windows: list[str] = []
-        """Statements for a position: means of windows, which are named."""
+        self.inside: list[str] = []
+        """Declarations for a position."""
+        self.has_windows = False
+        """Whether they need the row y and the column x."""
         self.constants: dict[str, np.ndarray] = {}
         self.layers: dict[str, IntegerLayer] = {}
-        self.code: Stored | None = None
-        """The map whose codes a table is written for: it is `code` in the text."""
+        self._addresses, self._name_table, self._code = addresses, name_table, code
+        self._names: dict[tuple[int, str], str] = {}
+        self._texts: dict[str, str] = {}
+        self._kept: list[Expression] = []
+        """What ids in `_names` belong to: they stay those of these objects."""
 
     def write(self, value: Expression, channel: str, position: str) -> str:
         """Return the value at a position of a channel; adds to `before` what it needs."""
@@ -65,51 +72,64 @@ class Writer:
                 return self._write_constant(value, channel)
             case Widen(inside, grid):
                 return _widen(self.write(inside, channel, position), grid)
-            case Round(inside, grid):
+            case Round(inside, grid, _):
                 text = self.write(inside, channel, position)
-                return f"quantise({_strip(text)}, {print_float(grid.scale)}, {grid.zero})"
+                return f"quantise({strip(text)}, {print_float(grid.scale)}, {grid.zero})"
             case Merge():
                 return self._write_merge(value, channel, position)
             case Lookup(inside, grid, function):
                 text = self.write(inside, channel, position)
-                return f"{self.name_table(function, grid)}[{_strip(text)}]"
+                return f"{self._name_table(function, grid)}[{strip(text)}]"
             case Rectify(inside):
-                return f"rectify({_strip(self.write(inside, channel, position))})"
+                return f"rectify({strip(self.write(inside, channel, position))})"
             case Combine(arithmetic, left, right):
                 one, other = (self.write(each, channel, position) for each in (left, right))
-                return f"({one} {SIGNS[arithmetic]} {other})"
+                return self._shorten(f"({one} {SIGNS[arithmetic]} {other})")
             case Spread(inside):
                 return self._declare_number(inside, channel)
             case Pool():
                 return self._write_window(value, channel)
 
     def _write_stored(self, value: Stored, channel: str, position: str) -> str:
-        if self.code and is_same_map(value, self.code):
+        if self._code and is_same_map(value, self._code):
             return "code"
         if value.shape[1:] == (1, 1):
             kind = "float" if value.buffer.kind == "numbers" else "uint8_t"
-            text = self._name(value, "", value.buffer.name, self._address_numbers(value), kind)
+            name = f"{value.buffer.name}_{value.buffer.kind}"
+            text = self._name(value, "", name, self._print_start(value), kind)
             return f"{text}[{'0' if value.shape[0] == 1 else channel}]"
-        address = self.address(value, channel)
-        name = self._name(value, channel, value.buffer.name, address, "uint8_t")
+        address = self._addresses.print_codes(value, channel)
+        name = self._name(value, channel, f"{value.buffer.name}_codes", address, "uint8_t")
         return f"{name}[{position}]"
 
-    def _address_numbers(self, value: Stored) -> str:
-        address = self.address(value, "0")
+    def _print_start(self, value: Stored) -> str:
         if value.buffer.kind == "numbers":
-            return f"(const float *)(const void *)({address})"
-        return address
+            return self._addresses.print_numbers(value, constant=True)
+        return self._addresses.print_codes(value, "0")
 
     def _name(self, value: Expression, channel: str, name: str, text: str, kind: str) -> str:
         """Return the name of a pointer that is declared once."""
         key = (id(value), channel)
-        if key not in self.names:
-            same = [each for each in self.names.values() if each.startswith(name)]
-            free = f"{name}_{len(same) + 1}" if same else name
+        if key not in self._names:
+            free = self._find_free(name)
             self.before.append(f"const {kind} *const {free} = {text};")
-            self.names[key] = free
-            self.kept.append(value)
-        return self.names[key]
+            self._names[key] = free
+            self._kept.append(value)
+        return self._names[key]
+
+    def _find_free(self, name: str) -> str:
+        taken = set(self._names.values())
+        numbered = (f"{name}_{number}" for number in itertools.count(2))
+        return next(each for each in itertools.chain([name], numbered) if each not in taken)
+
+    def _shorten(self, text: str) -> str:
+        """Return a name for a number whose text is long."""
+        if len(text) < LONG:
+            return text
+        if text not in self._texts:
+            self._texts[text] = f"number_{len(self._texts) + 1}"
+            self.inside.append(f"const float {self._texts[text]} = {strip(text)};")
+        return self._texts[text]
 
     def _write_constant(self, value: Constant, channel: str) -> str:
         if value.count == 1 and len(value.values) == 1:
@@ -120,25 +140,28 @@ class Writer:
     def _declare_number(self, value: Expression, channel: str) -> str:
         """Return the name of a number that is the same for the whole channel."""
         key = (id(value), channel)
-        if key not in self.names:
+        if key not in self._names:
             text = self.write(value, channel, "0")
             if isinstance(value, Constant):
                 return text
-            name = f"number_{len(self.names)}"
-            self.before.append(f"const float {name} = {_strip(text)};")
-            self.names[key] = name
-            self.kept.append(value)
-        return self.names[key]
+            name = self._find_free("of_channel")
+            self.before.append(f"const float {name} = {strip(text)};")
+            self._names[key] = name
+            self._kept.append(value)
+        return self._names[key]
 
     def _write_window(self, value: Pool, channel: str) -> str:
         """Return the name of a window's mean at row y and column x."""
         key = (id(value), channel)
-        if key in self.names:
-            return self.names[key]
-        name = f"mean_{len(self.names)}"
-        self.names[key] = name
-        self.kept.append(value)
-        inside = self.write(value.value, channel, "j")
+        if key in self._names:
+            return self._names[key]
+        name = self._find_free("window")
+        self._names[key] = name
+        self._kept.append(value)
+        outside, self.inside = self.inside, []
+        text = strip(self.write(value.value, channel, "j"))
+        inside, self.inside = self.inside, outside
+        self.has_windows = True
         rows = _walk(
             "row", "y", value.kernel[0], value.strides[0], value.pads[0], value.value.shape[1]
         )
@@ -146,12 +169,13 @@ class Writer:
             "column", "x", value.kernel[1], value.strides[1], value.pads[1], value.value.shape[2]
         )
         outer, inner = (columns, rows) if value.by_columns else (rows, columns)
-        self.windows += [
+        self.inside += [
             f"float {name} = 0.0f;",
             *outer,
             *(f"  {line}" for line in inner),
             f"    const int j = row * {value.value.shape[2]} + column;",
-            f"    {name} += {_strip(inside)};",
+            *(f"    {line}" for line in inside),
+            f"    {name} += {text};",
             "  }",
             "}",
             f"{name} /= {value.kernel[0] * value.kernel[1]}.0f;",
@@ -164,10 +188,11 @@ class Writer:
         own = _add(channel, value.start)
         terms = []
         for number in range(merged):
-            inside = channel if merged == 1 else f"{_multiply(channel, merged)} + {number}"
+            inside = channel if merged == 1 else _add(multiply(channel, merged), number)
             code = self.write(value.value, inside, position)
-            at = own if merged == 1 else f"{_multiply(own, merged)} + {number}"
-            terms.append(f"{layer.parameters}_weights[{at}] * ({code} - {layer.input_zero})")
+            at = own if merged == 1 else _add(multiply(own, merged), number)
+            value_less_zero = f"({code} - {layer.input_zero})" if layer.input_zero else code
+            terms.append(f"{layer.parameters}_weights[{at}] * {value_less_zero}")
         if layer.bias is not None:
             terms.append(f"{layer.parameters}_bias[{own}]")
         total = " + ".join(terms)
@@ -183,11 +208,7 @@ def _add(text: str, number: int) -> str:
     return f"{text} + {number}" if number else text
 
 
-def _multiply(text: str, number: int) -> str:
-    return f"({text}) * {number}" if " " in text else f"{text} * {number}"
-
-
-def _strip(text: str) -> str:
+def strip(text: str) -> str:
     """Return a text without brackets around all of it."""
     if not text.startswith("("):
         return text

@@ -138,7 +138,8 @@ def _goes_forward(value: Expression, buffer: Buffer, target: Stored) -> bool:
 def _find_space(step: Step, number: int, later: set[int]) -> Space | None:
     statement = step.statements[number]
     buffer = statement.target.buffer
-    if buffer.kind == "numbers" or not statement.target.is_whole:
+    is_vector = buffer.shape[1:] == (1, 1)
+    if is_vector or buffer.kind == "numbers" or not statement.target.is_whole:
         return None
     readers = [
         index

@@ -71,7 +71,9 @@ def convert(options: ExportOptions, student: StoredStudent, feed: Feed) -> Expor
     both = onnx_file.serialise(whole, facts | {"takes_waveforms": True})
     content = both if options.with_front_end else bare
     program = _write_program(options, student, facts, model) if options.form == "c" else None
-    ram = _plan_ram(model) if options.form == "onnx-int8" else program and program.arena_bytes
+    ram = program.arena_bytes if program else None
+    if options.form == "onnx-int8":
+        ram = _plan_ram(model)
     parameter_bytes = onnx_file.count_parameter_bytes(model)
     front_end_bytes = len(content) - len(bare)
     return ExportedFile(content, both, parameter_bytes, front_end_bytes, ram, program)

@@ -1,0 +1,67 @@
+"""Lines of C: loops, comments, and lines that are not too long."""
+
+from collections.abc import Iterable, Sequence
+
+WIDTH = 110
+
+
+def indent(lines: Iterable[str]) -> list[str]:
+    """Return lines two spaces further to the right."""
+    return [f"  {line}" for line in lines]
+
+
+def print_for(loop: str, body: Sequence[str]) -> list[str]:
+    """Return a loop, in one line if it is short."""
+    if len(body) == 1 and len(loop) + len(body[0]) < WIDTH - 20 and not body[0].startswith("for"):
+        return [f"for ({loop}) {body[0]}"]
+    return [f"for ({loop}) {{", *indent(body), "}"]
+
+
+def wrap_items(items: Iterable[str]) -> list[str]:
+    """Return numbers of an array, as many to a line as there is place for."""
+    lines, line = [], " "
+    for item in items:
+        if len(line) + len(item) + 2 > WIDTH:
+            lines.append(line)
+            line = " "
+        line += f" {item},"
+    return [*lines, line]
+
+
+def wrap_comment(text: str) -> list[str]:
+    """Return a comment."""
+    lines, line = [], "/*"
+    for word in text.split():
+        if len(line) + len(word) + 4 > WIDTH:
+            lines.append(line)
+            line = " *"
+        line += f" {word}"
+    return [*lines, f"{line} */"]
+
+
+def wrap_code(line: str) -> list[str]:
+    """Return a line of code as lines that are not too long, broken where brackets are least deep."""
+    if len(line) <= WIDTH:
+        return [line]
+    margin = line[: len(line) - len(line.lstrip())]
+    places = _list_breaks(line)
+    if not places:
+        return [line]
+    depth = min(depth for depth, _ in places)
+    end = max(place for its, place in places if its == depth)
+    rest = f"{margin}    {line[end:].lstrip()}"
+    return [line[:end].rstrip(), *wrap_code(rest)]
+
+
+def _list_breaks(line: str) -> list[tuple[int, int]]:
+    """Return where a line may end, with the depth of what is there: behind a comma rather than before +."""
+    depth, places = 0, []
+    start = len(line) - len(line.lstrip()) + 8
+    for place, each in enumerate(line[:WIDTH]):
+        depth += each in "([{"
+        depth -= each in ")]}"
+        if place > start and each == " " and line[place - 1] in ",=":
+            places.append((2 * depth, place))
+        elif place > start and line[place : place + 3] == " + ":
+            places.append((2 * depth + 1, place))
+    return places
