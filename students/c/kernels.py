@@ -87,7 +87,8 @@ class _Direction:
 def _count_channel(across: _Direction, along: _Direction) -> int:
     """Return the int16 of a channel's weights and values, as `plan_depthwise` of kernels.h does."""
     tap_lines = (across.kernel + across.stride + 1) // 2
-    steps = -(-(-(-across.outputs // across.dilation)) // 2)
+    outputs_of_phase = -(-across.outputs // across.dilation)
+    steps = -(-outputs_of_phase // 2)
     last_line = (across.inputs + across.pad - 1) // across.dilation // 2
     lines = max((steps - 1) * across.stride + tap_lines, last_line + 1)
     reach = (along.kernel - 1) * along.dilation // along.stride

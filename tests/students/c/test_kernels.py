@@ -1,10 +1,9 @@
-"""The integer kernels in C, against numpy and ONNX Runtime, in both of their writings."""
+"""The integer layers in C against their definition and ONNX Runtime: on this machine, and on Arm in QEMU."""
 
 import ctypes
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,10 @@ void channel(const convolution *l, int c, const uint8_t *in, const uint8_t *t, u
   convolve_channel(l, c, in, t, out, s);
 }
 void linear(const convolution *l, const uint8_t *in, float *out) { compute_linear(l, in, out); }
-int quantise(int32_t sum, float scale, int zero) { return quantise_sum(sum, scale, zero); }
+void quantise(const int32_t *sums, int count, float scale, int zero, uint8_t *out) {
+  const rounding how = prepare_rounding(scale, zero);
+  for (int n = 0; n < count; n++) out[n] = round_sum(sums[n], &how);
+}
 """
 NUMBERS = (
     *ConvolutionShape.__dataclass_fields__,
@@ -108,7 +110,8 @@ def convolve_in_numpy(layer: Layer) -> np.ndarray:
 
 
 def quantise_in_numpy(sums: np.ndarray, scale: np.ndarray, zero: int) -> np.ndarray:
-    rounded = np.rint(sums.astype(np.int32).astype(np.float32) * scale)
+    with np.errstate(over="ignore"):
+        rounded = np.rint(sums.astype(np.int32).astype(np.float32) * scale)
     return (np.clip(rounded, -zero, 255 - zero) + zero).astype(np.uint8)
 
 
@@ -141,6 +144,29 @@ class Kernels:
         if not in_place:
             assert (rows[:, channel_out:] == 0xA5).all()
         return rows[:, :channel_out].reshape(-1, shape.out_height, shape.out_width)
+
+    def quantise(self, sums: np.ndarray, scale: np.float32, zero: int) -> np.ndarray:
+        """Round sums, int32, to codes."""
+        codes = np.empty(len(sums), np.uint8)
+        self.library.quantise(
+            ctypes.c_void_p(sums.ctypes.data),
+            len(sums),
+            ctypes.c_float(scale),
+            zero,
+            ctypes.c_void_p(codes.ctypes.data),
+        )
+        return codes
+
+    def compute_linear(self, layer: Layer) -> np.ndarray:
+        """Compute a linear layer's outputs, float32."""
+        output = np.empty(layer.shape.out_channels, np.float32)
+        struct = self.describe(layer, 1, 1)
+        self.library.linear(
+            ctypes.byref(struct),
+            ctypes.c_void_p(layer.codes.ctypes.data),
+            ctypes.c_void_p(output.ctypes.data),
+        )
+        return output
 
     def describe(self, layer: Layer, channel_in: int, stride_out: int) -> Struct:
         numbers = asdict(layer.shape) | {
@@ -188,14 +214,16 @@ class Kernels:
             )
 
 
-@pytest.fixture(scope="module")
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> Kernels:
+@pytest.fixture(scope="module", params=["floats", "integers"])
+def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kernels:
+    """Compile the kernels as they are here, and as they round where there are no floats."""
     folder = tmp_path_factory.mktemp("kernels")
     (folder / "calls.c").write_text(CALLS)
+    flags = [*FLAGS, "-DSTUDENT_INTEGER_ROUNDING"] if request.param == "integers" else [*FLAGS]
     command = [
         "gcc",
         "-O2",
-        *FLAGS,
+        *flags,
         f"-I{KERNELS}",
         "-shared",
         "-fPIC",
@@ -261,11 +289,16 @@ OF_STUDENTS = {
 def make_random_shape(seed: int) -> ConvolutionShape:
     """Make any shape that a convolution may have; a third are depthwise."""
     rng = np.random.default_rng(seed)
-    pick = lambda low, high: tuple(int(each) for each in rng.integers(low, high, 2))  # noqa: E731
+
+    def pick(low: int, high: int) -> tuple[int, int]:
+        first, second = rng.integers(low, high, 2)
+        return int(first), int(second)
+
     kernel, stride, dilation = pick(1, 6), pick(1, 4), pick(1, 4)
     pads = (*pick(0, 3), *pick(0, 3))
     least = [step * (taps - 1) + 1 for step, taps in zip(dilation, kernel, strict=True)]
-    size = tuple(least[n] + int(rng.integers(0, 20)) for n in range(2))
+    more = pick(0, 20)
+    size = (least[0] + more[0], least[1] + more[1])
     n_groups, (of_in, of_out) = int(rng.integers(2, 5)), pick(1, 5)
     channels, groups = [
         ((n_groups, n_groups), n_groups),
@@ -295,3 +328,115 @@ def test_random_layers_equal_their_definition(kernels: Kernels) -> None:
             kernels.convolve(layer), convolve_in_numpy(layer), str(layer.shape)
         )
     assert kinds == {"convolve", "convolve_channel"}
+
+
+def make_onnx(layer: Layer) -> onnx.ModelProto:
+    """Make a QLinearConv whose steps are those of the layer: 1 for inputs and outputs."""
+    shape = layer.shape
+    bottom = (shape.out_height - 1) * shape.stride_height + (
+        shape.kernel_height - 1
+    ) * shape.dilation_height
+    right = (shape.out_width - 1) * shape.stride_width + (
+        shape.kernel_width - 1
+    ) * shape.dilation_width
+    below = max(0, bottom + 1 - shape.in_height - shape.pad_top)
+    beyond = max(0, right + 1 - shape.in_width - shape.pad_left)
+    pads = [shape.pad_top, shape.pad_left, below, beyond]
+    constants = {
+        "one": np.float32(1),
+        "in_zero": np.uint8(layer.input_zero),
+        "weights": layer.weights,
+        "steps": layer.scale,
+        "no_shift": np.zeros(shape.out_channels, np.int8),
+        "out_zero": np.uint8(layer.output_zero),
+        "bias": layer.bias if layer.bias is not None else np.zeros(shape.out_channels, np.int32),
+    }
+    node = helper.make_node(
+        "QLinearConv",
+        ["codes", "one", "in_zero", "weights", "steps", "no_shift", "one", "out_zero", "bias"],
+        ["out"],
+        strides=[shape.stride_height, shape.stride_width],
+        dilations=[shape.dilation_height, shape.dilation_width],
+        pads=pads,
+        group=shape.groups,
+    )
+    codes = helper.make_tensor_value_info("codes", TensorProto.UINT8, [1, *layer.codes.shape])
+    out = helper.make_tensor_value_info("out", TensorProto.UINT8, None)
+    made = [
+        onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()
+    ]
+    graph = helper.make_graph([node], "layer", [codes], [out], made)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@needs_gcc
+def test_layers_equal_onnx_runtime(kernels: Kernels) -> None:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    for seed in range(60):
+        layer = make_layer(make_random_shape(seed), seed)
+        # Without VNNI, ONNX Runtime adds pairs of products in 16 bits: these stay within.
+        layer = replace(layer, weights=layer.weights // 2)
+        session = onnxruntime.InferenceSession(make_onnx(layer).SerializeToString(), options)
+        (expected,) = session.run(None, {"codes": layer.codes[None]})
+        np.testing.assert_array_equal(kernels.convolve(layer), expected[0], str(layer.shape))
+
+
+@needs_gcc
+def test_a_layer_may_overwrite_its_input(kernels: Kernels) -> None:
+    for name in (
+        "isotropic's depthwise",
+        "isotropic's pointwise",
+        "cp_mobile's both strides",
+        "dsmn's first",
+    ):
+        layer = make_layer(OF_STUDENTS[name], 1)
+        np.testing.assert_array_equal(
+            kernels.convolve(layer, in_place=True), convolve_in_numpy(layer)
+        )
+
+
+@needs_gcc
+def test_a_table_changes_the_codes_before_a_depthwise_layer_reads_them(kernels: Kernels) -> None:
+    table = np.random.default_rng(0).permutation(256).astype(np.uint8)
+    for name in (
+        "isotropic's depthwise",
+        "bcbl's stride right",
+        "dsmn's single",
+        "dsmn's down, small",
+    ):
+        layer = make_layer(OF_STUDENTS[name], 1)
+        changed = replace(layer, codes=table[layer.codes])
+        np.testing.assert_array_equal(kernels.convolve(layer, table), convolve_in_numpy(changed))
+
+
+@needs_gcc
+def test_sums_are_rounded_half_to_even_and_never_leave_the_codes(kernels: Kernels) -> None:
+    rng = np.random.default_rng(0)
+    extremes = [0, 1, -1, 2**24 + 1, -(2**24) - 1, 2**31 - 1, -(2**31)]
+    for scale in [2.0**power for power in (-40, -24, -16, -9, -8, -3, -1, 0, 4, 100)] + list(
+        rng.uniform(1e-5, 0.3, 40)
+    ):
+        scale = np.float32(scale)
+        # Sums around each tie, and anywhere.
+        ties = (rng.integers(-260, 260, 400) + 0.5) / scale
+        sums = np.clip(np.rint(ties) + rng.integers(-1, 2, 400), -(2**31), 2**31 - 1).astype(
+            np.int64
+        )
+        sums = np.concatenate([sums, extremes, rng.integers(-(2**31), 2**31, 100)]).astype(np.int32)
+        for zero in (0, 131, 255):
+            expected = quantise_in_numpy(sums, scale, zero)
+            np.testing.assert_array_equal(
+                kernels.quantise(sums, scale, zero), expected, f"{scale} {zero}"
+            )
+
+
+@needs_gcc
+def test_a_linear_layer_leaves_its_sums_unrounded(kernels: Kernels) -> None:
+    layer = make_layer(OF_STUDENTS["rounded linear"], 1)
+    assert layer.bias is not None
+    sums = layer.weights[:, :, 0, 0].astype(np.int32) @ (
+        layer.codes.ravel().astype(np.int32) - layer.input_zero
+    )
+    expected = (sums + layer.bias).astype(np.float32) * layer.scale
+    np.testing.assert_array_equal(kernels.compute_linear(layer), expected)
