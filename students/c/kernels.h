@@ -52,8 +52,10 @@ typedef struct {
 #include <arm_acle.h>
 #endif
 
-/* For functions that are called from several places and would be copied into each. */
-#ifdef __GNUC__
+/* For functions that are called from several places and would be copied for each. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define STUDENT_APART static __attribute__((noinline, noclone, unused))
+#elif defined(__GNUC__)
 #define STUDENT_APART static __attribute__((noinline, unused))
 #else
 #define STUDENT_APART static inline

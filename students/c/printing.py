@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from students.c.addresses import Addresses
 from students.c.constants import Constants
 from students.c.expressions import Expression, Stored, find_only_map
+from students.c.fixed_loops import FixedLoops
+from students.c.fixed_point import find_fixed_sum
 from students.c.graph import Shape
 from students.c.lines import indent, print_for, wrap_code, wrap_comment
 from students.c.memory import Plan
@@ -35,13 +37,17 @@ class Printer:
         self.plan = plan
         self.addresses = Addresses(plan)
         self.constants = Constants()
+        self.fixed = FixedLoops(self.constants.name_table)
+        """Loops of the step that is printed."""
         self.functions: list[str] = []
         self.names: list[str] = []
 
     def print_step(self, number: int, step: Step) -> None:
         """Add the function of a step."""
         name = self._name_step(step)
+        self.fixed = FixedLoops(self.constants.name_table)
         body = self._print_body(step)
+        body = [*self.fixed.outside, *body]
         if any(map(count_scratch_bytes, step.statements)):
             where = self.plan.scratch[number]
             body = [f"int16_t *const scratch = (int16_t *)(void *)(arena + {where});", *body]
@@ -109,17 +115,25 @@ class Printer:
     def _fill_table(self, value: Expression, only: Stored) -> list[str]:
         writer = Writer(self.addresses, self.constants.name_table, only)
         text = self._write(writer, value, "i")
+        loop = "int code = 0; code < 256; code++"
+        fixed = find_fixed_sum(value)
+        if fixed is not None and len(fixed.terms) == 1:
+            loop = self.fixed.print_table(fixed, writer)
+            self._take_constants(writer)
         fill = [*writer.inside, f"table[code] = {text};"]
-        return [*writer.before, *print_for("int code = 0; code < 256; code++", fill)]
+        return [*writer.before, *print_for(loop, fill)]
 
     def _write(self, writer: Writer, value: Expression, position: str) -> str:
         """Return the text of an expression, and add the constants that it needs."""
         text = strip(writer.write(value, "c", position))
+        self._take_constants(writer)
+        return text
+
+    def _take_constants(self, writer: Writer) -> None:
         for name, values in writer.constants.items():
             self.constants.add_array(name, values)
         for layer in writer.layers.values():
             self.constants.add_parameters(layer)
-        return text
 
     def _print_positions(self, statement: Statement) -> list[str]:
         match statement:
@@ -142,6 +156,11 @@ class Printer:
         writer = Writer(self.addresses, self.constants.name_table)
         text = self._write(writer, statement.value, "i")
         body = [*writer.inside, f"codes[i] = {text};"]
+        fixed = find_fixed_sum(statement.value)
+        if fixed is not None:
+            terms, loop = self.fixed.print_loop(fixed, writer, shape[1] * shape[2])
+            self._take_constants(writer)
+            return [*writer.before, target, *terms, *print_for(loop, body)]
         loop = _walk(shape, body, with_rows=writer.has_windows, by_columns=False)
         return [*writer.before, target, *loop]
 

@@ -98,9 +98,12 @@ class Writer:
             name = f"{value.buffer.name}_{value.buffer.kind}"
             text = self._name(value, "", name, self._print_start(value), kind)
             return f"{text}[{'0' if value.shape[0] == 1 else channel}]"
+        return f"{self.write_address(value, channel)}[{position}]"
+
+    def write_address(self, value: Stored, channel: str) -> str:
+        """Return the name of a pointer to the codes of a channel."""
         address = self._addresses.print_codes(value, channel)
-        name = self._name(value, channel, f"{value.buffer.name}_codes", address, "uint8_t")
-        return f"{name}[{position}]"
+        return self._name(value, channel, f"{value.buffer.name}_codes", address, "uint8_t")
 
     def _print_start(self, value: Stored) -> str:
         if value.buffer.kind == "numbers":
