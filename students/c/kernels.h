@@ -493,17 +493,14 @@ static inline int32_t estimate_depthwise(const depthwise_plan *plan) {
 
 /* Copies `count` codes that are `step` apart, after a table if there is one, to every second int16_t. */
 static inline void lay_out_codes(const uint8_t *codes, int count, int step, const uint8_t *table, int16_t *laid) {
-  if (table) {
-    for (; count >= 4; count -= 4, codes += 4 * step, laid += 8) {
-      laid[0] = table[codes[0]];
-      laid[2] = table[codes[step]];
-      laid[4] = table[codes[2 * step]];
-      laid[6] = table[codes[3 * step]];
-    }
-    for (int n = 0; n < count; n++) laid[2 * n] = table[codes[n * step]];
-  } else {
-    for (int n = 0; n < count; n++) laid[2 * n] = codes[n * step];
+  for (; count >= 4; count -= 4, codes += 4 * step, laid += 8) {
+    const uint8_t a = codes[0], b = codes[step], c = codes[2 * step], d = codes[3 * step];
+    laid[0] = table ? table[a] : a;
+    laid[2] = table ? table[b] : b;
+    laid[4] = table ? table[c] : c;
+    laid[6] = table ? table[d] : d;
   }
+  for (int n = 0; n < count; n++) laid[2 * n] = table ? table[codes[n * step]] : codes[n * step];
 }
 
 /* Lays out a channel; what lies around it is its zero. */
