@@ -135,6 +135,24 @@ class Merge:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class AddCodes:
+    """The sum of two maps of codes, from codes to codes, as ONNX Runtime adds them in one operator."""
+
+    left: "Expression"
+    right: "Expression"
+    left_grid: Grid
+    right_grid: Grid
+    grid: Grid
+    path: str
+    """What the sum is, in the student."""
+
+    @property
+    def shape(self) -> Shape:
+        """(C, H, W)."""
+        return self.left.shape
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Lookup:
     """A function of a widened code: a table of 256 numbers."""
 
@@ -196,7 +214,19 @@ class Pool:
     """Whether windows are added column by column, as where the graph's maps are transposed."""
 
 
-Expression = Stored | Constant | Widen | Round | Merge | Lookup | Rectify | Combine | Spread | Pool
+Expression = (
+    Stored
+    | Constant
+    | Widen
+    | Round
+    | Merge
+    | AddCodes
+    | Lookup
+    | Rectify
+    | Combine
+    | Spread
+    | Pool
+)
 
 
 def list_children(value: Expression) -> tuple[Expression, ...]:
@@ -204,7 +234,7 @@ def list_children(value: Expression) -> tuple[Expression, ...]:
     match value:
         case Stored() | Constant():
             return ()
-        case Combine():
+        case Combine() | AddCodes():
             return (value.left, value.right)
         case _:
             return (value.value,)
@@ -215,7 +245,7 @@ def replace_children(value: Expression, children: Sequence[Expression]) -> Expre
     match value:
         case Stored() | Constant():
             return value
-        case Combine():
+        case Combine() | AddCodes():
             return replace(value, left=children[0], right=children[1])
         case _:
             return replace(value, value=children[0])
@@ -234,7 +264,7 @@ def find_only_map(codes: Expression) -> Stored | None:
 
     Numbers of a whole channel may take part: within a channel they are constants.
     """
-    if _has_windows(codes):
+    if has_windows(codes) or _merges(codes):
         return None
     maps = {
         (id(each.buffer), each.channel_start, each.row_start): each for each in _iterate_maps(codes)
@@ -251,9 +281,14 @@ def _iterate_maps(value: Expression) -> Iterator[Stored]:
             yield from _iterate_maps(child)
 
 
-def _has_windows(value: Expression) -> bool:
-    mixes = isinstance(value, Pool) or (isinstance(value, Merge) and value.merged > 1)
-    return mixes or any(map(_has_windows, list_children(value)))
+def has_windows(value: Expression) -> bool:
+    """Whether a position needs others of its map."""
+    return isinstance(value, Pool) or any(map(has_windows, list_children(value)))
+
+
+def _merges(value: Expression) -> bool:
+    merges = isinstance(value, Merge) and value.merged > 1
+    return merges or any(map(_merges, list_children(value)))
 
 
 class Slicer:
@@ -291,7 +326,7 @@ class Slicer:
             case Merge():
                 inside = self.cut_channels(value.value, start * value.merged, count * value.merged)
                 return replace(value, value=inside, start=value.start + start)
-            case Combine():
+            case Combine() | AddCodes():
                 left, right = (
                     self.cut_channels(each, start, count) for each in (value.left, value.right)
                 )
@@ -309,7 +344,7 @@ class Slicer:
         match value:
             case Stored():
                 return replace(value, shape=shape, row_start=value.row_start + start)
-            case Combine():
+            case Combine() | AddCodes():
                 left, right = (
                     self.cut_rows(each, start, count) for each in (value.left, value.right)
                 )

@@ -3,6 +3,7 @@
 Shapes are those of one clip, without the batch: C channels, H rows, W columns, or N numbers.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -386,12 +387,13 @@ _READERS = {
 def find_canonical(shape: Shape) -> Shape:
     """Return a shape as (C, H, W); N numbers are (N, 1, 1), however many axes of length 1 they have."""
     if _is_vector(shape):
-        return (int(np.prod(shape)), 1, 1)
+        return (math.prod(shape), 1, 1)
     return _find_map_shape(shape)
 
 
 def _is_vector(shape: Shape) -> bool:
-    return max(shape, default=1) == np.prod(shape)
+    """Whether it has numbers of channels: [N], [1, N] as a convolution over channels takes them, [N, 1, 1]."""
+    return len(shape) < 2 or (len(shape) == 2 and shape[0] == 1) or shape[1:] == (1, 1)
 
 
 def _find_map_shape(shape: Shape) -> Shape:

@@ -6,6 +6,7 @@ codes. A value that a shortcut takes unrounded is computed again from its codes.
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import singledispatchmethod
@@ -14,6 +15,7 @@ import numpy as np
 
 from students.c import graph as read
 from students.c.expressions import (
+    AddCodes,
     Buffer,
     Combine,
     Constant,
@@ -90,6 +92,8 @@ _Value = Expression | _Sums | _Parts | _Input
 class _Lowering:
     def __init__(self, graph: read.Graph) -> None:
         self.graph = graph
+        self.nodes = {node.name: node for node in graph.nodes}
+        self.uses = Counter(name for node in graph.nodes for name in node.sources)
         self.values: dict[str, _Value] = {graph.input_name: _Input()}
         self.statements: list[Statement] = []
         self.slicer = Slicer()
@@ -126,7 +130,24 @@ class _Lowering:
             case Widen(inside, grid) if grid == node.grid:
                 return inside
             case _:
-                return Round(value, node.grid, node.path)
+                return self._add_codes(node) or Round(value, node.grid, node.path)
+
+    def _add_codes(self, node: read.Rounded) -> AddCodes | None:
+        """Return a sum of two maps of codes that is only rounded: ONNX Runtime has an operator for it.
+
+        A ReLU before codes that cannot be below 0 is no obstacle to it.
+        """
+        source = self.nodes.get(node.sources[0])
+        if isinstance(source, read.Applied) and source.function == "Relu" and not node.grid.zero:
+            source = self.nodes.get(source.sources[0]) if self.uses[source.name] == 1 else None
+        if not isinstance(source, read.Combined) or source.arithmetic != "Add":
+            return None
+        left, right = (self.values.get(name) for name in source.sources)
+        if not isinstance(left, Widen) or not isinstance(right, Widen):
+            return None
+        if left.shape != right.shape or self.uses[source.name] != 1:
+            return None
+        return AddCodes(left.value, right.value, left.grid, right.grid, node.grid, node.path)
 
     def _take_input(self, node: read.Rounded) -> Stored:
         if self.grid not in (None, node.grid):
@@ -220,9 +241,9 @@ class _Lowering:
         """Return where codes are stored; they are stored once."""
         if isinstance(codes, Stored):
             return codes
-        assert isinstance(codes, Round | Merge)
+        assert isinstance(codes, Round | Merge | AddCodes)
         if id(codes) not in self.stored:
-            path = codes.path if isinstance(codes, Round) else codes.layer.path
+            path = codes.layer.path if isinstance(codes, Merge) else codes.path
             target = self._make_target("codes", codes.shape, path)
             self.statements.append(Store(codes, target))
             self.stored[id(codes)] = codes, target
@@ -328,7 +349,9 @@ class _Lowering:
             target = self.slicer.cut_channels(whole, start, count)
             assert isinstance(target, Stored)
             by_columns = self.graph.transposed
-            self.statements.append(Reduce(node.reduction, part, by_columns, target))
+            self.statements.append(
+                Reduce(node.reduction, part, node.over_channels, by_columns, target)
+            )
             start += count
         return whole
 

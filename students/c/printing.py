@@ -217,6 +217,9 @@ class Printer:
         else:
             target = f"float *const numbers = {self.addresses.print_numbers(statement.target)};"
         body = [*writer.inside, f"{kind}[c] = {text};"]
+        if writer.has_windows:
+            body = [*writer.before, *_walk((count, 1, 1), body, with_rows=True, by_columns=False)]
+            return [target, *print_for(f"int c = 0; c < {count}; c++", body)]
         return [*writer.before, target, *print_for(f"int c = 0; c < {count}; c++", body)]
 
     def _print_total(self, statement: Reduce) -> list[str]:

@@ -10,6 +10,7 @@ from students.c.expressions import (
     Expression,
     IntegerLayer,
     Stored,
+    has_windows,
     iterate_leaves,
 )
 from students.c.graph import Reduction, Shape
@@ -45,8 +46,9 @@ class Store:
 
     @property
     def by_channel(self) -> bool:
-        """Whether it goes channel by channel: vectors do not."""
-        return self.target.shape[1:] != (1, 1)
+        """Whether it goes channel by channel: numbers of channels do not."""
+        is_map = self.target.shape[1:] != (1, 1) or has_windows(self.value)
+        return is_map and self.target.buffer.kind == "codes"
 
     @property
     def inputs(self) -> tuple[Stored, ...]:
@@ -60,13 +62,15 @@ class Reduce:
 
     reduction: Reduction
     value: Expression
+    over_channels: bool
+    """Whether it is one number for all channels."""
     by_columns: bool
     target: Stored
 
     @property
     def by_channel(self) -> bool:
-        """Whether it goes channel by channel: the mean of numbers does not."""
-        return self.value.shape[1:] != (1, 1)
+        """Whether it goes channel by channel."""
+        return not self.over_channels
 
     @property
     def inputs(self) -> tuple[Stored, ...]:

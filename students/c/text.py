@@ -10,6 +10,7 @@ import numpy as np
 
 from students.c.addresses import Addresses, multiply
 from students.c.expressions import (
+    AddCodes,
     Combine,
     Constant,
     Expression,
@@ -77,6 +78,9 @@ class Writer:
                 return f"quantise({strip(text)}, {print_float(grid.scale)}, {grid.zero})"
             case Merge():
                 return self._write_merge(value, channel, position)
+            case AddCodes(left, right):
+                texts = (self.write(each, channel, position) for each in (left, right))
+                return _add_codes(value, *texts)
             case Lookup(inside, grid, function):
                 text = self.write(inside, channel, position)
                 return f"{self._name_table(function, grid)}[{strip(text)}]"
@@ -165,6 +169,7 @@ class Writer:
         text = strip(self.write(value.value, channel, "j"))
         inside, self.inside = self.inside, outside
         self.has_windows = True
+        uses_position = any("[j]" in line for line in (*inside, text))
         rows = _walk(
             "row", "y", value.kernel[0], value.strides[0], value.pads[0], value.value.shape[1]
         )
@@ -176,7 +181,7 @@ class Writer:
             f"float {name} = 0.0f;",
             *outer,
             *(f"  {line}" for line in inner),
-            f"    const int j = row * {value.value.shape[2]} + column;",
+            *[f"    const int j = row * {value.value.shape[2]} + column;"] * uses_position,
             *(f"    {line}" for line in inside),
             f"    {name} += {text};",
             "  }",
@@ -200,6 +205,20 @@ class Writer:
             terms.append(f"{layer.parameters}_bias[{own}]")
         total = " + ".join(terms)
         return f"quantise_sum({total}, {layer.parameters}_scale[{own}], {layer.output_zero})"
+
+
+def _add_codes(value: AddCodes, left: str, right: str) -> str:
+    """Return a sum as ONNX Runtime's kernel for processors with AVX2 computes it: steps and one offset."""
+    step = np.float32(value.grid.scale)
+    by_left, by_right = (
+        np.float32(grid.scale) / step for grid in (value.left_grid, value.right_grid)
+    )
+    # Its multiply-add of the zeros is fused, so that product is not rounded.
+    of_right = np.float32(by_right * np.float32(value.right_grid.zero))
+    zeros = np.float32(np.float64(by_left) * value.left_grid.zero + np.float64(of_right))
+    offset = np.float32(value.grid.zero) - zeros
+    numbers = ", ".join(map(print_float, (by_left, by_right, offset)))
+    return f"add_codes({strip(left)}, {strip(right)}, {numbers})"
 
 
 def _widen(code: str, grid: Grid) -> str:
