@@ -104,7 +104,7 @@ class Round:
 
     value: "Expression"
     grid: Grid
-    path: str
+    path: str = ""
     """What is rounded, in the student."""
 
     @property

@@ -33,11 +33,8 @@ from students.c.expressions import (
     find_only_map,
 )
 from students.c.graph import Grid, Shape, UnknownOperator, find_canonical
-from students.c.kernels import ConvolutionShape
+from students.c.layers import make_integer_layer
 from students.c.statements import Classify, Convolve, Reduce, Statement, Store
-
-LARGEST_SUM = 2**31
-"""Sums of products, with their bias, are int32."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -162,7 +159,8 @@ class _Lowering:
             raise UnknownOperator(
                 "QuantizeLinear", node.name, "expected 0 as the code for 0 after a ReLU"
             )
-        layer = self._make_layer(sums, node.grid)
+        name = self._make_name(sums.layer.path, "layer")
+        layer = make_integer_layer(name, sums.layer, sums.grid, node.grid)
         size = layer.shape
         plain = (size.kernel_height, size.kernel_width, size.stride_height, size.stride_width)
         few = layer.weights.shape[1] <= 2 and size.groups == size.out_channels > 1
@@ -177,45 +175,6 @@ class _Lowering:
 
     def _find_out_shape(self, layer: read.Layer) -> Shape:
         return find_canonical(self.graph.shapes[layer.name])
-
-    def _make_layer(self, sums: _Sums, grid: Grid | None) -> IntegerLayer:
-        layer = sums.layer
-        _check_sums(layer)
-        scale_O = np.float32(sums.grid.scale) * layer.weight_scale
-        if grid is not None:
-            scale_O = scale_O / np.float32(grid.scale)
-        in_channels, in_height, in_width = layer.in_shape
-        out_channels, out_height, out_width = layer.out_shape
-        kernel_height, kernel_width = layer.weights.shape[2:]
-        shape = ConvolutionShape(
-            in_channels=in_channels,
-            in_height=in_height,
-            in_width=in_width,
-            out_channels=out_channels,
-            out_height=out_height,
-            out_width=out_width,
-            kernel_height=kernel_height,
-            kernel_width=kernel_width,
-            stride_height=layer.strides[0],
-            stride_width=layer.strides[1],
-            pad_top=layer.pads[0],
-            pad_left=layer.pads[1],
-            dilation_height=layer.dilations[0],
-            dilation_width=layer.dilations[1],
-            groups=layer.groups,
-        )
-        name = self._make_name(layer.path, "layer")
-        return IntegerLayer(
-            name,
-            name,
-            layer.path,
-            shape,
-            layer.weights,
-            layer.bias,
-            scale_O.astype(np.float32),
-            sums.grid.zero,
-            grid.zero if grid else 0,
-        )
 
     def _find_source(
         self, codes: Expression, layer: IntegerLayer
@@ -401,7 +360,8 @@ class _Lowering:
         return value
 
     def _classify(self, sums: _Sums) -> Expression:
-        layer = self._make_layer(sums, None)
+        name = self._make_name(sums.layer.path, "layer")
+        layer = make_integer_layer(name, sums.layer, sums.grid, None)
         target = self._make_target("numbers", sums.layer.out_shape, sums.layer.path)
         self.statements.append(Classify(layer, self._store(sums.source), target))
         return Rectify(target) if sums.rectified else target
@@ -425,18 +385,3 @@ class _Lowering:
 
     def _make_constant_name(self, name: str) -> str:
         return re.sub(r"\W+", "_", name).strip("_")
-
-
-def _check_sums(layer: read.Layer) -> None:
-    """Refuse a layer whose sums may be beyond int32."""
-    largest = 255 * np.abs(layer.weights.astype(np.int64)).reshape(len(layer.weights), -1).sum(
-        axis=1
-    )
-    if layer.bias is not None:
-        largest += np.abs(layer.bias.astype(np.int64))
-    if largest.max() >= LARGEST_SUM:
-        raise UnknownOperator(
-            "Gemm" if layer.is_linear else "Conv",
-            layer.name,
-            f"sums up to {largest.max():,}, expected less than {LARGEST_SUM:,}: its input hardly varies",
-        )

@@ -217,7 +217,7 @@ def _add_codes(value: AddCodes, left: str, right: str) -> str:
     of_right = np.float32(by_right * np.float32(value.right_grid.zero))
     zeros = np.float32(np.float64(by_left) * value.left_grid.zero + np.float64(of_right))
     offset = np.float32(value.grid.zero) - zeros
-    numbers = ", ".join(map(print_float, (by_left, by_right, offset)))
+    numbers = ", ".join(print_float(float(each)) for each in (by_left, by_right, offset))
     return f"add_codes({strip(left)}, {strip(right)}, {numbers})"
 
 

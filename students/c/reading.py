@@ -1,0 +1,272 @@
+"""Reads the ONNX graph of an int8 student; an operator that C is not written for is refused by name."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper, shape_inference
+
+from students.c.graph import (
+    Applied,
+    Arithmetic,
+    Combined,
+    Function,
+    Graph,
+    Grid,
+    Joined,
+    Layer,
+    Node,
+    Part,
+    Pooled,
+    Reduced,
+    Reduction,
+    Reshaped,
+    Rounded,
+    UnknownOperator,
+    Widened,
+    find_map_shape,
+    is_vector,
+)
+
+
+def read_graph(model: onnx.ModelProto) -> Graph:
+    """Read the graph of a file that `students.export.onnx_int8` wrote, without its front-end.
+
+    Raises:
+        UnknownOperator: an operator, or a use of one, that C is not written for.
+    """
+    return _Reader(model).read()
+
+
+class _Reader:
+    def __init__(self, model: onnx.ModelProto) -> None:
+        graph = _infer_shapes(model).graph
+        self.onnx_nodes = list(graph.node)
+        self.arrays = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
+        self.shapes = {
+            value.name: tuple(each.dim_value for each in value.type.tensor_type.shape.dim)[1:]
+            for value in (*graph.value_info, *graph.input, *graph.output)
+        }
+        self.input_name, self.output_name = graph.input[0].name, graph.output[0].name
+        self.weights: dict[str, onnx.NodeProto] = {}
+        self.transposed = any(node.op_type == "Transpose" for node in self.onnx_nodes)
+        if self.transposed:
+            turned = {k: v[:1] + v[:0:-1] for k, v in self.shapes.items() if len(v) == 3}
+            self.shapes |= turned | {self.input_name: self.shapes[self.input_name]}
+
+    def read(self) -> Graph:
+        input_shape = self.shapes[self.input_name]
+        nodes = [each for node in self.onnx_nodes for each in self._read_node(node)]
+        constants = {
+            name: values for name, values in self.arrays.items() if values.dtype == np.float32
+        }
+        return Graph(
+            self.input_name,
+            input_shape,
+            tuple(nodes),
+            self.output_name,
+            constants,
+            self.shapes,
+            self.transposed,
+        )
+
+    def _read_node(self, node: onnx.NodeProto) -> Sequence[Node]:
+        reader = _READERS.get(node.op_type)
+        if reader is None:
+            raise UnknownOperator(node.op_type, node.output[0], "C is not written for it")
+        attributes = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+        return reader(self, node, attributes)
+
+    def read_rounding(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> Sequence[Node]:
+        path = node.input[1].removesuffix(".scale")
+        return [Rounded(node.output[0], (node.input[0],), self._read_grid(node), path)]
+
+    def read_widening(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> Sequence[Node]:
+        if node.input[0] in self.arrays:
+            self.weights[node.output[0]] = node
+            return []
+        return [Widened(node.output[0], (node.input[0],), self._read_grid(node))]
+
+    def _read_grid(self, node: onnx.NodeProto) -> Grid:
+        scale, zero = (self.arrays[name] for name in node.input[1:3])
+        if scale.size != 1 or zero.dtype != np.uint8:
+            raise UnknownOperator(
+                node.op_type, node.output[0], "expected one step and a uint8 for 0"
+            )
+        return Grid(float(scale), int(zero))
+
+    def read_convolution(
+        self, node: onnx.NodeProto, attributes: Mapping[str, Any]
+    ) -> Sequence[Node]:
+        weights, scale, bias = self._read_parameters(node)
+        strides, dilations, pads = self._read_steps(attributes)
+        layer = Layer(
+            node.output[0],
+            (node.input[0],),
+            self._find_path(node),
+            self._widen_kernel(weights),
+            scale,
+            bias,
+            find_map_shape(self.shapes[node.input[0]]),
+            find_map_shape(self.shapes[node.output[0]]),
+            strides,
+            dilations,
+            pads,
+            attributes["group"],
+        )
+        return [layer]
+
+    def _read_steps(self, attributes: Mapping[str, Any]) -> list[tuple[int, int]]:
+        """Return strides, dilations and the pads at the low ends, as (rows, columns)."""
+        steps = [attributes["strides"], attributes["dilations"], attributes["pads"]]
+        if len(attributes["strides"]) == 1:
+            return [(1, steps[0][0]), (1, steps[1][0]), (0, steps[2][0])]
+        pairs = [(each[0], each[1]) for each in steps]
+        return [pair[::-1] for pair in pairs] if self.transposed else pairs
+
+    def _widen_kernel(self, weights: np.ndarray) -> np.ndarray:
+        """Return weights [O, I / groups, rows, columns]."""
+        if weights.ndim == 3:
+            return weights[:, :, None]
+        return weights.swapaxes(2, 3) if self.transposed else weights
+
+    def read_linear(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> Sequence[Node]:
+        plain = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 1}
+        if {**plain, **attributes} != plain:
+            raise UnknownOperator(node.op_type, node.output[0], f"expected {plain}")
+        weights, scale, bias = self._read_parameters(node)
+        (n_out, n_in) = weights.shape
+        layer = Layer(
+            node.output[0],
+            (node.input[0],),
+            self._find_path(node),
+            weights.reshape(n_out, n_in, 1, 1),
+            scale,
+            bias,
+            (n_in, 1, 1),
+            (n_out, 1, 1),
+            is_linear=True,
+        )
+        return [layer]
+
+    def _read_parameters(
+        self, node: onnx.NodeProto
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        found = [self.weights.get(name) for name in node.input[1:]]
+        if None in found:
+            raise UnknownOperator(
+                node.op_type,
+                node.output[0],
+                "its weights are not int8: calibrate the student, or train it in int8",
+            )
+        widened = [[self.arrays[name] for name in each.input] for each in found if each]
+        (weights, scale, zero), *biases = widened
+        if weights.dtype != np.int8 or zero.any() or scale.shape != (len(weights),):
+            raise UnknownOperator(
+                node.op_type, node.output[0], "expected int8 weights with a step per channel"
+            )
+        return weights, scale, biases[0][0] if biases else None
+
+    def _find_path(self, node: onnx.NodeProto) -> str:
+        return self.weights[node.input[1]].input[0].removesuffix(".weight")
+
+    def read_function(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> Sequence[Node]:
+        if attributes.get("approximate", b"none") != b"none":
+            raise UnknownOperator(node.op_type, node.output[0], "C knows the exact one only")
+        function = cast(Function, node.op_type)
+        return [Applied(node.output[0], tuple(node.input), function)]
+
+    def read_arithmetic(
+        self, node: onnx.NodeProto, attributes: Mapping[str, Any]
+    ) -> Sequence[Node]:
+        arithmetic = cast(Arithmetic, node.op_type)
+        return [Combined(node.output[0], tuple(node.input), arithmetic)]
+
+    def read_reduction(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> Sequence[Node]:
+        rank = len(self.shapes[node.input[0]]) + 1
+        axes = sorted(int(axis) % rank for axis in self.arrays[node.input[1]])
+        maps, channels = list(range(2, rank)), [1]
+        is_total = axes == channels and is_vector(self.shapes[node.input[0]])
+        if axes != maps and not is_total:
+            raise UnknownOperator(
+                node.op_type, node.output[0], f"over axes {axes} of {rank}: expected {maps}"
+            )
+        reduction = cast(Reduction, node.op_type)
+        return [Reduced(node.output[0], (node.input[0],), reduction, axes == channels)]
+
+    def read_pooling(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> Sequence[Node]:
+        kernel, strides = attributes["kernel_shape"], attributes["strides"]
+        pads = attributes.get("pads", [0, 0, 0, 0])
+        counts = attributes.get("count_include_pad", 0) or not any(pads)
+        dilated = set(attributes.get("dilations", [1])) != {1}
+        if not counts or attributes.get("ceil_mode", 0) or dilated:
+            raise UnknownOperator(
+                node.op_type, node.output[0], "expected windows inside the padded map"
+            )
+        turn = -1 if self.transposed else 1
+        sizes = [tuple(each[::turn]) for each in (kernel, strides, pads[:2])]
+        return [Pooled(node.output[0], (node.input[0],), *sizes)]
+
+    def read_split(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> Sequence[Node]:
+        axis = self._find_axis(node, attributes["axis"])
+        position = 0 if axis == "channels" else 1
+        parts, start = [], 0
+        for name in node.output:
+            count = self.shapes[name][position]
+            parts.append(Part(name, (node.input[0],), axis, start, count))
+            start += count
+        return parts
+
+    def read_join(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> Sequence[Node]:
+        if self._find_axis(node, attributes["axis"]) != "channels":
+            raise UnknownOperator(node.op_type, node.output[0], "expected to join channels")
+        return [Joined(node.output[0], tuple(node.input))]
+
+    def _find_axis(self, node: onnx.NodeProto, axis: int) -> Literal["channels", "rows"]:
+        rank = len(self.shapes[node.input[0]]) + 1
+        rows = 3 if self.transposed else 2
+        if axis % rank == 1:
+            return "channels"
+        if axis % rank == rows and rank == 4:
+            return "rows"
+        raise UnknownOperator(
+            node.op_type, node.output[0], f"along axis {axis}: expected channels or rows"
+        )
+
+    def read_view(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> Sequence[Node]:
+        return [Reshaped(node.output[0], (node.input[0],))]
+
+    def read_transposition(
+        self, node: onnx.NodeProto, attributes: Mapping[str, Any]
+    ) -> Sequence[Node]:
+        if node.input[0] != self.input_name or list(attributes["perm"]) != [0, 1, 3, 2]:
+            raise UnknownOperator(
+                node.op_type, node.output[0], "expected to exchange the axes of the input"
+            )
+        return [Reshaped(node.output[0], (node.input[0],))]
+
+
+_READERS = {
+    "QuantizeLinear": _Reader.read_rounding,
+    "DequantizeLinear": _Reader.read_widening,
+    "Conv": _Reader.read_convolution,
+    "Gemm": _Reader.read_linear,
+    **dict.fromkeys(("Relu", "Gelu", "Sigmoid"), _Reader.read_function),
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div"), _Reader.read_arithmetic),
+    **dict.fromkeys(("ReduceMean", "ReduceL2"), _Reader.read_reduction),
+    "AveragePool": _Reader.read_pooling,
+    "Split": _Reader.read_split,
+    "Concat": _Reader.read_join,
+    **dict.fromkeys(("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"), _Reader.read_view),
+    "Transpose": _Reader.read_transposition,
+}
+
+
+def _infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model for a batch of one clip, with the shape of each value."""
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    for value in (*copied.graph.input, *copied.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    return shape_inference.infer_shapes(copied, strict_mode=True)
