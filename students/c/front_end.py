@@ -298,6 +298,7 @@ def _print_source(
     tables: Sequence[_Table],
 ) -> str:
     radices = choose_radices(front_end.n_fft // 2)
+    passes, calls = _print_passes(radices)
     integers = "".join(f"  {name} = {value},\n" for name, value in whole.items())
     numbers = "".join(f"#define {name} {_print_float(value)}\n" for name, value in others.items())
     held = "int16_t" if front_end.pre_emphasis is None else "float"
@@ -307,10 +308,24 @@ def _print_source(
         .replace("@SETTINGS@", _describe(front_end))
         .replace("@INTEGERS@\n", integers)
         .replace("@NUMBERS@\n", numbers)
+        .replace("@PASSES@\n", passes)
+        .replace("@CALLS@\n", calls)
         .replace("@RADICES@", ", ".join(map(str, radices)))
         .replace("@TABLES@\n", "\n".join(table.print() for table in tables))
         .replace("@HELD@", held)
     )
+
+
+def _print_passes(radices: Sequence[int]) -> tuple[str, str]:
+    """Return the functions of a transform's passes, and the calls of them."""
+    calls, length = "", 1
+    for radix in radices:
+        name, given = (radix, "") if radix in (4, 8) else ("any", f"{radix}, ")
+        calls += f"  pass_{name}(spectrum, {given}{length});\n"
+        length *= radix
+    names = {radix if radix in (4, 8) else "any" for radix in radices}
+    texts = [(_TEMPLATES / f"radix_{name}.c").read_text() for name in sorted(map(str, names))]
+    return "\n".join([*texts, ""]), calls
 
 
 def _describe(front_end: FrontEnd) -> str:

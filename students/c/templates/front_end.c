@@ -106,124 +106,9 @@ static inline point turn(point a) { return (point){a.im, -a.re}; }
 /* e^(-2 pi i k / CIRCLE) of the first quarter. */
 static inline point find_near_root(int k) { return (point){sine[QUARTER - k], -sine[k]}; }
 
-static inline point find_root(int k) {
-  const point near = find_near_root(k % QUARTER);
-  switch (k / QUARTER % 4) {
-  case 0:
-    return near;
-  case 1:
-    return turn(near);
-  case 2:
-    return (point){-near.re, -near.im};
-  default:
-    return (point){-near.im, near.re};
-  }
-}
-
-static inline void combine_8(point *x, int length, int turned, point w1, point w2, point w3, point w4) {
-  const point p0 = x[0];
-  const point p1 = turned ? multiply(x[length], w1) : x[length];
-  const point p2 = turned ? multiply(x[2 * length], w2) : x[2 * length];
-  const point p3 = turned ? multiply(x[3 * length], w3) : x[3 * length];
-  const point p4 = turned ? multiply(x[4 * length], w4) : x[4 * length];
-  const point p5 = turned ? multiply_conjugate(x[5 * length], w3) : x[5 * length];
-  const point p6 = turned ? multiply_conjugate(x[6 * length], w2) : x[6 * length];
-  const point p7 = turned ? multiply_conjugate(x[7 * length], w1) : x[7 * length];
-  const point e0 = add(p0, p4), e1 = subtract(p0, p4);
-  const point e2 = add(p2, p6), e3 = turn(subtract(p2, p6));
-  const point o0 = add(p1, p5), o1 = subtract(p1, p5);
-  const point o2 = add(p3, p7), o3 = turn(subtract(p3, p7));
-  const point even0 = add(e0, e2), even1 = add(e1, e3);
-  const point even2 = subtract(e0, e2), even3 = subtract(e1, e3);
-  const point odd0 = add(o0, o2), odd2 = turn(subtract(o0, o2));
-  const point sum = add(o1, o3), difference = turn(subtract(o1, o3));
-  const float half = 0.707106781f;
-  const point odd1 = {half * (sum.re + sum.im), half * (sum.im - sum.re)};
-  const point odd3 = {half * (difference.re + difference.im), half * (difference.im - difference.re)};
-  x[0] = add(even0, odd0);
-  x[length] = add(even1, odd1);
-  x[2 * length] = add(even2, odd2);
-  x[3 * length] = add(even3, odd3);
-  x[4 * length] = subtract(even0, odd0);
-  x[5 * length] = subtract(even1, odd1);
-  x[6 * length] = subtract(even2, odd2);
-  x[7 * length] = subtract(even3, odd3);
-}
-
-static void pass_8(point *spectrum, int length) {
-  const point none = {1.0f, 0.0f};
-  for (point *x = spectrum; x < spectrum + POINTS; x += 8 * length) {
-    combine_8(x, length, 0, none, none, none, none);
-  }
-  for (int j = 1; j < length; j++) {
-    const int angle = CIRCLE / (8 * length) * j;
-    const point w1 = find_near_root(angle), w2 = find_near_root(2 * angle);
-    const point w3 = multiply(w1, w2), w4 = multiply(w2, w2);
-    for (point *x = spectrum + j; x < spectrum + POINTS; x += 8 * length) {
-      combine_8(x, length, 1, w1, w2, w3, w4);
-    }
-  }
-}
-
-static inline void combine_4(point *x, int length, int turned, point w1, point w2) {
-  const point p0 = x[0];
-  const point p1 = turned ? multiply(x[length], w1) : x[length];
-  const point p2 = turned ? multiply(x[2 * length], w2) : x[2 * length];
-  const point p3 = turned ? multiply_conjugate(x[3 * length], w1) : x[3 * length];
-  const point e0 = add(p0, p2), e1 = subtract(p0, p2);
-  const point o0 = add(p1, p3), o1 = turn(subtract(p1, p3));
-  x[0] = add(e0, o0);
-  x[length] = add(e1, o1);
-  x[2 * length] = subtract(e0, o0);
-  x[3 * length] = subtract(e1, o1);
-}
-
-static void pass_4(point *spectrum, int length) {
-  const point none = {1.0f, 0.0f};
-  for (point *x = spectrum; x < spectrum + POINTS; x += 4 * length) {
-    combine_4(x, length, 0, none, none);
-  }
-  for (int j = 1; j < length; j++) {
-    const point w1 = find_near_root(CIRCLE / (4 * length) * j), w2 = multiply(w1, w1);
-    for (point *x = spectrum + j; x < spectrum + POINTS; x += 4 * length) {
-      combine_4(x, length, 1, w1, w2);
-    }
-  }
-}
-
-/* Any radix up to 5, from its definition. */
-static void pass_any(point *spectrum, int radix, int length) {
-  for (int j = 0; j < length; j++) {
-    for (point *x = spectrum + j; x < spectrum + POINTS; x += radix * length) {
-      point taken[5];
-      for (int q = 0; q < radix; q++) {
-        const int signed_q = q > radix / 2 ? q - radix : q;
-        const int angle = CIRCLE / (radix * length) * j * signed_q;
-        taken[q] = multiply(x[q * length], find_root((angle + CIRCLE) % CIRCLE));
-      }
-      for (int s = 0; s < radix; s++) {
-        point sum = taken[0];
-        for (int q = 1; q < radix; q++) {
-          sum = add(sum, multiply(taken[q], find_root(CIRCLE / radix * (q * s % radix))));
-        }
-        x[s * length] = sum;
-      }
-    }
-  }
-}
-
+@PASSES@
 static void transform(point *spectrum) {
-  int length = 1;
-  for (int pass = 0; pass < PASSES; pass++) {
-    if (radices[pass] == 8) {
-      pass_8(spectrum, length);
-    } else if (radices[pass] == 4) {
-      pass_4(spectrum, length);
-    } else {
-      pass_any(spectrum, radices[pass], length);
-    }
-    length *= radices[pass];
-  }
+@CALLS@
 }
 
 /* Where the parts of the last pass begin that hold point n of theirs. */
@@ -243,26 +128,46 @@ static inline int find_place(int n) {
 /* ---- From samples to power ---- */
 
 /* Sample i of the window, weighted; 0 outside. */
-static inline float weigh(const held *samples, int i) {
-  if (WINDOW < N_FFT && (unsigned)i >= WINDOW) {
+static float weigh(const held *samples, int i) {
+  if (i < 0 || i >= WINDOW) {
     return 0.0f;
   }
   return (float)samples[i] * window[i < WINDOW_HALF ? i : WINDOW_MIRROR - i];
+}
+
+/* Point q of a group lies between those of the same q of other groups, which the last pass takes apart. */
+static inline point *find_point(point *spectrum, int here, int next, int q) {
+  return spectrum + (q > LAST_RADIX / 2 ? next : here) + q * (POINTS / LAST_RADIX);
+}
+
+/* Loads a group whose weights follow one another in the table, forwards or backwards. */
+static inline void load_group(point *spectrum, int here, int next, const held *samples,
+                              const float *weights, int forwards) {
+  for (int q = 0; q < LAST_RADIX; q++) {
+    *find_point(spectrum, here, next, q) =
+        (point){(float)samples[2 * q] * weights[2 * q * forwards],
+                (float)samples[2 * q + 1] * weights[(2 * q + 1) * forwards]};
+  }
 }
 
 /* Sample 2 n becomes the real part of point n, sample 2 n + 1 its imaginary part; each point is put where
    the passes expect it. */
 static void load(front_end *state) {
   const held *samples = state->history + 1;
-  int here = 0;
-  for (int group = 0; group < POINTS / LAST_RADIX; group++) {
-    const int next = find_place(group + 1);
-    for (int q = 0; q < LAST_RADIX; q++) {
-      const int i = 2 * (LAST_RADIX * group + q) - WINDOW_BEFORE;
-      const int place = (q > LAST_RADIX / 2 ? next : here) + q * (POINTS / LAST_RADIX);
-      state->work.spectrum[place] = (point){weigh(samples, i), weigh(samples, i + 1)};
+  point *spectrum = state->work.spectrum;
+  for (int group = 0, here = 0, next; group < POINTS / LAST_RADIX; group++, here = next) {
+    const int from = 2 * LAST_RADIX * group - WINDOW_BEFORE, to = from + 2 * LAST_RADIX;
+    next = find_place(group + 1);
+    if (from >= 0 && to <= WINDOW_HALF) {
+      load_group(spectrum, here, next, samples + from, window + from, 1);
+    } else if (from >= WINDOW_HALF && to <= WINDOW && WINDOW_MIRROR > 0) {
+      load_group(spectrum, here, next, samples + from, window + WINDOW_MIRROR - from, -1);
+    } else {
+      for (int q = 0; q < LAST_RADIX; q++) {
+        *find_point(spectrum, here, next, q) =
+            (point){weigh(samples, from + 2 * q), weigh(samples, from + 2 * q + 1)};
+      }
     }
-    here = next;
   }
 }
 
