@@ -4,6 +4,7 @@ Dimensions: C channels, F mel bands, T frames.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from students.c.mel_pieces import MelPieces, cut_mel_bank
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SMALLEST_TRANSFORM = 16
+_SMALLEST_OFFSET = float(np.finfo(np.float32).tiny)
 _KEPT_BITS = 20
 """Bits of a logarithm that waits for the end of its clip: in 16 bits, one code in 200 is another."""
 _SMALLEST_SPREAD = 1e-3
@@ -76,15 +78,26 @@ def make_front_end(
         ValueError: the clip is too short for the front-end.
     """
     _check(front_end)
-    sizes = _collect_sizes(front_end, n_samples)
     cut = cut_mel_bank(front_end)
+    sizes = _collect_sizes(front_end, n_samples)
+    header = _fill("front_end.h", {"SIZES": _print_macros(sizes)})
     tables = [_make_sine(front_end), _make_window(front_end), *_make_bank_tables(cut)]
-    whole, others = _collect_constants(front_end, sizes["FRAMES"], cut, input_scale, input_zero)
-    return FrontEndProgram(
-        files={
-            "front_end.c": _print_source(front_end, whole, others, tables),
-            "front_end.h": _print_header(sizes),
+    source = _fill(
+        "front_end.c",
+        {
+            "SETTINGS": _describe(front_end),
+            "HELD": "int16_t" if front_end.pre_emphasis is None else "float",
+            "TABLES": "\n".join(table.print() for table in tables).rstrip(),
+            "TRANSFORM": _print_transform(choose_radices(front_end.n_fft // 2)),
+            "CODES": _print_codes(front_end, cut, input_scale),
+            "INPUT_ZERO": str(input_zero),
+            "PRE_EMPHASIS": _print_float(front_end.pre_emphasis or 0.0),
+            "LOG_OFFSET": _print_float(front_end.log_offset),
+            **_collect_integers(front_end, sizes["FRAMES"], cut),
         },
+    )
+    return FrontEndProgram(
+        files={"front_end.c": source, "front_end.h": header},
         scratch_bytes=sizes["SCRATCH_BYTES"],
         constant_bytes=sum(table.n_bytes for table in tables),
     )
@@ -109,21 +122,25 @@ def choose_radices(n_points: int) -> list[int]:
 
 
 def _check(front_end: FrontEnd) -> None:
+    """Refuse what the program cannot do."""
     rest = front_end.n_fft
     for factor in (2, 3, 5):
         while rest % factor == 0:
             rest //= factor
     if rest != 1 or front_end.n_fft < _SMALLEST_TRANSFORM:
-        raise UnfitFrontEnd(
-            f"front-end: n_fft={front_end.n_fft}, expected for C a product of 2s, 3s and 5s, at least "
-            f"{_SMALLEST_TRANSFORM}: train the student with another n_fft, or export it without its "
-            "front-end"
-        )
+        expected = f"a product of 2s, 3s and 5s, at least {_SMALLEST_TRANSFORM}"
+        raise _refuse("n_fft", front_end.n_fft, expected)
     if front_end.window_samples < 2:
-        raise UnfitFrontEnd(
-            f"front-end: window_samples={front_end.window_samples}, expected for C at least 2: train "
-            "the student with another window, or export it without its front-end"
-        )
+        raise _refuse("window_samples", front_end.window_samples, "at least 2")
+    if front_end.log_offset < _SMALLEST_OFFSET:
+        raise _refuse("log_offset", front_end.log_offset, f"at least {_SMALLEST_OFFSET:.2g}")
+
+
+def _refuse(setting: str, value: float, expected: str) -> UnfitFrontEnd:
+    return UnfitFrontEnd(
+        f"front-end: {setting}={value}, expected {expected} for a program in C: export the student "
+        "without its front-end, or train it with another one"
+    )
 
 
 def _collect_sizes(front_end: FrontEnd, n_samples: int) -> dict[str, int]:
@@ -159,56 +176,51 @@ def _count_kept_bytes(front_end: FrontEnd, n_frames: int) -> int:
     return halves if front_end.delta else halves + front_end.mel_bands * n_frames
 
 
-def _collect_constants(
-    front_end: FrontEnd, n_frames: int, cut: MelPieces, input_scale: float, input_zero: int
-) -> tuple[dict[str, int], dict[str, float]]:
-    """Return the whole numbers and the others that the template names."""
-    n_points = front_end.n_fft // 2
-    radices = choose_radices(n_points)
-    width = front_end.window_samples
+def _collect_integers(front_end: FrontEnd, n_frames: int, cut: MelPieces) -> dict[str, str]:
+    """Return the whole numbers that the template names."""
+    radices = choose_radices(front_end.n_fft // 2)
     half, mirror = _fold_window(front_end)
-    whole = {
+    numbers = {
         "N_FFT": front_end.n_fft,
-        "POINTS": n_points,
-        "PASSES": len(radices),
         "LAST_RADIX": radices[-1],
         "CIRCLE": _count_circle(front_end),
-        "QUARTER": _count_circle(front_end) // 4,
-        "WINDOW": _round_up(width, 2),
-        "WINDOW_BEFORE": (front_end.n_fft - width) // 2,
+        "WINDOW": _round_up(front_end.window_samples, 2),
+        "WINDOW_BEFORE": (front_end.n_fft - front_end.window_samples) // 2,
         "WINDOW_HALF": half,
         "WINDOW_MIRROR": mirror,
-        "HISTORY": _round_up(width, 2) + 1,
         "HOP": front_end.hop_samples,
         "EMPHASISES": int(front_end.pre_emphasis is not None),
-        "CELLS": front_end.mel_bands * n_frames,
         "FIRST_BIN": cut.first_bin,
         "PIECES": len(cut.pieces),
         "BENT": int(any(piece.bend for piece in cut.pieces)),
-        "GAINED": int(cut.gains_F is not None),
-        "WAITS": int(_waits(front_end)),
-        "STANDARDISE": int(front_end.standardise),
+        "SCALED": int(cut.gains_F is not None),
         "KEPT_BYTES": _count_kept_bytes(front_end, n_frames),
-        "INPUT_ZERO": input_zero,
     }
+    return {name: str(value) for name, value in numbers.items()} | {
+        "RADICES": ", ".join(map(str, radices))
+    }
+
+
+def _print_codes(front_end: FrontEnd, cut: MelPieces, input_scale: float) -> str:
+    """Return what makes codes of logarithms: frame by frame, or when the clip is complete."""
     base = 1 if front_end.log == "ln" else math.log(10)
+    # From natural logarithms to values, of which a step of the codes is input_scale.
+    gain, shift = 1 / (base * front_end.scale), front_end.shift / front_end.scale
+    if not _waits(front_end):
+        numbers = {"CODE_GAIN": gain / input_scale, "CODE_SHIFT": shift / input_scale}
+        return _fill("at_once.c", _print_floats(numbers)).rstrip()
     lowest = math.log(front_end.log_offset)
-    kept_steps = (2**_KEPT_BITS - 1) / (math.log(_bound_power(front_end, cut)) - lowest)
-    # From natural logarithms to values, which a step of the codes divides.
-    gain = 1 / (base * front_end.scale)
-    others = {
-        "PRE_EMPHASIS": front_end.pre_emphasis or 0.0,
-        "LOG_OFFSET": front_end.log_offset,
+    kept_gain = (2**_KEPT_BITS - 1) / (math.log(_bound_power(front_end, cut)) - lowest)
+    numbers = {
         "INPUT_SCALE": input_scale,
-        "CODE_GAIN": gain / input_scale,
-        "CODE_SHIFT": front_end.shift / front_end.scale / input_scale,
         "LOWEST_LOG": lowest,
-        "KEPT_STEPS": kept_steps,
-        "VALUE_GAIN": gain / kept_steps / input_scale,
-        "VALUE_SHIFT": (lowest * gain + front_end.shift / front_end.scale) / input_scale,
-        "SMALLEST_SPREAD": _SMALLEST_SPREAD * base * kept_steps,
+        "KEPT_GAIN": kept_gain,
+        "VALUE_GAIN": gain / kept_gain / input_scale,
+        "VALUE_SHIFT": (lowest * gain + shift) / input_scale,
+        "SMALLEST_SPREAD": _SMALLEST_SPREAD * base * kept_gain,
     }
-    return whole, others
+    texts = _print_floats(numbers) | {"STANDARDISES": str(int(front_end.standardise))}
+    return _fill("whole_clip.c", texts).rstrip()
 
 
 def _bound_power(front_end: FrontEnd, cut: MelPieces) -> float:
@@ -286,55 +298,40 @@ def _make_bank_tables(cut: MelPieces) -> list[_Table]:
     ]
 
 
-def _print_header(sizes: Mapping[str, int]) -> str:
-    lines = "".join(f"#define FRONT_END_{name} {value}\n" for name, value in sizes.items())
-    return (_TEMPLATES / "front_end.h").read_text().replace("@SIZES@\n", lines)
+def _fill(template: str, texts: Mapping[str, str]) -> str:
+    """Return a template with texts in the place of their names: @NAME@."""
+    text = (_TEMPLATES / template).read_text(encoding="utf-8")
+    return re.sub(r"@([A-Z_]+)@", lambda found: texts[found[1]], text)
 
 
-def _print_source(
-    front_end: FrontEnd,
-    whole: Mapping[str, int],
-    others: Mapping[str, float],
-    tables: Sequence[_Table],
-) -> str:
-    radices = choose_radices(front_end.n_fft // 2)
-    passes, calls = _print_passes(radices)
-    integers = "".join(f"  {name} = {value},\n" for name, value in whole.items())
-    numbers = "".join(f"#define {name} {_print_float(value)}\n" for name, value in others.items())
-    held = "int16_t" if front_end.pre_emphasis is None else "float"
-    return (
-        (_TEMPLATES / "front_end.c")
-        .read_text()
-        .replace("@SETTINGS@", _describe(front_end))
-        .replace("@INTEGERS@\n", integers)
-        .replace("@NUMBERS@\n", numbers)
-        .replace("@PASSES@\n", passes)
-        .replace("@CALLS@\n", calls)
-        .replace("@RADICES@", ", ".join(map(str, radices)))
-        .replace("@TABLES@\n", "\n".join(table.print() for table in tables))
-        .replace("@HELD@", held)
-    )
+def _print_macros(sizes: Mapping[str, int]) -> str:
+    return "\n".join(f"#define FRONT_END_{name} {value}" for name, value in sizes.items())
 
 
-def _print_passes(radices: Sequence[int]) -> tuple[str, str]:
-    """Return the functions of a transform's passes, and the calls of them."""
-    calls, length = "", 1
+def _print_transform(radices: Sequence[int]) -> str:
+    """Return the functions of a transform; only the passes that it has are among them."""
+    calls, texts, length = [], {}, 1
     for radix in radices:
         name, given = (radix, "") if radix in (4, 8) else ("any", f"{radix}, ")
-        calls += f"  pass_{name}(spectrum, {given}{length});\n"
+        calls.append(f"  pass_{name}(spectrum, {given}{length});")
+        texts[name] = _fill(f"radix_{name}.c", {})
         length *= radix
-    names = {radix if radix in (4, 8) else "any" for radix in radices}
-    texts = [(_TEMPLATES / f"radix_{name}.c").read_text() for name in sorted(map(str, names))]
-    return "\n".join([*texts, ""]), calls
+    passes = "\n".join(texts.values()).rstrip()
+    return _fill("transform.c", {"PASSES": passes, "CALLS": "\n".join(calls)}).rstrip()
 
 
 def _describe(front_end: FrontEnd) -> str:
-    """Return the settings in a line of words."""
+    """Return the settings in lines of words, for a comment."""
     return (
-        f"{front_end.sample_rate} Hz, {front_end.mel_bands} bands ({front_end.mel_bank}) of "
-        f"{front_end.min_hz:g} to {front_end.max_hz:g} Hz, transforms of {front_end.n_fft} samples in "
-        f"{front_end.window} windows of {front_end.window_samples} every {front_end.hop_samples}"
+        f"{front_end.sample_rate} Hz, {front_end.mel_bands} bands ({front_end.mel_bank})\n"
+        f"   of {front_end.min_hz:g} to {front_end.max_hz:g} Hz, transforms of {front_end.n_fft} samples "
+        f"in {front_end.window} windows of {front_end.window_samples}\n"
+        f"   every {front_end.hop_samples}"
     )
+
+
+def _print_floats(numbers: Mapping[str, float]) -> dict[str, str]:
+    return {name: _print_float(value) for name, value in numbers.items()}
 
 
 def _print_float(value: float) -> str:

@@ -7,17 +7,44 @@
 #include <string.h>
 
 enum {
-@INTEGERS@
+  N_FFT = @N_FFT@,
+  /* Pairs of samples, which are transformed as complex numbers. */
+  POINTS = N_FFT / 2,
+  LAST_RADIX = @LAST_RADIX@,
+  /* Angles of the table of sines. */
+  CIRCLE = @CIRCLE@,
+  QUARTER = CIRCLE / 4,
+  /* An even number of samples: the last one may have no weight. */
+  WINDOW = @WINDOW@,
+  /* Samples of the transform before the window. */
+  WINDOW_BEFORE = @WINDOW_BEFORE@,
+  /* Weights in the table; each one after them is that of sample WINDOW_MIRROR - i (0: there are none). */
+  WINDOW_HALF = @WINDOW_HALF@,
+  WINDOW_MIRROR = @WINDOW_MIRROR@,
+  /* With the sample before the window, which the mirrored end of a clip needs. */
+  HISTORY = WINDOW + 1,
+  HOP = @HOP@,
+  /* Whether there is a pre-emphasis. */
+  EMPHASISES = @EMPHASISES@,
+  FIRST_BIN = @FIRST_BIN@,
+  PIECES = @PIECES@,
+  /* Whether weights rise along parabolas, or else along lines. */
+  BENT = @BENT@,
+  /* Whether bands have factors of their own. */
+  SCALED = @SCALED@,
+  KEPT_BYTES = @KEPT_BYTES@,
+  INPUT_ZERO = @INPUT_ZERO@
 };
 
-@NUMBERS@
+#define PRE_EMPHASIS @PRE_EMPHASIS@
+#define LOG_OFFSET @LOG_OFFSET@
 
 /* Of the passes of the transform, the first one first. */
-static const uint8_t radices[PASSES] = {@RADICES@};
+static const uint8_t radices[] = {@RADICES@};
 
 @TABLES@
 
-/* One of the loaded samples is as it came, or the pre-emphasised one that begins with it. */
+/* A sample as it came, or what pre-emphasis made of it. */
 typedef @HELD@ held;
 
 typedef struct {
@@ -62,19 +89,6 @@ static inline float take_log(float x) {
   return (float)exponent * 0.693147181f + s * series;
 }
 
-/* Square root of a positive normal number, by Newton's method from half the exponent. */
-static float take_root(float x) {
-  uint32_t bits;
-  memcpy(&bits, &x, sizeof bits);
-  bits = (bits >> 1) + 0x1fbb4f2eu;
-  float root;
-  memcpy(&root, &bits, sizeof root);
-  for (int i = 0; i < 4; i++) {
-    root = 0.5f * (root + x / root);
-  }
-  return root;
-}
-
 /* Code of a value in steps from 0: rounded half to even, as the sum with 1.5 * 2^23 is. */
 static inline uint8_t round_code(float steps) {
   steps = steps < (float)(0 - INPUT_ZERO) ? (float)(0 - INPUT_ZERO) : steps;
@@ -82,48 +96,7 @@ static inline uint8_t round_code(float steps) {
   return (uint8_t)((int32_t)((steps + 12582912.0f) - 12582912.0f) + INPUT_ZERO);
 }
 
-/* ---- Fourier transform: decimation in time, in place, with radices[0] first ----
-
-   A transform of r * length points is made of r of length points, of which number q has every r-th
-   point from point q on, with q from -(r - 1) / 2 to r / 2 and points before the first taken from the
-   end. So factors of q and -q are conjugate, and the table is read half as often. */
-
-static inline point add(point a, point b) { return (point){a.re + b.re, a.im + b.im}; }
-
-static inline point subtract(point a, point b) { return (point){a.re - b.re, a.im - b.im}; }
-
-static inline point multiply(point a, point w) {
-  return (point){a.re * w.re - a.im * w.im, a.re * w.im + a.im * w.re};
-}
-
-static inline point multiply_conjugate(point a, point w) {
-  return (point){a.re * w.re + a.im * w.im, a.im * w.re - a.re * w.im};
-}
-
-/* -i a */
-static inline point turn(point a) { return (point){a.im, -a.re}; }
-
-/* e^(-2 pi i k / CIRCLE) of the first quarter. */
-static inline point find_near_root(int k) { return (point){sine[QUARTER - k], -sine[k]}; }
-
-@PASSES@
-static void transform(point *spectrum) {
-@CALLS@
-}
-
-/* Where the parts of the last pass begin that hold point n of theirs. */
-static inline int find_place(int n) {
-  int place = 0, length = POINTS / LAST_RADIX;
-  n = n == length ? 0 : n;
-  for (int pass = PASSES - 2; pass >= 0; pass--) {
-    const int radix = radices[pass], q = n % radix;
-    length /= radix;
-    n = n / radix + (q > radix / 2);
-    n = n == length ? 0 : n;
-    place += q * length;
-  }
-  return place;
-}
+@TRANSFORM@
 
 /* ---- From samples to power ---- */
 
@@ -186,45 +159,13 @@ static void take_power(point *spectrum) {
   }
 }
 
-/* ---- From power to codes ---- */
+/* ---- From power to codes [channels][bands][frames] ---- */
 
-/* Where a logarithm's bits lie until the clip is complete: bits 12...19 in the codes, 4...11 in the codes
-   of the second channel or else after them in `kept`, 0...3 last, of two bands in a byte. */
-static inline uint8_t *find_middle(front_end *state, uint8_t *codes) {
-  return FRONT_END_CHANNELS == 2 ? codes + CELLS : state->kept;
-}
-
-static inline uint8_t *find_lowest(front_end *state) {
-  return state->kept + (FRONT_END_CHANNELS == 2 ? 0 : CELLS);
-}
-
-static void keep(front_end *state, uint8_t *codes, int band, int32_t value) {
-  const int cell = band * FRONT_END_FRAMES + state->frame;
-  uint8_t *lowest = find_lowest(state) + band / 2 * FRONT_END_FRAMES + state->frame;
-  codes[cell] = (uint8_t)(value >> 12);
-  find_middle(state, codes)[cell] = (uint8_t)(value >> 4);
-  *lowest = (uint8_t)(band % 2 ? (*lowest & 15) | (value & 15) << 4 : value & 15);
-}
-
-static void recall(front_end *state, const uint8_t *codes, const uint8_t *middle, int band) {
-  const uint8_t *lowest = find_lowest(state) + band / 2 * FRONT_END_FRAMES;
-  int32_t *row = state->work.row + 2;
-  for (int t = 0; t < FRONT_END_FRAMES; t++) {
-    const int cell = band * FRONT_END_FRAMES + t, low = lowest[t] >> (band % 2 ? 4 : 0) & 15;
-    row[t] = codes[cell] << 12 | middle[cell] << 4 | low;
-  }
-  row[-2] = row[-1] = row[0];
-  row[FRONT_END_FRAMES] = row[FRONT_END_FRAMES + 1] = row[FRONT_END_FRAMES - 1];
-}
+@CODES@
 
 static void finish_band(front_end *state, uint8_t *codes, int band, float power) {
-  const float log_power = take_log(power * band_gains[GAINED ? band : 0] + LOG_OFFSET);
-  if (WAITS) {
-    const float steps = (log_power - LOWEST_LOG) * KEPT_STEPS;
-    keep(state, codes, band, steps < 0.0f ? 0 : steps > 1048575.0f ? 1048575 : (int32_t)(steps + 0.5f));
-  } else {
-    codes[band * FRONT_END_FRAMES + state->frame] = round_code(log_power * CODE_GAIN + CODE_SHIFT);
-  }
+  const float log_power = take_log(power * band_gains[SCALED ? band : 0] + LOG_OFFSET);
+  store(state, codes, band, log_power);
 }
 
 /* Each bin lies between the peaks of two triangles: what of its power does not rise to the one falls from
@@ -251,68 +192,6 @@ static void sum_bands(front_end *state, uint8_t *codes) {
     risen = rising;
     rising = falling = 0.0f;
     band++;
-  }
-}
-
-/* ---- What needs the whole clip: slopes, mean and spread ---- */
-
-/* Ten times the slope over five frames, or the logarithm itself. */
-static inline int32_t read_value(const int32_t *row, int channel, int t) {
-  row += t + 2;
-  return channel ? 2 * (row[2] - row[-2]) + row[1] - row[-1] : row[0];
-}
-
-typedef struct {
-  int32_t centre; /* the mean, rounded */
-  float gain;     /* from the distance to the centre to steps of the codes */
-  float shift;
-} scaling;
-
-static void measure(front_end *state, const uint8_t *codes, scaling *scalings) {
-  const uint8_t *middle = find_middle(state, (uint8_t *)(uintptr_t)codes);
-  int64_t sums[2] = {0, 0}, rests[2] = {0, 0};
-  uint64_t squares[2] = {0, 0};
-  for (int again = 0; again < 2; again++) {
-    for (int band = 0; band < FRONT_END_BANDS; band++) {
-      recall(state, codes, middle, band);
-      for (int c = 0; c < FRONT_END_CHANNELS; c++) {
-        for (int t = 0; t < FRONT_END_FRAMES; t++) {
-          const int64_t far = read_value(state->work.row, c, t) - (int64_t)scalings[c].centre;
-          sums[c] += far;
-          squares[c] += (uint64_t)(far * far);
-        }
-      }
-    }
-    for (int c = 0; c < FRONT_END_CHANNELS && !again; c++) {
-      scalings[c].centre = (int32_t)(sums[c] / CELLS);
-      sums[c] = 0;
-      squares[c] = 0;
-    }
-  }
-  for (int c = 0; c < FRONT_END_CHANNELS; c++) {
-    rests[c] = sums[c];
-    const float smallest = SMALLEST_SPREAD * (c ? 10.0f : 1.0f), rest = (float)rests[c] / (float)CELLS;
-    const float variance = ((float)squares[c] - rest * (float)rests[c]) / (float)(CELLS - 1);
-    const float spread = variance > smallest * smallest ? take_root(variance) : smallest;
-    scalings[c].gain = 1.0f / (spread * INPUT_SCALE);
-    scalings[c].shift = -rest * scalings[c].gain;
-  }
-}
-
-static void finish_clip(front_end *state, uint8_t *codes) {
-  scaling scalings[2] = {{0, VALUE_GAIN, VALUE_SHIFT}, {0, VALUE_GAIN / 10.0f, 0.0f}};
-  if (STANDARDISE) {
-    measure(state, codes, scalings);
-  }
-  for (int band = 0; band < FRONT_END_BANDS; band++) {
-    recall(state, codes, find_middle(state, codes), band);
-    for (int c = 0; c < FRONT_END_CHANNELS; c++) {
-      for (int t = 0; t < FRONT_END_FRAMES; t++) {
-        const int32_t far = read_value(state->work.row, c, t) - scalings[c].centre;
-        codes[c * CELLS + band * FRONT_END_FRAMES + t] =
-            round_code((float)far * scalings[c].gain + scalings[c].shift);
-      }
-    }
   }
 }
 
@@ -347,9 +226,7 @@ static void finish_end(front_end *state, uint8_t *codes) {
     }
     finish_frame(state, codes);
   }
-  if (WAITS) {
-    finish_clip(state, codes);
-  }
+  finish_clip(state, codes);
 }
 
 static void take_sample(front_end *state, uint8_t *codes, held sample) {
@@ -368,7 +245,7 @@ void front_end_start(void *scratch) {
   front_end *state = scratch;
   state->taken = state->frame = 0;
   state->filled = 1 + WINDOW / 2;
-  /* Both have no weight in the first window, but may not be what no number is. */
+  /* Neither has a weight in the first window, but 0 times what memory holds may be no number. */
   state->history[0] = state->history[1] = 0;
 }
 

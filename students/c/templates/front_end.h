@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 @SIZES@
+
 /* Begins a clip. */
 void front_end_start(void *scratch);
 
