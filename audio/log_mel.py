@@ -68,7 +68,7 @@ class LogMel(nn.Module):
         front_end = self.front_end
         with torch.autocast(power_BFT.device.type, enabled=False):
             # The sum is a new tensor, so its logarithm may overwrite it.
-            log_mel_BFT = power_BFT + front_end.log_offset
+            log_mel_BFT = self.add_offset(power_BFT)
             log_mel_BFT = log_mel_BFT.log_() if front_end.log == "ln" else log_mel_BFT.log10_()
             if (front_end.shift, front_end.scale) != (0.0, 1.0):
                 log_mel_BFT = (log_mel_BFT + front_end.shift) / front_end.scale
@@ -76,6 +76,10 @@ class LogMel(nn.Module):
             if front_end.delta:
                 log_mel_BCFT = torch.stack([log_mel_BFT, _compute_slope(log_mel_BFT)], dim=1)
             return _standardise(log_mel_BCFT) if front_end.standardise else log_mel_BCFT
+
+    def add_offset(self, power_BFT: Tensor) -> Tensor:
+        """Return the power whose logarithm is taken, as a new tensor."""
+        return power_BFT + self.front_end.log_offset
 
     def _choose_chunk_clips(self, waveforms_BS: Tensor, n_frames: int) -> int:
         """Return the number of clips per chunk: all on a GPU, what the cache holds on a CPU."""

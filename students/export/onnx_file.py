@@ -89,6 +89,15 @@ def count_parameter_bytes(model: onnx.ModelProto) -> int:
 class _OneTransform(LogMel):
     """The same log-mels, computed with the transform that ONNX has an operator for."""
 
+    def __init__(self, front_end: FrontEnd) -> None:
+        super().__init__(front_end)
+        offset_F1 = torch.full((front_end.mel_bands, 1), front_end.log_offset)
+        self.register_buffer("offset_F1", offset_F1)
+
+    def add_offset(self, power_BFT: Tensor) -> Tensor:
+        # The exporter takes a single number below 1e-8 for 0 and drops the sum; a tensor it keeps.
+        return power_BFT + self.get_buffer("offset_F1")
+
     def power_mel(self, waveforms_BS: Tensor) -> Tensor:
         front_end = self.front_end
         if front_end.pre_emphasis is not None:
