@@ -19,7 +19,8 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _SMALLEST_TRANSFORM = 16
 _SMALLEST_OFFSET = float(np.finfo(np.float32).tiny)
 _KEPT_BITS = 20
-"""Bits of a logarithm that waits for the end of its clip: in 16 bits, one code in 200 is another."""
+"""Bits of a logarithm that waits for the end of its clip. Measured on the demo's clips with DSMN's
+front-end: one code in 17,000 is another; in 16 bits one in 1,200, in float16 one in 130."""
 _SMALLEST_SPREAD = 1e-3
 """As in `audio.log_mel`."""
 

@@ -72,8 +72,8 @@ _Static_assert(sizeof(front_end) == FRONT_END_SCRATCH_BYTES, "the scratch is as 
 
 /* ---- Numbers ---- */
 
-/* Natural logarithm of a positive normal number, to 2e-7 of its size or better: the same on every
-   processor and with every C library. x = 2^exponent m with m from sqrt(1/2) to sqrt(2), and
+/* Natural logarithm of a positive normal number, to 3e-7 of its size: the same on every processor
+   and with every C library. x = 2^exponent m with m from sqrt(1/2) to sqrt(2), and
    ln m = 2 artanh((m - 1) / (m + 1)). */
 static inline float take_log(float x) {
   uint32_t bits;

@@ -1,6 +1,6 @@
 /* Codes depend on the whole clip, so its logarithms are kept. A logarithm has 20 bits: 12...19 are in the
    codes, 4...11 in the codes of the second channel or else in `kept`, 0...3 at the beginning of `kept`,
-   those of two bands in a byte. In 16 bits, one code in 200 would be another. */
+   those of two bands in a byte. In 16 bits, one code in 1,200 would be another. */
 enum {
   STANDARDISES = @STANDARDISES@,
   CELLS = FRONT_END_BANDS * FRONT_END_FRAMES,
