@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from argparse import SUPPRESS
+from argparse import SUPPRESS, Action
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,7 +89,7 @@ def _describe_classify() -> Command:
     options = [
         Option(
             name=action.option_strings[0] if action.option_strings else str(action.metavar),
-            values=action.dest.upper() if action.option_strings else "",
+            values=_name_values(action) if action.option_strings else "",
             default=None if action.required else str(action.default or ""),
             meaning=(action.help or "").replace(" (default: %(default)s)", ""),
         )
@@ -97,6 +97,11 @@ def _describe_classify() -> Command:
         if action.default is not SUPPRESS
     ]
     return Command(program=classify.PROGRAM, about=about, options=options)
+
+
+def _name_values(action: Action) -> str:
+    is_switch = action.nargs == 0
+    return "" if is_switch else str(action.metavar or action.dest.upper())
 
 
 def render_reference() -> str:

@@ -8,7 +8,7 @@
         OverBudget           students.budget: it costs more than it may
         UnfitExportOptions   students.export.options: options that contradict each other
 
-A device needs `students.classify.UnfitSound` and `students.runtime.UnfitModel` beside their modules.
+A device has `students.runtime.UnfitModel`, and those of `students.classify`, beside their modules.
 """
 
 

@@ -52,20 +52,19 @@ class Smoother:
         self.begins_at_K = begins_at_K.astype(np.float32)
         self.ends_at_K = ends_at_K.astype(np.float32)
         self.share = np.float32(share)
-        self.probabilities_K: np.ndarray | None = None
-        """Smoothed, float32 [K]; None before the first window."""
+        self.probabilities_K = np.zeros_like(self.begins_at_K)
+        """Smoothed, float32 [K]; zeros before the first window."""
         self.on = NONE_OF_THEM
         """Index of the class that is on."""
+        self._has_begun = False
 
     def push(self, logits_K: np.ndarray) -> int:
         """Take the logits of the next window, [K]; return the class that is on, or NONE_OF_THEM."""
-        now_K = compute_probabilities(logits_K)
-        if self.probabilities_K is None:
-            self.probabilities_K = now_K
-        else:
-            self.probabilities_K = self.probabilities_K + self.share * (
-                now_K - self.probabilities_K
-            )
+        now_K, before_K = compute_probabilities(logits_K), self.probabilities_K
+        self.probabilities_K = (
+            before_K + self.share * (now_K - before_K) if self._has_begun else now_K
+        )
+        self._has_begun = True
         self.on = self._decide(self.probabilities_K)
         return self.on
 

@@ -11,7 +11,7 @@ from audio.corpora import read
 from audio.decoding import decode_file
 from audio.errors import UnfitSound
 from audio.sound_files import read_header, read_sound
-from students import classify
+from students.classify.files import read_clips
 
 RATE = 16_000
 N = 2 * RATE
@@ -181,7 +181,7 @@ def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path):
 def test_training_classification_and_impulse_responses_read_the_same_samples(put, name, content):
     file = put(content, f"folder/{name}")
     decoded_S = decode_file(file, RATE, N / RATE).samples_S
-    classified_BS = classify.read_clips(file, RATE, N)
+    classified_BS = read_clips(file, RATE, N)
     np.testing.assert_array_equal(np.rint(32768 * classified_BS[0]), decoded_S)
     if file.suffix != ".mp3":
         responses_RL = impulse_responses.load_responses(file.parent, RATE)

@@ -17,7 +17,12 @@ import soundfile
 from onnx import TensorProto, helper, numpy_helper
 
 from audio.decoding import decode_file
-from students import classify
+from students.classify import __main__ as classify
+from students.classify import seconds
+from students.classify.files import read_clips
+from students.classify.messages import BAR_WIDTH
+from students.classify.streams import resample_blocks
+from students.runtime import load_exported
 
 ROOT = Path(__file__).parents[2]
 RATE = 8_000
@@ -119,7 +124,7 @@ def test_other_rates_channels_and_lengths_become_clips(tmp_path):
     file = tmp_path / "stereo.wav"
     left, right = tone(0.6, 44_100, 2.7), tone(0.2, 44_100, 2.7)
     soundfile.write(file, np.stack([left, right], axis=1), 44_100, subtype="FLOAT")
-    clips_BS = classify.read_clips(file, RATE, RATE)
+    clips_BS = read_clips(file, RATE, RATE)
     assert clips_BS.shape == (2, RATE)
     np.testing.assert_allclose(clips_BS.ravel()[500:-500], tone(0.4, RATE, 2)[500:-500], atol=1e-4)
 
@@ -127,7 +132,7 @@ def test_other_rates_channels_and_lengths_become_clips(tmp_path):
 def test_a_file_shorter_than_a_clip_is_followed_by_silence(tmp_path):
     file = tmp_path / "short.wav"
     soundfile.write(file, tone(0.5, seconds=0.25), RATE, subtype="FLOAT")
-    clips_BS = classify.read_clips(file, RATE, RATE)
+    clips_BS = read_clips(file, RATE, RATE)
     assert clips_BS.shape == (1, RATE)
     assert np.abs(clips_BS[0, :2000]).max() > 0.4
     assert not clips_BS[0, 2000:].any()
@@ -208,7 +213,7 @@ def test_ctrl_c_and_a_full_disk_end_the_command_with_one_line(model, tmp_path, m
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(classify, "read_clips", interrupt)
+    monkeypatch.setattr(seconds, "read_clips", interrupt)
     assert classify.main([str(tmp_path), "--model", str(model)]) == classify.INTERRUPTED
     assert capsys.readouterr().err == f"\n{classify.PROGRAM}: interrupted\n"
 
@@ -261,8 +266,8 @@ def test_a_stream_gets_the_decisions_of_the_same_sound_as_a_file(
     file = tmp_path / "a.wav"
     soundfile.write(file, sound, rate, subtype="PCM_16")
     file.write_bytes(file.read_bytes() + behind)
-    student = classify.load_exported(model)
-    clips_BS = classify.read_clips(file, RATE, RATE)
+    student = load_exported(model)
+    clips_BS = read_clips(file, RATE, RATE)
     expected = [CLASSES[student.compute_logits(clip_S[None])[0].argmax()] for clip_S in clips_BS]
     assert live(monkeypatch, file.read_bytes(), "--model", model) == 0
     assert [line[1] for line in said(capsys)] == expected
@@ -276,8 +281,8 @@ def test_in_a_terminal_there_is_a_bar_for_each_scene(model, monkeypatch, capsys)
     first, second = capsys.readouterr().out.split("\x1b[2A")
     assert [line.split()[0] for line in first.splitlines()] == list(CLASSES)
     assert first.splitlines()[0].count("█") == 0
-    assert first.splitlines()[1].count("█") == classify.BAR_WIDTH
-    assert second.splitlines()[0].count("█") == classify.BAR_WIDTH
+    assert first.splitlines()[1].count("█") == BAR_WIDTH
+    assert second.splitlines()[0].count("█") == BAR_WIDTH
 
 
 @pytest.mark.parametrize(
@@ -350,8 +355,9 @@ def test_files_that_cannot_be_used_are_refused(model, tmp_path, capsys):
 def test_a_device_needs_only_onnxruntime_numpy_soundfile_and_soxr(model, tmp_path):
     soundfile.write(tmp_path / "a.wav", tone(0.5, 44_100), 44_100)
     # What docs/device.md names; other files of the project are not there.
-    parts = ("students/__init__.py", "students/classify.py", "students/runtime.py")
-    for file in (*map(ROOT.joinpath, parts), *ROOT.glob("audio/*.py"), *ROOT.glob("disk/*.py")):
+    parts = [ROOT / "students" / f"{name}.py" for name in ("__init__", "runtime", "smoothing")]
+    folders = ("audio/*.py", "disk/*.py", "students/classify/*.py")
+    for file in (*parts, *(file for folder in folders for file in ROOT.glob(folder))):
         copy = tmp_path / "device" / file.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, copy)
@@ -387,7 +393,7 @@ def test_a_device_resamples_as_training_decodes(tmp_path, rate):
     file = tmp_path / "a.wav"
     soundfile.write(file, tone(0.3, rate) + tone(0.2, rate, hertz=2_500.0), rate, subtype="FLOAT")
     decoded_S = decode_file(file, RATE, 1.0).samples_S
-    heard_BS = classify.read_clips(file, RATE, RATE)
+    heard_BS = read_clips(file, RATE, RATE)
     # Decoding for training keeps 16 bits.
     np.testing.assert_array_equal(np.rint(32768 * heard_BS[0]), decoded_S)
 
@@ -395,7 +401,7 @@ def test_a_device_resamples_as_training_decodes(tmp_path, rate):
 def test_tones_above_the_lower_rate_are_gone(tmp_path):
     file = tmp_path / "a.wav"
     soundfile.write(file, tone(0.9, 44_100, hertz=18_000.0), 44_100, subtype="FLOAT")
-    assert np.abs(classify.read_clips(file, 32_000, 32_000)[0, 800:-800]).max() < 1e-4
+    assert np.abs(read_clips(file, 32_000, 32_000)[0, 800:-800]).max() < 1e-4
 
 
 @pytest.mark.parametrize("n_blocks", [3, 211])
@@ -404,8 +410,8 @@ def test_sound_is_resampled_in_blocks_as_at_once(tmp_path, n_blocks):
     sound = 0.1 * np.random.default_rng(0).standard_normal(11_025).astype(np.float32)
     soundfile.write(file, sound, 11_025, subtype="FLOAT")
     blocks = np.array_split(sound, n_blocks)
-    in_blocks = np.concatenate(list(classify.resample_blocks(blocks, 11_025, RATE)))
-    np.testing.assert_array_equal(in_blocks, classify.read_clips(file, RATE, RATE)[0])
+    in_blocks = np.concatenate(list(resample_blocks(blocks, 11_025, RATE)))
+    np.testing.assert_array_equal(in_blocks, read_clips(file, RATE, RATE)[0])
 
 
 def test_a_resampled_stream_of_just_a_clip_is_classified(model, monkeypatch, capsys):
@@ -418,7 +424,7 @@ def test_minutes_of_sound_take_no_gigabytes(tmp_path):
     file = tmp_path / "a.wav"
     soundfile.write(file, np.zeros(20 * 44_100, dtype=np.float32), 44_100)
     tracemalloc.start()
-    classify.read_clips(file, 32_000, 32_000)
+    read_clips(file, 32_000, 32_000)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     # The samples are 3.5 MB at the first rate and 2.6 MB at the second.
