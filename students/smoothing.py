@@ -52,7 +52,7 @@ class Smoother:
         self.begins_at_K = begins_at_K.astype(np.float32)
         self.ends_at_K = ends_at_K.astype(np.float32)
         self.share = np.float32(share)
-        self.probabilities_K = np.zeros_like(self.begins_at_K)
+        self.probabilities_K: np.ndarray = np.zeros_like(self.begins_at_K)
         """Smoothed, float32 [K]; zeros before the first window."""
         self.on = NONE_OF_THEM
         """Index of the class that is on."""
