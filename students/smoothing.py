@@ -28,7 +28,8 @@ BEGINS_AT = 0.5
 END_RATIO = 0.7
 """The lower threshold as a share of the upper: 0.35 of 0.5, the usual pair in the detection of speech (Silero VAD)."""
 SMOOTHING_S = 0.5
-"""Time constant of the average: after it, a change of the probabilities has arrived to 63 %. OURS."""
+"""Time constant of the average: after it, a change of the probabilities has arrived to 63 %. A longer one has fewer
+false alarms, and misses more short events. OURS."""
 
 # exp(x) = 2^n * exp(r), where n is x / ln 2 rounded and |r| <= ln(2) / 2. The first part of ln 2 has few
 # digits, so that its products with n are exact. The series of exp ends at r^6 / 720, for single precision.
