@@ -102,9 +102,9 @@ def _add_live_options(parser: argparse.ArgumentParser) -> None:
         type=_parse_threshold,
         action="append",
         default=[],
-        metavar="[CLASS=]PROBABILITY",
+        metavar="CLASS=PROBABILITY",
         help="the smoothed probability at which a class begins, 0.5 without it; a class ends below 0.7 "
-        "times as much. Give it for all classes, for each, or both, several times: "
+        "times as much. Without CLASS= it is that of all classes that have none of their own: "
         "--threshold 0.6 --threshold dog=0.8",
     )
     parser.add_argument(
