@@ -19,7 +19,7 @@ from students.classify.live import Moment
 from students.smoothing import NONE_OF_THEM
 
 FOUND, MISSED, FALSE_ALARM = "found", "missed", "false alarm"
-S_PER_HOUR = 3600
+_S_PER_HOUR = 3600
 
 
 class Heard(NamedTuple):
@@ -118,7 +118,7 @@ def render_scores(scores: Sequence[Score], duration_s: float) -> str:
     lines = [f"{'':{width}}  events  missed        false alarms  an hour\n"]
     for name, n_listed, n_missed, n_false in scores:
         share = f"{100 * n_missed / n_listed:3.0f} %" if n_listed else "    -"
-        an_hour = n_false * S_PER_HOUR / duration_s
+        an_hour = n_false * _S_PER_HOUR / duration_s
         lines.append(
             f"{name:<{width}}  {n_listed:6}  {n_missed:6} {share}  {n_false:12}  {an_hour:7.1f}\n"
         )

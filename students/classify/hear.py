@@ -8,7 +8,6 @@ from audio.errors import UnfitName, UnfitSound
 from audio.sound_folders import check_name
 from students.classify.event_files import EventList
 from students.classify.event_scores import (
-    S_PER_HOUR,
     collect_events,
     count_scores,
     judge,
@@ -90,7 +89,7 @@ def hear_events(listener: Listener, sound: Sound, listed: EventList) -> int:
     scores = count_scores(verdicts, classes)
     sys.stdout.write(render_verdicts(verdicts) + "\n" + render_scores(scores, heard.duration_s))
     sys.stdout.write(
-        f"{heard.duration_s / S_PER_HOUR:.2f} h heard; an event is found if its class is on at any time "
+        f"{heard.duration_s:,.0f} s heard; an event is found if its class is on at any time "
         f"from its start to {listener.late_s:g} s after its end\n"
     )
     return 0

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 PROGRAM = "python -m students.classify"
-ABOUT = "Name the scene of each second of sound files, of standard input, or of a microphone."
+ABOUT = "Name the scene of sound files, or live of standard input or a microphone."
 EXAMPLE = f"{PROGRAM} --model student.onnx recording.wav"
 LIVE = "arecord -q -f S16_LE -r 32000"
 """Records from the microphone of a Linux machine, as a WAV stream."""

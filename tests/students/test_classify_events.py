@@ -157,7 +157,7 @@ def test_a_recording_with_a_list_is_judged(recording, tmp_path, capsys, monkeypa
         ["loud", "2", "1", "50", "%", "1", "90.0"],
         ["all", "3", "1", "33", "%", "3", "270.0"],
     ]
-    assert "0.01 h heard" in table
+    assert "40 s heard" in table
     assert "to 1.5 s after its end" in table
 
     class Input:
