@@ -30,6 +30,12 @@ def check_steps(printed: str) -> None:
         assert read(line) is not None, line
 
 
+@pytest.fixture(autouse=True)
+def plan_no_memory(monkeypatch):
+    """Let no job in this process plan a student's memory, which takes seconds; tests/students does."""
+    monkeypatch.setattr("students.ram.measure_recipe_ram", lambda recipe, corpus: 100_000)
+
+
 class Commands:
     """Runs the project's commands as people type them, with their own home folder."""
 

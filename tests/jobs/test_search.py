@@ -20,6 +20,7 @@ from jobs.trials.race import find_contenders, find_places, rank_places, run_race
 from jobs.trials.sampled import Sampled
 from jobs.worker.where import Where, prepare
 from logit_store import LogitKey, LogitStore
+from students.errors import NoPlan
 from students.search_space import SEARCH_SPACES, find_space
 from terminal.console import UserError
 
@@ -214,6 +215,46 @@ def test_an_architecture_is_measured_once_and_its_cost_is_that_of_the_student(co
     assert over.state == "over_budget"
     assert over.parameter_bytes > 128_000
     assert "bytes of parameters at fp16" in str(over.error)
+
+
+def test_a_search_finds_students_that_fit_the_ram_of_a_device_and_plans_no_others(
+    corpus, store, monkeypatch
+):
+    planned = []
+
+    def measure(recipe, corpus):
+        planned.append(recipe.arguments["base_channels"])
+        if planned[-1] == 16:
+            raise NoPlan("operator Sin is unknown")
+        return 11_000 * planned[-1]
+
+    monkeypatch.setattr("students.ram.measure_recipe_ram", measure)
+    changes = {"space": "baseline", "max_ram": 256_000, "max_bytes": 45_000}
+    search = plan_search(options(**changes), corpus, store)
+    channels = {"arguments.base_channels": (8, 16, 20, 24, 32)}
+    narrow = replace(search, space=replace(search.space, dimensions=channels))
+    trials = narrow.list_trials()
+    assert [each.ram for each in trials if each.state == "running"] == [88_000, 220_000]
+    assert [str(each.error).partition(", ")[0] for each in trials if each.state != "running"] == [
+        "operator Sin is unknown",
+        f"student {trials[3].error.split()[1]} has 264,000 bytes of RAM in int8",
+        f"student {trials[4].error.split()[1]} has 60,406 bytes of parameters at int8",
+    ]
+    # 32 channels are over the budget without it.
+    assert set(planned) == {8, 16, 20, 24}
+
+
+def test_a_search_without_a_limit_of_ram_plans_none_and_keeps_the_name_that_it_had(
+    corpus, store, monkeypatch
+):
+    monkeypatch.setattr("students.ram.measure_recipe_ram", None)
+    free = plan_search(options(space="baseline"), corpus, store)
+    assert "max_ram" not in free.identity
+    assert free.list_trials()[0].ram is None
+    monkeypatch.setattr("students.ram.measure_recipe_ram", lambda recipe, corpus: 100_000)
+    limited = plan_search(options(space="baseline", max_ram=500_000), corpus, store)
+    assert limited.name != free.name
+    assert limited.list_trials()[0].ram == 100_000
 
 
 @pytest.fixture

@@ -106,6 +106,7 @@ def test_each_view_has_the_soft_labels_of_that_view(store):
         ({"max_macs": 1_000_000}, "demo_isotropic.*1,?000,?000"),
         ({"max_bytes": 40_000}, "demo_isotropic.*int8.*40,?000"),
         ({"precision": "fp32"}, "demo_isotropic.*fp32.*128,?000"),
+        ({"max_ram": 50_000}, "demo_isotropic has 100,000 bytes of RAM in int8, .* at most 50,000"),
     ],
 )
 def test_a_student_over_the_budget_is_refused_before_it_learns(

@@ -43,6 +43,18 @@ def test_the_leaderboard_has_a_row_for_each_system_with_its_figures(results):
     assert figure.html.count('<th scope="row"') == 14
 
 
+def test_a_student_has_the_ram_of_its_record_and_what_has_no_program_a_dash(tmp_path):
+    made = ReportStore(tmp_path)
+    made.member("known", 1, 1.0, kind="student", params=7, ram=115_200)
+    made.ensemble("mean", [made.member("mn", 2, 1.0)])
+    made.member("older", 3, 1.0, kind="student", params=7)
+    (figure,) = build_ranking(Results.of(made.store, made.corpus)).figures
+    found = {row["system"]: row["ram"] for row in figure.table.to_pylist()}
+    assert found.pop("known") == 115_200
+    assert set(found.values()) == {None}
+    assert "115 kB" in figure.html
+
+
 def test_the_cards_show_systems_of_the_largest_split(results):
     html = build_ranking(results).html
     assert html.count('<li class="card"') == 4

@@ -1,8 +1,10 @@
 import pytest
 
+from students import ram
 from students.complexity.__main__ import main
 from students.complexity.student import measure_student
 from students.complexity.table2 import find_misprints, measure_table2
+from students.errors import NoPlan
 
 # The report's figures, with the slips that the command notes put right.
 TABLE2 = {
@@ -15,6 +17,21 @@ TABLE2 = {
     "Recursiv v3": ("119,690", "29,463,050", "98.21 %", "int8", "119,690", "93.51 %"),
     "RSC": ("47,946", "29,747,914", "99.16 %", "fp16", "95,892", "74.92 %"),
 }
+
+
+@pytest.fixture(autouse=True)
+def planned(monkeypatch):
+    """Plans that take no time; the students that were planned."""
+    asked = []
+
+    def plan(model, arguments, *, input_shape, n_classes):
+        asked.append((model, input_shape, n_classes))
+        if model == "bcbl16":
+            raise NoPlan("operator Sin is unknown")
+        return 123_456
+
+    monkeypatch.setattr(ram, "measure_architecture_ram", plan)
+    return asked
 
 
 def lines(capsys):
@@ -46,10 +63,24 @@ def test_students_are_printed_by_name_with_all_their_arguments(capsys):
     assert second[-1] == "filters=128 depth=2 columns=3 kernel=3 patch=8"
 
 
-def test_a_precision_changes_all_bytes(capsys):
+def test_the_ram_is_that_of_the_plan_or_else_the_reason_is_said(capsys, planned):
+    assert main(["cp_mobile_2023", "bcbl16"]) == 0
+    header, first, second, note = lines(capsys)
+    assert [header[8], first[8], second[8]] == ["RAM in int8", "123,456", "-"]
+    assert note == ["# bcbl16: operator Sin is unknown"]
+    assert planned[0] == ("cp_mobile_2023", (1, 1, 256, 64), 10)
+
+
+def test_table_2_plans_each_row_and_no_misprint(planned):
+    assert {row.ram for row in measure_table2()} == {123_456}
+    assert len(planned) == len(TABLE2)
+
+
+def test_a_precision_changes_all_bytes_but_those_of_the_plan(capsys):
     main(["isotropic", "--precision", "int8"])
     row = lines(capsys)[1]
     assert row[4:8] == ["int8", "47,946", "37.46 %", "143,936"]
+    assert row[8] == "123,456"
 
 
 def test_arguments_override_the_catalogue():

@@ -13,15 +13,18 @@ from audio.clips import Corpus
 from audio.front_ends import FrontEnd
 from audio.log_mel import LogMel
 from students import ARCHITECTURES, build, drop_teachers, int8, runtime
+from students.c.ram import measure_ram
 from students.complexity import OverBudget
 from students.distill import distill
-from students.export import onnx_file, onnx_int8
+from students.errors import NoPlan
+from students.export import convert, onnx_file, onnx_int8
 from students.export.__main__ import main
 from students.export.export import export_student
 from students.export.measure import compare_with_torch
 from students.export.options import ExportOptions, UnfitExportOptions
 from students.int8 import train_in_int8
 from students.quantise import ActivationRange, calibrate, quantise, remove_rounding
+from students.ram import make_untrained_model
 from students.recipe import Int8Recipe
 from students.stored import load_student
 
@@ -200,6 +203,7 @@ def test_learnt_ranges_are_those_of_the_file(stored, corpus, tuned_in_int8, tmp_
     monkeypatch.setattr(int8, "calibrate", None)
     file = tmp_path / "student.onnx"
     measured = export_student(make_options(store, key, file), store, corpus, key)
+    assert measured.counted_bytes == load_student(store, stored[1], 3).params
     scales = {
         float(onnx.numpy_helper.to_array(each))
         for each in onnx.load(file).graph.initializer
@@ -226,6 +230,46 @@ def test_a_student_that_was_tuned_in_int8_has_no_other_form(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_before_a_student_is_trained_its_model_has_the_same_operators_shapes_and_ram(
+    stored, corpus, exported
+):
+    file, measured = exported("onnx-int8")
+    shape = (1, *FRONT_END.compute_shape(FRONT_END.sample_rate))
+    state = torch.random.get_rng_state()
+    untrained = make_untrained_model(TINY.model, TINY.arguments, input_shape=shape, n_classes=3)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    graphs = untrained.graph, onnx.load(file).graph
+    for take in (
+        lambda graph: [(node.op_type, *node.input, *node.output) for node in graph.node],
+        lambda graph: [(each.name, each.data_type, *each.dims) for each in graph.initializer],
+    ):
+        assert take(graphs[0]) == take(graphs[1])
+    assert measured.ram == measure_ram(untrained) > 0
+
+
+def test_a_student_that_needs_more_ram_than_a_device_has_is_not_written(
+    stored, corpus, tmp_path, monkeypatch
+):
+    store, key = stored
+    options = make_options(store, key, tmp_path / "student.onnx", max_ram=1)
+    with pytest.raises(
+        OverBudget, match=f"{key.member} has .* bytes of RAM in int8, .* at most 1:"
+    ):
+        export_student(options, store, corpus, key)
+    with pytest.raises(UnfitExportOptions, match="--max-ram 1 with --form onnx: only the form on"):
+        export_student(replace(options, form="onnx"), store, corpus, key)
+
+    def refuse(model):
+        raise NoPlan("operator Sin is unknown")
+
+    monkeypatch.setattr(convert, "measure_ram", refuse)
+    with pytest.raises(NoPlan, match=f"{key.member}.* has no memory plan: operator Sin is unknown"):
+        export_student(options, store, corpus, key)
+    assert list(tmp_path.iterdir()) == []
+    said = export_student(replace(options, max_ram=None), store, corpus, key).describe()
+    assert "RAM on a device: unknown, because C has no form of it: operator Sin" in said
+
+
 @pytest.mark.parametrize(("form", "bits"), [("onnx", 32), ("onnx-fp16", 16), ("onnx-int8", 8)])
 def test_a_student_is_held_to_its_parameters_times_bits_whatever_its_file_adds(
     stored, corpus, exported, tmp_path, form, bits
@@ -237,7 +281,7 @@ def test_a_student_is_held_to_its_parameters_times_bits_whatever_its_file_adds(
     with pytest.raises(OverBudget, match=expected):
         export_student(options, store, corpus, key)
     assert list(tmp_path.iterdir()) == []
-    _, measured = exported(form, max_bytes=n_bytes)
+    _, measured = exported(form)
     assert measured.counted_bytes == n_bytes < measured.file_bytes
 
 
