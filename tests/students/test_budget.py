@@ -1,5 +1,6 @@
 import pytest
 
+from students import RECIPES
 from students.catalogue import build
 from students.complexity import (
     Complexity,
@@ -48,6 +49,16 @@ def test_parameters_alone_are_held_to_the_same_limit():
     with pytest.raises(OverBudget, match="student tiny has 128,002 bytes of parameters at fp16"):
         check_parameter_bytes(64_001, student="tiny", precision="fp16")
     check_parameter_bytes(128_001, student="tiny", max_bytes=200_000)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_challenge_allows_every_published_student_in_int8(name):
+    recipe = RECIPES[name]
+    student = build(recipe.model, n_classes=10, **recipe.arguments)
+    params = sum(parameter.numel() for parameter in student.parameters())
+    check_parameter_bytes(params, student=name)
+    if name == "cp_mobile_2023":
+        assert params == 126_952
 
 
 def test_ram_is_held_to_that_of_a_device():

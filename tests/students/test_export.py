@@ -1,4 +1,6 @@
 import functools
+import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +17,8 @@ from audio.log_mel import LogMel
 from students import ARCHITECTURES, build, drop_teachers, int8, runtime
 from students.c.ram import measure_ram
 from students.complexity import OverBudget
+from students.device.measure import measure_device
+from students.device.options import DeviceOptions
 from students.distill import distill
 from students.errors import NoPlan
 from students.export import convert, onnx_file, onnx_int8
@@ -218,6 +222,27 @@ def test_learnt_ranges_are_those_of_the_file(stored, corpus, tuned_in_int8, tmp_
     assert measured.agreement > 0.9
 
 
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no gcc: apt-get install gcc")
+def test_a_student_that_was_tuned_in_int8_is_a_program_with_the_ranges_that_it_learnt(
+    stored, corpus, tuned_in_int8, tmp_path, monkeypatch
+):
+    store, key = stored[0], tuned_in_int8
+    monkeypatch.setattr(int8, "calibrate", None)
+    options = make_options(store, key, tmp_path / "c", form="c")
+    measured = export_student(options, store, corpus, key)
+    student = load_student(store, key, 3).student
+    first = next(each for each in student.modules() if isinstance(each, ActivationRange))
+    (scale,) = re.findall(r"STUDENT_INPUT_SCALE (\S+)f\b", (options.to / "student.h").read_text())
+    assert np.float32(scale) == first.compute_grid()[0].numpy()
+    on_host = measure_device(
+        DeviceOptions(
+            student=options.to / "student.c", board="host", corpus="tau", root=corpus.root, clips=8
+        )
+    )
+    assert (on_host.max_difference, on_host.agreement) == (0, 1)
+    assert f"by the memory plan of its C program: {measured.ram:,} bytes" in measured.describe()
+
+
 @pytest.mark.parametrize("form", ["onnx", "onnx-fp16"])
 def test_a_student_that_was_tuned_in_int8_has_no_other_form(
     stored, corpus, tuned_in_int8, tmp_path, form
@@ -256,7 +281,7 @@ def test_a_student_that_needs_more_ram_than_a_device_has_is_not_written(
         OverBudget, match=f"{key.member} has .* bytes of RAM in int8, .* at most 1:"
     ):
         export_student(options, store, corpus, key)
-    with pytest.raises(UnfitExportOptions, match="--max-ram 1 with --form onnx: only the form on"):
+    with pytest.raises(UnfitExportOptions, match="--max-ram 1 with --form onnx: only the forms"):
         export_student(replace(options, form="onnx"), store, corpus, key)
 
     def refuse(model):
@@ -392,6 +417,18 @@ def test_each_student_of_the_catalogue_is_exported_as_it_is_and_in_int8(name, ar
 def test_each_network_of_the_catalogue_is_exported_in_the_normal_run():
     exported = {ARCHITECTURES[name].network for name in ONE_OF_EACH_NETWORK}
     assert exported == {each.network for each in ARCHITECTURES.values()}
+
+
+@pytest.mark.slow
+def test_cp_mobile_is_exported_in_int8_as_the_challenge_counts_it(corpus, tmp_path):
+    recipe = drop_teachers(replace(TINY, model="cp_mobile_2023", arguments={}))
+    recipe = replace(recipe, training=replace(recipe.training, max_epochs=1, max_steps=1))
+    with open_store(tmp_path, corpus) as store:
+        key = distill(recipe, corpus, 100, 0, store, None, responses=None, device=CPU)
+        measured = export_student(make_options(store, key, tmp_path / "f"), store, corpus, key)
+    # With 10 classes it has 126,952.
+    assert measured.counted_bytes == 125_762
+    assert measured.parameter_bytes > 128_000
 
 
 def test_agreement_counts_clips_in_the_same_class():
