@@ -4,16 +4,16 @@ Counting needs torch, `--help` does not.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tyro
 
 from students.catalogue import ARCHITECTURES
 from students.cost import Precision
 from students.errors import NoPlan
-from terminal import parse_options, run_program
+from terminal import parse_options, progress_bar, run_program
 from terminal.values import Name
 
 if TYPE_CHECKING:
@@ -23,18 +23,15 @@ if TYPE_CHECKING:
 
 PROGRAM = "python -m students.complexity"
 TABLE2 = "table2"
-_HEADER = (
-    *("student", "params", "MACs", "of 30 M", "type", "bytes", "of 128 kB"),
-    *("peak bytes", "RAM in int8"),
-)
+_HEADER = ("student", "params", "MACs", "of 30 M", "type", "bytes", "of 128 kB", "RAM")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ComplexityOptions:
     """Print what students cost: parameters, MACs, bytes, shares of the DCASE limits.
 
-    Peak bytes are those of activations, layer by layer, at the same precision. The RAM is what the
-    student's C program needs in int8: the peak of its memory plan. It takes seconds the first time.
+    The RAM is what the student's C program needs in int8: the peak of its memory plan, which takes
+    seconds the first time. Into a pipe go also the peak bytes of torch's activations at the precision.
 
     Example:
         python -m students.complexity isotropic recursive_2x2 --precision int8
@@ -61,24 +58,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measure(options: ComplexityOptions) -> tuple[list["StudentComplexity"], list[str]]:
     """Return a row for each student, and notes below them."""
+    from rich.console import Console
+
     from students.complexity.student import measure_student
     from students.complexity.table2 import find_misprints, measure_table2
 
-    if options.names == (TABLE2,):
-        rows = measure_table2()
-        return rows, find_misprints(rows)
-    rows = [
-        measure_student(name, precision=options.precision, with_ram=True)
-        for name in options.names or ARCHITECTURES
-    ]
-    return rows, [f"{row.student}: {row.ram}" for row in rows if isinstance(row.ram, NoPlan)]
+    with progress_bar(Console(stderr=True)) as bar:
+        # A student whose memory was never planned here takes seconds.
+        bar.add_task("plan", total=None)
+        if options.names == (TABLE2,):
+            rows = measure_table2()
+            notes = find_misprints(rows)
+        else:
+            names, notes = options.names or ARCHITECTURES, []
+            rows = [measure_student(n, precision=options.precision, with_ram=True) for n in names]
+    unknown = [f"{row.student}: {row.ram}" for row in rows if isinstance(row.ram, NoPlan)]
+    return rows, [*unknown, *notes]
 
 
 def _write(rows: Sequence["StudentComplexity"], notes: Sequence[str]) -> None:
     if not sys.stdout.isatty():
         lines = [
-            (*_HEADER, "arguments"),
-            *((*_format_cells(row), _format_arguments(row.arguments)) for row in rows),
+            (*_HEADER, "peak bytes", "arguments"),
+            *((*_format_cells(row), *_format_details(row)) for row in rows),
         ]
         sys.stdout.write("".join("\t".join(line) + "\n" for line in lines))
         sys.stdout.write("".join(f"# {note}\n" for note in notes))
@@ -89,7 +91,7 @@ def _write(rows: Sequence["StudentComplexity"], notes: Sequence[str]) -> None:
     console.print(draw_table(rows))
     for line in (
         "",
-        *(f"{row.student}: {_format_arguments(row.arguments)}" for row in rows),
+        *(f"{row.student}: {_format_details(row)[1]}" for row in rows),
         "",
         *notes,
     ):
@@ -119,13 +121,14 @@ def _format_cells(row: "StudentComplexity") -> tuple[str, ...]:
         row.precision,
         f"{row.parameter_bytes:,}",
         f"{row.bytes_percent:.2f} %",
-        f"{cost.peak_activation_bytes(row.precision):,}",
         f"{row.ram:,}" if isinstance(row.ram, int) else "-",
     )
 
 
-def _format_arguments(arguments: Mapping[str, Any]) -> str:
-    return " ".join(f"{name}={value}" for name, value in arguments.items())
+def _format_details(row: "StudentComplexity") -> tuple[str, str]:
+    """Return what a table has no room for: peak bytes, and arguments."""
+    peak = f"{row.complexity.peak_activation_bytes(row.precision):,}"
+    return peak, " ".join(f"{name}={value}" for name, value in row.arguments.items())
 
 
 if __name__ == "__main__":

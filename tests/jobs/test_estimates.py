@@ -287,6 +287,7 @@ def test_on_a_machine_of_ones_own_money_is_said_to_be_0(tmp_path, corpus, capsys
     show_plan(tasks, store, lambda task: corpus, options)
     printed = capsys.readouterr().out
     assert "money: 0.00 USD: laptop is a machine of your own" in printed
+    assert "RAM on a device: isotropic_alone takes 100,000 bytes in int8" in printed
     assert "WARNING" not in printed
 
 
@@ -298,6 +299,7 @@ def test_trials_are_summed(store, corpus, capsys):
     seconds = 7 * work.estimate_seconds(STEP)
     printed = capsys.readouterr().out
     assert f"7 runs to do, together {format_duration(seconds)} at most" in printed
+    assert "RAM on a device: demo_isotropic takes 100,000 bytes in int8" in printed
     assert printed.count("to do  ") == 1
 
 

@@ -48,7 +48,10 @@ def store(tmp_path_factory, corpus):
         soft = read_teacher_logits(store, "tau", 100, TEACHER, None)
         for seed in (0, 1):
             distill(
-                TAUGHT, corpus, 100, seed, store, soft, responses=None, device=torch.device("cpu")
+                *(TAUGHT, corpus, 100, seed, store, soft),
+                responses=None,
+                device=torch.device("cpu"),
+                ram=100_000,
             )
         yield store
 
@@ -84,6 +87,7 @@ def test_a_task_trains_the_student_and_can_run_twice(corpus, store):
     record = store.read_record(task.keys[0])
     assert record["quantised_from"] == task.work.start.member
     assert record["ensemble"] == TEACHER
+    assert record["ram"] == store.read_record(task.work.start)["ram"] == 100_000
     assert record["quantisation"]["max_steps"] == 2
     assert record["quantisation"]["learning_rate"] == 1e-3
     with pytest.raises(UserError, match="was fine-tuned in int8 already: name tiny-"):
@@ -128,5 +132,7 @@ def test_a_teacher_that_is_gone_is_named_before_anything_runs(
 def test_a_dry_run_shows_the_runs_and_makes_none(corpus, store, capsys):
     before = store.keys()
     assert main(options(corpus, store, epochs=7, dry_run=True)) == 0
-    assert "tiny_int8 split 100 seed 1" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "tiny_int8 split 100 seed 1" in printed
+    assert printed.count("RAM on a device: tiny takes 100,000 bytes in int8") == 1
     assert store.keys() == before

@@ -112,7 +112,8 @@ def test_each_view_has_the_soft_labels_of_that_view(store):
 def test_a_student_over_the_budget_is_refused_before_it_learns(
     corpus, store, tmp_path, changes, message
 ):
-    assert len(planned(corpus, store, tmp_path)) == 1
+    (task,) = planned(corpus, store, tmp_path)
+    assert task.work.ram == 100_000
     with pytest.raises(UserError, match=message):
         planned(corpus, store, tmp_path, **changes)
 

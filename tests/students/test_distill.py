@@ -48,6 +48,7 @@ def test_a_student_without_teachers_learns_the_labels(corpus, store):
     assert record["kind"] == "student"
     assert record["ensemble"] is None
     assert record["params"] > 0
+    assert "ram" not in record
 
 
 def test_a_stored_student_is_not_trained_again(corpus, store):
