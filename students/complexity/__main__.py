@@ -38,8 +38,8 @@ class ComplexityOptions:
     """
 
     names: tyro.conf.Positional[tuple[Name, ...]] = ()
-    """Students of the catalogue; all of them if none is named. table2 is Table 2 of the ASCDomain
-    report, with its misprints."""
+    """Students of the catalogue; all of them, without their RAM, if none is named. table2 is Table 2
+    of the ASCDomain report, with its misprints."""
     precision: Precision | None = None
     """Precision of parameters and activations; the widest at which a student fits, if not given."""
 
@@ -69,9 +69,15 @@ def _measure(options: ComplexityOptions) -> tuple[list["StudentComplexity"], lis
         if options.names == (TABLE2,):
             rows = measure_table2()
             notes = find_misprints(rows)
+        elif options.names:
+            rows = [
+                measure_student(name, precision=options.precision, with_ram=True)
+                for name in options.names
+            ]
+            notes = []
         else:
-            names, notes = options.names or ARCHITECTURES, []
-            rows = [measure_student(n, precision=options.precision, with_ram=True) for n in names]
+            rows = [measure_student(name, precision=options.precision) for name in ARCHITECTURES]
+            notes = ["RAM: name the students whose memory is to be planned"]
     unknown = [f"{row.student}: {row.ram}" for row in rows if isinstance(row.ram, NoPlan)]
     return rows, [*unknown, *notes]
 

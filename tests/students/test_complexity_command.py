@@ -71,6 +71,12 @@ def test_the_ram_is_that_of_the_plan_or_else_the_reason_is_said(capsys, planned)
     assert planned[0] == ("cp_mobile_2023", (1, 1, 256, 64), 10)
 
 
+def test_a_list_of_all_students_plans_none(capsys, planned):
+    assert main([]) == 0
+    assert {row[7] for row in lines(capsys)[1:] if len(row) > 7} == {"-"}
+    assert planned == []
+
+
 def test_table_2_plans_each_row_and_no_misprint(planned):
     assert {row.ram for row in measure_table2()} == {123_456}
     assert len(planned) == len(TABLE2)
