@@ -12,6 +12,7 @@ from logit_store import __main__ as logit_store_command
 from report.dcase import __main__ as dcase_command
 from students import classify
 from students.complexity import __main__ as complexity_command
+from students.device import __main__ as device_command
 from students.export import __main__ as export_command
 from terminal import EXAMPLE_HEADING, Option, describe_options
 
@@ -66,9 +67,10 @@ def _list_store_commands() -> list[Command]:
 
 def _list_other_commands() -> list[Command]:
     check, complexity = dcase_command.Check, complexity_command.ComplexityOptions
-    export = export_command.ExportOptions
+    export, device = export_command.ExportOptions, device_command.DeviceOptions
     return [
         _describe_command(export_command.PROGRAM, export.__doc__ or "", export),
+        _describe_command(device_command.PROGRAM, device.__doc__ or "", device),
         _describe_classify(),
         _describe_command(complexity_command.PROGRAM, complexity.__doc__ or "", complexity),
         _describe_command(f"{dcase_command.PROGRAM} check", check.__doc__ or "", check),

@@ -7,6 +7,7 @@
         NoPlan               a student whose memory on a device cannot be planned
         OverBudget           students.budget: it costs more than it may
         UnfitExportOptions   students.export.options: options that contradict each other
+        UnfitDevice          students.device.options: a program that cannot be built or run here
 
 A device has `students.runtime.UnfitModel`, and those of `students.classify`, beside their modules.
 """

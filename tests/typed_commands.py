@@ -12,6 +12,8 @@ import click
 from command_lines import read
 from ray.scripts.scripts import cli as ray_command
 
+from students.device.boards import BOARDS
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
     *("README.md", "CONTRIBUTING.md"),
@@ -97,6 +99,14 @@ def check(words: list[str]) -> None:
             pass
         case ["export", *settings] if all(_SETTING.match(each) for each in settings):
             pass
+        case ["make", "-C", "student_c", *targets]:
+            rules = (ROOT / "students/c/templates/Makefile").read_text()
+            for target in targets:
+                assert re.search(rf"^{re.escape(target)}:", rules, re.MULTILINE), target
+        case ["student_c/student", *_]:
+            pass
+        case ["qemu-system-arm", "-M", machine, *_]:
+            assert machine in {board.machine for board in BOARDS.values()}, machine
         case ["make", target, *settings] if all(_SETTING.match(each) for each in settings):
             assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target
         case ["bash", "-euc", text]:

@@ -49,26 +49,23 @@ class DeviceMeasurements:
     reference_accuracy: float
     """The same of ONNX Runtime."""
 
-    def compute_milliseconds(self, mhz: int) -> float:
-        """Return the time of the worst clip: at one instruction a cycle, or as it was measured."""
-        return self.spent / (1e6 if self.board == "host" else 1e3 * mhz)
-
-    def describe(self, mhz: int) -> str:
-        """Return the measurements in lines for people."""
-        lines = [*self._describe_cost(mhz), *self._describe_parity()]
+    def describe(self, mhz: int | None = None) -> str:
+        """Return the measurements in lines for people; for a usual clock of the board if none is given."""
+        lines = [*self._describe_cost(mhz or BOARDS[self.board].mhz), *self._describe_parity()]
         return "".join(f"{line}\n" for line in lines)
 
     def _describe_cost(self, mhz: int) -> list[str]:
-        took = f"{self.compute_milliseconds(mhz):,.4g} ms"
         if self.board == "host":
+            took = f"{self.spent / 1e6:,.4g} ms"
             return [f"the slowest clip took {took} here; sizes and instructions: --board m7"]
+        took = f"{self.spent / (1e3 * mhz):,.4g} ms"
         chips = ", ".join(chip.name for chip in self._find_chips()) or "none of docs/device.md"
         parts = f", of which the front-end {self.front_end_spent:,}" * (self.front_end_spent > 0)
         return [
             f"flash: {self.flash_bytes:,} bytes of code and constants",
             f"RAM: {self.static_bytes:,} bytes static, {self.stack_bytes:,} of stack",
             f"instructions of the worst clip: {self.spent:,}{parts}",
-            f"at {mhz} MHz: {took} if each took one cycle, and none waited for memory",
+            f"at {mhz} MHz: {took} a clip if each takes one cycle; waits for memory come on top",
             f"fits: {chips}",
         ]
 

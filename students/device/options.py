@@ -33,8 +33,9 @@ class DeviceOptions:
     """m7, m4, m3: a Cortex-M7, M4 or M3 in QEMU; host: this computer, which counts no instructions."""
     clips: Count = 100
     """At most this many clips of the fold select (judged and compared), and of test (compared)."""
-    mhz: Count = 480
-    """Clock of the processor, to turn instructions into milliseconds."""
+    mhz: Count | None = None
+    """Clock of the processor, to turn instructions into milliseconds; 480 for m7, 168 for m4 and 100
+    for m3 if not given. On the host, time is measured."""
     corpus: CorpusName = "demo"
     """The corpus that the student was trained on."""
     root: Folder | None = None

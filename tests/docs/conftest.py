@@ -4,6 +4,7 @@ import pytest
 import torch
 from corpus_files import write_corpus
 from demo_store import write_demo_store
+from typed_commands import ROOT
 
 from audio.corpora import tau as tau_layout
 
@@ -26,8 +27,9 @@ def taught_store(cache, tmp_path_factory):
 
 @pytest.fixture
 def demo_folder(taught_store, cache, tmp_path, monkeypatch):
-    """The current folder, with a small store in runs/demo like that of `make demo`."""
+    """The current folder, with a small store in runs/demo like that of `make demo`, and the demo's sounds."""
     shutil.copytree(taught_store, tmp_path / "runs" / "demo")
+    (tmp_path / "audio").symlink_to(ROOT / "audio")
     monkeypatch.setenv("TUTTI_CACHE", str(cache))
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -10,6 +10,9 @@ MODULES = (
     "catalogue",
     "checks",
     "complexity",
+    "device.boards",
+    "device.chips",
+    "device.options",
     "errors",
     "export.options",
     "keys",
@@ -42,6 +45,6 @@ def test_recipes_names_and_errors_need_no_heavy_package():
     assert list_heavy_imports("-c", f"{program}\nfrom students import RECIPES, NoStudent") == []
 
 
-@pytest.mark.parametrize("command", ["export", "complexity"])
+@pytest.mark.parametrize("command", ["export", "complexity", "device"])
 def test_help_needs_no_heavy_package(command):
     assert list_heavy_imports("-m", f"students.{command}", "--help") == []

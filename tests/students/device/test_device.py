@@ -215,7 +215,7 @@ def test_a_program_that_ends_early_or_is_stuck_is_an_error(tmp_path, monkeypatch
 def test_the_host_s_program_names_the_class_of_a_wav_file(tmp_path, corpus, cache):
     need("gcc", "make")
     student = write_hand_made(tmp_path / "by_hand", has_front_end=True)
-    subprocess.run(["make", "-s"], cwd=student.parent, check=True)
+    subprocess.run(["make", "-s", "CC=gcc -Werror -Wpedantic"], cwd=student.parent, check=True)
     decoded = waveforms.decode_corpus(corpus, RATE, cache=cache).samples_NS
     stereo = np.repeat(np.concatenate([decoded[0], decoded[1]])[:, None], 2, axis=1)
     soundfile.write(tmp_path / "two.wav", stereo, RATE)
@@ -245,7 +245,7 @@ def test_the_host_s_program_names_the_class_of_a_wav_file(tmp_path, corpus, cach
 def test_the_host_s_program_takes_log_mels_of_a_student_without_a_front_end(tmp_path):
     need("gcc", "make")
     student = write_hand_made(tmp_path / "by_hand", has_front_end=False)
-    subprocess.run(["make", "-s"], cwd=student.parent, check=True)
+    subprocess.run(["make", "-s", "CC=gcc -Werror -Wpedantic"], cwd=student.parent, check=True)
     log_mels = np.random.default_rng(0).normal(size=(2, 24, 33)).astype(np.float32)
     log_mels.tofile(tmp_path / "two.bin")
     log_mels.ravel()[:-1].tofile(tmp_path / "cut.bin")
