@@ -3,6 +3,7 @@
 Only the options are imported at once: a run needs ONNX Runtime and the corpus, `--help` does not.
 """
 
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -42,6 +43,9 @@ def _run(options: DeviceOptions) -> int:
     sys.stdout.write(measured.describe(options.mhz))
     if noted is not None:
         sys.stdout.write(f"written into {noted}\n")
+    if options.board != "host":
+        words = ["make", "-C", str(options.student.parent), "student.elf", f"CORE={options.board}"]
+        sys.stdout.write(f"next: {shlex.join(words)}\n")
     return 0
 
 

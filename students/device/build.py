@@ -9,6 +9,7 @@ from students.device.boards import Board
 from students.device.options import UnfitDevice
 
 EMULATOR = "qemu-system-arm"
+SOURCE = "student.c"
 _HERE = Path(__file__).parent
 _LINKER_SCRIPT = "cortex_m.ld"
 _NEWLIB = "libc.a"
@@ -56,7 +57,7 @@ def build_program(folder: Path, board: Board, into: Path) -> BuiltProgram:
         UnfitDevice: a file of the folder is missing, or the compiler refuses one.
     """
     program = into / "student.elf"
-    sources = [folder / "student.c", _HERE / "loop.c", _HERE / board.source]
+    sources = [folder / SOURCE, _HERE / "loop.c", _HERE / board.source]
     if (folder / "front_end.c").exists():
         sources.append(folder / "front_end.c")
     script = folder / _LINKER_SCRIPT

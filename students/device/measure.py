@@ -12,9 +12,9 @@ import numpy as np
 
 from metrics import macro_accuracy
 from students.device.boards import BOARDS
-from students.device.build import build_program, check_tools
+from students.device.build import SOURCE, build_program, check_tools
 from students.device.chips import Chip, find_fitting
-from students.device.options import BoardName, DeviceOptions
+from students.device.options import BoardName, DeviceOptions, UnfitDevice
 from students.device.reference import DeviceClips, load_clips, load_reference
 from students.device.run import ClipResults, run_clips
 
@@ -99,6 +99,8 @@ def measure_device(
         CorpusError, BrokenAudio: the corpus cannot be read.
     """
     board, folder = BOARDS[options.board], options.student.parent.absolute()
+    if options.student.name != SOURCE:
+        raise UnfitDevice(f"{options.student}: expected the {SOURCE} of an exported folder")
     check_tools(board)
     reference = load_reference(folder)
     with tempfile.TemporaryDirectory() as made:

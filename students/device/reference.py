@@ -19,6 +19,7 @@ from students.device.options import DeviceOptions, UnfitDevice
 from students.runtime import ExportedStudent, load_exported
 
 REFERENCE = "student.onnx"
+_HEADER = "student.h"
 _WAY_OUT = "export the student again: python -m students.export --form c"
 
 
@@ -65,7 +66,7 @@ def load_reference(folder: Path) -> Reference:
         reference = Reference(student, corpus, split, FrontEnd(**front_end))
     except (KeyError, TypeError, ValueError) as error:
         raise UnfitDevice(f"{file}: its metadata is damaged ({error}): {_WAY_OUT}") from error
-    header = folder / "student.h"
+    header = folder / _HEADER
     if not header.exists():
         raise UnfitDevice(f"{header}: is missing: {_WAY_OUT}")
     has_front_end = re.search(r"^#define STUDENT_HAS_FRONT_END\b", header.read_text(), re.MULTILINE)

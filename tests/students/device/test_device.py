@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -117,10 +118,7 @@ def test_a_board_s_line_is_written_into_the_folder_s_readme_once(tmp_path):
     readme = student.parent / "README.md"
     before = readme.read_text()
     for board in ("m4", "m3", "m4"):
-        changed = DeviceMeasurements(
-            **{name: getattr(MEASURED, name) for name in MEASURED.__slots__} | {"board": board}
-        )
-        assert note_measurements(student.parent, changed) == readme
+        assert note_measurements(student.parent, replace(MEASURED, board=board)) == readme
     text = readme.read_text()
     assert text.startswith(before.rstrip())
     line = "| 96,000 | 99,000 | 600 | 90,000,000 | 20,000,000 | 100.0 % | 0 |\n"
@@ -192,6 +190,13 @@ def test_a_damaged_folder_is_one_line(options, capsys, damage, message):
     assert error.startswith("python -m students.device: ")
     assert error.count("\n") == 1
     assert re.search(message, error)
+
+
+def test_another_file_than_the_student_is_refused(options):
+    made = options()
+    made = replace(made, student=made.student.with_name("main.c"))
+    with pytest.raises(UnfitDevice, match=r"main.c: expected the student.c of an exported folder"):
+        measure_device(made)
 
 
 def test_a_program_that_ends_early_or_is_stuck_is_an_error(tmp_path, monkeypatch):
