@@ -19,7 +19,7 @@ from students.c.splitting import split_layers
 from students.c.steps import Step, group_statements
 
 _HERE = Path(__file__).parent
-_COPIED = ("kernels.h", "numbers.h", "smoothing.h")
+_COPIED = ("kernels.h", "products.h", "rounding.h", "numbers.h", "smoothing.h")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
