@@ -1,0 +1,231 @@
+"""Random int8 graphs of the operators that students have, as an export would write them.
+
+Dimensions: C channels, H rows, W columns, K classes.
+"""
+
+import numpy as np
+import onnx
+import torch
+from hypothesis import strategies as st
+from onnx import helper, numpy_helper
+from torch import Tensor
+from torch.nn import functional
+
+N_CLASSES = 3
+Draw = st.DrawFn
+
+
+class GraphBuilder:
+    """Adds operators one by one, and computes each at once on a few clips, which set the ranges."""
+
+    def __init__(self, shape: tuple[int, int, int], seed: int) -> None:
+        self.generator = np.random.default_rng(seed)
+        self.nodes: list[onnx.NodeProto] = []
+        self.arrays: list[onnx.TensorProto] = []
+        self.values: dict[str, Tensor] = {}
+        self.shape = shape
+        clips = self.generator.normal(0.3, 1.0, (4, *shape)).astype(np.float32)
+        self.values["log_mels"] = torch.from_numpy(clips)
+
+    def add_node(self, kind: str, inputs: list[str], value: Tensor, **attributes: object) -> str:
+        """Add a node of one output; return the output's name."""
+        name = f"{kind.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, inputs, [name], **attributes))
+        self.values[name] = value
+        return name
+
+    def add_array(self, values: np.ndarray) -> str:
+        """Add a constant; return its name."""
+        name = f"constant_{len(self.arrays)}"
+        self.arrays.append(numpy_helper.from_array(np.asarray(values), name))
+        return name
+
+    def round(self, name: str, *, non_negative: bool = False) -> str:
+        """Round a value to the grid of its range, and widen it again."""
+        value = self.values[name]
+        low = 0.0 if non_negative else min(float(value.min()), 0.0)
+        step = np.float32(max(float(value.max()) - low, 1e-3) / 255)
+        zero = np.uint8(np.clip(round(-low / step), 0, 255))
+        grid = [self.add_array(step), self.add_array(zero)]
+        codes = self.add_node("QuantizeLinear", [name, *grid], value)
+        rounded = torch.fake_quantize_per_tensor_affine(value, float(step), int(zero), 0, 255)
+        return self.add_node("DequantizeLinear", [codes, *grid], rounded)
+
+    def _add_weights(self, shape: tuple[int, ...], scale: np.ndarray, kind: type) -> str:
+        largest = 127 if kind is np.int8 else 2000
+        values = self.generator.integers(-largest, largest + 1, shape).astype(kind)
+        zeros = self.add_array(np.zeros(len(scale), kind))
+        inputs = [self.add_array(values), self.add_array(scale), zeros]
+        weights = values * scale.reshape(-1, *[1] * (len(shape) - 1))
+        return self.add_node(
+            "DequantizeLinear", inputs, torch.from_numpy(weights.astype(np.float32)), axis=0
+        )
+
+    def convolve(self, name: str, draw: Draw) -> str:
+        """Add a rounded convolution of a widened map: any kernel, stride, padding and groups."""
+        source = name if self.is_widened(name) else self.round(name)
+        channels, height, width = self.values[source].shape[1:]
+        per_group = draw(st.sampled_from([1, 2, channels]))
+        groups = channels // per_group if channels % per_group == 0 else 1
+        out_channels = groups * draw(st.integers(1, 2)) if groups > 1 else draw(st.integers(2, 7))
+        spans = [self._draw_span(size, draw) for size in (height, width)]
+        (kernel, strides, dilations, pads) = zip(*spans, strict=True)
+        shape = (out_channels, channels // groups, *kernel)
+        scale = self.generator.uniform(0.5, 2.0, out_channels).astype(np.float32)
+        scale /= np.float32(100 * np.sqrt(np.prod(shape[1:])))
+        inputs = [source, self._add_weights(shape, scale, np.int8)]
+        if draw(st.booleans()):
+            bias_scale = np.float32(self._find_step(source)) * scale
+            inputs.append(self._add_weights((out_channels,), bias_scale, np.int32))
+        weights, *bias = (self.values[each] for each in inputs[1:])
+        value = functional.conv2d(
+            self.values[source], weights, *bias, stride=strides, padding=pads,
+            dilation=dilations, groups=groups,
+        )  # fmt: skip
+        result = self.add_node(
+            "Conv", inputs, value, kernel_shape=kernel, strides=strides, dilations=dilations,
+            pads=[*pads, *pads], group=groups,
+        )  # fmt: skip
+        rectified = draw(st.booleans())
+        if rectified:
+            result = self.add_node("Relu", [result], value.relu())
+        return self.round(result, non_negative=rectified)
+
+    @staticmethod
+    def _draw_span(size: int, draw: Draw) -> tuple[int, int, int, int]:
+        """Return kernel, stride, dilation and padding along one axis."""
+        kernel, dilation = draw(st.integers(1, 4)), draw(st.integers(1, 2))
+        reach = (kernel - 1) * dilation
+        lowest = max(0, -(-(reach + 1 - size) // 2))
+        padding = draw(st.integers(lowest, max(lowest, reach)))
+        return kernel, draw(st.integers(1, 2)), dilation, padding
+
+    def _find_step(self, name: str) -> float:
+        (node,) = (each for each in self.nodes if each.output[0] == name)
+        (array,) = (each for each in self.arrays if each.name == node.input[1])
+        return float(numpy_helper.to_array(array))
+
+    def is_widened(self, name: str) -> bool:
+        """Whether a value comes directly from codes."""
+        return name.startswith("dequantizelinear")
+
+    def apply(self, name: str, draw: Draw) -> str:
+        """Add a function of each number, whose argument has codes."""
+        source = name if self.is_widened(name) else self.round(name)
+        value = self.values[source]
+        kind = draw(st.sampled_from(["Relu", "Gelu", "Sigmoid"]))
+        results = {"Relu": value.relu(), "Gelu": functional.gelu(value), "Sigmoid": value.sigmoid()}
+        return self.add_node(kind, [source], results[kind])
+
+    def normalise(self, name: str, draw: Draw) -> str:
+        """Add a scale and a shift per channel."""
+        value = self.values[name]
+        shape = (value.shape[1], 1, 1)
+        scale = self.generator.uniform(-1.5, 1.5, shape).astype(np.float32)
+        shift = self.generator.normal(0, 0.5, shape).astype(np.float32)
+        scaled = self.add_node(
+            "Mul", [name, self.add_array(scale)], value * torch.from_numpy(scale)
+        )
+        shifted = self.values[scaled] + torch.from_numpy(shift)
+        return self.add_node("Add", [scaled, self.add_array(shift)], shifted)
+
+    def add(self, name: str, draw: Draw) -> str:
+        """Add two maps of one shape, the last one and any before it."""
+        shape = self.values[name].shape
+        same = [
+            each.output[0]
+            for each in self.nodes
+            if self.values[each.output[0]].shape == shape
+            and each.op_type not in ("QuantizeLinear", "Conv")
+            and not self._is_unrounded(each)
+        ]
+        other = draw(st.sampled_from([*same, name]))
+        # ONNX Runtime computes a sum of two rounded maps with a rounding of its own; no student has one.
+        if self.is_widened(name) and self.is_widened(other):
+            name = self.normalise(name, draw)
+        return self.add_node("Add", [other, name], self.values[other] + self.values[name])
+
+    def _is_unrounded(self, node: onnx.NodeProto) -> bool:
+        return node.op_type == "Relu" and node.input[0].startswith("conv")
+
+    def attend(self, name: str, draw: Draw) -> str:
+        """Multiply each channel with a number that its mean decides."""
+        mean = self._reduce("ReduceMean", name, keepdims=1)
+        weights = self.add_node("Sigmoid", [self.round(mean)], self.values[mean].sigmoid())
+        return self.add_node("Mul", [name, weights], self.values[name] * self.values[weights])
+
+    def pool(self, name: str, draw: Draw) -> str:
+        """Add means of windows that do not overlap, where the map is large enough."""
+        height, width = self.values[name].shape[2:]
+        kernel = (draw(st.integers(1, min(2, height))), draw(st.integers(1, min(2, width))))
+        if self.is_widened(name):
+            name = self.normalise(name, draw)
+        value = functional.avg_pool2d(self.values[name], kernel)
+        return self.add_node(
+            "AveragePool", [name], value, kernel_shape=kernel, strides=kernel, pads=[0, 0, 0, 0]
+        )
+
+    def _reduce(self, kind: str, name: str, keepdims: int) -> str:
+        axes = self.add_array(np.array([2, 3], np.int64))
+        value = self.values[name].mean((2, 3), keepdim=bool(keepdims))
+        return self.add_node(kind, [name, axes], value, keepdims=keepdims)
+
+    def finish(self, name: str) -> onnx.ModelProto:
+        """Add a mean of the map and a linear layer; return the model."""
+        mean = self.round(self._reduce("ReduceMean", name, keepdims=0))
+        n_features = self.values[mean].shape[1]
+        scale = self.generator.uniform(0.002, 0.02, N_CLASSES).astype(np.float32)
+        weights = self._add_weights((N_CLASSES, n_features), scale, np.int8)
+        bias_scale = np.float32(self._find_step(mean)) * scale
+        bias = self._add_weights((N_CLASSES,), bias_scale, np.int32)
+        self.nodes.append(helper.make_node("Gemm", [mean, weights, bias], ["logits"], transB=1))
+        ends = [
+            helper.make_tensor_value_info(each, onnx.TensorProto.FLOAT, ["batch", *shape])
+            for each, shape in (("log_mels", self.shape), ("logits", (N_CLASSES,)))
+        ]
+        graph = helper.make_graph(self.nodes, "random", ends[:1], ends[1:], self.arrays)
+        opsets = [helper.make_opsetid("", 20)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+
+@st.composite
+def random_graphs(draw: Draw, longest: int = 7) -> onnx.ModelProto:
+    """Draw a graph of up to `longest` operators between the input and the mean before the logits."""
+    shape = (draw(st.integers(1, 2)), draw(st.integers(2, 9)), draw(st.integers(2, 9)))
+    builder = GraphBuilder(shape, seed=draw(st.integers(0, 999)))
+    name = builder.convolve(builder.round("log_mels"), draw)
+    operators = [
+        builder.convolve,
+        builder.apply,
+        builder.normalise,
+        builder.add,
+        builder.attend,
+        builder.pool,
+    ]
+    for operator in draw(st.lists(st.sampled_from(operators), min_size=1, max_size=longest)):
+        name = operator(name, draw)
+    return builder.finish(name)
+
+
+def describe_graph(model: onnx.ModelProto) -> str:
+    """Return a line for each operator but roundings: what it makes of what, with its attributes."""
+    model = onnx.shape_inference.infer_shapes(model)
+    graph = model.graph
+    shapes = {
+        value.name: "x".join(str(axis.dim_value) for axis in value.type.tensor_type.shape.dim[1:])
+        for value in (*graph.value_info, *graph.input, *graph.output)
+    }
+    constants = {each.name for each in graph.initializer}
+    lines = []
+    for node in graph.node:
+        if node.input[0] in constants:
+            continue
+        sources = [each for each in node.input if each not in constants]
+        attributes = [f"{a.name}={helper.get_attribute_value(a)}" for a in node.attribute]
+        shape = shapes.get(node.output[0], "?")
+        lines.append(
+            f"{node.output[0]} {shape} = {node.op_type}({', '.join(sources)}) {attributes}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,29 @@
+"""Random graphs of the operators that students have."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from c_students import compile_c, compute_logits, compute_reference, needs_gcc, write_program
+from hypothesis import HealthCheck, given, note, settings
+from random_graphs import describe_graph, random_graphs
+
+FEW = settings(
+    max_examples=12,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@needs_gcc
+@given(model=random_graphs())
+@FEW
+def test_c_of_any_graph_computes_the_logits_of_onnx_runtime(model):
+    note(describe_graph(model))
+    shape = [axis.dim_value for axis in model.graph.input[0].type.tensor_type.shape.dim]
+    clips = np.random.default_rng(0).normal(0.3, 1.0, (3, *shape[1:])).astype(np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        write_program(model, Path(folder))
+        found = compute_logits(compile_c(Path(folder), "-O1"), clips, rubbish="\x7f")
+    np.testing.assert_array_equal(found, compute_reference(model, clips))
