@@ -59,7 +59,7 @@ def make_sum(seed: int, *, linear: bool) -> Round:
     one = Combine("Add", Combine("Mul", leaves[0], scale), shift)
     other = Combine("Sub", Combine("Mul", other_scale, leaves[1]), other_shift)
     grid = Grid(float(np.float32(rng.uniform(0.02, 0.1))), int(rng.integers(256)))
-    return Round(Combine("Add", one, other), grid)
+    return Round(Combine("Add", one, other), grid, "sum")
 
 
 def evaluate(value: Expression, codes_P: dict[int, np.ndarray]) -> np.ndarray:
@@ -72,7 +72,7 @@ def evaluate(value: Expression, codes_P: dict[int, np.ndarray]) -> np.ndarray:
         case Combine(arithmetic, left, right):
             one, other = evaluate(left, codes_P), evaluate(right, codes_P)
             return {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply}[arithmetic](one, other)
-        case Round(inside, grid):
+        case Round(inside, grid, _):
             steps = np.rint(evaluate(inside, codes_P) / np.float32(grid.scale))
             return (np.clip(steps, -grid.zero, 255 - grid.zero) + grid.zero).astype(np.uint8)
         case _:
@@ -122,6 +122,7 @@ def test_other_expressions_and_large_ones_stay_float() -> None:
     grid = Grid(0.02, 3)
     gelu = Lookup(MAPS[0], grid, "Gelu")
     assert find_fixed_sum(gelu) is None
-    assert find_fixed_sum(Round(Combine("Mul", gelu, Widen(MAPS[1], grid)), grid)) is None
-    assert find_fixed_sum(Round(Combine("Add", gelu, make_constant(1)), grid)) is not None
-    assert find_fixed_sum(Round(Combine("Add", gelu, make_constant(1000)), grid)) is None
+    product = Combine("Mul", gelu, Widen(MAPS[1], grid))
+    small, large = (Combine("Add", gelu, make_constant(number)) for number in (1, 1000))
+    found = [find_fixed_sum(Round(each, grid, "sum")) for each in (product, small, large)]
+    assert [each is not None for each in found] == [False, True, False]
