@@ -5,6 +5,7 @@ Names in the text: `c` is the channel of the statement, `i` the position in it.
 
 import itertools
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from students.c.expressions import (
     Widen,
 )
 from students.c.graph import Function, Grid
+from students.c.lines import print_for
 
 LONG = 64
 """Characters from which on a number gets a name."""
@@ -36,6 +38,23 @@ def print_float(value: float) -> str:
     """Return a float32 in as few digits as name it."""
     text = str(np.float32(value))
     return f"{text}f" if any(each in text for each in ".en") else f"{text}.0f"
+
+
+@dataclass(eq=False, slots=True)
+class _Scope:
+    """What is declared for a position."""
+
+    row: str
+    column: str
+    lines: list[str] = field(default_factory=list)
+    texts: dict[str, str] = field(default_factory=dict)
+    """Names of numbers, by their text."""
+    windows: dict[tuple[int, str], str] = field(default_factory=dict)
+    """Names of means, by the id of the expression and its channel."""
+
+    def enter(self, row: str, column: str) -> "_Scope":
+        """Return the scope of a window's position: it sees what is declared around it."""
+        return _Scope(row, column, [], dict(self.texts), dict(self.windows))
 
 
 class Writer:
@@ -52,17 +71,21 @@ class Writer:
     ) -> None:
         self.before: list[str] = []
         """Declarations for a channel."""
-        self.inside: list[str] = []
-        """Declarations for a position."""
         self.has_windows = False
         """Whether they need the row y and the column x."""
         self.constants: dict[str, np.ndarray] = {}
         self.layers: dict[str, IntegerLayer] = {}
         self._addresses, self._name_table, self._code = addresses, name_table, code
         self._names: dict[tuple[int, str], str] = {}
-        self._texts: dict[str, str] = {}
+        self._taken: set[str] = set()
+        self._scope = _Scope("y", "x")
         self._kept: list[Expression] = []
         """What ids in `_names` belong to: they stay those of these objects."""
+
+    @property
+    def inside(self) -> list[str]:
+        """Declarations for a position."""
+        return self._scope.lines
 
     def write(self, value: Expression, channel: str, position: str) -> str:
         """Return the value at a position of a channel; adds to `before` what it needs."""
@@ -118,25 +141,28 @@ class Writer:
         """Return the name of a pointer that is declared once."""
         key = (id(value), channel)
         if key not in self._names:
-            free = self._find_free(name)
+            free = self._take_name(name)
             self.before.append(f"const {kind} *const {free} = {text};")
             self._names[key] = free
             self._kept.append(value)
         return self._names[key]
 
-    def _find_free(self, name: str) -> str:
-        taken = set(self._names.values())
+    def _take_name(self, name: str) -> str:
+        """Return a name that nothing else in the text has."""
         numbered = (f"{name}_{number}" for number in itertools.count(2))
-        return next(each for each in itertools.chain([name], numbered) if each not in taken)
+        free = next(each for each in itertools.chain([name], numbered) if each not in self._taken)
+        self._taken.add(free)
+        return free
 
     def _shorten(self, text: str) -> str:
         """Return a name for a number whose text is long."""
         if len(text) < LONG:
             return text
-        if text not in self._texts:
-            self._texts[text] = f"number_{len(self._texts) + 1}"
-            self.inside.append(f"const float {self._texts[text]} = {strip(text)};")
-        return self._texts[text]
+        texts = self._scope.texts
+        if text not in texts:
+            texts[text] = self._take_name("number")
+            self._scope.lines.append(f"const float {texts[text]} = {strip(text)};")
+        return texts[text]
 
     def _write_constant(self, value: Constant, channel: str) -> str:
         if value.count == 1 and len(value.values) == 1:
@@ -151,43 +177,37 @@ class Writer:
             text = self.write(value, channel, "0")
             if isinstance(value, Constant):
                 return text
-            name = self._find_free("of_channel")
+            name = self._take_name("of_channel")
             self.before.append(f"const float {name} = {strip(text)};")
             self._names[key] = name
             self._kept.append(value)
         return self._names[key]
 
     def _write_window(self, value: Pool, channel: str) -> str:
-        """Return the name of a window's mean at row y and column x."""
+        """Return the name of a window's mean at the row and the column of its surroundings."""
         key = (id(value), channel)
-        if key in self._names:
-            return self._names[key]
-        name = self._find_free("window")
-        self._names[key] = name
+        around = self._scope
+        if key in around.windows:
+            return around.windows[key]
         self._kept.append(value)
-        outside, self.inside = self.inside, []
-        text = strip(self.write(value.value, channel, "j"))
-        inside, self.inside = self.inside, outside
         self.has_windows = True
-        uses_position = any("[j]" in line for line in (*inside, text))
-        rows = _walk(
-            "row", "y", value.kernel[0], value.strides[0], value.pads[0], value.value.shape[1]
-        )
-        columns = _walk(
-            "column", "x", value.kernel[1], value.strides[1], value.pads[1], value.value.shape[2]
-        )
-        outer, inner = (columns, rows) if value.by_columns else (rows, columns)
-        self.inside += [
-            f"float {name} = 0.0f;",
-            *outer,
-            *(f"  {line}" for line in inner),
-            *[f"    const int j = row * {value.value.shape[2]} + column;"] * uses_position,
-            *(f"    {line}" for line in inside),
-            f"    {name} += {text};",
-            "  }",
-            "}",
-            f"{name} /= {value.kernel[0] * value.kernel[1]}.0f;",
-        ]
+        name, row, column = map(self._take_name, ("window", "row", "column"))
+        position = f"{row}_{column}"
+        self._scope = around.enter(row, column)
+        text = strip(self.write(value.value, channel, position))
+        inside, self._scope = self._scope.lines, around
+        body = [*inside, f"{name} += {text};"]
+        if any(f"[{position}]" in line for line in body):
+            width = value.value.shape[2]
+            body.insert(0, f"const int {position} = {row} * {width} + {column};")
+        axes = [(row, around.row, 0), (column, around.column, 1)]
+        # From the inner loop to the outer one.
+        for variable, at, axis in axes if value.by_columns else reversed(axes):
+            loop, skip = _walk(variable, at, value, axis)
+            body = print_for(loop, [*skip, *body])
+        size = value.kernel[0] * value.kernel[1]
+        around.lines += [f"float {name} = 0.0f;", *body, f"{name} /= {size}.0f;"]
+        around.windows[key] = name
         return name
 
     def _write_merge(self, value: Merge, channel: str, position: str) -> str:
@@ -242,17 +262,14 @@ def strip(text: str) -> str:
     return text
 
 
-def _walk(name: str, at: str, kernel: int, stride: int, pad: int, size: int) -> list[str]:
-    """Return lines that begin a loop over one axis of a window, without the padding."""
+def _walk(name: str, at: str, window: Pool, axis: int) -> tuple[str, list[str]]:
+    """Return a loop over rows or columns of a window, and what leaves out the padding."""
+    kernel, stride, pad = (each[axis] for each in (window.kernel, window.strides, window.pads))
     start = f"{at} * {stride}" if stride > 1 else at
     first = f"{start} - {pad}" if pad else start
-    last = f"{name} < {first} + {kernel}" if kernel > 1 or pad else f"{name} == {first}"
-    if pad:
-        return [
-            f"for (int {name} = {first}; {last}; {name}++) {{",
-            f"  if ({name} < 0 || {name} >= {size}) continue;",
-        ]
-    return [f"for (int {name} = {first}; {name} < {first} + {kernel}; {name}++) {{"]
+    size = window.value.shape[1 + axis]
+    skip = [f"if ({name} < 0 || {name} >= {size}) continue;"] * (pad > 0)
+    return f"int {name} = {first}; {name} < {first} + {kernel}; {name}++", skip
 
 
 def is_same_map(one: Stored, other: Stored) -> bool:

@@ -12,6 +12,7 @@ from students.c.expressions import (
     Expression,
     Pool,
     Stored,
+    has_windows,
     iterate_leaves,
     list_children,
 )
@@ -131,7 +132,9 @@ def _goes_forward(value: Expression, buffer: Buffer, target: Stored) -> bool:
     if isinstance(value, Pool):
         leaves = [each for each in iterate_leaves(value) if each.buffer is buffer]
         apart = value.kernel == value.strides and value.pads == (0, 0)
-        return all(apart and each.is_whole for each in leaves)
+        return not leaves or (
+            apart and not has_windows(value.value) and all(each.is_whole for each in leaves)
+        )
     return all(_goes_forward(each, buffer, target) for each in list_children(value))
 
 
