@@ -81,6 +81,11 @@ class Layer(Node):
     groups: int = 1
     is_linear: bool = False
 
+    @property
+    def goes_by_channel(self) -> bool:
+        """Whether each output channel has one input channel."""
+        return self.groups == self.in_shape[0] == self.out_shape[0] > 1
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Applied(Node):
@@ -170,3 +175,16 @@ def find_map_shape(shape: Shape) -> Shape:
     if not 2 <= len(shape) <= 3:
         raise UnknownOperator("Conv", str(shape), "expected maps, or rows of channels")
     return shape if len(shape) == 3 else (shape[0], 1, shape[1])
+
+
+def find_needed_maps(graph: Graph) -> set[tuple[str, Grid]]:
+    """Return which values, in which grid, a layer reads that takes no channels one by one."""
+    nodes = {node.name: node for node in graph.nodes}
+    needed = set()
+    for layer in graph.nodes:
+        if isinstance(layer, Layer) and not layer.goes_by_channel:
+            widened = nodes.get(layer.sources[0])
+            rounded = nodes.get(widened.sources[0]) if isinstance(widened, Widened) else None
+            if isinstance(rounded, Rounded):
+                needed.add((rounded.sources[0], rounded.grid))
+    return needed

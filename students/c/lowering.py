@@ -32,7 +32,7 @@ from students.c.expressions import (
     Widen,
     find_only_map,
 )
-from students.c.graph import Grid, Shape, UnknownOperator, find_canonical
+from students.c.graph import Grid, Shape, UnknownOperator, find_canonical, find_needed_maps
 from students.c.layers import make_integer_layer
 from students.c.statements import Classify, Convolve, Reduce, Statement, Store
 
@@ -92,6 +92,9 @@ class _Lowering:
         self.nodes = {node.name: node for node in graph.nodes}
         self.uses = Counter(name for node in graph.nodes for name in node.sources)
         self.values: dict[str, _Value] = {graph.input_name: _Input()}
+        self.rounded: dict[tuple[str, Grid], Expression] = {}
+        """What values are in a grid, by their names."""
+        self.needed = find_needed_maps(graph)
         self.statements: list[Statement] = []
         self.slicer = Slicer()
         self.stored: dict[int, tuple[Expression, Stored]] = {}
@@ -116,6 +119,15 @@ class _Lowering:
 
     @lower.register
     def _(self, node: read.Rounded) -> _Value:
+        key = (node.sources[0], node.grid)
+        if key not in self.rounded:
+            rounded = self._round(node)
+            # Codes that one layer needs as a map are there for all others.
+            is_needed = key in self.needed and isinstance(rounded, Round | AddCodes)
+            self.rounded[key] = self._store(rounded) if is_needed else rounded
+        return self.rounded[key]
+
+    def _round(self, node: read.Rounded) -> Expression:
         value = self.values[node.sources[0]]
         match value:
             case _Input():

@@ -179,7 +179,7 @@ class Printer:
                 f"(c + {statement.target.channel_start})" if statement.target.channel_start else "c"
             )
             # ONNX Runtime's channels begin where those before them end.
-            head = f"-{at} * {count} & 3" if count % 4 else "0"
+            head = f"-({at} * {count}) & 3" if count % 4 else "0"
             start = ["ordered_sum sum;", f"start_ordered(&sum, {count}, {head});"]
             body = [*writer.inside, f"add_ordered(&sum, {text});"]
             end = f"finish_ordered(&sum) / {count}.0f"

@@ -67,13 +67,26 @@ def count_channels(statement: Statement) -> int:
 
 
 def group_statements(statements: Sequence[Statement]) -> list[Step]:
-    """Group statements into steps, as many as possible in each, in an order in which they can run."""
-    return _Grouping(statements).run()
+    """Group statements into steps, as many as possible in each, in an order in which they can run.
+
+    What a step makes and reads itself, no other one reads: if it had to stay for others, it could not be
+    overwritten channel by channel.
+    """
+    apart: set[int] = set()
+    while True:
+        grouping = _Grouping(statements, apart)
+        steps = grouping.run()
+        found = grouping.find_shared_buffers()
+        if not found:
+            return steps
+        apart |= found
 
 
 class _Grouping:
-    def __init__(self, statements: Sequence[Statement]) -> None:
+    def __init__(self, statements: Sequence[Statement], apart: set[int]) -> None:
         self.statements = statements
+        self.apart = apart
+        """Ids of buffers that are not read where they are made."""
         self.writers: dict[int, list[int]] = {}
         for number, each in enumerate(statements):
             self.writers.setdefault(id(each.target.buffer), []).append(number)
@@ -101,6 +114,20 @@ class _Grouping:
                 for each in merged:
                     self.group_of[each] = self.group_of[other]
 
+    def find_shared_buffers(self) -> set[int]:
+        """Return the ids of buffers that are read by statements of their own group, and by others."""
+        found = set()
+        for writer, statement in enumerate(self.statements):
+            buffer = statement.target.buffer
+            groups = {
+                self.group_of[number]
+                for number, each in enumerate(self.statements)
+                if any(view.buffer is buffer for view in each.inputs)
+            }
+            if self.group_of[writer] in groups and len(groups) > 1:
+                found.add(id(buffer))
+        return found
+
     def _list_members(self, group: int) -> set[int]:
         return {each for each, its in enumerate(self.group_of) if its == group}
 
@@ -111,7 +138,9 @@ class _Grouping:
         turns = min(map(count_channels, statements))
         if any(count_channels(each) % turns for each in statements):
             return False
-        written = {id(each.target.buffer): each.target for each in statements}
+        written = {id(each.target.buffer) for each in statements}
+        if any(id(view.buffer) in written & self.apart for s in statements for view in s.inputs):
+            return False
         for each in statements:
             for view in each.inputs:
                 if id(view.buffer) in written and not _reads_its_own_channels(each, view, turns):

@@ -438,3 +438,60 @@ def test_agreement_counts_clips_in_the_same_class():
     )
     assert found.max_difference == pytest.approx(2.25)
     assert found.agreement == 0.5
+
+
+@pytest.fixture(scope="module")
+def folder_in_c(stored, corpus, tmp_path_factory):
+    """The folder of the student in C with its front-end, and the measurements."""
+    store, key = stored
+    folder = tmp_path_factory.mktemp("in_c") / "student"
+    options = make_options(store, key, folder, form="c", with_front_end=True)
+    return folder, export_student(options, store, corpus, key)
+
+
+def test_the_folder_in_c_has_the_int8_file_as_its_reference(folder_in_c, exported):
+    folder, measured = folder_in_c
+    file, of_file = exported("onnx-int8", with_front_end=True)
+    assert (folder / "student.onnx").read_bytes() == file.read_bytes()
+    assert measured.accuracy == of_file.accuracy
+    header = (folder / "student.h").read_text()
+    assert f"#define STUDENT_ARENA_BYTES {measured.ram}\n" in header
+    assert "#define STUDENT_HAS_FRONT_END\n" in header
+    # The front-end needs RAM, too.
+    assert measured.ram > of_file.ram
+
+
+def test_the_folder_in_c_is_whole_or_not_there(folder_in_c, stored, corpus, tmp_path, monkeypatch):
+    store, key = stored
+    options = make_options(store, key, tmp_path / "new" / "student", form="c")
+    monkeypatch.setattr("pathlib.Path.rename", lambda *places: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        export_student(options, store, corpus, key)
+    assert list((tmp_path / "new").iterdir()) == []
+    assert {each.name for each in folder_in_c[0].iterdir()} >= {
+        *("student.c", "student.h", "kernels.h", "numbers.h", "front_end.c", "front_end.h"),
+        *("smoothing.h", "main.c", "Makefile", "README.md", "student.onnx"),
+    }
+
+
+def test_a_folder_in_c_replaces_nothing(stored, corpus, tmp_path):
+    store, key = stored
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    for to, message in (
+        (tmp_path, "is not empty \\(it has notes.txt\\)"),
+        (file, "is a file, and --form c writes a folder"),
+    ):
+        with pytest.raises((OSError, UnfitExportOptions), match=message):
+            export_student(make_options(store, key, to, form="c"), store, corpus, key)
+    with pytest.raises(UnfitExportOptions, match="is a folder, and --form onnx-int8 writes a file"):
+        export_student(make_options(store, key, tmp_path), store, corpus, key)
+    assert file.read_text() == "mine"
+
+
+def test_a_program_that_needs_more_ram_than_allowed_is_not_written(stored, corpus, tmp_path):
+    store, key = stored
+    options = make_options(store, key, tmp_path / "student", form="c", max_ram=100)
+    with pytest.raises(OverBudget, match="expected at most 100"):
+        export_student(options, store, corpus, key)
+    assert not (tmp_path / "student").exists()

@@ -1,0 +1,151 @@
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from int8_graphs import GraphMaker, make_small_graph
+
+from students.c.graph import UnknownOperator
+from students.c.program import StudentFacts, make_program
+from students.c.ram import measure_ram
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "small_student.c"
+FACTS = StudentFacts(
+    member="small", classes=("bus", 'a "park"', "métro"), sample_rate=32_000, clip_samples=32_000
+)
+
+
+def test_the_text_of_a_small_student_is_the_one_that_was_read():
+    text = make_program(make_small_graph(), FACTS).files["student.c"]
+    if "TUTTI_WRITE_GOLDEN" in os.environ:
+        GOLDEN.write_text(text)
+    assert text == GOLDEN.read_text(), (
+        "read the difference; TUTTI_WRITE_GOLDEN=1 writes the file again"
+    )
+
+
+def test_the_same_student_gives_the_same_bytes_without_a_place_or_a_date():
+    first, second = (make_program(make_small_graph(), FACTS).files for _ in range(2))
+    assert first == second
+    whole = "\n".join(first.values())
+    assert not re.search(rf"{re.escape(str(Path.cwd()))}|/tmp/|20\d\d-", whole)
+
+
+def test_the_size_of_the_arena_is_the_ram_that_is_measured():
+    model = make_small_graph()
+    program = make_program(model, FACTS)
+    assert f"#define STUDENT_ARENA_BYTES {program.arena_bytes}\n" in program.files["student.h"]
+    assert measure_ram(model) == program.arena_bytes
+
+
+def test_a_deeper_student_needs_no_more_ram():
+    def make(depth: int) -> onnx.ModelProto:
+        made = GraphMaker(1, 8, 8)
+        value = made.convolve(made.round("log_mels", "in"), "wide", (8, 1, 3, 3), pads=[1] * 4)
+        for n in range(depth):
+            given = made.round(value, f"before_{n}")
+            value = made.convolve(given, f"deep_{n}", (8, 1, 3, 3), pads=[1] * 4, group=8)
+            value = made.convolve(made.round(value, f"after_{n}"), f"mix_{n}", (8, 8, 1, 1))
+        return end(made, made.round(value, "last"), 8)
+
+    assert measure_ram(make(1)) == measure_ram(make(5))
+
+
+def end(made: GraphMaker, value: str, n_inputs: int = 2) -> onnx.ModelProto:
+    """Add a mean and a linear layer."""
+    axes = made.constant("axes", [2, 3], np.int64)
+    mean = made.add("ReduceMean", [value, axes], "mean", keepdims=0)
+    made.classify(made.round(mean, "head.input"), "head", n_inputs)
+    return made.finish()
+
+
+def begin() -> tuple[GraphMaker, str]:
+    """Return a graph with one layer, and its rounded output of 2 channels."""
+    made = GraphMaker(1, 6, 6)
+    sums = made.convolve(made.round("log_mels", "in"), "stem", (2, 1, 1, 1))
+    return made, made.round(sums, "stem.output")
+
+
+def use_softmax():
+    made, value = begin()
+    return end(made, made.add("Softmax", [value], "softmax", axis=1))
+
+
+def use_float_weights():
+    made, value = begin()
+    weights = made.constant("float.weight", np.ones((2, 2, 1, 1)))
+    return end(made, made.add("Conv", [value, weights], "in_float", kernel_shape=[1, 1]))
+
+
+def use_float_input():
+    made, value = begin()
+    sums = made.convolve(made.add("Relu", [value], "relu"), "second", (2, 2, 1, 1))
+    return end(made, made.round(sums, "second.output"))
+
+
+def use_unrounded_sums():
+    made, value = begin()
+    return end(made, made.add("Relu", [made.convolve(value, "second", (2, 2, 1, 1))], "relu"))
+
+
+def use_log_mels_in_float():
+    made = GraphMaker(2, 6, 6)
+    return end(made, made.add("Relu", ["log_mels"], "relu"))
+
+
+def use_two_grids():
+    made = GraphMaker(2, 6, 6)
+    both = [made.round("log_mels", "one"), made.round("log_mels", "other", scale=0.5)]
+    return end(made, made.add("Add", both, "both"))
+
+
+def use_gelu_of_a_sum():
+    made, value = begin()
+    return end(made, made.add("Gelu", [made.add("Add", [value, value], "sum")], "gelu"))
+
+
+def use_halves_of_the_time():
+    made, value = begin()
+    made.nodes.append(
+        onnx.helper.make_node("Split", [value], ["left", "right"], axis=3, num_outputs=2)
+    )
+    return end(made, made.add("Add", ["left", "right"], "both"))
+
+
+def use_transposed_maps():
+    made, value = begin()
+    return end(made, made.add("Transpose", [value], "turned", perm=[0, 1, 3, 2]))
+
+
+def use_a_huge_bias():
+    made, value = begin()
+    sums = made.convolve(value, "second", (2, 2, 1, 1))
+    made.constant("second.bias", [2**31 - 1, 0], np.int32)
+    return end(made, made.round(sums, "second.output"))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (use_softmax, r"operator Softmax \(softmax\): C is not written for it"),
+        (use_float_weights, r"operator Conv \(in_float\): its weights are not int8"),
+        (use_float_input, r"operator Conv \(second.sums\): its input is not int8"),
+        (use_unrounded_sums, r"operator Conv \(second.sums\): its result is not rounded"),
+        (use_log_mels_in_float, r"\(relu\): takes the log-mels before they are rounded"),
+        (use_two_grids, r"operator QuantizeLinear \(other.integers\): .*more than one grid"),
+        (use_gelu_of_a_sum, r"operator Gelu \(gelu\): expected codes"),
+        (use_halves_of_the_time, r"operator Split \(left\): along axis 3"),
+        (use_transposed_maps, r"operator Transpose \(turned\)"),
+        (use_a_huge_bias, r"operator Conv \(second.sums\): sums of second may be 2,147,4"),
+    ],
+)
+def test_what_c_is_not_written_for_is_refused_by_name(make, message):
+    with pytest.raises(UnknownOperator, match=message):
+        make_program(make(), FACTS)
+
+
+def test_names_of_classes_are_strings_of_c():
+    text = make_program(make_small_graph(), FACTS).files["student.c"]
+    assert r'{"bus", "a \042park\042", "m\303\251tro"}' in text
