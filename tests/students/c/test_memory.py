@@ -31,8 +31,9 @@ class Arena:
         self.memory = memory
         self.writer = np.zeros(memory.arena_bytes, object)
 
-    def write(self, buffer):
-        self.writer[list_bytes(self.memory.find(buffer), buffer)] = buffer.name
+    def write(self, buffer, channels=slice(None)):
+        addresses = list_bytes(self.memory.find(buffer), buffer).reshape(buffer.shape[0], -1)
+        self.writer[addresses[channels].reshape(-1)] = buffer.name
 
     def check(self, buffer, number):
         writers = set(self.writer[list_bytes(self.memory.find(buffer), buffer)])
@@ -59,8 +60,10 @@ def check_plan(planned):
             arena.check(buffer, number)
         size = max(count_scratch_bytes(statement) for statement in step.statements)
         arena.use_scratch(memory.scratch[number], size, [*step.inputs, *step.outputs])
-        for buffer in step.outputs:
-            arena.write(buffer)
+        for target in (statement.target for statement in step.statements):
+            # Joined maps are written in parts; others may lie where a later part will be.
+            start = target.channel_start
+            arena.write(target.buffer, slice(start, start + target.shape[0]))
     arena.check(kept, len(planned.steps))
 
 
