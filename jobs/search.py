@@ -4,7 +4,7 @@ if not __package__:
     import _root  # noqa: F401
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from rich.table import Table
@@ -129,7 +129,7 @@ def main(options: SearchOptions) -> int:
         return race(options, corpus, store, options.race_ensembles)
     planned = plan_search(options, corpus, store)
     if options.dry_run:
-        n_trials = show_space(planned)
+        n_trials = show_space(plan_without_ram(planned, options, corpus, store))
         show_trials(n_trials, planned.space.base, corpus, store, options)
         say_next(repeat_command(less="--dry-run"))
         return 0
@@ -208,6 +208,21 @@ def make_proposals(planned: SearchPlan, journal: Journal) -> tuple[Proposals, in
         raise UserError(f"all {len(listed)} points are over the budget: {over[0].error}")
     journal.add(*(trial for trial in over if trial.id not in journal.trials))
     return Grid(planned.space), min(planned.n_trials or n_affordable, n_affordable)
+
+
+def plan_without_ram(
+    planned: SearchPlan, options: SearchOptions, corpus: Corpus, store: LogitStore
+) -> SearchPlan:
+    """Return the plan of a search whose points are counted without their RAM, and say so."""
+    if options.max_ram is None:
+        return planned
+    console.print(
+        f"--max-ram {options.max_ram:,}: the points below are not planned for it, because that takes seconds for "
+        "each; the search plans each point before it trains it",
+        markup=False,
+    )
+    free = plan_search(replace(options, max_ram=None), corpus, store)
+    return replace(free, name=planned.name)
 
 
 def show_space(planned: SearchPlan) -> int:

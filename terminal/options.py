@@ -42,6 +42,12 @@ _INVALID_CHOICE = re.compile(
 )
 """Value, option and choices; these come from a set if None is one, which nobody can type."""
 
+_NO_NUMBER = re.compile(
+    r"\AValue error: Error parsing (\S+): .*?"
+    r"(invalid literal for int\(\)|could not convert string to float)[^:]*: '(.*?)'"
+)
+"""Option, what its value should have been, and the value."""
+
 _Options = TypeVar("_Options")
 
 
@@ -191,7 +197,7 @@ def _report_errors_in_one_line(program: str, arguments: Sequence[str]) -> Iterat
         said = redact_secrets(_COLOURS.sub("", complaint.getvalue()), *arguments)
         titled = _TITLE.sub(r"\1: ", said)
         words = _SAID_TWICE.sub(r"\1", " ".join(_FRAMES.sub(" ", titled).split()), count=1)
-        words = _INVALID_CHOICE.sub(_say_choices, words)
+        words = _NO_NUMBER.sub(_say_number, _INVALID_CHOICE.sub(_say_choices, words))
         if words:
             sys.stderr.write(f"{program}: {words}\n")
 
@@ -204,6 +210,12 @@ def _say_choices(invalid: re.Match[str]) -> str:
         others = [each for each in choices if each != "None"]
         choices = tuple(sorted(others, key=lambda each: (len(each) * each.isdigit(), each)))
     return f"{option} {value}: expected one of {', '.join(choices)}."
+
+
+def _say_number(fault: re.Match[str]) -> str:
+    """Say what the project's own checks would say of a value that is no number."""
+    option, kind, value = fault.groups()
+    return f"{option} {value}: expected a {'whole ' if 'int' in kind else ''}number."
 
 
 def _format_head(about: str) -> str:

@@ -216,3 +216,18 @@ def test_a_place_that_may_not_be_written_to_is_refused(tmp_path, monkeypatch):
         assert fault == f"expected a place to write to, and you may not write to {tmp_path}"
         assert find_fault_of_path(path, is_folder=True) is None
     assert find_fault_of_path(tmp_path, is_folder=False, is_written=True) is not None
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (["--max-ram", "16K"], "--max-ram 16K: expected a whole number."),
+        (["--max-bytes", "1e3"], "--max-bytes 1e3: expected a whole number."),
+        (["--budget", "much"], "--budget much: expected a number."),
+    ],
+)
+def test_a_word_for_a_number_is_refused_as_other_values_are(words, fault, capsys):
+    command = COMMANDS["python jobs/students.py"]
+    with pytest.raises(SystemExit):
+        parse_options(command.kind, command.program, "", words)
+    assert fault in capsys.readouterr().err

@@ -11,7 +11,7 @@ import torch
 from audio.corpora import tau
 from jobs.plan import students
 from jobs.plan.students import StudentsOptions
-from jobs.search import make_proposals, plan_search
+from jobs.search import make_proposals, plan_search, plan_without_ram
 from jobs.trials.journal import Journal, Trial, TrialSettings, find_checkpoint_object
 from jobs.trials.limits import StudentLimits
 from jobs.trials.options import SearchOptions
@@ -252,9 +252,12 @@ def test_a_search_without_a_limit_of_ram_plans_none_and_keeps_the_name_that_it_h
     assert "max_ram" not in free.identity
     assert free.list_trials()[0].ram is None
     monkeypatch.setattr("students.ram.measure_recipe_ram", lambda recipe, corpus: 100_000)
-    limited = plan_search(options(space="baseline", max_ram=500_000), corpus, store)
+    asked = options(space="baseline", max_ram=500_000)
+    limited = plan_search(asked, corpus, store)
     assert limited.name != free.name
     assert limited.list_trials()[0].ram == 100_000
+    counted = plan_without_ram(limited, asked, corpus, store)
+    assert (counted.name, counted.list_trials()[0].ram) == (limited.name, None)
 
 
 @pytest.fixture
