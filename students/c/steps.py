@@ -139,7 +139,9 @@ class _Grouping:
         if any(count_channels(each) % turns for each in statements):
             return False
         written = {id(each.target.buffer) for each in statements}
-        if any(id(view.buffer) in written & self.apart for s in statements for view in s.inputs):
+        in_parts = {id(s.target.buffer) for s in statements if not s.target.is_whole}
+        alone = written & self.apart | in_parts
+        if any(id(view.buffer) in alone for s in statements for view in s.inputs):
             return False
         for each in statements:
             for view in each.inputs:
