@@ -22,6 +22,7 @@ HEARD = 256
 """The samples that a student with a front-end uses: their sums are exact in float32."""
 
 _HEADER = """\
+/* by_hand in C: log-mels to logits. */
 #include <stddef.h>
 #include <stdint.h>
 #define STUDENT_CLASSES 3
@@ -109,6 +110,7 @@ def write_reference(folder: Path, *, has_front_end: bool, **changed: object) -> 
     """Write the student.onnx of such a folder, with other metadata if it is given."""
     model = _make_model_from_samples() if has_front_end else _make_model()
     metadata = {
+        "member": "by_hand",
         "classes": CLASSES,
         "sample_rate": RATE,
         "clip_samples": RATE,

@@ -32,12 +32,12 @@ class EventList(NamedTuple):
     events: list[Event]
 
     def check_end(self, end_s: float) -> None:
-        """Raise UnfitEvents if an event begins after the end of the recording, in seconds."""
+        """Raise UnfitEvents if an event goes beyond the end of the recording, in seconds."""
         for event in self.events:
-            if event.start_s > end_s:
+            if event.end_s > end_s:
                 raise UnfitEvents(
-                    f"{self.file}: row {event.row}: start_s is {event.start_s:g}, but the recording ends "
-                    f"before {end_s:g} s: give the list of this recording"
+                    f"{self.file}: row {event.row}: end_s is {event.end_s:g}, but the recording ends "
+                    f"at {end_s:g} s: give the list of this recording"
                 )
 
 

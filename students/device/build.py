@@ -32,7 +32,8 @@ def check_tools(board: Board) -> None:
     Raises:
         UnfitDevice: one is not; names the packages.
     """
-    wanted = [board.compiler] if board.machine is None else [board.compiler, EMULATOR]
+    emulated = [] if board.machine is None else [EMULATOR]
+    wanted = [board.compiler, *emulated, _name_size(board)]
     missing = [tool for tool in wanted if shutil.which(tool) is None]
     if not missing and board.machine is not None:
         # The compiler names a file that it cannot find as it was asked for it.
@@ -72,16 +73,32 @@ def build_program(folder: Path, board: Board, into: Path) -> BuiltProgram:
     words = [board.compiler, *board.flags, f"-I{folder}", f"-I{_HERE}", *linked, "-o", str(program)]
     done = _call([*words, *map(str, sources), "-lm"])
     if done.returncode:
-        lines = done.stderr.splitlines() or ["it says nothing"]
-        first = next((line for line in lines if "error" in line), lines[-1])
-        raise UnfitDevice(f"{board.compiler} cannot build {folder / 'student.c'}: {first}")
+        raise UnfitDevice(
+            f"{board.compiler} cannot build {folder / SOURCE} for {board.processor}: "
+            f"{_find_cause(done.stderr)}: export the student again, or choose a smaller one"
+        )
     return BuiltProgram(program, *_read_sizes(program, board))
+
+
+_CAUSES = ("error: ", "undefined reference", "overflowed by", "will not fit")
+_SUMMARY = "collect2:"
+
+
+def _find_cause(complaint: str) -> str:
+    """Return the line in which a compiler or linker says what is wrong, and not only that something is."""
+    lines = [line for line in complaint.splitlines() if not line.startswith(_SUMMARY)]
+    found = (line for line in lines if any(each in line for each in _CAUSES))
+    return next(found, lines[-1] if lines else "it says nothing").strip()
+
+
+def _name_size(board: Board) -> str:
+    """Return the name of the tool beside a board's compiler that counts bytes."""
+    return board.compiler.removesuffix("gcc") + "size"
 
 
 def _read_sizes(program: Path, board: Board) -> tuple[int, int]:
     """Return the bytes of flash and of RAM."""
-    size = board.compiler.removesuffix("gcc") + "size"
-    _, line = _call([size, str(program)], check=True).stdout.splitlines()
+    _, line = _call([_name_size(board), str(program)], check=True).stdout.splitlines()
     code, variables, zeros = map(int, line.split()[:3])
     # Variables that do not begin at zero are in both.
     return code + variables, variables + zeros

@@ -20,6 +20,8 @@ from students.runtime import ExportedStudent, load_exported
 
 REFERENCE = "student.onnx"
 _HEADER = "student.h"
+_TITLE = re.compile(r"/\* (\S+) in C: ")
+"""How the header begins: with the student's name in its store."""
 _WAY_OUT = "export the student again: python -m students.export --form c"
 
 
@@ -60,8 +62,8 @@ def load_reference(folder: Path) -> Reference:
     student = load_exported(file)
     metadata = student.session.get_modelmeta().custom_metadata_map
     try:
-        corpus, split, front_end = (
-            json.loads(metadata[name]) for name in ("corpus", "split", "front_end")
+        corpus, split, front_end, member = (
+            json.loads(metadata[name]) for name in ("corpus", "split", "front_end", "member")
         )
         reference = Reference(student, corpus, split, FrontEnd(**front_end))
     except (KeyError, TypeError, ValueError) as error:
@@ -69,6 +71,11 @@ def load_reference(folder: Path) -> Reference:
     header = folder / _HEADER
     if not header.exists():
         raise UnfitDevice(f"{header}: is missing: {_WAY_OUT}")
+    named = _TITLE.match(header.read_text())
+    if named is None or named[1] != member:
+        raise UnfitDevice(
+            f"{file}: is {member}, and {header.name} is of {named[1] if named else 'no student'}: {_WAY_OUT}"
+        )
     has_front_end = re.search(r"^#define STUDENT_HAS_FRONT_END\b", header.read_text(), re.MULTILINE)
     if (has_front_end is not None) != student.takes_waveforms:
         raise UnfitDevice(

@@ -11,7 +11,6 @@ import onnx
 
 from audio.clips import Corpus
 from audio.feed import Feed
-from logit_store import strip_fingerprint
 from students.c.program import Program, StudentFacts, make_program
 from students.c.ram import measure_ram
 from students.errors import NoPlan
@@ -83,7 +82,7 @@ def _write_program(
     options: ExportOptions, student: StoredStudent, facts: Mapping[str, Any], model: onnx.ModelProto
 ) -> Program:
     said = StudentFacts(
-        member=strip_fingerprint(facts["member"]),
+        member=facts["member"],
         classes=tuple(facts["classes"]),
         sample_rate=facts["sample_rate"],
         clip_samples=facts["clip_samples"],

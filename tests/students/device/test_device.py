@@ -133,12 +133,16 @@ def test_nothing_is_noted_of_this_computer_or_where_no_heading_waits_for_it(tmp_
     assert (tmp_path / "README.md").read_text() == "# Mine\n"
 
 
+ARM_TOOLS = ("arm-none-eabi-gcc", "qemu-system-arm", "arm-none-eabi-size")
+
+
 @pytest.mark.parametrize(
     ("board", "tools", "message"),
     [
         ("m7", (), "arm-none-eabi-gcc is not installed: on Debian or Ubuntu, sudo apt-get install"),
         ("m7", ("arm-none-eabi-gcc",), "qemu-system-arm is not installed"),
-        ("m4", ("arm-none-eabi-gcc", "qemu-system-arm"), "libc.a of newlib is not installed"),
+        ("m4", ARM_TOOLS[:2], "arm-none-eabi-size is not installed"),
+        ("m4", ARM_TOOLS, "libc.a of newlib is not installed"),
         ("host", (), "gcc is not installed: .* gcc libc6-dev"),
     ],
 )
@@ -167,6 +171,10 @@ def test_what_is_not_installed_is_one_line_with_the_packages(
             "only one of them has a front-end",
         ),
         (
+            lambda folder: write_reference(folder, has_front_end=False, member="other"),
+            "student.onnx: is other, and student.h is of by_hand",
+        ),
+        (
             lambda folder: write_reference(folder, has_front_end=False, front_end={"n_fft": 3}),
             "its metadata is damaged",
         ),
@@ -176,7 +184,7 @@ def test_what_is_not_installed_is_one_line_with_the_packages(
         ),
         (
             lambda folder: (folder / "student.c").write_text("int student\n"),
-            "gcc cannot build .*student.c: .*error",
+            "gcc cannot build .*student.c for .*error: .*: export the student again",
         ),
     ],
 )
