@@ -3,10 +3,13 @@
 Dimensions: C channels, F mel bands, T frames.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+
+from students.smoothing import SMOOTHING_S, compute_share
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _AS_THEY_ARE = ("main.c", "start.c", "cortex_m.ld", "Makefile")
@@ -16,12 +19,25 @@ _FRONT_END_FILES = (
 )
 _SMOOTHING_FILE = "| `smoothing.h` | decisions over time, from the logits of overlapping clips |\n"
 _PUSHED = """\
-/* From the microphone's callback, with 10 ms of samples; student_start(arena) once before the first. */
+/* Samples wait here while logits are computed. A power of 2. */
+#define RING $ring
+static int16_t ring[RING];
+static volatile size_t heard; /* samples so far */
+
+/* The microphone's callback: it only copies. */
 void hear(const int16_t *samples, size_t count) {
-  while (count > 0) {
-    size_t taken = student_push(arena, samples, count);
-    samples += taken;
-    count -= taken;
+  for (size_t i = 0; i < count; i++) ring[(heard + i) % RING] = samples[i];
+  heard += count;
+}
+
+/* The main loop: it alone calls the student. */
+void listen(void) {
+  size_t pushed = 0;
+  student_start(arena);
+  for (;;) {
+    size_t count = heard - pushed, to_end = RING - pushed % RING;
+    if (count > to_end) count = to_end;
+    pushed += student_push(arena, ring + pushed % RING, count);
     if (student_ready(arena)) {
       float logits[STUDENT_CLASSES];
       student_compute_logits(arena, logits);
@@ -29,6 +45,14 @@ void hear(const int16_t *samples, size_t count) {
     }
   }
 }
+"""
+_WHY_A_RING = """
+Computing takes long: never call `student_push` or `student_compute_logits` in the callback, which would lose the
+samples of that time. The callback (or DMA) only fills a ring or a double buffer of your own, and the main loop
+pushes and computes. The ring must hold computing time x sample rate samples, and a callback's piece more: $ring
+are enough for $ring_ms ms. `python -m students.device` says the time, which is longer from slow memory. If `heard -
+pushed` is ever above `RING`, samples were lost. The functions are not re-entrant: they share the arena, so nothing
+may push between `student_ready` and the next `student_start`.
 """
 _GIVEN = """\
 uint8_t *codes = student_input(arena); /* [channels][bands][frames] */
@@ -38,6 +62,28 @@ for (size_t i = 0; i < STUDENT_CHANNELS * STUDENT_BANDS * STUDENT_FRAMES; i++) {
 float logits[STUDENT_CLASSES];
 student_compute_logits(arena, logits); /* overwrites the codes */
 """
+_SMOOTHED = """
+## Decide over time
+
+`smoothing.h` names the class that is on: it begins at its upper threshold, and ends below its lower one.
+
+```c
+float begins_at[STUDENT_CLASSES], ends_at[STUDENT_CLASSES];            /* thresholds of each class */
+for (int k = 0; k < STUDENT_CLASSES; k++) begins_at[k] = 0.5f;         /* change those of single classes here */
+for (int k = 0; k < STUDENT_CLASSES; k++) ends_at[k] = 0.7f * begins_at[k];
+static smoothing state;
+smoothing_start(&state, begins_at, ends_at, ${share}f);          /* 1 - exp(-$seconds / $constant) */
+int on = smoothing_push(&state, logits); /* after each clip: a class, or SMOOTHING_NONE_OF_THEM */
+```
+
+Clips come one after the other, each $seconds s. Clips that overlap need a ring of a clip's samples of your own,
+pushed anew at each hop, and take as many times the computing; the share is then 1 - exp(-hop / $constant).
+
+A quiet room is a class as well: a student knows only what it was trained on, so record your background as a class
+of its own.
+"""
+_LONGEST_WAIT = 0.1
+"""Seconds that the ring of the example holds at least: a Cortex-M4 or M7 computes for less."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,10 +124,30 @@ def _describe(facts: FolderFacts) -> str:
         n_classes=len(facts.classes),
         classes=", ".join(facts.classes),
         more_files="".join(more),
-        usage=_PUSHED if facts.has_front_end else _GIVEN,
+        usage=_describe_usage(facts),
+        smoothing=_describe_smoothing(facts) if facts.has_smoothing else "",
         arena_bytes=f"{facts.arena_bytes:,}",
         constant_bytes=f"{facts.constant_bytes:,}",
     )
+
+
+def _describe_usage(facts: FolderFacts) -> str:
+    if not facts.has_front_end:
+        return f"{_GIVEN}```\n"
+    ring = 1 << math.ceil(math.log2(facts.sample_rate * _LONGEST_WAIT))
+    ring_ms = f"{1_000 * ring / facts.sample_rate:.0f}"
+    return Template(f"{_PUSHED}```\n{_WHY_A_RING}").substitute(ring=ring, ring_ms=ring_ms)
+
+
+def _describe_smoothing(facts: FolderFacts) -> str:
+    seconds = facts.clip_samples / facts.sample_rate
+    share = f"{compute_share(seconds, SMOOTHING_S):.8g}"
+    numbers = {
+        "seconds": f"{seconds:g}",
+        "constant": f"{SMOOTHING_S:g}",
+        "share": share if "." in share else f"{share}.0",
+    }
+    return Template(_SMOOTHED).substitute(numbers)
 
 
 def _describe_input(facts: FolderFacts) -> str:

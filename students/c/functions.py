@@ -1,4 +1,4 @@
-"""Functions of one number as tables, made by ONNX Runtime itself: so they are its own to the last bit."""
+"""Functions of one number (GELU, sigmoid) as tables, made by ONNX Runtime itself: so they are its own to the last bit."""
 
 from functools import cache
 

@@ -23,6 +23,10 @@
 #define SMOOTHING_CLASSES STUDENT_CLASSES
 #endif
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define SMOOTHING_NONE_OF_THEM (-1)
 
 typedef struct {
@@ -94,5 +98,9 @@ static inline int smoothing_push(smoothing *state, const float logits[SMOOTHING_
   if (best >= 0 && (state->on < 0 || smoothed[best] > smoothed[state->on])) state->on = best;
   return state->on;
 }
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -26,6 +26,10 @@ _HEADER = Template("""\
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define STUDENT_CLASSES $n_classes
 #define STUDENT_CHANNELS $channels
 #define STUDENT_BANDS $bands
@@ -48,6 +52,10 @@ uint8_t student_quantise(float log_mel);
 /* Computes the logits of the clip that is in the arena. */
 void student_compute_logits(void *arena, float logits[STUDENT_CLASSES]);
 $front_end_functions
+#ifdef __cplusplus
+}
+#endif
+
 #endif
 """)
 _FRONT_END_SIZES = Template("""\
@@ -56,6 +64,9 @@ _FRONT_END_SIZES = Template("""\
 #define STUDENT_CLIP_SAMPLES $clip_samples
 """)
 _FRONT_END_FUNCTIONS = """
+/* Not re-entrant, and too slow for a microphone's callback: let it fill a buffer of your own, which the main loop
+   pushes. Nothing may push between student_ready and the next student_start. */
+
 /* Begins a clip: also after each student_compute_logits. */
 void student_start(void *arena);
 

@@ -8,6 +8,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 @SIZES@
 
 /* Begins a clip. */
@@ -19,5 +23,9 @@ size_t front_end_push(void *scratch, uint8_t *codes, const int16_t *samples, siz
 
 /* Returns whether the clip is complete, and so all of its codes. */
 int front_end_ready(const void *scratch);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
