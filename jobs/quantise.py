@@ -134,7 +134,8 @@ def main(options: QuantiseOptions) -> int:
     if not went_well:
         say_next(repeat_command())
         return 1
-    say_next(make_export_command(options, find_best_member(tasks, store)))
+    best = find_best_member(tasks, store)
+    say_next(*(make_export_command(options, best, in_c=in_c) for in_c in (False, True)))
     return 0
 
 

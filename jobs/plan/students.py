@@ -353,7 +353,9 @@ def _check_budget(options: StudentsOptions, corpus: Corpus, recipe: StudentRecip
         raise UserError(str(error)) from error
 
 
-def make_export_command(options: CorpusOptions, member: str) -> list[str]:
-    """Return the command that exports a student for `python -m students.classify`."""
-    how = ["--form", "onnx-int8", "--with-front-end", "--to", f"{strip_fingerprint(member)}.onnx"]
+def make_export_command(options: CorpusOptions, member: str, *, in_c: bool = False) -> list[str]:
+    """Return the command that exports a student for `python -m students.classify`, or in C for a device."""
+    name = strip_fingerprint(member)
+    form, to = ("c", f"{name}_c") if in_c else ("onnx-int8", f"{name}.onnx")
+    how = ["--form", form, "--with-front-end", "--to", to]
     return ["python", "-m", "students.export", member, *options.list_data_options(), *how]

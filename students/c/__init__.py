@@ -15,5 +15,5 @@ The files, in the order in which a student passes through them (program.py calls
 | functions.py, constants.py | the tables of GELU and other functions, weights, scales |
 | kernels.py | the scratch that the layers of kernels.h need |
 | front_end.py, mel_pieces.py | from samples to log-mels, apart from the graph |
-| source.py, folder.py | student.h and student.c as a whole, and what lies around them |
+| source.py, memory_map.py, folder.py | student.h and student.c as a whole, and what lies around them |
 """

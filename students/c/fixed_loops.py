@@ -1,7 +1,10 @@
 """C text of loops over sums in integers (see fixed_point.py), with the float sum where they are not certain."""
 
+from collections.abc import Sequence
+
 from students.c.expressions import Constant, Lookup
 from students.c.fixed_point import FixedSum, Term, WriteConstant
+from students.c.lines import print_while
 from students.c.text import NameTable, Writer, print_float
 
 
@@ -17,13 +20,16 @@ class FixedLoops:
         self.outside: list[str] = []
         """What the step declares before its loops over channels: tables of integers."""
 
-    def print_loop(self, fixed: FixedSum, writer: Writer, count: int) -> tuple[list[str], str]:
-        """Return declarations for a channel, and the loop in which `codes[i]` is still to be computed in float.
+    def print_loop(
+        self, fixed: FixedSum, writer: Writer, count: int, body: Sequence[str]
+    ) -> list[str]:
+        """Return declarations for a channel, and the loop over its positions.
 
         Args:
             fixed: what they are.
             writer: writes the statement.
             count: number of positions.
+            body: computes `codes[i]` in float.
         """
         write = _bind(writer)
         terms = [
@@ -37,17 +43,18 @@ class FixedLoops:
             f"const fixed_term terms[] = {{{', '.join(terms)}}};",
             f"const int32_t offset = {fixed.print_offset(write)};",
         ]
-        return declared, f"int i = 0; (i = {call}) < {count}; i++"
+        return [*declared, *print_while("i", call, count, body)]
 
-    def print_table(self, fixed: FixedSum, writer: Writer) -> str:
-        """Return the loop in which `table[code]`, a sum of one term, is still to be computed in float."""
+    def print_table(self, fixed: FixedSum, writer: Writer, body: Sequence[str]) -> list[str]:
+        """Return the loop over the codes of a sum of one term; the body computes `table[code]` in float."""
         write = _bind(writer)
         (term,) = fixed.terms
-        numbers = f"{self._declare(term)}, {fixed.print_factor(0, write)}"
-        call = (
-            f"round_table({numbers}, {fixed.print_offset(write)}, 0x{fixed.certain:X}, code, table)"
-        )
-        return f"int code = 0; (code = {call}) < 256; code++"
+        declared = [
+            f"const int32_t factor = {fixed.print_factor(0, write)};",
+            f"const int32_t offset = {fixed.print_offset(write)};",
+        ]
+        rounded = f"{self._declare(term)}, factor, offset, 0x{fixed.certain:X}, code, table"
+        return [*declared, *print_while("code", f"round_table({rounded})", 256, body)]
 
     def _declare(self, term: Term) -> str:
         """Return the name of a term's table of integers."""

@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 WIDTH = 110
+_WHY_INTEGERS = (
+    "/* In integers, exact unless a tie is near: there it stops, and the float sum decides. */"
+)
 
 
 def indent(lines: Iterable[str]) -> list[str]:
@@ -15,6 +18,12 @@ def print_for(loop: str, body: Sequence[str]) -> list[str]:
     if len(body) == 1 and len(loop) + len(body[0]) < WIDTH - 20 and not body[0].startswith("for"):
         return [f"for ({loop}) {body[0]}"]
     return [f"for ({loop}) {{", *indent(body), "}"]
+
+
+def print_while(name: str, call: str, count: int, body: Sequence[str]) -> list[str]:
+    """Return a loop whose counter is moved on by a call, which stops where the body is needed."""
+    head = [_WHY_INTEGERS, f"int {name} = 0;", f"while (({name} = {call}) < {count}) {{"]
+    return [*head, *indent([*body, f"{name}++;"]), "}"]
 
 
 def wrap_items(items: Iterable[str]) -> list[str]:

@@ -115,13 +115,14 @@ class Printer:
     def _fill_table(self, value: Expression, only: Stored) -> list[str]:
         writer = Writer(self.addresses, self.constants.name_table, only)
         text = self._write(writer, value, "i")
-        loop = "int code = 0; code < 256; code++"
-        fixed = find_fixed_sum(value)
-        if fixed is not None and len(fixed.terms) == 1:
-            loop = self.fixed.print_table(fixed, writer)
-            self._take_constants(writer)
         fill = [*writer.inside, f"table[code] = {text};"]
-        return [*writer.before, *print_for(loop, fill)]
+        fixed = find_fixed_sum(value)
+        if fixed is None or len(fixed.terms) != 1:
+            return [*writer.before, *print_for("int code = 0; code < 256; code++", fill)]
+        loop = self.fixed.print_table(fixed, writer, fill)
+        self._take_constants(writer)
+        # Its names are its own: a channel may have several tables.
+        return ["{", *indent([*writer.before, *loop]), "}"]
 
     def _write(self, writer: Writer, value: Expression, position: str) -> str:
         """Return the text of an expression, and add the constants that it needs."""
@@ -158,9 +159,9 @@ class Printer:
         body = [*writer.inside, f"codes[i] = {text};"]
         fixed = find_fixed_sum(statement.value)
         if fixed is not None:
-            terms, loop = self.fixed.print_loop(fixed, writer, shape[1] * shape[2])
+            loop = self.fixed.print_loop(fixed, writer, shape[1] * shape[2], body)
             self._take_constants(writer)
-            return [*writer.before, target, *terms, *print_for(loop, body)]
+            return [*writer.before, target, *loop]
         loop = _walk(shape, body, with_rows=writer.has_windows, by_columns=False)
         return [*writer.before, target, *loop]
 

@@ -5,6 +5,7 @@ from string import Template
 
 from students.c.lowering import Lowered
 from students.c.memory import Plan
+from students.c.memory_map import describe_arena
 from students.c.printing import Printer
 from students.c.text import print_float
 
@@ -80,7 +81,7 @@ _SOURCE = Template("""\
 /* $title
  *
  * Maps are codes 0...255, [channels][rows][columns]; numbers are float32. All lies in the arena. Each step
- * is named after its layers; the numbers beside `arena` are the memory plan.
+ * is named after its layers; the numbers beside `arena` are the memory plan, which is above the steps.
  */
 #include "student.h"
 
@@ -93,6 +94,13 @@ $include#include "kernels.h"
 const char *const student_classes[STUDENT_CLASSES] = {$names};
 
 $constants
+
+/* The arena: offset, bytes, and what lies there, from its first step to its last one: "begin" is before all steps,
+ * "end" behind them. "turn" is what a loop needs for some channels at a time. A map whose channels lie apart
+ * counts with the gaps between them.
+ *
+$memory
+ */
 
 $functions
 
@@ -155,6 +163,7 @@ def print_source(
         include='#include "front_end.h"\n' * (ahead is not None),
         names=", ".join(map(print_text, classes)),
         constants="\n\n".join(printer.constants.texts),
+        memory="\n".join(f" * {each}".rstrip() for each in describe_arena(plan, printer.names)),
         functions="\n\n".join(printer.functions),
         input=plan.find(lowered.input).offset,
         calls="\n".join(f"  {name}(arena);" for name in printer.names),

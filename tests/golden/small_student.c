@@ -1,7 +1,7 @@
 /* small in C: 1 x 6 x 6 log-mels to logits.
  *
  * Maps are codes 0...255, [channels][rows][columns]; numbers are float32. All lies in the arena. Each step
- * is named after its layers; the numbers beside `arena` are the memory plan.
+ * is named after its layers; the numbers beside `arena` are the memory plan, which is above the steps.
  */
 #include "student.h"
 
@@ -116,6 +116,24 @@ static const convolution head_layer = {
   .input_stride = 1, .output_stride = 4,
   .weights = head_weights, .bias = head_bias, .scale = head_scale,
 };
+
+/* The arena: offset, bytes, and what lies there, from its first step to its last one: "begin" is before all steps,
+ * "end" behind them. "turn" is what a loop needs for some channels at a time. A map whose channels lie apart
+ * counts with the gaps between them.
+ *
+ *     136      36  input: begin to run_stem
+ *       0      18  stem: run_stem to run_deep
+ *      24     112  scratch: run_stem
+ *       0      18  mix_input: run_deep to run_mix
+ *      24     120  scratch: run_deep
+ *     144       9  turn: run_deep
+ *       0      27  mix: run_mix to make_mean
+ *      32      56  scratch: run_mix
+ *      32      12  mean: make_mean to make_head_input
+ *      16       3  head_input: make_head_input to run_head
+ *       0      12  head: run_head to make_logits
+ *      16      12  logits: make_logits to end
+ */
 
 /* stem: 1x6x6 -> 2x3x3, 2x2 */
 static void run_stem(uint8_t *arena) {

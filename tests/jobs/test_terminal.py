@@ -221,6 +221,8 @@ def test_a_found_student_is_exported_from_its_own_store():
     line = " ".join(make_export_command(options, "demo_isotropic-3f9c21ab04de"))
     assert "students.export demo_isotropic-3f9c21ab04de --corpus demo --store runs/x" in line
     assert read(line).to == Path("demo_isotropic.onnx")
+    in_c = read(" ".join(make_export_command(options, "demo_isotropic-3f9c21ab04de", in_c=True)))
+    assert (in_c.form, in_c.to) == ("c", Path("demo_isotropic_c"))
 
 
 @pytest.mark.parametrize("taught_by", [None, "stepwise@3f9c21ab04de", "demo_cpr-3f9c21ab04de"])
