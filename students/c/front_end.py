@@ -150,8 +150,8 @@ def _collect_sizes(front_end: FrontEnd, n_samples: int) -> dict[str, int]:
     held_bytes = 2 if front_end.pre_emphasis is None else 4
     history_bytes = (window + 1) * held_bytes
     work_bytes = max((front_end.n_fft // 2 + 1) * 8, (frames + 4) * 4)
-    # Three counters of 32 bits, one sample of 16.
-    state_bytes = _round_up(history_bytes, 4) + 3 * 4 + 2
+    # A mark and three counters of 32 bits, one sample of 16.
+    state_bytes = _round_up(history_bytes, 4) + 4 * 4 + 2
     kept_bytes = _count_kept_bytes(front_end, frames)
     return {
         "SAMPLE_RATE": front_end.sample_rate,

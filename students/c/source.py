@@ -71,7 +71,8 @@ _FRONT_END_FUNCTIONS = """
 /* Begins a clip: also after each student_compute_logits. */
 void student_start(void *arena);
 
-/* Takes samples, as many at a time as there are; returns how many it took: no more than the clip still lacks. */
+/* Takes samples, as many at a time as there are; returns how many it took: no more than the clip still lacks,
+   and none before student_start. */
 size_t student_push(void *arena, const int16_t *samples, size_t count);
 
 /* Whether the clip is complete: then its logits can be computed. */
@@ -114,8 +115,12 @@ void student_compute_logits(void *given, float logits[STUDENT_CLASSES]) {
   uint8_t *const arena = given;
 $calls
   memcpy(logits, arena + $logits, STUDENT_CLASSES * sizeof *logits);
-}
+$stop}
 $front_end""")
+_STOP = Template("""\
+  /* What a clip had begun with is overwritten: nothing may be pushed until the next start. */
+  front_end_stop(arena + $scratch);
+""")
 _FRONT_END = Template("""
 void student_start(void *arena) { front_end_start((uint8_t *)arena + $scratch); }
 
@@ -168,6 +173,7 @@ def print_source(
         input=plan.find(lowered.input).offset,
         calls="\n".join(f"  {name}(arena);" for name in printer.names),
         logits=plan.find(lowered.logits).offset,
+        stop="" if ahead is None else _STOP.substitute(scratch=ahead),
         front_end="" if ahead is None else _FRONT_END.substitute(scratch=ahead),
     )
 

@@ -51,6 +51,8 @@ typedef struct {
   float re, im;
 } point;
 
+#define BEGUN 0xB16C11F5u
+
 typedef struct {
   union {
     /* A frame: its samples in pairs, then its spectrum, then the power of bin k at [k].re. */
@@ -60,6 +62,7 @@ typedef struct {
   } work;
   /* [0] is the sample before the window, which only the mirrored end of a clip needs. */
   held history[HISTORY];
+  uint32_t begun; /* BEGUN between start and stop: elsewhere memory may hold anything */
   int32_t taken;  /* samples of the clip so far */
   int32_t filled; /* samples in the history; below 0 are that many to skip */
   int32_t frame;  /* frames that are done */
@@ -243,6 +246,7 @@ static void take_sample(front_end *state, uint8_t *codes, held sample) {
 
 void front_end_start(void *scratch) {
   front_end *state = scratch;
+  state->begun = BEGUN;
   state->taken = state->frame = 0;
   state->filled = 1 + WINDOW / 2;
   /* Neither has a weight in the first window, but 0 times what memory holds may be no number. */
@@ -251,6 +255,9 @@ void front_end_start(void *scratch) {
 
 size_t front_end_push(void *scratch, uint8_t *codes, const int16_t *samples, size_t count) {
   front_end *state = scratch;
+  if (state->begun != BEGUN) {
+    return 0;
+  }
   const size_t lacks = (size_t)(FRONT_END_CLIP_SAMPLES - state->taken);
   const size_t takes = count < lacks ? count : lacks;
   for (size_t i = 0; i < takes; i++) {
@@ -270,5 +277,10 @@ size_t front_end_push(void *scratch, uint8_t *codes, const int16_t *samples, siz
 
 int front_end_ready(const void *scratch) {
   const front_end *state = scratch;
-  return state->taken == FRONT_END_CLIP_SAMPLES;
+  return state->begun == BEGUN && state->taken == FRONT_END_CLIP_SAMPLES;
+}
+
+void front_end_stop(void *scratch) {
+  front_end *state = scratch;
+  state->begun = 0;
 }

@@ -24,6 +24,9 @@ size_t front_end_push(void *scratch, uint8_t *codes, const int16_t *samples, siz
 /* Returns whether the clip is complete, and so all of its codes. */
 int front_end_ready(const void *scratch);
 
+/* Lets nothing be pushed, and no clip be complete, until the next start. */
+void front_end_stop(void *scratch);
+
 #ifdef __cplusplus
 }
 #endif

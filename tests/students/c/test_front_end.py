@@ -125,6 +125,7 @@ class Compiled:
     ) -> np.ndarray:
         """Push a clip in pieces of the given sizes, over and over, then more than a clip."""
         codes = np.zeros(n_codes + 4, dtype=np.uint8)
+        assert self.push(codes, samples_S) == 0, "it was not started"
         self.calls.front_end_start(address(self.scratch))
         at = 0
         while at < len(samples_S):
@@ -134,6 +135,8 @@ class Compiled:
             at += len(piece)
         assert self.calls.front_end_ready(address(self.scratch))
         assert self.push(codes, samples_S) == 0
+        self.calls.front_end_stop(address(self.scratch))
+        assert not self.calls.front_end_ready(address(self.scratch))
         assert np.isnan(self.scratch[self.guard :]).all()
         assert not codes[n_codes:].any()
         return codes[:n_codes]
