@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from disk import PortableError
 from students.errors import NoPlan
 
 Shape = tuple[int, ...]
@@ -18,7 +19,7 @@ Arithmetic = Literal["Add", "Sub", "Mul", "Div"]
 Reduction = Literal["ReduceMean", "ReduceL2"]
 
 
-class UnknownOperator(NoPlan):
+class UnknownOperator(PortableError, NoPlan):
     """A graph that C cannot be written for; names the operator, its result and the reason."""
 
     def __init__(self, operator: str, name: str, reason: str) -> None:

@@ -172,9 +172,11 @@ WRITTEN_OTHERWISE = {
     "audio/decoded_map.py": "reserved, and vouched for by its index",
     "audio/sound_files.py": "a pipe",
     "cluster/simulated.py": "files of a temporary folder",
+    "disk/folders.py": "files of a folder that appears whole",
     "disk/lock.py": "an empty file",
     "disk/whole.py": "this is how files are written",
     "report/ensemble_picture.py": "drawn into memory",
+    "students/device/run.py": "files of a temporary folder",
     "teachers/transfer.py": "a download that is continued, and then published",
     "training/trackers.py": "an empty file",
 }
