@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from c_students import needs_vnni
 from tiny import FRONT_END, RECIPE
 from tiny_student import CPU, TINY_STUDENT, open_store
 from torch import nn
@@ -223,6 +224,7 @@ def test_learnt_ranges_are_those_of_the_file(stored, corpus, tuned_in_int8, tmp_
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no gcc: apt-get install gcc")
+@needs_vnni
 def test_a_student_that_was_tuned_in_int8_is_a_program_with_the_ranges_that_it_learnt(
     stored, corpus, tuned_in_int8, tmp_path, monkeypatch
 ):

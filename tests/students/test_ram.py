@@ -1,12 +1,10 @@
 """The RAM of students before they are trained."""
 
-import math
-
 import pytest
 from tiny_student import TINY_STUDENT
 
 from jobs.plan.ram import find_ram, show_ram
-from students import ARCHITECTURES, ram
+from students import ram
 from students.complexity import OverBudget
 from students.distill import check_recipe
 from students.errors import NoPlan
@@ -104,11 +102,3 @@ def test_a_recipe_is_planned_for_the_clips_of_its_corpus_and_held_to_a_limit(
     check_recipe(TINY_STUDENT, corpus, max_ram=300_000)
     shape = TINY_STUDENT.front_end.compute_shape(TINY_STUDENT.front_end.sample_rate)
     assert asked == [{"input_shape": (1, *shape), "n_classes": 3}]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_each_student_of_the_catalogue_has_a_plan_that_holds_its_input(name):
-    shape = ARCHITECTURES[name].input_shape
-    made = ram.make_untrained_model(name, {}, input_shape=shape, n_classes=10)
-    assert ram.measure_ram(made) > math.prod(shape)

@@ -7,6 +7,7 @@ import subprocess
 import numpy as np
 import onnxruntime
 import pytest
+from c_students import needs_vnni
 
 from students.c.program import StudentFacts, make_program
 from students.c.ram import measure_ram
@@ -38,6 +39,7 @@ RAM = {
 """Bytes of the arena, without the front-end."""
 
 pytestmark = [
+    needs_vnni,
     pytest.mark.slow,
     pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed"),
 ]

@@ -14,11 +14,12 @@ from c_students import (
     load_int8_model,
     make_clips,
     needs_gcc,
+    needs_vnni,
     write_program,
 )
 
 LEVELS = {"O1": ("-O1",), "O2": ("-O2",), "O3": ("-O3",), "sanitizers": SANITIZERS}
-pytestmark = needs_gcc
+pytestmark = [needs_gcc, needs_vnni]
 
 
 @pytest.fixture(scope="module", params=SMALL_STUDENTS)

@@ -11,6 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from c_students import needs_vnni
 from hand_made_students import need
 from torch import nn
 
@@ -57,7 +58,7 @@ int main(void) {
 """
 """Takes one stream; a clip begins where the last one ended."""
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, needs_vnni]
 
 
 @pytest.mark.parametrize(

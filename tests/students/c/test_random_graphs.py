@@ -4,7 +4,14 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from c_students import compile_c, compute_logits, compute_reference, needs_gcc, write_program
+from c_students import (
+    compile_c,
+    compute_logits,
+    compute_reference,
+    needs_gcc,
+    needs_vnni,
+    write_program,
+)
 from hypothesis import HealthCheck, given, note, settings
 from random_graphs import describe_graph, random_graphs
 
@@ -17,6 +24,7 @@ FEW = settings(
 
 
 @needs_gcc
+@needs_vnni
 @given(model=random_graphs())
 @FEW
 def test_c_of_any_graph_computes_the_logits_of_onnx_runtime(model):

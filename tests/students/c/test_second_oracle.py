@@ -13,6 +13,7 @@ from c_students import (
     load_int8_model,
     make_clips,
     needs_gcc,
+    needs_vnni,
     write_program,
 )
 
@@ -47,6 +48,7 @@ def compute_oracle(model, folder, clips):
 
 
 @needs_gcc
+@needs_vnni
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["isotropic", "dsmn"])
 def test_logits_are_those_of_another_generators_c(name, tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from c_students import needs_vnni
 from hand_made_students import CLASSES, need, write_hand_made
 from tiny import RATE
 
@@ -20,7 +21,7 @@ SILENCE = bytes(2 * RATE)
 PUSH = "state *s = arena;"
 """A line of the hand-made student that runs in each piece of a clip."""
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, needs_vnni]
 
 
 @pytest.fixture(autouse=True)

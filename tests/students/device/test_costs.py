@@ -4,6 +4,7 @@ QEMU's figures are exact for a compiler, and another compiler may need a little 
 """
 
 import pytest
+from c_students import needs_vnni
 from hand_made_students import need
 
 from benchmarks.boards import (
@@ -53,6 +54,7 @@ def test_no_student_costs_more_from_samples_than_the_page_says(folder, said):
     assert costs.stack_bytes <= said.stack_bytes + 512
 
 
+@needs_vnni
 @pytest.mark.slow
 @pytest.mark.parametrize("student", [each.student for each in SAID])
 def test_a_student_s_logits_on_a_cortex_m7_are_those_of_its_int8_file(folder, student):
@@ -62,6 +64,7 @@ def test_a_student_s_logits_on_a_cortex_m7_are_those_of_its_int8_file(folder, st
     assert measured.max_difference <= (0 if is_exact else 1e-2)
 
 
+@needs_vnni
 @pytest.mark.slow
 @pytest.mark.parametrize(("board", "times"), [("m4", 1.0), ("m3", 10.0)])
 def test_a_student_runs_on_smaller_processors_as_the_page_says(folder, board, times):
