@@ -41,11 +41,11 @@ def quantise_in_onnx_runtime(values):
         helper.make_tensor("step", TensorProto.FLOAT, [], [STEP]),
         helper.make_tensor("zero", TensorProto.UINT8, [], [ZERO]),
     ]
-    ends = [
-        [helper.make_tensor_value_info(name, kind, [len(values)])]
+    takes, gives = (
+        helper.make_tensor_value_info(name, kind, [len(values)])
         for name, kind in (("x", TensorProto.FLOAT), ("y", TensorProto.UINT8))
-    ]
-    graph = helper.make_graph([node], "rounding", *ends, constants)
+    )
+    graph = helper.make_graph([node], "rounding", [takes], [gives], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
