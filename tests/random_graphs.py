@@ -155,16 +155,21 @@ class GraphBuilder:
         return self.add_node("Mul", [name, weights], self.values[name] * self.values[weights])
 
     def pool(self, name: str, draw: Draw) -> str:
-        """Add means of windows that do not overlap, where the map is large enough."""
+        """Add means of windows: side by side, or overlapping ones that begin in the padding."""
         height, width = self.values[name].shape[2:]
-        kernel = (draw(st.integers(1, min(2, height))), draw(st.integers(1, min(2, width))))
         if self.is_widened(name):
             # Rounded again at once, ONNX Runtime pools the codes: it may be one code off. No student does.
             name = self.normalise(name, draw)
-        value = functional.avg_pool2d(self.values[name], kernel)
+        if draw(st.booleans()):
+            kernel, strides, pads = (3, 3), (2, 2), (1, 1)
+        else:
+            kernel = (draw(st.integers(1, min(2, height))), draw(st.integers(1, min(2, width))))
+            strides, pads = kernel, (0, 0)
+        value = functional.avg_pool2d(self.values[name], kernel, strides, pads)
         return self.add_node(
-            "AveragePool", [name], value, kernel_shape=kernel, strides=kernel, pads=[0, 0, 0, 0]
-        )
+            "AveragePool", [name], value, kernel_shape=kernel, strides=strides,
+            pads=[*pads, *pads], count_include_pad=1,
+        )  # fmt: skip
 
     def join(self, name: str, draw: Draw) -> str:
         """Join two maps of one size along their channels, and convolve them, as all students do."""
