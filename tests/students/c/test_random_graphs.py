@@ -22,7 +22,7 @@ FEW = settings(
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
-MANY = settings(FEW, max_examples=400)
+MANY = settings(FEW, max_examples=250)
 
 
 def check_logits(model):
