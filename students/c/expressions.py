@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from students.c.graph import Arithmetic, Function, Grid, Shape
+from students.c.graph import Arithmetic, Function, Grid, Shape, UnknownOperator
 from students.c.kernels import ConvolutionShape
 
 
@@ -354,7 +354,9 @@ class Slicer:
             case Pool():
                 step = value.strides[0]
                 if value.pads[0] or value.kernel[0] != step:
-                    raise ValueError("rows of overlapping windows")
+                    raise UnknownOperator(
+                        "Split", "of an AveragePool", "rows of overlapping windows"
+                    )
                 inside = self.cut_rows(value.value, start * step, count * step)
                 return replace(value, value=inside, shape=shape)
             case Constant():

@@ -214,6 +214,9 @@ class _Reader:
         parts, start = [], 0
         for name in node.output:
             count = self.shapes[name][position]
+            if axis == "rows" and self.shapes[name][1:] == (1, 1):
+                # It would be read as numbers of channels, which lie side by side; these do not.
+                raise UnknownOperator(node.op_type, name, "one position of a map for each channel")
             parts.append(Part(name, (node.input[0],), axis, start, count))
             start += count
         return parts

@@ -61,9 +61,9 @@ def end(made: GraphMaker, value: str, n_inputs: int = 2) -> onnx.ModelProto:
     return made.finish()
 
 
-def begin() -> tuple[GraphMaker, str]:
+def begin(n_bands: int = 6, n_frames: int = 6) -> tuple[GraphMaker, str]:
     """Return a graph with one layer, and its rounded output of 2 channels."""
-    made = GraphMaker(1, 6, 6)
+    made = GraphMaker(1, n_bands, n_frames)
     sums = made.convolve(made.round("log_mels", "in"), "stem", (2, 1, 1, 1))
     return made, made.round(sums, "stem.output")
 
@@ -114,6 +114,23 @@ def use_halves_of_the_time():
     return end(made, made.add("Add", ["left", "right"], "both"))
 
 
+def use_rows_of_one_position():
+    made, value = begin(2, 1)
+    made.nodes.append(
+        onnx.helper.make_node("Split", [value], ["low", "high"], axis=2, num_outputs=2)
+    )
+    return end(made, made.add("Add", ["low", "high"], "both"))
+
+
+def use_rows_of_overlapping_windows():
+    made, value = begin()
+    pooled = made.add("AveragePool", [value], "pool", kernel_shape=[3, 1], strides=[1, 1])
+    made.nodes.append(
+        onnx.helper.make_node("Split", [pooled], ["low", "high"], axis=2, num_outputs=2)
+    )
+    return end(made, made.add("Add", ["low", "high"], "both"))
+
+
 def use_transposed_maps():
     made, value = begin()
     return end(made, made.add("Transpose", [value], "turned", perm=[0, 1, 3, 2]))
@@ -137,6 +154,8 @@ def use_a_huge_bias():
         (use_two_grids, r"operator QuantizeLinear \(other.integers\): .*more than one grid"),
         (use_gelu_of_a_sum, r"operator Gelu \(gelu\): expected codes"),
         (use_halves_of_the_time, r"operator Split \(left\): along axis 3"),
+        (use_rows_of_one_position, r"operator Split \(low\): one position of a map"),
+        (use_rows_of_overlapping_windows, r"operator Split .*rows of overlapping windows"),
         (use_transposed_maps, r"operator Transpose \(turned\)"),
         (use_a_huge_bias, r"operator Conv \(second.sums\): sums of second may be 2,147,4"),
     ],
