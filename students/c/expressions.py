@@ -13,13 +13,16 @@ import numpy as np
 from students.c.graph import Arithmetic, Function, Grid, Shape, UnknownOperator
 from students.c.kernels import ConvolutionShape
 
+Kind = Literal["codes", "numbers"]
+"""uint8 codes, or float32 numbers."""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Buffer:
     """A map of codes, or numbers, that lies in the arena for a while."""
 
     name: str
-    kind: Literal["codes", "numbers"]
+    kind: Kind
     shape: Shape
 
     @property

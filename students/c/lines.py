@@ -1,11 +1,18 @@
-"""Lines of C: loops, comments, and lines that are not too long."""
+"""Lines of C: loops, comments, free names, and lines that are not too long."""
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Container, Iterable, Sequence
 
 WIDTH = 110
 _WHY_INTEGERS = (
     "/* In integers, exact unless a tie is near: there it stops, and the float sum decides. */"
 )
+
+
+def find_free_name(name: str, taken: Container[str]) -> str:
+    """Return a name, with a number behind it if it is taken."""
+    numbered = (f"{name}_{number}" for number in itertools.count(2))
+    return next(each for each in itertools.chain([name], numbered) if each not in taken)
 
 
 def indent(lines: Iterable[str]) -> list[str]:

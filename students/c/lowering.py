@@ -4,7 +4,6 @@ Only codes are stored, and numbers of channels. Everything between two layers is
 codes. A value that a shortcut takes unrounded is computed again from its codes.
 """
 
-import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from students.c.expressions import (
     Constant,
     Expression,
     IntegerLayer,
+    Kind,
     Lookup,
     Merge,
     Pool,
@@ -34,6 +34,7 @@ from students.c.expressions import (
 )
 from students.c.graph import Grid, Shape, UnknownOperator, find_canonical, find_needed_maps
 from students.c.layers import make_integer_layer
+from students.c.lines import find_free_name
 from students.c.statements import Classify, Convolve, Reduce, Statement, Store
 
 
@@ -378,20 +379,19 @@ class _Lowering:
         self.statements.append(Classify(layer, self._store(sums.source), target))
         return Rectify(target) if sums.rectified else target
 
-    def _make_target(self, kind: str, shape: Shape, name: str) -> Stored:
+    def _make_target(self, kind: Kind, shape: Shape, name: str) -> Stored:
         buffer = self._make_buffer(name, kind, shape)
         return Stored(buffer, shape)
 
-    def _make_buffer(self, name: str, kind: str, shape: Shape) -> Buffer:
-        return Buffer(self._make_name(name, "buffer"), kind, shape)  # type: ignore
+    def _make_buffer(self, name: str, kind: Kind, shape: Shape) -> Buffer:
+        return Buffer(self._make_name(name, "buffer"), kind, shape)
 
     def _make_name(self, name: str, of: str) -> str:
         """Return a name for C that nothing else of its kind has."""
         plain = re.sub(r"\W+", "_", name).strip("_")
         plain = plain if plain[:1].isalpha() else f"layer_{plain}"
         taken = self.names.setdefault(of, set())
-        numbered = (f"{plain}_{number}" for number in itertools.count(2))
-        free = next(each for each in itertools.chain([plain], numbered) if each not in taken)
+        free = find_free_name(plain, taken)
         taken.add(free)
         return free
 

@@ -57,21 +57,6 @@ def cut_mel_bank(front_end: FrontEnd) -> MelPieces:
     return MelPieces(int(covered[0]), tuple(pieces), _compute_gains(front_end, edges_hz, bins_hz))
 
 
-def restore_mel_bank(cut: MelPieces, n_bands: int, n_bins: int) -> np.ndarray:
-    """Return the matrix of a bank that was cut, float64 [F, Q]: its exact weights before rounding."""
-    bank_FQ = np.zeros((n_bands + 2, n_bins))
-    band, place = 0, cut.first_bin
-    for piece in cut.pieces:
-        n = np.arange(piece.bins)
-        weights = piece.first_weight + n * piece.step + n * (n - 1) / 2 * piece.bend
-        bank_FQ[band + 1, place : place + piece.bins] = weights
-        bank_FQ[band, place : place + piece.bins] = 1 - weights
-        place += piece.bins
-        band += not piece.goes_on
-    inner_FQ = bank_FQ[1:-1]
-    return inner_FQ if cut.gains_F is None else inner_FQ * cut.gains_F[:, None]
-
-
 def _place(front_end: FrontEnd) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return the edges [F + 2] and the bins [Q], in Hz and on the scale on which triangles are straight."""
     low, high = _to_mel(np.array([front_end.min_hz, front_end.max_hz]))

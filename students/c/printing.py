@@ -3,7 +3,6 @@
 Names in the text: `c` is a channel of the statement's output, `i` a position in it.
 """
 
-import itertools
 from collections.abc import Sequence
 
 from students.c.addresses import Addresses
@@ -12,7 +11,7 @@ from students.c.expressions import Expression, Stored, find_only_map
 from students.c.fixed_loops import FixedLoops
 from students.c.fixed_point import find_fixed_sum
 from students.c.graph import Shape
-from students.c.lines import indent, print_for, wrap_code, wrap_comment
+from students.c.lines import find_free_name, indent, print_for, wrap_code, wrap_comment
 from students.c.memory import Plan
 from students.c.statements import (
     Classify,
@@ -62,8 +61,7 @@ class Printer:
             each.layer.name for each in step.statements if isinstance(each, Convolve | Classify)
         ]
         name = f"run_{layers[0]}" if layers else f"make_{step.statements[0].target.buffer.name}"
-        numbered = (f"{name}_{number}" for number in itertools.count(2))
-        return next(each for each in itertools.chain([name], numbered) if each not in self.names)
+        return find_free_name(name, self.names)
 
     def _print_body(self, step: Step) -> list[str]:
         if not step.statements[0].by_channel:

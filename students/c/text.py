@@ -3,7 +3,6 @@
 Names in the text: `c` is the channel of the statement, `i` the position in it.
 """
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -26,7 +25,7 @@ from students.c.expressions import (
     Widen,
 )
 from students.c.graph import Function, Grid
-from students.c.lines import print_for
+from students.c.lines import find_free_name, print_for
 
 LONG = 64
 """Characters from which on a number gets a name."""
@@ -149,8 +148,7 @@ class Writer:
 
     def _take_name(self, name: str) -> str:
         """Return a name that nothing else in the text has."""
-        numbered = (f"{name}_{number}" for number in itertools.count(2))
-        free = next(each for each in itertools.chain([name], numbered) if each not in self._taken)
+        free = find_free_name(name, self._taken)
         self._taken.add(free)
         return free
 

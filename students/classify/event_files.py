@@ -37,7 +37,7 @@ class EventList(NamedTuple):
             if event.end_s > end_s:
                 raise UnfitEvents(
                     f"{self.file}: row {event.row}: end_s is {event.end_s:g}, but the recording ends "
-                    f"at {end_s:g} s: give the list of this recording"
+                    f"before {end_s:g} s: give the list of this recording"
                 )
 
 

@@ -177,7 +177,7 @@ def test_a_list_of_another_recording_or_one_for_several_is_refused(recording, tm
         (sounds / f"{name}.wav").symlink_to(folder / "a.wav")
     (tmp_path / "empty.wav").touch()
     cases = {
-        folder / "a.wav": "row 3: end_s is 42, but the recording ends at 41 s: give the list",
+        folder / "a.wav": "row 3: end_s is 42, but the recording ends before 41 s: give the list",
         sounds: "expected one FILE, and these are 2",
         tmp_path / "absent.wav": "absent.wav: No such file or directory",
         tmp_path / "empty.wav": "empty.wav: is empty (0 bytes)",

@@ -1,66 +1,35 @@
 import functools
 import re
-import shutil
 from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from c_students import needs_vnni
+from c_students import needs_gcc, needs_vnni
 from tiny import FRONT_END, RECIPE
 from tiny_student import CPU, TINY_STUDENT, open_store
-from torch import nn
 
 from audio.clips import Corpus
-from audio.front_ends import FrontEnd
-from audio.log_mel import LogMel
-from students import ARCHITECTURES, build, drop_teachers, int8, runtime
+from students import build, drop_teachers, int8, runtime
 from students.c.ram import measure_ram
 from students.complexity import OverBudget
 from students.device.measure import measure_device
 from students.device.options import DeviceOptions
 from students.distill import distill
 from students.errors import NoPlan
-from students.export import convert, onnx_file, onnx_int8
+from students.export import convert, onnx_file
 from students.export.__main__ import main
 from students.export.export import export_student
 from students.export.measure import compare_with_torch
 from students.export.options import ExportOptions, UnfitExportOptions
 from students.int8 import train_in_int8
-from students.quantise import ActivationRange, calibrate, quantise, remove_rounding
+from students.quantise import ActivationRange
 from students.ram import make_untrained_model
 from students.recipe import Int8Recipe
 from students.stored import load_student
 
 TINY = replace(TINY_STUDENT, training=replace(RECIPE, max_epochs=10, peak_learning_rate=1e-2))
-DELTAS = FrontEnd(
-    sample_rate=8_000,
-    n_fft=256,
-    window_samples=256,
-    hop_samples=100,
-    mel_bands=16,
-    max_hz=4_000.0,
-    mel_bank="htk_slaney_norm",
-    log="log10",
-    log_offset=1e-10,
-    standardise=True,
-    delta=True,
-)
-EMPHASIS = FrontEnd(
-    sample_rate=8_000,
-    n_fft=256,
-    window_samples=200,
-    hop_samples=80,
-    mel_bands=16,
-    max_hz=3_900.0,
-    mel_bank="kaldi",
-    window="symmetric",
-    pre_emphasis=0.97,
-    shift=4.5,
-    scale=5.0,
-)
-FACTS = {"classes": ["a", "b"], "sample_rate": 8_000, "clip_samples": 8_000}
 
 
 @pytest.fixture(scope="module")
@@ -107,25 +76,6 @@ def exported(stored, corpus, tmp_path_factory):
 
 def make_options(store, key, to, **changed):
     return ExportOptions(member=key.member, store=store.address, to=to, corpus="tau", **changed)
-
-
-@pytest.mark.parametrize(
-    "front_end", [FRONT_END, DELTAS, EMPHASIS], ids=["plain", "deltas", "emphasis"]
-)
-def test_log_mels_of_the_front_end_inside_are_those_of_torch(front_end):
-    model = onnx_file.convert_front_end(front_end, 8_000)
-    in_file = runtime.load_exported(onnx_file.serialise(model, FACTS | {"takes_waveforms": True}))
-    waveforms_BS = 0.1 * torch.randn(3, 8_000, generator=torch.Generator().manual_seed(0))
-    # A pause in one clip: only the offset keeps its logarithm finite.
-    waveforms_BS[0, :4_000] = 0
-    expected = LogMel(front_end)(waveforms_BS).numpy()
-    np.testing.assert_allclose(
-        in_file.compute_logits(waveforms_BS.numpy()), expected, rtol=0, atol=1e-3
-    )
-    np.testing.assert_array_equal(
-        in_file.compute_logits(waveforms_BS[1:2].numpy()),
-        in_file.compute_logits(waveforms_BS.numpy())[1:2],
-    )
 
 
 @pytest.mark.parametrize(
@@ -223,7 +173,7 @@ def test_learnt_ranges_are_those_of_the_file(stored, corpus, tuned_in_int8, tmp_
     assert measured.agreement > 0.9
 
 
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no gcc: apt-get install gcc")
+@needs_gcc
 @needs_vnni
 def test_a_student_that_was_tuned_in_int8_is_a_program_with_the_ranges_that_it_learnt(
     stored, corpus, tuned_in_int8, tmp_path, monkeypatch
@@ -350,75 +300,6 @@ def test_an_unknown_member_or_one_of_another_corpus_is_refused(stored, tmp_path,
     assert "no member 'nobody'" in capsys.readouterr().err
     assert main([key.member, *arguments]) == 1
     assert "--corpus is demo: name its own" in capsys.readouterr().err
-
-
-SMALLEST = {
-    "Isotropic": (1, 24, 16),
-    "Recursive": (1, 24, 16),
-    "CPMobile": (1, 32, 16),
-    "DSMN": (2, 64, 32),
-}
-"""Inputs (C, F, T) that keep the tests fast: the graphs are those of any size."""
-ONE_OF_EACH_NETWORK = {
-    "isotropic_v3": {"depth": 2},
-    "recursive_2x2": {},
-    "cp_mobile_2023": {},
-    "dsmn_model3": {},
-}
-"""Odd and even kernels, response norm and strides, both kinds of blocks of a DSMN."""
-
-
-def make_published(name, arguments):
-    """Return a student of the catalogue in which no clip's signal fades, and clips of many levels."""
-    torch.manual_seed(0)
-    student = build(name, n_classes=10, **arguments).eval()
-    for module in student.modules():
-        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight)
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.running_mean, std=0.1)
-            nn.init.uniform_(module.running_var, 0.5, 2.0)
-    levels = torch.linspace(0.5, 3, 8).view(-1, 1, 1, 1)
-    return student, levels * torch.randn(8, *SMALLEST[type(student).__name__])
-
-
-def run_model(model):
-    content = onnx_file.serialise(model, FACTS | {"takes_waveforms": False})
-    return runtime.load_exported(content).compute_logits
-
-
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [
-        *ONE_OF_EACH_NETWORK.items(),
-        *(pytest.param(name, {}, marks=pytest.mark.slow) for name in ARCHITECTURES),
-    ],
-)
-def test_each_student_of_the_catalogue_is_exported_as_it_is_and_in_int8(name, arguments):
-    student, inputs = make_published(name, arguments)
-    simulated = quantise(student, (1, *inputs.shape[1:]))
-    calibrate(simulated, [inputs])
-    model = onnx_file.convert_student(remove_rounding(simulated), (1, *inputs.shape[1:]))
-    batches = [inputs[:5], inputs[5:]]
-    in_float32 = compare_with_torch(student, run_model(model), batches)
-    # Between clips: what is the same for all of them says nothing about what the layers do.
-    spread = in_float32.torch_NK.std(axis=0).mean()
-    assert in_float32.max_difference < 1e-4 * spread
-    in_integers = run_model(onnx_int8.convert_to_integers(model, simulated))
-    in_int8 = compare_with_torch(simulated, in_integers, batches)
-    by_rounding = np.std(in_int8.torch_NK - in_float32.torch_NK)
-    # A sum between two integers may be rounded to either, and layers follow; where two branches of a
-    # DSMN meet, more often.
-    to_simulation = np.std(in_int8.exported_NK - in_int8.torch_NK)
-    assert to_simulation < (0.2 if name.startswith("dsmn") else 0.1) * spread
-    assert to_simulation < by_rounding
-    # So the exported file is no worse than the simulation.
-    assert np.std(in_int8.exported_NK - in_float32.torch_NK) < 1.25 * by_rounding
-
-
-def test_each_network_of_the_catalogue_is_exported_in_the_normal_run():
-    exported = {ARCHITECTURES[name].network for name in ONE_OF_EACH_NETWORK}
-    assert exported == {each.network for each in ARCHITECTURES.values()}
 
 
 @pytest.mark.slow

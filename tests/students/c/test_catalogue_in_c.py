@@ -1,13 +1,12 @@
 """Every student of the catalogue as a program on this machine: takes minutes."""
 
 import ctypes
-import shutil
 import subprocess
 
 import numpy as np
 import onnxruntime
 import pytest
-from c_students import needs_vnni
+from c_students import needs_gcc, needs_vnni
 
 from students.c.program import StudentFacts, make_program
 from students.c.ram import measure_ram
@@ -41,7 +40,7 @@ RAM = {
 pytestmark = [
     needs_vnni,
     pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed"),
+    needs_gcc,
 ]
 
 

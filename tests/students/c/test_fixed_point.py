@@ -1,12 +1,12 @@
 """Sums in integers against the float sums that they stand for, for all pairs of codes."""
 
 import ctypes
-import shutil
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from c_students import needs_gcc
 
 from students.c.expressions import (
     Buffer,
@@ -79,7 +79,7 @@ def evaluate(value: Expression, codes_P: dict[int, np.ndarray]) -> np.ndarray:
             raise AssertionError(value)
 
 
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no gcc here")
+@needs_gcc
 @pytest.mark.parametrize(("seed", "linear"), [(0, False), (1, False), (2, True), (3, True)])
 def test_a_certain_sum_has_the_code_of_the_float_sum(
     seed: int, linear: bool, tmp_path: Path

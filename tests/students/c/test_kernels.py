@@ -1,7 +1,6 @@
 """The integer layers in C against their definition and ONNX Runtime: on this machine, and on Arm in QEMU."""
 
 import ctypes
-import shutil
 import subprocess
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from c_students import needs_gcc
 from integer_layers import (
     OF_STUDENTS,
     Layer,
@@ -26,7 +26,6 @@ KERNELS = Path(__file__).parents[3] / "students" / "c"
 FLAGS = ("-std=c11", "-ffp-contract=off", "-Wall", "-Wextra", "-Wconversion", "-Werror")
 GUARD = 64
 """Bytes around each buffer that no kernel may touch."""
-needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no gcc here")
 
 CALLS = """
 #include "kernels.h"
