@@ -5,6 +5,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from disk.whole import write_whole
+
 
 def check_empty(folder: Path) -> None:
     """Refuse a folder in which there is something.
@@ -31,13 +33,17 @@ def write_whole_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """
     check_empty(folder)
     place = folder.resolve()
-    place.parent.mkdir(parents=True, exist_ok=True)
     temporary = place.with_name(f".{place.name}-{secrets.token_hex(4)}.tmp")
     try:
-        temporary.mkdir()
         for name, content in files.items():
-            (temporary / name).write_bytes(content)
+            # Each would survive a power failure, and so does the folder that is renamed.
+            write_whole(temporary / name, content)
         # This replaces an empty folder, and no other one.
         temporary.rename(place)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        # The name of a temporary folder means nothing to people.
+        raise OSError(error.errno, error.strerror, str(folder)) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
