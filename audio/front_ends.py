@@ -184,6 +184,22 @@ DSMN_FRONT_END = FrontEnd(
 )
 """Deep space separable distillation (DSMN_dcase2023): 2x256x44."""
 
+TF_SEPNET_40 = replace(CP_MOBILE, max_hz=16_000.0)
+"""TF-SepNet of 2024 (Cai, ICASSP), as evaluated: 1x256x64."""
+
+TF_SEPNET = replace(TF_SEPNET_40, mel_bands=512)
+"""TF-SepNet's entry to DCASE 2024 (easy_dcase_task1), as evaluated: 1x512x64."""
+
+CNN_GRU = FrontEnd(
+    sample_rate=44_100,
+    n_fft=8192,
+    window_samples=8192,
+    hop_samples=1364,
+    mel_bands=256,
+    max_hz=22_050.0,
+)
+"""CNN-GRU's entry to DCASE 2025 (SNTL-NTU): 1x256x33."""
+
 BCBL_44K = replace(ASCDOMAIN_CNN, sample_rate=44_100, max_hz=22_050.0)
 """24-BCBL without resampling (NTU's DCASE 2024 entry): 1x256x89."""
 

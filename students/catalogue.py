@@ -15,7 +15,16 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from audio.front_ends import ASCDOMAIN_CNN, BCBL_44K, CP_MOBILE, DSMN_FRONT_END, FrontEnd
+from audio.front_ends import (
+    ASCDOMAIN_CNN,
+    BCBL_44K,
+    CNN_GRU,
+    CP_MOBILE,
+    DSMN_FRONT_END,
+    TF_SEPNET,
+    TF_SEPNET_40,
+    FrontEnd,
+)
 
 if TYPE_CHECKING:
     from students.student import Student
@@ -99,6 +108,7 @@ def resolve_arguments(name: str, **arguments: Any) -> dict[str, Any]:
 
 
 _CP_MOBILE, _DSMN = "cp_mobile.CPMobile", "dsmn.DSMN"
+_TF_SEPNET = "tf_sepnet.TFSepNet"
 
 
 def _isotropic(**arguments: Any) -> StudentArchitecture:
@@ -131,6 +141,14 @@ def _dsmn(*blocks: str, channels: tuple[int, ...] = (24, 32, 64, 64, 64)) -> Stu
     )
 
 
+def _tf_sepnet_of_the_paper(channels: int) -> StudentArchitecture:
+    return StudentArchitecture(
+        network=_TF_SEPNET,
+        arguments={"channels": channels, "poolings": 2, "adaptive_norm": True},
+        front_end=TF_SEPNET_40,
+    )
+
+
 _V2 = {"filters": 128, "kernel": 4, "patch": 8}
 _V3 = {"filters": 128, "kernel": 3, "patch": 8}
 
@@ -157,6 +175,11 @@ ARCHITECTURES: Mapping[str, StudentArchitecture] = MappingProxyType(
         "dsmn_model4": _dsmn(
             "split", "split", "split", "split", "split", channels=(24, 128, 128, 128, 128)
         ),
+        "tf_sepnet": StudentArchitecture(network=_TF_SEPNET, front_end=TF_SEPNET),
+        "tf_sepnet_40": _tf_sepnet_of_the_paper(40),
+        "tf_sepnet_80": _tf_sepnet_of_the_paper(80),
+        "cnn_gru": StudentArchitecture(network="cnn_gru.CNNGRU", front_end=CNN_GRU),
+        "rep_mobile": StudentArchitecture(network="rep_mobile.RepMobile"),
     }
 )
 """Named as in their files: `recursive` is the grid of 3x3, others are depth x columns. The readme of

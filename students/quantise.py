@@ -18,6 +18,8 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from students.branches import fold_branches
+
 Model = TypeVar("Model", bound=nn.Module)
 
 LARGEST_ACTIVATION = 255
@@ -36,6 +38,7 @@ _SMALLEST_SCALE = torch.finfo(torch.float32).eps
 def quantise(student: Model, input_shape: Sequence[int]) -> Model:
     """Return a copy whose layers compute as integers would, with gradients: any loop can train it.
 
+    Branches become one convolution first, and stay one.
     If a convolution's result goes only to a batch normalisation, this is folded into it, and so is a
     ReLU that alone follows either; both are removed from the copy. All other norms stay: a norm
     after an activation could only be folded into the next convolution, and the sum would change if
@@ -48,6 +51,7 @@ def quantise(student: Model, input_shape: Sequence[int]) -> Model:
         student: a trained student; is not changed.
         input_shape: shape of one clip, (1, C, F, T).
     """
+    student = fold_branches(student)
     plans = _plan_layers(copy.deepcopy(student).cpu().eval(), input_shape)
     copied = copy.deepcopy(student)
     for path, plan in plans.items():

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from students.branches import fold_branches
 from students.cost import Complexity
 
 
@@ -25,9 +26,11 @@ def measure_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexi
     consumed outside of such modules (the sum of a skip) are not seen.
 
     Args:
-        model: is not changed; runs on the device of its first parameter.
+        model: is not changed; runs on the device of its first parameter. Branches are counted as the
+            one convolution that they are in use.
         input_shape: includes the batch, which should be 1: MACs and memory grow with it.
     """
+    model = fold_branches(model)
     tally = _Tally()
     with torch.no_grad(), _evaluation_mode(model), _observed(model, tally):
         model(_zeros(model, input_shape))

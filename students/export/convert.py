@@ -11,6 +11,7 @@ import onnx
 
 from audio.clips import Corpus
 from audio.feed import Feed
+from students.branches import fold_branches
 from students.c.program import Program, StudentFacts, make_program
 from students.c.ram import measure_ram
 from students.errors import NoPlan
@@ -115,7 +116,7 @@ def convert_to_onnx(
         simulated = simulate_int8(student, feed, calibration_clips)
         in_float32 = onnx_file.convert_student(remove_rounding(simulated), feed.input_shape)
         return onnx_int8.convert_to_integers(in_float32, simulated)
-    model = onnx_file.convert_student(student.student, feed.input_shape)
+    model = onnx_file.convert_student(fold_branches(student.student), feed.input_shape)
     return onnx_file.convert_model_to_float16(model) if form == "onnx-fp16" else model
 
 
