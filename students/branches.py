@@ -6,7 +6,7 @@ A network with branches is taught with them. Whoever counts, exports or quantise
 
 import copy
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,7 @@ class Branches(nn.Module):
         groups: int = 1,
     ) -> None:
         super().__init__()
+        self.kernel, self.stride = kernels[0], stride
         self.convolutions = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(
@@ -60,7 +61,7 @@ class Branches(nn.Module):
             )
             for kernel in kernels
         )
-        keeps_shape = in_channels == out_channels and tuple(stride) == (1, 1)
+        keeps_shape = in_channels == out_channels and stride == (1, 1)
         self.inputs = nn.BatchNorm2d(out_channels) if keeps_shape else None
 
     def forward(self, maps_BCFT: Tensor) -> Tensor:
@@ -73,27 +74,37 @@ class Branches(nn.Module):
     @torch.no_grad()
     def fold(self) -> nn.Conv2d:
         """Return one convolution with a bias that computes what all branches do in evaluation."""
-        largest = self.convolutions[0][0]
-        folded = nn.Conv2d(
+        branches = self._list_branches()
+        largest, _ = branches[0]
+        # Its weights are computed: to draw some first would move the randomness of whoever counts.
+        folded = nn.utils.skip_init(
+            nn.Conv2d,
             largest.in_channels,
             largest.out_channels,
-            largest.kernel_size,
-            stride=largest.stride,
-            padding=largest.padding,
+            self.kernel,
+            stride=self.stride,
+            padding=_find_padding(self.kernel),
             groups=largest.groups,
-        ).to(largest.weight)
+            device=largest.weight.device,
+            dtype=largest.weight.dtype,
+        )
         # In float64, as float32 would round each branch before the sum.
-        parts = [_fold_norm(convolution.weight, norm) for convolution, norm in self.convolutions]
+        parts = [_fold_norm(convolution.weight, norm) for convolution, norm in branches]
         if self.inputs is not None:
             parts.append(_fold_norm(_make_identity(largest), self.inputs))
-        padded = [_pad_kernel(weight, largest.kernel_size) for weight, _ in parts]
+        padded = [_pad_kernel(weight, self.kernel) for weight, _ in parts]
         folded.weight.copy_(torch.stack(padded).sum(0))
+        assert folded.bias is not None
         folded.bias.copy_(torch.stack([bias for _, bias in parts]).sum(0))
         return folded.train(self.training)
 
+    def _list_branches(self) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+        pairs = (tuple(cast(nn.Sequential, each)) for each in self.convolutions)
+        return [cast(tuple[nn.Conv2d, nn.BatchNorm2d], pair) for pair in pairs]
+
 
 def fold_branches(model: Model) -> Model:
-    """Return the network that is used: each of its branches one convolution, with their norms as they are.
+    """Return the network that is used: branches are one convolution, with norms as in evaluation.
 
     Args:
         model: any network; is not changed. One without branches is returned as it is.
@@ -131,7 +142,7 @@ def _make_identity(convolution: nn.Conv2d) -> Tensor:
     return one.repeat(convolution.groups, 1)[:, :, None, None]
 
 
-def _pad_kernel(weight: Tensor, kernel: Sequence[int]) -> Tensor:
+def _pad_kernel(weight: Tensor, kernel: Side) -> Tensor:
     """Return a weight with zeros around it, so that it has the size of the larger kernel."""
     bands, frames = (
         (large - small) // 2 for large, small in zip(kernel, weight.shape[2:], strict=True)

@@ -52,6 +52,11 @@ class StudentArchitecture:
         return self.network == _DSMN
 
     @property
+    def has_folded_head(self) -> bool:
+        """Whether its classifier ends in a norm, which int8 folds into the convolution before it."""
+        return self.network in (_CP_MOBILE, _REP_MOBILE)
+
+    @property
     def input_shape(self) -> tuple[int, int, int, int]:
         """Shape (1, C, F, T) of the log-mels of a clip of one second."""
         return (1, *self.front_end.compute_shape(self.front_end.sample_rate))
@@ -108,7 +113,7 @@ def resolve_arguments(name: str, **arguments: Any) -> dict[str, Any]:
 
 
 _CP_MOBILE, _DSMN = "cp_mobile.CPMobile", "dsmn.DSMN"
-_TF_SEPNET = "tf_sepnet.TFSepNet"
+_TF_SEPNET, _REP_MOBILE = "tf_sepnet.TFSepNet", "rep_mobile.RepMobile"
 
 
 def _isotropic(**arguments: Any) -> StudentArchitecture:
@@ -179,8 +184,9 @@ ARCHITECTURES: Mapping[str, StudentArchitecture] = MappingProxyType(
         "tf_sepnet_40": _tf_sepnet_of_the_paper(40),
         "tf_sepnet_80": _tf_sepnet_of_the_paper(80),
         "cnn_gru": StudentArchitecture(network="cnn_gru.CNNGRU", front_end=CNN_GRU),
-        "rep_mobile": StudentArchitecture(network="rep_mobile.RepMobile"),
+        "rep_mobile": StudentArchitecture(network=_REP_MOBILE),
     }
 )
 """Named as in their files: `recursive` is the grid of 3x3, others are depth x columns. The readme of
-DSMN calls model 3 what its file model2.py holds, and the reverse."""
+DSMN calls model 3 what its file model2.py holds, and the reverse. `tf_sepnet` is TF-SepNet-64, the entry
+to DCASE 2024; `tf_sepnet_40` and `tf_sepnet_80` are those of the paper."""

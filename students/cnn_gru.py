@@ -82,7 +82,7 @@ class CNNGRU(Student):
         self.recurrence = GRU(bands // BANDS_PER_STEP, hidden)
         self.channel_dropout = nn.Dropout1d(0.5)
         self.activation = nn.SiLU()
-        self.classifier = nn.Linear(self.n_features, n_classes)
+        self.head = nn.Linear(self.n_features, n_classes)
 
     def features(self, inputs_BCFT: Tensor) -> Tensor:
         """Return one value per channel of the last maps, [B, D]."""
@@ -95,6 +95,10 @@ class CNNGRU(Student):
         sequence_BDF = self.tail(self.residual(both) + both).mean(3)
         states_BDH = self.channel_dropout(self.recurrence(sequence_BDF))
         return self.activation(_mix(self.mix_sequence, sequence_BDF.mean(2), states_BDH.mean(2)))
+
+    def classifier(self, features_BD: Tensor) -> Tensor:
+        """Return logits [B, K]."""
+        return self.head(features_BD)
 
     def check_size(self, n_bands: int, n_frames: int) -> None:
         """Refuse inputs with another number of bands, or with too few frames.
@@ -144,7 +148,7 @@ class GRU(nn.Module):
         states_BTH, _ = torch.gru(
             steps_BTC,
             start,
-            list(self.parameters()),
+            tuple(self.parameters()),
             has_biases=True,
             num_layers=1,
             dropout=0.0,

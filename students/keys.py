@@ -96,7 +96,7 @@ def make_int8_key(
             f"{start} was trained with the impulse responses {before}, these are {now}: name the same "
             "folder"
         )
-    if recipe.challenge is not None and ARCHITECTURES[recipe.model].network == "cp_mobile.CPMobile":
+    if recipe.challenge is not None and ARCHITECTURES[recipe.model].has_folded_head:
         raise ValueError(
             f"{start} was trained with {recipe.challenge}, which needs a classifier of its own; in "
             f"int8 that of {recipe.model} is a part of other layers: export it without fine-tuning"

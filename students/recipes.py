@@ -2,7 +2,8 @@
 
 Sources: ASCDomain (hubtru/ASCDomain and its technical report) for architecture, schedule,
 temperature and weights of the losses; CPJKU/dcase2024_task1_baseline and the BCBL students of NTU;
-cpjku_dcase23 for CP-Mobile; DSMN_dcase2023. What differs from them is marked OURS.
+cpjku_dcase23 for CP-Mobile; DSMN_dcase2023; arXiv:2309.08200 and easy_dcase_task1 for TF-SepNet;
+arXiv:2509.09931 and its program for CNN-GRU. What differs from them is marked OURS.
 """
 
 from dataclasses import replace
@@ -193,6 +194,101 @@ def dsmn(model: str) -> StudentRecipe:
     )
 
 
+def tf_sepnet() -> StudentRecipe:
+    """TF-SepNet-64 as entered to DCASE 2024, with soft labels.
+
+    OURS: one cosine over the run, where it restarts after 10, 30 and 70 epochs; the soft labels' loss
+    averaged over the batch; the last epoch's weights, where the best on the test clips are kept.
+    """
+    return StudentRecipe(
+        name="tf_sepnet",
+        model="tf_sepnet",
+        front_end=ARCHITECTURES["tf_sepnet"].front_end,
+        augmentation=Augmentation(
+            impulse_response_probability=0.4, mixstyle_probability=0.8, mixstyle_alpha=0.4
+        ),
+        training=TrainingRecipe(
+            max_epochs=150,
+            batch_size=256,
+            peak_learning_rate=4e-3,
+            weight_decay=0.0,
+            optimizer="adam",
+            schedule=WarmupCosine(warmup_steps=0),
+        ),
+        distillation=Distillation(),
+        device_loss_weight=0.0,
+        mixup=Mixup(alpha=0.3),
+    )
+
+
+def tf_sepnet_40() -> StudentRecipe:
+    """TF-SepNet-40 as in its paper: without teachers and impulse responses."""
+    return replace(
+        tf_sepnet(),
+        name="tf_sepnet_40",
+        model="tf_sepnet_40",
+        front_end=ARCHITECTURES["tf_sepnet_40"].front_end,
+        augmentation=Augmentation(mixstyle_probability=0.7, mixstyle_alpha=0.3),
+        training=TrainingRecipe(
+            max_epochs=100,
+            batch_size=32,
+            peak_learning_rate=1e-2,
+            weight_decay=0.0,
+            optimizer="adam",
+            # 5 epochs of 139,620 clips.
+            schedule=WarmupCosine(warmup_steps=21_820),
+        ),
+        distillation=None,
+    )
+
+
+def cnn_gru() -> StudentRecipe:
+    """CNN-GRU as entered to DCASE 2025: without teachers.
+
+    OURS: the cosine goes down to 0, where it ends at a tenth of the peak; gradients are not clipped; the last
+    epoch's weights, where the best on the test clips are kept.
+    """
+    return StudentRecipe(
+        name="cnn_gru",
+        model="cnn_gru",
+        front_end=ARCHITECTURES["cnn_gru"].front_end,
+        augmentation=Augmentation(
+            impulse_response_probability=0.4,
+            max_masked_bands=48,
+            mixstyle_probability=0.4,
+            mixstyle_alpha=0.3,
+        ),
+        training=TrainingRecipe(
+            max_epochs=150,
+            batch_size=256,
+            peak_learning_rate=2e-3,
+            weight_decay=0.0,
+            optimizer="adam",
+            schedule=WarmupCosine(warmup_steps=20),
+        ),
+        distillation=None,
+        device_loss_weight=0.0,
+    )
+
+
+def rep_mobile() -> StudentRecipe:
+    """Rep-Mobile trained as the BCBL students are (OURS): its own settings were not at hand."""
+    return replace(bcbl(32), name="rep_mobile", model="rep_mobile", arguments={})
+
+
+def shorten(recipe: StudentRecipe) -> StudentRecipe:
+    """Return the same student for a few hundred clips: small batches, a short warm-up (OURS)."""
+    few = demo_isotropic().training
+    training = replace(
+        recipe.training,
+        max_epochs=few.max_epochs,
+        batch_size=few.batch_size,
+        schedule=few.schedule,
+        clips_per_epoch=few.clips_per_epoch,
+    )
+    return replace(recipe, name=f"demo_{recipe.name}", training=training)
+
+
 def drop_teachers(recipe: StudentRecipe) -> StudentRecipe:
     """Return the baseline: the same student, trained in the same way, but without teachers."""
     return replace(recipe, name=f"{recipe.name}_alone", distillation=None)
@@ -225,6 +321,11 @@ RECIPES = {
         bcbl24_44k(),
         cp_mobile_2023(),
         *(dsmn(f"dsmn_model{number}") for number in (1, 2, 3)),
+        tf_sepnet(),
+        tf_sepnet_40(),
+        cnn_gru(),
+        rep_mobile(),
+        *(shorten(recipe) for recipe in (tf_sepnet(), cnn_gru(), rep_mobile())),
     )
 }
-"""Model 4 of DSMN has no recipe: its 140,748 parameters are over the limit even in int8."""
+"""Model 4 of DSMN and TF-SepNet-80 have no recipe: they are over the limit even in int8."""

@@ -154,18 +154,18 @@ class _Block(nn.Module):
         self.transition = (
             _make_convolution(in_channels, out_channels, (1, 1)) if changes else nn.Identity()
         )
-        self.half = out_channels // 2
-        self.along_bands = _make_convolution(self.half, self.half, (3, 1), groups=self.half)
-        self.mix_frames = _make_convolution(self.half, self.half, (1, 1))
-        self.along_frames = _make_convolution(self.half, self.half, (1, 3), groups=self.half)
-        self.mix_bands = _make_convolution(self.half, self.half, (1, 1))
+        self.n_half = half = out_channels // 2
+        self.along_bands = _make_convolution(half, half, (3, 1), groups=half)
+        self.mix_frames = _make_convolution(half, half, (1, 1))
+        self.along_frames = _make_convolution(half, half, (1, 3), groups=half)
+        self.mix_bands = _make_convolution(half, half, (1, 1))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, maps_BCFT: Tensor) -> Tensor:
         maps = self.transition(maps_BCFT)
         # Both halves take from both halves of the block before: the channels are dealt out like cards.
-        shuffled = maps.unflatten(1, (2, self.half)).transpose(1, 2).flatten(1, 2)
-        first, second = shuffled.split(self.half, dim=1)
+        shuffled = maps.unflatten(1, (2, self.n_half)).transpose(1, 2).flatten(1, 2)
+        first, second = shuffled.split(self.n_half, dim=1)
         frames = self.mix_frames(self.along_bands(first).mean(2, keepdim=True))
         bands = self.mix_bands(self.along_frames(second).mean(3, keepdim=True))
         return torch.cat([first + self.dropout(frames), second + self.dropout(bands)], dim=1)

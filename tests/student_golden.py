@@ -76,5 +76,7 @@ def _fill(tensor, row, rule):
         "scale": lambda: 1 + small * value,
         "mean": lambda: small * value,
         "var": lambda: 1 + small * np.abs(value),
+        "low_var": lambda: np.float32(0.35) + small * np.abs(value),
+        "share": lambda: np.float32(0.4) + small * value,
     }[row["kind"]]()
-    tensor.copy_(torch.from_numpy(filled))
+    tensor.copy_(torch.from_numpy(np.asarray(filled)))

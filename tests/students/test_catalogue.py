@@ -26,6 +26,12 @@ PUBLISHED = {
     "dsmn_model2": (68_527, 25_441_889),
     "dsmn_model3": (68_143, 16_746_033),
     "dsmn_model4": (168_783, 20_920_441),
+    "tf_sepnet": (126_858, 29_419_648),
+    "tf_sepnet_40": (53_370, 7_029_240),
+    "tf_sepnet_80": (196_730, 24_178_640),
+    "cnn_gru": (58_171, 10_902_300),
+    # OURS: no layers of Rep-Mobile are published where they could be read.
+    "rep_mobile": (60_652, 18_725_300),
 }
 GOLDEN = {
     "isotropic": "isotropic",
@@ -43,6 +49,10 @@ GOLDEN = {
     "dsmn_model1": "dsmn_model1",
     "dsmn_model2": "dsmn_model2",
     "dsmn_model4": "dsmn_model4",
+    "tf_sepnet": "tf_sepnet",
+    "tf_sepnet_40": "tf_sepnet_40",
+    "cnn_gru": "cnn_gru",
+    "rep_mobile": "rep_mobile",
 }
 
 
@@ -115,6 +125,13 @@ def test_an_unknown_argument_is_refused_with_the_known_ones():
         ("dsmn_model1", {"blocks": ("split",) * 4}, "expected 5 times split or plain"),
         ("dsmn_model1", {"blocks": ("cut",) * 5}, "expected 5 times split or plain"),
         ("dsmn_model1", {"channels": (24, 32, 64, 64, 65)}, "expected 5 even numbers"),
+        ("tf_sepnet", {"channels": 42}, "channels=42, expected a multiple of 4"),
+        ("tf_sepnet", {"poolings": 4}, "poolings=4, expected 2 or 3"),
+        ("tf_sepnet", {"dropout": 1.0}, r"dropout=1\.0, expected a share"),
+        ("cnn_gru", {"channels": 22}, "channels=22, expected a multiple of 4"),
+        ("cnn_gru", {"bands": 250}, "bands=250, expected a multiple of 16"),
+        ("cnn_gru", {"divisor": 200}, "widths of 72 in the branches and 0 at the end"),
+        ("rep_mobile", {"expansion_rate": 0.0}, r"expansion_rate=0\.0, expected a number above 0"),
     ],
 )
 def test_wrong_arguments_are_refused_when_the_student_is_built(name, arguments, message):
@@ -131,6 +148,9 @@ def test_wrong_arguments_are_refused_when_the_student_is_built(name, arguments, 
         ("dsmn_model1", (1, 256, 44), r"inputs of 1 channel\(s\), expected 2 for DSMN"),
         ("dsmn_model1", (2, 250, 44), "leave 125 x 22 to split block 2"),
         ("dsmn_model2", (2, 256, 31), "leave 16 x 1 to plain block 5"),
+        ("tf_sepnet", (1, 512, 28), "512 bands and 28 frames, expected at least 29 of both"),
+        ("cnn_gru", (1, 128, 33), "inputs of 128 bands, expected bands=256"),
+        ("cnn_gru", (1, 256, 5), "inputs of 5 frames, expected at least 6"),
     ],
 )
 def test_inputs_that_a_student_cannot_take_are_refused_when_it_is_built(name, shape_CFT, message):
@@ -145,6 +165,10 @@ def test_inputs_that_a_student_cannot_take_are_refused_when_it_is_built(name, sh
         ("bcbl8", (1, 1, 1)),
         ("dsmn_model1", (2, 32, 32)),
         ("dsmn_model2", (2, 32, 32)),
+        ("tf_sepnet", (1, 29, 29)),
+        ("tf_sepnet_40", (1, 13, 13)),
+        ("cnn_gru", (1, 256, 6)),
+        ("rep_mobile", (1, 1, 1)),
     ],
 )
 def test_the_smallest_accepted_inputs_pass(name, shape_CFT):
@@ -164,4 +188,4 @@ def test_every_student_within_the_budget_has_a_recipe():
     taught = {recipe.model for recipe in RECIPES.values()}
     # Those of other widths are taught as their common network with an argument.
     widths = {"bcbl8", "bcbl16", "bcbl24"}
-    assert set(ARCHITECTURES) - taught - widths == {"dsmn_model4"}
+    assert set(ARCHITECTURES) - taught - widths == {"dsmn_model4", "tf_sepnet_80"}

@@ -27,6 +27,7 @@ TINY = replace(
         ("recursive", {"filters": 8, "patch": 4}),
         ("bcbl8", {}),
         ("cp_mobile_2023", {"base_channels": 8}),
+        ("rep_mobile", {"base_channels": 8}),
     ],
 )
 def test_loss_and_gradients_are_those_of_channels_first(corpus, tmp_path, model, arguments):
