@@ -77,16 +77,19 @@ class Branches(nn.Module):
         branches = self._list_branches()
         largest, _ = branches[0]
         # Its weights are computed: to draw some first would move the randomness of whoever counts.
-        folded = nn.utils.skip_init(
+        folded = cast(
             nn.Conv2d,
-            largest.in_channels,
-            largest.out_channels,
-            self.kernel,
-            stride=self.stride,
-            padding=_find_padding(self.kernel),
-            groups=largest.groups,
-            device=largest.weight.device,
-            dtype=largest.weight.dtype,
+            nn.utils.skip_init(
+                nn.Conv2d,
+                largest.in_channels,
+                largest.out_channels,
+                self.kernel,
+                stride=self.stride,
+                padding=_find_padding(self.kernel),
+                groups=largest.groups,
+                device=largest.weight.device,
+                dtype=largest.weight.dtype,
+            ),
         )
         # In float64, as float32 would round each branch before the sum.
         parts = [_fold_norm(convolution.weight, norm) for convolution, norm in branches]
