@@ -3,13 +3,15 @@
 Dimensions: B clips, C channels, D features, F mel bands, T frames, K classes.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from students.student import Student, check_sizes
 
-BLOCKS = ((1.0, 2), (1.5, 2), (2.0, 2), (2.5, 3))
-"""For each stage: its width as a multiple of the base, and its number of blocks."""
+MULTIPLES = (1.0, 1.5, 2.0, 2.5)
+"""Width of each stage as a multiple of the base."""
 EPSILON = 1e-5
 FIRST_SHARE = 0.5
 """What `AdaptiveResidualNorm` leaves of its inputs before it has learnt anything."""
@@ -24,13 +26,15 @@ class TFSepNet(Student):
 
     Args:
         n_classes: number of logits.
-        channels: base of all widths, an even number.
+        channels: base of all widths, a multiple of 4.
         poolings: number of stages, 2 or 3, after which a map is halved along both axes.
         adaptive_norm: whether the norms learn what they leave of their inputs.
         dropout: share of the values of a block that are dropped in training.
+        blocks: number of blocks of each of the four stages.
 
     Raises:
-        ValueError: a size below 1, an odd number of channels, other poolings, or a share out of range.
+        ValueError: a size below 1, channels that are no multiple of 4, other poolings, or a share out of
+            range.
     """
 
     def __init__(
@@ -39,12 +43,14 @@ class TFSepNet(Student):
         channels: int = 64,
         poolings: int = 3,
         dropout: float = 0.1,
+        blocks: Sequence[int] = (2, 2, 2, 3),
         *,
         adaptive_norm: bool = False,
     ) -> None:
         super().__init__()
         check_sizes(n_classes=n_classes, channels=channels)
         _check(channels, poolings, dropout)
+        _check_blocks(blocks)
         self.poolings = poolings
         width = 2 * channels
         make_norm = AdaptiveResidualNorm if adaptive_norm else ResidualNorm
@@ -54,7 +60,7 @@ class TFSepNet(Student):
             make_norm(width),
         )
         self.stages = nn.ModuleList()
-        for number, (multiple, n_blocks) in enumerate(BLOCKS):
+        for number, (multiple, n_blocks) in enumerate(zip(MULTIPLES, blocks, strict=True)):
             layers: list[nn.Module] = []
             for _ in range(n_blocks):
                 layers.append(_Block(width, int(multiple * channels), dropout))
@@ -194,6 +200,11 @@ def _make_convolution(
         nn.BatchNorm2d(out_channels),
         nn.ReLU(),
     )
+
+
+def _check_blocks(blocks: Sequence[int]) -> None:
+    if len(blocks) != len(MULTIPLES) or min(blocks) < 1:
+        raise ValueError(f"blocks={blocks!r}, expected {len(MULTIPLES)} numbers, each at least 1")
 
 
 def _check(channels: int, poolings: int, dropout: float) -> None:

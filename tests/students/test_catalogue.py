@@ -127,6 +127,7 @@ def test_an_unknown_argument_is_refused_with_the_known_ones():
         ("dsmn_model1", {"channels": (24, 32, 64, 64, 65)}, "expected 5 even numbers"),
         ("tf_sepnet", {"channels": 42}, "channels=42, expected a multiple of 4"),
         ("tf_sepnet", {"poolings": 4}, "poolings=4, expected 2 or 3"),
+        ("tf_sepnet", {"blocks": (2, 2, 2)}, r"blocks=\(2, 2, 2\), expected 4 numbers"),
         ("tf_sepnet", {"dropout": 1.0}, r"dropout=1\.0, expected a share"),
         ("cnn_gru", {"channels": 22}, "channels=22, expected a multiple of 4"),
         ("cnn_gru", {"bands": 250}, "bands=250, expected a multiple of 16"),
