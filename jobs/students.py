@@ -6,12 +6,15 @@ if not __package__:
 from jobs.command import REPORT, run
 from jobs.plan.comparison import Comparison
 from jobs.plan.dry_run import show_plan
-from jobs.plan.members import find_best_member, show_members
+from jobs.plan.members import find_best_member, show_device_gains, show_members
+from jobs.plan.stages import FirstRuns
 from jobs.plan.students import (
     StudentsOptions,
     check_pool_options,
+    check_stage_options,
     find_student_recipes,
     make_export_command,
+    plan_device_runs,
     plan_students,
 )
 from jobs.plan.taught_by import find_teachers
@@ -30,18 +33,22 @@ def main(options: StudentsOptions) -> int:
     store = options.open_store()
     corpus = options.open_corpus(store)
     check_pool_options(options, store)
+    check_stage_options(options)
     compared = Comparison.plan(options, corpus, store) if options.compare else None
     if compared is None:
-        tasks = plan_students(options, corpus, store, find_teachers(options, corpus.name, store))
+        students = plan_students(options, corpus, store, find_teachers(options, corpus.name, store))
+        tasks = plan_device_runs(options, students, corpus) if options.per_device else students
     else:
         tasks = compared.list_tasks()
+    first = FirstRuns.of(tasks, corpus, options.open_first_corpus(store))
     if options.dry_run:
-        show_plan(tasks, store, lambda task: corpus, options)
+        show_plan([*first.tasks, *tasks], store, first.find_corpus, options)
         say_next(repeat_command(less="--dry-run"))
         return 0
     rates = {recipe.front_end.sample_rate for recipe in find_student_recipes(options, store)}
-    went_well = carry_out_runs(options, tasks, corpus, store, rates)
+    went_well = carry_out_runs(options, tasks, corpus, store, rates, first)
     show_members(tasks, store)
+    show_device_gains(tasks, corpus, store)
     if compared is not None and went_well:
         compared.show(corpus, store)
     if not went_well:

@@ -26,6 +26,8 @@ from students.objective import DistillationObjective
 from students.pools import StudentPool
 from students.recipe import StudentRecipe
 from students.soft import TeacherLogits
+from students.stages import Start
+from students.starts import describe_start, take_over
 from students.stored import load_student
 from students.student import Student
 from students.views import check_views
@@ -162,7 +164,7 @@ def distill(
     n_views: int = 1,
     on_epoch: OnEpoch = lambda metrics: None,
     pool: StudentPool | None = None,
-    start: str | None = None,
+    start: Start | None = None,
     ram: int | None = None,
 ) -> LogitKey:
     """Train one student on one split and store its logits of all clips, unless they are stored.
@@ -179,8 +181,7 @@ def distill(
         n_views: number of views whose logits are stored, for the next student.
         on_epoch: called after each epoch with its metrics.
         pool: the clips without labels that it learns from too.
-        start: the member of the same split whose weights it starts from: a student that learnt from
-            a pool alone.
+        start: the member whose weights it starts from, the result of a stage before.
         ram: the bytes of RAM that it will take in int8, for its record; None is unknown.
 
     Raises:
@@ -197,14 +198,15 @@ def distill(
     learnt = corpus if pool is None else pool.make_corpus(corpus, split)
     feed = Feed.open(learnt, recipe.front_end, recipe.augmentation, responses, device)
     run, student = make_run(feed, recipe, split, seed, soft, None if pool is None else pool.use)
-    first = None if start is None else replace(key, member=start)
-    stored = key if key in store else first
-    if stored is not None:
-        loaded = load_student(store, stored, len(corpus.scenes)).student
+    if key in store:
+        loaded = load_student(store, key, len(corpus.scenes)).student
         student.load_state_dict(loaded.state_dict())
-    if key not in store:
+    else:
+        if start is not None:
+            take_over(start, student, store)
         record = _make_record(recipe, seed, ensemble, responses, student, feed)
-        record |= _describe_pools(pool, first, corpus, store)
+        record |= {} if pool is None else {"pool": pool.describe(corpus)}
+        record |= {} if start is None else describe_start(start, store)
         record |= {} if ram is None else {"ram": ram}
         train_and_store(run, key, "student", student, record, store, on_epoch)
     if n_views > 1:
@@ -231,15 +233,3 @@ def _make_record(
         "macs": complexity.macs,
         "params": complexity.params,
     }
-
-
-def _describe_pools(
-    pool: StudentPool | None, first: LogitKey | None, corpus: Corpus, store: LogitStore
-) -> dict[str, Any]:
-    """Return what the record says of pools and of a first stage; nothing if there are none."""
-    described: dict[str, Any] = {}
-    if pool is not None:
-        described["pool"] = pool.describe(corpus)
-    if first is not None:
-        described |= {"start": first.member, "first_pool": store.read_record(first)["pool"]}
-    return described

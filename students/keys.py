@@ -12,6 +12,7 @@ from students.groups import check_groups
 from students.pools import StudentPool
 from students.recipe import Int8Recipe, StudentRecipe
 from students.records import restore_recipe
+from students.stages import DeviceStage, Start
 from training import make_member_key
 
 
@@ -23,7 +24,7 @@ def make_student_key(
     responses: Path | None,
     ensemble: str | None,
     pool: StudentPool | None = None,
-    start: str | None = None,
+    start: Start | None = None,
 ) -> LogitKey:
     """Return the key of such a student's logits.
 
@@ -35,7 +36,7 @@ def make_student_key(
         responses: folder of impulse responses; None is the synthetic set.
         ensemble: name of its teachers; None for a student without teachers.
         pool: the clips without labels that it learns from too; None for a student without a pool.
-        start: the member whose weights it starts from, the result of its first stage.
+        start: the member whose weights it starts from, the result of a stage before.
 
     Raises:
         ValueError: the recipe distils and there is no ensemble, or the reverse; or the recipe needs
@@ -55,15 +56,32 @@ def make_student_key(
         refuse_pool(recipe)
         identity["pool"] = pool.identify()
     if start is not None:
-        identity["start"] = start
+        identity["start"] = start.key.member
     name = _name_student(recipe, pool, start)
     return make_member_key(name, corpus, split, seed, responses, identity)
 
 
-def _name_student(recipe: StudentRecipe, pool: StudentPool | None, start: str | None) -> str:
+def _name_student(recipe: StudentRecipe, pool: StudentPool | None, start: Start | None) -> str:
     """Return the name of a student, which tells those with a pool from those without."""
-    name = recipe.name if start is None else f"{recipe.name}_after_first"
+    name = recipe.name if start is None else f"{recipe.name}{start.suffix}"
     return name if pool is None or pool.use.alone else f"{name}_pool"
+
+
+def make_device_key(
+    general: LogitKey, seed: int, stage: DeviceStage, corpus: Corpus, responses: Path | None
+) -> LogitKey:
+    """Return the key of the logits of a student that has a network for each known recording device.
+
+    Args:
+        general: the key of the student that its networks start from.
+        seed: the seed of everything random.
+        stage: how its networks are fine-tuned.
+        corpus: the corpus that all are trained on.
+        responses: folder of impulse responses of the general student; None is the synthetic set.
+    """
+    name = f"{strip_fingerprint(general.member)}_per_device"
+    identity = {"specialised_from": general.member, "stage": stage}
+    return make_member_key(name, corpus, general.split, seed, responses, identity)
 
 
 def make_int8_key(
@@ -88,6 +106,11 @@ def make_int8_key(
             its way of learning has no int8 form.
     """
     recipe = restore_recipe(record, start)
+    if "per_device" in record:
+        raise ValueError(
+            f"{start} has a network for each recording device, which are submitted at fp16: name its "
+            f"general student, {record['start']}"
+        )
     if "quantisation" in record:
         raise ValueError(f"{start} was fine-tuned in int8 already: name {record['quantised_from']}")
     before, now = record["responses"], impulse_responses.identify_responses(responses)

@@ -7,6 +7,7 @@ import safetensors.torch
 from audio.front_ends import FrontEnd
 from logit_store import LogitKey, LogitStore
 from students.catalogue import build
+from students.errors import NoStudent
 from students.quantise import quantise
 from students.records import read_recipe_entry
 from students.student import Student
@@ -35,11 +36,17 @@ def load_student(store: LogitStore, key: LogitKey, n_classes: int) -> StoredStud
         n_classes: number of classes.
 
     Raises:
-        NoStudent: the member was not trained here, or is a teacher.
+        NoStudent: the member was not trained here, or is a teacher, or has a network per recording device.
         LogitStoreError: the member is not in the store, or its weights have changed.
     """
     record = store.read_record(key)
     recipe = read_recipe_entry(record, key)
+    if "per_device" in record:
+        raise NoStudent(
+            f"{key} has a network for each of the recording devices "
+            f"{', '.join(record['per_device']['devices'])}: name its general student, {record['start']}; python "
+            "jobs/submission.py --challenge 2025 hands in all of them"
+        )
     student = build(recipe["model"], n_classes=n_classes, **recipe["arguments"])
     params = sum(parameter.numel() for parameter in student.parameters())
     tuned_in_int8 = "quantisation" in record

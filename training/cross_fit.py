@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import safetensors.torch
+from torch import nn
 
 from audio.feed import Feed
 from audio.parts import draw_parts, leave_out
@@ -82,8 +83,9 @@ def cross_fit_and_store(
         if locate_record(kind, key.member, part + 1) not in store.objects:
             feed = copy.copy(whole.feed)
             feed.corpus = leave_out(feed.corpus, whole.split, parts.parts_N == part)
-            counted = _count_on(on_epoch, part, parts.n_parts)
-            _train_part(make_run(feed), part, key, kind, record, store, counted)
+            counted = count_on(on_epoch, part, parts.n_parts)
+            run = make_run(feed)
+            train_part(run, run.module, part, key, kind, record, store, counted)
     logits_NK = predict_rows(whole, np.arange(len(whole.feed.corpus)))
     if workers.leads:
         records = [
@@ -98,8 +100,9 @@ def cross_fit_and_store(
     workers.wait()
 
 
-def _train_part(
+def train_part(
     run: Run,
+    keep: nn.Module,
     part: int,
     key: LogitKey,
     kind: MemberKind,
@@ -107,7 +110,18 @@ def _train_part(
     store: LogitStore,
     on_epoch: OnEpoch,
 ) -> None:
-    """Train one model, and store its weights and then its record: a model with a record is done."""
+    """Train one model of a member, and store its weights and then its record: one with a record is done.
+
+    Args:
+        run: what learns what.
+        keep: the part of the run's module whose weights are stored.
+        part: which model, counted from 0.
+        key: of the member's logits.
+        kind: "teacher" or "student".
+        record: what the caller knows of the model.
+        store: receives everything.
+        on_epoch: called after each epoch with its metrics.
+    """
     started, workers = time.monotonic(), WorkerGroup.current()
     folder = f"{kind}s/v1/{key.member}/part_{part + 1}"
     events = EventFiles(store, folder)
@@ -116,7 +130,7 @@ def _train_part(
     progress = train_module(run, checkpoint, (key.corpus, name), record, on_epoch)
     if workers.leads:
         events.write(progress)
-        weights = encode_weights(run.module)
+        weights = encode_weights(keep)
         store.objects.write(locate_weights(kind, key.member, part + 1), weights)
         known = record | describe_result(run, kind, progress, started, weights)
         known |= {"part": part + 1, "history": progress.history}
@@ -125,7 +139,7 @@ def _train_part(
     workers.wait()
 
 
-def _count_on(on_epoch: OnEpoch, part: int, n_parts: int) -> OnEpoch:
+def count_on(on_epoch: OnEpoch, part: int, n_parts: int) -> OnEpoch:
     """Make a function that passes on the epochs of a model as those of all models in a row."""
 
     def pass_on(metrics: EpochMetrics) -> None:

@@ -11,7 +11,7 @@ from jobs.plan.options import CorpusOptions, LearningOptions
 from jobs.schedule.task import Task
 from jobs.worker.pools import PoolOfWork
 from jobs.worker.teacher_logits import find_teaching_members
-from jobs.worker.train import Distill, Quantise, TrainingWork
+from jobs.worker.train import Distill, Quantise, Specialise, TrainingWork
 from jobs.worker.where import PoolAt, check_audio_of_pools, prepare_pool
 from logit_store import LogitKey, LogitStore, MissingClips, MissingLogits
 from students import StudentRecipe, UnfitPool, UnfitSoftLabels, check_views
@@ -162,6 +162,9 @@ def _list_pools(work: TrainingWork) -> Iterator[tuple[PoolOfWork, int]]:
         case Distill(pool=pool, first=first, split=split):
             if first is not None:
                 yield from _list_pools(first)
+        case Specialise(general=general):
+            yield from _list_pools(general)
+            return
         case Quantise(pool=pool, start=start):
             split = start.split
         case _:

@@ -1,11 +1,14 @@
 """The student runs that a command asks for and their teachers, checked before any work."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Annotated
 
 from audio.clips import Corpus
+from audio.corpora import CorpusName
+from audio.errors import CorpusError
 from jobs.plan.options import (
     CorpusOptions,
     LearningOptions,
@@ -14,10 +17,19 @@ from jobs.plan.options import (
 )
 from jobs.plan.pools import PlannedPool, check_pool_teachers, plan_pool
 from jobs.plan.ram import find_ram
+from jobs.plan.stages import (
+    PlannedStudent,
+    make_task,
+    plan_devices,
+    plan_first_corpus,
+    plan_pruning,
+    plan_student,
+)
 from jobs.schedule.task import Task, make_names_unique
 from jobs.worker.teacher_logits import find_teaching_members
-from jobs.worker.train import Distill
-from logit_store import LogitKey, LogitStore, MissingObject, strip_fingerprint
+from jobs.worker.train import Distill, Specialise
+from jobs.worker.where import Where, read_corpus
+from logit_store import LogitStore, MissingObject, strip_fingerprint
 from students import (
     RECIPES,
     StudentRecipe,
@@ -28,13 +40,12 @@ from students import (
 )
 from students.checks import refuse_pool
 from students.complexity import MAX_BYTES, MAX_MACS, Precision
-from students.keys import make_student_key
 from students.out_of_fold import CROSS_FITTED_SHARE, trust_labels
 from students.search_space import make_found_recipe
+from students.stages import DeviceStage, StartKind
 from students.ways import AS_NAMED, apply_way, check_way
 from terminal.console import UserError, console
-from terminal.values import Check, Line, Name, Reference, Seeds, Size, expect, obey
-from training import list_view_keys
+from terminal.values import Check, Line, Name, Reference, Root, Seeds, Size, expect, obey
 from training.pool_use import PoolUse
 
 COMPARED_SEEDS = (0, 1, 2, 3, 4)
@@ -52,6 +63,15 @@ def _find_fault_of_recipe(name: str) -> str | None:
 
 def _find_fault_of_recipe_or_search(name: str) -> str | None:
     return None if name.startswith(SEARCH) else _find_fault_of_recipe(name)
+
+
+@functools.lru_cache(maxsize=4)
+def _read_first_corpus(name: CorpusName, root: str | None, store: LogitStore) -> Corpus:
+    # Each recipe of a plan needs it, and a folder of a million files is slow to list.
+    try:
+        return read_corpus(name, root, store)
+    except CorpusError as error:
+        raise UserError(f"--first-corpus {name}: {error}; see --first-root") from error
 
 
 PoolShare = Annotated[float, expect("a share above 0 and below 1", lambda value: 0 < value < 1)]
@@ -95,8 +115,20 @@ class StudentsOptions(LearningOptions):
     first_pool: PoolWords = ()
     """Learn from the soft labels of these pools alone first, words as for --pool; then from the corpus,
     and from --pool if it is given."""
+    first_corpus: CorpusName | None = None
+    """Learn another corpus by its labels first: all of it, with a classifier of its own; then --corpus."""
+    first_root: Root | None = None
+    """Folder or s3://BUCKET/PREFIX of that corpus."""
+    per_device: bool = False
+    """After the training, fine-tune a copy of the student for each recording device of the fit clips, with
+    the student as its teacher (DCASE 2025). The member NAME_per_device predicts each clip with the network
+    of its device, and clips of other devices with the student itself."""
+    prune_to: Size | None = None
+    """After the training, take channels out of the student until its parameters take at most this many
+    bytes at --precision: an eighth of them at a time at most, with soft labels between. Only the pruned
+    student has to be within --max-macs and --max-bytes."""
     precision: Precision = "int8"
-    """Precision of the parameters when the student is used, for --max-bytes."""
+    """Precision of the parameters when the student is used, for --max-bytes and --prune-to."""
     max_macs: Size = MAX_MACS
     """Refuse students with more multiply-accumulates a clip."""
     max_bytes: Size = MAX_BYTES
@@ -104,6 +136,12 @@ class StudentsOptions(LearningOptions):
     max_ram: Size | None = None
     """Refuse students that need more bytes of RAM on a device in int8, the peak of the memory plan of
     their C program without its front-end: 256000; no limit if not given."""
+
+    def open_first_corpus(self, store: LogitStore) -> Corpus | None:
+        """Read the corpus of a first stage, if there is one."""
+        if self.first_corpus is None:
+            return None
+        return _read_first_corpus(self.first_corpus, self.first_root, store)
 
     def find_seeds(self) -> tuple[int, ...]:
         """Return the seeds of the options, or the usual ones."""
@@ -128,6 +166,20 @@ def plan_students(
     )
 
 
+def plan_device_runs(
+    options: StudentsOptions, tasks: Sequence[Task[Distill]], corpus: Corpus
+) -> list[Task[Specialise]]:
+    """Return runs that include these, and train a network per recording device after each.
+
+    Raises:
+        UserError: the clips of a split have fewer than two known recording devices.
+    """
+    stage = DeviceStage(max_steps=options.max_steps)
+    if options.epochs is not None:
+        stage = replace(stage, epochs=min(options.epochs, stage.epochs))
+    return [plan_devices(task, corpus, stage) for task in tasks]
+
+
 def check_pool_options(options: StudentsOptions, store: LogitStore) -> None:
     """Refuse options for pools that no student would learn from.
 
@@ -147,6 +199,41 @@ def check_pool_options(options: StudentsOptions, store: LogitStore) -> None:
         raise UserError(
             f"{option} {words}: clips without labels teach by the soft labels of teachers, and no student "
             "here has any: leave out the pool, or --no-teacher and the way alone"
+        )
+
+
+def check_stage_options(options: StudentsOptions) -> None:
+    """Refuse options for stages that contradict each other.
+
+    Raises:
+        UserError: they do.
+    """
+    if options.first_root is not None and options.first_corpus is None:
+        raise UserError(
+            f"--first-root {options.first_root}: of which corpus? Say it: --first-corpus folder"
+        )
+    if options.first_corpus is not None and options.first_pool:
+        raise UserError(
+            f"--first-corpus {options.first_corpus} and --first-pool {' '.join(options.first_pool)}: a "
+            "student has one stage before its own; leave one of the two out"
+        )
+    first = (options.first_corpus, options.first_root)
+    if first == (options.corpus, options.root):
+        raise UserError(
+            f"--first-corpus {options.first_corpus}: that is --corpus, whose other clips may judge; name "
+            "another corpus"
+        )
+    after = {"--per-device": options.per_device, "--prune-to": options.prune_to is not None}
+    for option, is_given in after.items():
+        if is_given and options.compare:
+            raise UserError(
+                f"{option} with --compare: a comparison is of ways of learning, and this is what comes after "
+                "one; leave one of the two out, and see python jobs/report.py for what it gains"
+            )
+    if options.prune_to is not None and options.no_teacher:
+        raise UserError(
+            f"--prune-to {options.prune_to}: between its steps a pruned student learns from soft labels; "
+            "leave out --no-teacher, or take a smaller student"
         )
 
 
@@ -202,7 +289,8 @@ def plan_recipe(
     Raises:
         UserError: it is over the budget, or does not fit its teacher.
     """
-    _check_budget(options, corpus, recipe)
+    if options.prune_to is None:
+        _check_budget(options, corpus, recipe)
     shorter = replace(recipe, training=options.limit_training(recipe.training))
     if taught_by is None and shorter.distillation is not None:
         shorter = drop_teachers(shorter)
@@ -216,6 +304,7 @@ def plan_recipe(
     ram = find_ram(recipe, corpus)
     pool = _plan_pool(*how, options.pool, natural)
     first_pool = _plan_pool(*how, options.first_pool, alone)
+    first_corpus = options.open_first_corpus(store)
     works = (
         Distill(
             recipe=shorter,
@@ -229,7 +318,9 @@ def plan_recipe(
         )
         for seed in options.find_seeds()
     )
-    return [_make_task(options, corpus, work, pool, first_pool) for work in works]
+    return [
+        _make_task(options, corpus, work, pool, first_pool, first_corpus, store) for work in works
+    ]
 
 
 def _drop_pools(options: StudentsOptions, recipe: StudentRecipe, split: int) -> StudentsOptions:
@@ -248,36 +339,26 @@ def _make_task(
     work: Distill,
     pool: PlannedPool | None,
     first_pool: PlannedPool | None,
+    first_corpus: Corpus | None,
+    store: LogitStore,
 ) -> Task[Distill]:
-    """Add the pools to a run, and name it and its logits."""
-    start = None
-    if first_pool is not None:
+    """Add the stages before and after a run to it, and name it and its logits."""
+    before: PlannedStudent | None = None
+    kind: StartKind = "pool"
+    if first_corpus is not None and options.first_corpus is not None:
+        where = Where.of(options.first_corpus, options.first_root, store)
+        before, kind = plan_first_corpus(work, first_corpus, where), "corpus"
+    elif first_pool is not None:
         recipe = replace(work.recipe, name=f"{work.recipe.name}_first")
-        first = replace(work, recipe=recipe, n_views=1, pool=first_pool.work)
-        start = _make_key(first, corpus, first_pool, None).member
-        work = replace(work, first=first)
-    work = replace(work, pool=None if pool is None else pool.work)
-    key = _make_key(work, corpus, pool, start)
-    name = f"{strip_fingerprint(key.member)} split {work.split} seed {work.seed}"
-    return Task(name, work, list_view_keys(key, options.views))
-
-
-def _make_key(
-    work: Distill, corpus: Corpus, pool: PlannedPool | None, start: str | None
-) -> LogitKey:
-    try:
-        return make_student_key(
-            work.recipe,
-            corpus,
-            work.split,
-            work.seed,
-            work.responses,
-            work.taught_by,
-            None if pool is None else pool.pool,
-            start,
-        )
-    except ValueError as error:
-        raise UserError(str(error)) from error
+        before = plan_student(replace(work, recipe=recipe, n_views=1), corpus, first_pool)
+    if options.prune_to is not None:
+        work = replace(work, n_views=1)
+    planned = plan_student(work, corpus, pool, before, kind)
+    if options.prune_to is not None:
+        planned = plan_pruning(planned, corpus, pool, options.prune_to, options.precision)
+        planned = replace(planned, work=replace(planned.work, n_views=options.views))
+        _check_budget(options, corpus, planned.work.recipe)
+    return make_task(planned)
 
 
 def _plan_pool(

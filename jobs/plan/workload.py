@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from audio.clips import Corpus, Fold
 from jobs.worker.pools import PoolOfWork
-from jobs.worker.train import Distill, FineTune, Quantise, TrainingWork
+from jobs.worker.train import Distill, FineTune, Quantise, Specialise, TrainingWork
 from logit_store import LogitStore
 from students import StudentRecipe
+from students.devices import find_known_devices
 from students.records import restore_recipe
+from students.stages import DeviceStage
 from teachers import TeacherRecipe
 from training import Protocol, TrainingRecipe
 from training.needs import DryStep, Footprint
@@ -144,7 +146,13 @@ def find_workload(work: TrainingWork, corpus: Corpus, store: LogitStore) -> Work
             own = count_workload(
                 corpus, work.recipe, work.split, n_views=work.n_views, pool=work.pool
             )
-            return own if work.first is None else own.add(find_workload(work.first, corpus, store))
+            # A stage on another corpus is a task of its own.
+            if work.first is None or work.first.where != work.where:
+                return own
+            return own.add(find_workload(work.first, corpus, store))
+        case Specialise(general=general, stage=stage):
+            whole = find_workload(general, corpus, store)
+            return whole.add(_count_copies(corpus, general, stage))
         case Quantise(start=start):
             record = store.read_record(start)
             recipe = restore_recipe(record)
@@ -159,6 +167,21 @@ def find_workload(work: TrainingWork, corpus: Corpus, store: LogitStore) -> Work
             )
         case _:
             assert_never(work)
+
+
+def _count_copies(corpus: Corpus, general: Distill, stage: DeviceStage) -> Workload:
+    """Return the workload of a student's copies for its known recording devices."""
+    recipe, split = stage.make_recipe(general.recipe), general.split
+    devices = corpus.column("recording_device")
+    fit = devices[corpus.rows(split, "fit")]
+    counts = [int((fit == name).sum()) for name in find_known_devices(corpus, split)]
+    trained = [count_trained_clips(recipe.training, n_clips) for n_clips in counts]
+    n_epochs = sum(math.ceil(n_learnt / n_epoch) for n_epoch, n_learnt in trained)
+    one = count_workload(corpus, recipe, split)
+    n_judging = _count_rows(corpus, split, find_judging_fold("honest"))
+    # Each clip is judged by the network of its device only.
+    n_judged = math.ceil(n_epochs * n_judging / len(counts))
+    return replace(one, n_learnt=sum(n_learnt for _, n_learnt in trained), n_judged=n_judged)
 
 
 def count_workload(
@@ -222,6 +245,9 @@ def count_recorded_clips(record: Mapping[str, Any], corpus: Corpus, split: int) 
     max_steps = record.get("quantisation", training)["max_steps"]
     most = (max_steps or math.inf) * training["batch_size"]
     n_epoch = training["clips_per_epoch"] or n_fit
+    if stage := record.get("per_device"):
+        most = (stage["max_steps"] or math.inf) * training["batch_size"]
+        return sum(min(each["epochs"] * each["clips"], most) for each in record["parts"])
     return sum(min(each["epochs"] * n_epoch, most) for each in record.get("parts", [record]))
 
 

@@ -11,6 +11,7 @@ from jobs.worker.pools import PoolOfWork
 from jobs.worker.where import PoolAt, Where, open_pool
 from logit_store import LogitKey
 from students import StudentRecipe
+from students.stages import DeviceStage, Start, StartKind
 from teachers import TeacherRun
 from terminal.console import console
 from terminal.tables import format_duration
@@ -97,15 +98,16 @@ class Distill:
     ram: int | None = None
     """Bytes of RAM that it will take on a device in int8, for its record; None is unknown."""
     first: "Distill | None" = None
-    """Its first stage, a student that learns from a pool alone: done before it, unless it is in the
-    store. Its weights are those that this one starts from."""
+    """The stage before, done before it unless it is in the store: this one starts from its weights."""
+    start_kind: StartKind = "pool"
+    """How it takes the weights of the stage before over, if there is one."""
 
     def run(self) -> LogitKey:
         """Return the key of view 0 of the student's logits, which are then in the store."""
         from jobs.worker.teacher_logits import read_teacher_logits
         from students.distill import distill
 
-        start = self.first.run().member if self.first else None
+        start = Start(self.first.run(), self.start_kind) if self.first else None
         store, corpus = self.where.open()
         soft, way = None, self.recipe.distillation
         pool = self.pool.open(corpus, self.split) if self.pool else None
@@ -128,6 +130,31 @@ class Distill:
             pool=pool,
             start=start,
             ram=self.ram,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Specialise:
+    """Fine-tunes a copy of a student for each known recording device of its clips."""
+
+    general: Distill
+    """The student: trained before its copies, unless it is in the store."""
+    stage: DeviceStage
+
+    def run(self) -> LogitKey:
+        """Return the key of the logits of all networks together, which are then in the store."""
+        from students.per_device import specialise
+
+        key = self.general.run()
+        store, corpus = self.general.where.open()
+        return specialise(
+            key,
+            self.stage,
+            corpus,
+            store,
+            responses=self.general.responses,
+            device=find_reserved_device(),
+            on_epoch=_print_epochs(f"{key} per recording device"),
         )
 
 
@@ -170,7 +197,7 @@ class Quantise:
         )
 
 
-TrainingWork = FineTune | Distill | Quantise
+TrainingWork = FineTune | Distill | Specialise | Quantise
 
 
 def _print_epochs(name: str) -> "OnEpoch":

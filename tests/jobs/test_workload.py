@@ -4,16 +4,20 @@ import json
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 from typing import get_args
+from unittest.mock import ANY
 
+import numpy as np
 import pytest
 
 from audio.corpora import demo
 from jobs.plan.workload import count_recorded_clips, count_workload, find_workload
-from jobs.worker.train import Distill, FineTune, Quantise, TrainingWork
+from jobs.worker.train import Distill, FineTune, Quantise, Specialise, TrainingWork
 from jobs.worker.where import Where
 from logit_store import LogitKey
 from students import RECIPES as STUDENTS
+from students.devices import find_known_devices
 from students.recipe import Int8Recipe
+from students.stages import DeviceStage
 from teachers import RECIPES as TEACHERS
 from teachers import TeacherRun
 
@@ -29,6 +33,12 @@ WORKS = [
     ),
     Distill(
         recipe=STUDENT, where=WHERE, split=50, seed=0, responses=None, taught_by=None, n_views=2
+    ),
+    Specialise(
+        general=Distill(
+            recipe=STUDENT, where=WHERE, split=25, seed=0, responses=None, taught_by=None
+        ),
+        stage=DeviceStage(epochs=3),
     ),
     Quantise(
         start=LogitKey("demo", 100, "demo_isotropic-0123456789ab"),
@@ -58,8 +68,27 @@ def test_each_kind_of_training_work_has_a_workload(corpus, store):
     assert [find_workload(work, corpus, store) for work in WORKS] == [
         count_workload(corpus, TEACHER, 25, protocol="published", n_views=3),
         count_workload(corpus, STUDENT, 50, n_views=2),
+        ANY,
         count_workload(corpus, in_int8, 100, in_int8=True),
     ]
+
+
+def test_networks_per_device_learn_the_clips_of_known_devices_after_the_general_student(
+    corpus, store
+):
+    general, whole = (find_workload(work, corpus, store) for work in (WORKS[2].general, WORKS[2]))
+    devices, counts = np.unique(
+        corpus.column("recording_device")[corpus.rows(25, "fit")], return_counts=True
+    )
+    assert list(devices[counts > 1]) == list(find_known_devices(corpus, 25))
+    assert whole.n_learnt == general.n_learnt + 3 * counts[counts > 1].sum()
+    record = {
+        "recipe": json.loads(json.dumps(asdict(STUDENT))),
+        "protocol": "honest",
+        "per_device": {"max_steps": None},
+        "parts": [{"epochs": 3, "clips": int(n)} for n in counts[counts > 1]],
+    }
+    assert count_recorded_clips(record, corpus, 25) == whole.n_learnt - general.n_learnt
 
 
 def test_further_training_in_int8_takes_its_own_epochs(corpus, store):

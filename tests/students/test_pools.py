@@ -11,6 +11,7 @@ from tiny_student import CPU, TINY_STUDENT, make_teacher_logits, open_store
 
 from audio.corpora import tau
 from audio.pools import find_pools, make_pool_corpus
+from logit_store import LogitKey
 from students import TeacherLogits, UnfitPool, drop_teachers
 from students.distill import distill
 from students.int8 import train_in_int8
@@ -18,6 +19,7 @@ from students.keys import make_student_key
 from students.objective import DistillationObjective
 from students.pools import StudentPool
 from students.recipe import Int8Recipe
+from students.stages import Start
 from students.stored import load_student
 from training import PoolUse, train_and_store
 
@@ -111,7 +113,7 @@ def test_a_first_stage_leaves_the_weights_that_the_second_one_begins_with(
         train_and_store(run, *given, **named)
 
     monkeypatch.setattr("students.distill.train_and_store", keep_start)
-    key = taught(SHORT, corpus, store, soft, start=first.member)
+    key = taught(SHORT, corpus, store, soft, start=Start(first, "pool"))
     left = load_student(store, first, 3).student.state_dict()["model.0.weight"]
     assert torch.equal(begun[0], left)
     record = store.read_record(key)
@@ -128,7 +130,11 @@ def test_a_pool_is_in_the_name_of_a_student_only_if_it_is_used(corpus):
     assert plain == name(pool=None, start=None)
     rest = pool_of(corpus, "rest")
     uses = [PoolUse(), PoolUse(share=0.5), PoolUse(alone=True)]
-    names = {plain, name(start="a"), *(name(pool=replace(rest, use=use)) for use in uses)}
+    names = {
+        plain,
+        name(start=Start(LogitKey("tau", SPLIT, "a-0"), "pool")),
+        *(name(pool=replace(rest, use=use)) for use in uses),
+    }
     assert len(names) == 5
     with pytest.raises(UnfitPool, match="learns from labels alone"):
         make_student_key(drop_teachers(SHORT), corpus, SPLIT, 0, None, None, pool=rest)
