@@ -5,6 +5,7 @@ or loads a student works on it. Source: Li et al. 2017, arXiv:1608.08710. OURS: 
 compared with the mean of that layer, because a channel runs through layers of several sizes.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -91,13 +92,13 @@ def plan_widths(
             f"{most_params:,} that are asked for: there is nothing to prune"
         )
     tried = list(_list_below(full, width.step))
-    fitting = next((value for value in tried if count(value) <= most_params), None)
-    if fitting is None:
+    place = bisect_left(tried, True, key=lambda value: count(value) <= most_params)
+    if place == len(tried):
         raise ValueError(
             f"student recipe {recipe.name}: at its smallest {width.argument}, {tried[-1]}, it has "
             f"{count(tried[-1]):,} parameters, more than the {most_params:,} that are asked for"
         )
-    steps, value = [], full
+    fitting, steps, value = tried[place], [], full
     while value > fitting:
         least = max(fitting, (1 - step_share) * value)
         # At least one step of the width, if a share of it is less than that.
