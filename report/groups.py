@@ -22,6 +22,7 @@ from report.charts import (
 )
 from report.choice import ROLES
 from report.colours import shade
+from report.device_networks import build_device_figures
 from report.featured import describe_featured, list_splits
 from report.parts import Figure, Section
 from report.results import JudgedSystem, Results
@@ -33,6 +34,7 @@ SEEN, UNSEEN = "seen", "unseen"
 def build_groups(results: Results) -> Section:
     """Build the section on the accuracy on parts of the test clips."""
     figures = [
+        *build_device_figures(results),
         _draw_gap(results),
         _draw_groups(results, "recording device"),
         _draw_groups(results, "scene"),

@@ -114,6 +114,8 @@ def _identify_without_seed(key: LogitKey, record: Mapping[str, Any]) -> str:
     """Return a text that is equal for members that differ only in their seed."""
     # The names of what a run started from end with fingerprints, which depend on the seed.
     origins = [strip_fingerprint(record.get(name) or "-") for name in ("start", "quantised_from")]
+    # Networks per recording device have the general student of their own seed as teacher.
+    is_own = record.get("ensemble") is not None and record.get("ensemble") == record.get("start")
     names = (
         "kind",
         "protocol",
@@ -124,7 +126,7 @@ def _identify_without_seed(key: LogitKey, record: Mapping[str, Any]) -> str:
         "pool",
         "first_pool",
     )
-    same = [record.get(name) for name in names]
+    same = [record.get(name) if name != "ensemble" or not is_own else "its own" for name in names]
     return json.dumps([key.split, strip_fingerprint(key.member), *origins, *same], sort_keys=True)
 
 

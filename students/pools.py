@@ -80,10 +80,15 @@ def list_pool_parts(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def describe_pools(record: Mapping[str, Any]) -> str:
-    """Return ` after pool A, with pool B` of a student's record; an empty text without pools."""
+    """Return ` after pool A, with pool B` of a student's record; an empty text without pools.
+
+    A first stage on another corpus is named as well.
+    """
     parts = [
         f"{word} pool {'+'.join(each['name'] for each in record[name]['pools'])}"
         for name, word in (("first_pool", "after"), ("pool", "with"))
         if record.get(name)
     ]
+    if first_corpus := record.get("first_corpus"):
+        parts.insert(0, f"after corpus {first_corpus}")
     return f" {', '.join(parts)}" if parts else ""

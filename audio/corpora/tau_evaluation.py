@@ -1,9 +1,10 @@
-"""The evaluation set of DCASE 2024 task 1: unlabelled clips that a submission classifies.
+"""The evaluation sets of DCASE 2024 and 2025 task 1: unlabelled clips that a submission classifies.
 
     ROOT/audio/<n>.wav                            n = 0 ... 135729
     ROOT/evaluation_setup/fold1_test.csv          filename: audio/<n>.wav, in any order
 
-An earlier description of the challenge calls the list meta.csv, which is accepted too.
+An earlier description of the challenge calls the list meta.csv, which is accepted too. That of 2025 has a
+second column, device_id: the recording device, which is known for all clips.
 """
 
 import re
@@ -11,15 +12,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import pyarrow as pa
+
 from audio.clips import UNKNOWN, Corpus, build_clips_table
 from audio.corpora.tables import read_text
 from audio.errors import CorpusError
 
 FOLDER = "TAU-urban-acoustic-scenes-2024-mobile-evaluation"
 """Folder name as published, next to that of the development set."""
+FOLDER_OF_2025 = "TAU-urban-acoustic-scenes-2025-mobile-evaluation"
 N_CLIPS = 135_730
 LISTS = ("evaluation_setup/fold1_test.csv", "meta.csv")
-_HEADER = "filename"
+_HEADER, _DEVICE = "filename", "device_id"
 
 _FILE = re.compile(r"audio/(0|[1-9][0-9]*)\.wav")
 
@@ -39,6 +43,39 @@ def read(root: Path, n_clips: int = N_CLIPS) -> Corpus:
     _refuse_absent(root, files)
     ids = [Path(file).stem for file in files]
     table = build_clips_table(files, ids, [UNKNOWN] * len(ids), ids, {})
+    return Corpus(name="tau_evaluation", root=root, table=table)
+
+
+def read_with_devices(root: Path) -> Corpus:
+    """Return the clips of the evaluation set of 2025 in `root`, in the order of its list.
+
+    Args:
+        root: Folder of the evaluation set.
+
+    Raises:
+        CorpusError: A file is missing or malformed, or a clip is listed twice.
+    """
+    file = _find_list(root)
+    header, *lines = read_text(file).splitlines() or [""]
+    if header.split("\t") != [_HEADER, _DEVICE]:
+        _refuse(file, 1, header, f"the columns {_HEADER} and {_DEVICE}, with a tab between them")
+    device_of: dict[str, str] = {}
+    for line, text in enumerate(lines, start=2):
+        name, _, recording_device = text.partition("\t")
+        if not _FILE.fullmatch(name) or not recording_device or "\t" in recording_device:
+            _refuse(file, line, text, "audio/<n>.wav, a tab and a recording device")
+        if name in device_of:
+            raise CorpusError(f"{file}, line {line}: {name} is there twice")
+        device_of[name] = recording_device
+    if not device_of:
+        raise CorpusError(f"{file}: lists no clip")
+    files = list(device_of)
+    _refuse_absent(root, files)
+    ids = [Path(each).stem for each in files]
+    table = build_clips_table(files, ids, [UNKNOWN] * len(ids), ids, {})
+    place = table.column_names.index("recording_device")
+    devices = pa.array(device_of.values(), pa.string())
+    table = table.set_column(place, "recording_device", devices)
     return Corpus(name="tau_evaluation", root=root, table=table)
 
 

@@ -21,7 +21,10 @@ from terminal.console import UserError, progress_bar
 
 
 def find_best_students(
-    store: LogitStore, corpus: str, patterns: Sequence[str]
+    store: LogitStore,
+    corpus: str,
+    patterns: Sequence[str],
+    splits: Sequence[int] = SPLITS,
 ) -> dict[int, LogitKey]:
     """Return for each split the student that is best on `select`, of those that match a pattern.
 
@@ -31,9 +34,9 @@ def find_best_students(
     """
     names = {key.member for key in find_members(store, corpus, None, patterns)}
     members = store.members(corpus).to_pylist()
-    found: dict[int, list[dict[str, Any]]] = {split: [] for split in SPLITS}
+    found: dict[int, list[dict[str, Any]]] = {split: [] for split in splits}
     for row in members:
-        if _is_student(row) and row["member"] in names:
+        if _is_student(row) and row["member"] in names and row["split"] in found:
             found[row["split"]].append(row)
     lacking = [str(split) for split, rows in found.items() if not rows]
     if lacking:
@@ -103,7 +106,7 @@ def describe_entrants(
         label=label,
         sample_rates=_find_sample_rates(entrants),
         complexity=[(each.complexity, each.parameter_bytes) for each in entrants.values()],
-        results=results,
+        results={f"split_{split}": each for split, each in results.items()},
     )
 
 

@@ -53,7 +53,7 @@ class Entrant:
     identity: str
     """A fingerprint of all that its logits depend on, except the clips."""
     pools: tuple[str, ...] = ()
-    """Names of the pools that taught it, which are no clips of the development set."""
+    """Names of the pools and corpora that taught it, which are no clips of the development set."""
 
 
 def load_entrant(store: LogitStore, key: LogitKey, corpus: Corpus, precision: Precision) -> Entrant:
@@ -79,7 +79,7 @@ def load_entrant(store: LogitStore, key: LogitKey, corpus: Corpus, precision: Pr
     loaded = stored.load_student(store, key, len(corpus.scenes))
     record = store.read_record(key)
     _check_entrant(key, record["protocol"], loaded, precision)
-    pools = _find_external_pools(store, key)
+    pools = find_external_data(store, key)
     front_end, recipe = loaded.front_end, record["recipe"]
     # As in the challenge, counted before norms are folded into convolutions.
     as_built = build(recipe["model"], n_classes=len(corpus.scenes), **recipe["arguments"])
@@ -120,10 +120,10 @@ def _check_entrant(
         )
 
 
-def _find_external_pools(store: LogitStore, key: LogitKey) -> tuple[str, ...]:
-    """Return the names of the pools that a student learnt from, or students that taught it.
+def find_external_data(store: LogitStore, key: LogitKey) -> tuple[str, ...]:
+    """Return the names of the pools and first corpora that a student, or students that taught it, learnt from.
 
-    Source: rules of DCASE 2024 task 1: of the development set a system may use only the clips of its
+    Source: rules of DCASE 2024 and 2025 task 1: of the development set a system may use only the clips of its
     split, also without their labels; external data must be declared.
 
     Raises:
@@ -141,6 +141,8 @@ def _find_external_pools(store: LogitStore, key: LogitKey) -> tuple[str, ...]:
                 "student without this pool"
             )
         names |= dict.fromkeys(found)
+        if first_corpus := store.read_record(learner).get("first_corpus"):
+            names[first_corpus] = None
     return tuple(names)
 
 
@@ -197,7 +199,7 @@ def predict_evaluation_clips(
         on_clips: Called with the number of clips in each batch that is done.
     """
     everything = np.arange(len(evaluation))
-    return _predict_once(entrant, "evaluation", evaluation, everything, store, device, on_clips)
+    return predict_once(entrant, "evaluation", evaluation, everything, store, device, on_clips)
 
 
 def predict_test_clips(
@@ -219,19 +221,29 @@ def predict_test_clips(
         on_clips: Called with the number of clips in each batch that is done.
     """
     rows_N = corpus.rows(entrant.key.split, "test")
-    return _predict_once(entrant, "test", corpus, rows_N, store, device, on_clips)
+    return predict_once(entrant, "test", corpus, rows_N, store, device, on_clips)
 
 
-def _predict_once(
+def predict_once(
     entrant: Entrant,
     what: str,
     corpus: Corpus,
     rows_N: np.ndarray,
     store: LogitStore,
     device: torch.device,
-    on_clips: Callable[[int], None],
+    on_clips: Callable[[int], None] = lambda n: None,
 ) -> np.ndarray:
-    """Predict logits of some clips, or read them from the store."""
+    """Predict logits of some clips, float32 [N, K], or read them from the store.
+
+    Args:
+        entrant: The network that predicts.
+        what: What the clips are, for the name of what is kept.
+        corpus: Whose clips they are.
+        rows_N: Their rows.
+        store: The store that keeps the logits.
+        device: The device to predict on.
+        on_clips: Called with the number of clips in each batch that is done.
+    """
     clips = corpus.compute_identity()[:12]
     name = f"students/v1/{entrant.key.member}/{what}-{clips}-{entrant.identity}.npy"
     stored_NK = read_predicted(store, name)

@@ -45,7 +45,7 @@ def check_declared(texts: Mapping[str, Any], pools: Collection[str]) -> None:
     if n_declared < len(pools):
         raise SubmissionError(
             f"system.external_datasets: {n_declared} declared, expected at least {len(pools)}: students "
-            f"learnt from the pools {', '.join(pools)}, which are external data: it must be on the list "
+            f"learnt from {', '.join(pools)}, which are external data: it must be on the list "
             "of the challenge and be declared here with name, url and total_audio_length"
         )
 
@@ -56,7 +56,8 @@ def write_meta(
     label: str,
     sample_rates: Collection[int],
     complexity: Sequence[tuple[Complexity, int]],
-    results: Mapping[int, Mapping[str, Any]],
+    results: Mapping[str, Mapping[str, Any]],
+    more: Mapping[str, Any] | None = None,
 ) -> bytes:
     """Write the whole description with all that is measured, as YAML in UTF-8.
 
@@ -68,7 +69,8 @@ def write_meta(
         label: The label of the system.
         sample_rates: The sample rates of the models' inputs, in Hz.
         complexity: The complexity of each split's model and the bytes of its parameters.
-        results: The scores of each split on the development set.
+        results: The scores on the development set, by what they are called: split_5 ...
+        more: What else is measured of the system and belongs into its description.
 
     Raises:
         SubmissionError: The texts contain what is measured.
@@ -79,7 +81,8 @@ def write_meta(
             "description": {
                 "input_sampling_rate": ", ".join(
                     f"{rate / 1000:g}kHz" for rate in sorted(sample_rates)
-                )
+                ),
+                **(more or {}),
             },
             "complexity": {
                 "total_model_size": max(n_bytes for _, n_bytes in complexity),
@@ -87,9 +90,7 @@ def write_meta(
                 "macs": max(each.macs for each, _ in complexity),
             },
         },
-        "results": {
-            "development_dataset": {f"split_{split}": dict(each) for split, each in results.items()}
-        },
+        "results": {"development_dataset": {name: dict(each) for name, each in results.items()}},
     }
     whole = _join(measured, texts, "")
     return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True).encode()

@@ -8,17 +8,28 @@ from zipfile import BadZipFile, ZipFile
 
 from audio.clips import SPLITS
 from audio.corpora.tau_evaluation import N_CLIPS
-from report.dcase.challenge import LABEL_FORM, is_label, name_meta, name_output
+from report.dcase.challenge import (
+    LABEL_FORM,
+    Year,
+    is_label,
+    name_meta,
+    name_only_output,
+    name_output,
+)
 from report.dcase.problems import BrokenRule
 from report.dcase.validate_meta import check_meta
 from report.dcase.validate_output import check_output
 
 LONGEST_TEXT = 2**20
+LONGEST_FILE = 2**28
+"""Bytes of a file of predictions of a number of clips that is not known."""
 LONGEST_ROW = 2**10
 """Bytes of a line of predictions."""
 
 
-def check_package(package: Path | bytes, n_clips: int = N_CLIPS) -> list[BrokenRule]:
+def check_package(
+    package: Path | bytes, n_clips: int | None = N_CLIPS, year: Year = 2024
+) -> list[BrokenRule]:
     """Find every rule of the challenge that a package breaks.
 
     If several rows break the same rule, the first one is reported, with their number.
@@ -26,7 +37,8 @@ def check_package(package: Path | bytes, n_clips: int = N_CLIPS) -> list[BrokenR
     Args:
         package: The ZIP file, or its bytes.
         n_clips: The number of clips in the evaluation set; use another than the challenge's to try
-            things out.
+            things out. None if it is not known, as of 2025.
+        year: Of the challenge.
 
     Raises:
         OSError: The file does not exist or cannot be read.
@@ -35,13 +47,22 @@ def check_package(package: Path | bytes, n_clips: int = N_CLIPS) -> list[BrokenR
     content = package.read_bytes() if isinstance(package, Path) else package
     try:
         with ZipFile(io.BytesIO(content)) as archive:
-            return list(_check_archive(name, archive, n_clips))
+            return list(_check_archive(name, archive, n_clips, year))
     # What a damaged or an encrypted ZIP file raises depends on which of its bytes are read first.
     except (BadZipFile, zlib.error, RuntimeError) as error:
         return [BrokenRule(file=name, value=str(error), expected="a complete ZIP file")]
 
 
-def _check_archive(name: str, archive: ZipFile, n_clips: int) -> Iterator[BrokenRule]:
+def list_outputs(label: str, year: Year) -> list[str]:
+    """Return the paths of a system's predictions in a package."""
+    if year == 2025:
+        return [name_only_output(label)]
+    return [name_output(label, split) for split in SPLITS]
+
+
+def _check_archive(
+    name: str, archive: ZipFile, n_clips: int | None, year: Year
+) -> Iterator[BrokenRule]:
     paths = [PurePosixPath(each) for each in archive.namelist()]
     folders = {path.parts[1] for path in paths if len(path.parts) > 2 and path.parts[0] == "task1"}
     if not folders:
@@ -50,18 +71,20 @@ def _check_archive(name: str, archive: ZipFile, n_clips: int) -> Iterator[Broken
             file=name, value=f"contains {present}", expected=f"folders task1/{LABEL_FORM}/"
         )
     for label in sorted(folders):
-        yield from _check_system(label, archive, n_clips)
+        yield from _check_system(label, archive, n_clips, year)
 
 
-def _check_system(label: str, archive: ZipFile, n_clips: int) -> Iterator[BrokenRule]:
+def _check_system(
+    label: str, archive: ZipFile, n_clips: int | None, year: Year
+) -> Iterator[BrokenRule]:
     if not is_label(label):
         yield BrokenRule(file=f"task1/{label}", value=f"label {label!r}", expected=LABEL_FORM)
     present = set(archive.namelist())
-    for split in SPLITS:
-        output = name_output(label, split)
+    most = LONGEST_FILE if n_clips is None else max(LONGEST_TEXT, LONGEST_ROW * n_clips)
+    for output in list_outputs(label, year):
         if output not in present:
             yield _report_missing(output, label, present)
-        elif too_long := _find_too_long(archive, output, max(LONGEST_TEXT, LONGEST_ROW * n_clips)):
+        elif too_long := _find_too_long(archive, output, most):
             yield too_long
         else:
             yield from check_output(output, archive.read(output), n_clips)
@@ -71,7 +94,7 @@ def _check_system(label: str, archive: ZipFile, n_clips: int) -> Iterator[Broken
     elif too_long := _find_too_long(archive, meta, LONGEST_TEXT):
         yield too_long
     else:
-        yield from check_meta(meta, archive.read(meta), label)
+        yield from check_meta(meta, archive.read(meta), label, year)
 
 
 def _find_too_long(archive: ZipFile, file: str, most_bytes: int) -> BrokenRule | None:

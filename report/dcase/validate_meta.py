@@ -18,7 +18,12 @@ from pydantic import (
 )
 
 from audio.clips import SPLITS
-from report.dcase.challenge import CHALLENGE_SCENES, MAX_ABBREVIATION, RECORDING_DEVICES
+from report.dcase.challenge import (
+    CHALLENGE_SCENES,
+    MAX_ABBREVIATION,
+    RECORDING_DEVICES,
+    Year,
+)
 from report.dcase.problems import BrokenRule
 from students.complexity import MAX_BYTES, MAX_MACS
 
@@ -89,6 +94,20 @@ class _Description(_Part):
     system_adaptations: _Anything
 
 
+class _DescriptionOf2025(_Part):
+    input_sampling_rate: _Anything
+    acoustic_features: _Anything
+    data_augmentation: _Anything
+    machine_learning_method: _Anything
+    external_data_usage: _Anything
+    complexity_management: _Anything
+    pipeline: _Anything
+    framework: _Anything
+    device_information: _Anything
+    num_models_at_inference: int = Field(gt=0, description="a number of networks, at least 1")
+    model_weight_sharing: _Anything
+
+
 class _Complexity(_Part):
     total_model_size: int = Field(
         gt=0, le=MAX_BYTES, description=f"a number of bytes, 1 ... {MAX_BYTES:,}"
@@ -114,6 +133,16 @@ class _System(_Part):
     source_code: _Anything
 
 
+class _SystemOf2025(_Part):
+    description: _DescriptionOf2025
+    complexity: _Complexity
+    external_datasets: list[_ExternalDataset] = Field(
+        description="a list, empty where there is none"
+    )
+    inference_code: _Text = Field(description="the address of the published inference package")
+    source_code: _Anything
+
+
 class _Scores(_Part):
     accuracy: _Number = Field(le=100, description="a percentage, 0 ... 100")
     logloss: _Number | None = Field(description="a number of at least 0, or null")
@@ -125,23 +154,27 @@ def _make_part(base: type[_Part] = _Part, /, **parts: Any) -> type[_Part]:
     return create_model("_MadePart", __base__=base, **fields)
 
 
-_SPLIT_RESULTS = _make_part(
+_SCORES_OF_SPLIT = _make_part(
     overall=_Scores,
     class_wise=_make_part(**dict.fromkeys(CHALLENGE_SCENES, _Scores)),
     device_wise=_make_part(**dict.fromkeys(RECORDING_DEVICES, _Scores)),
 )
 _RESULTS = _make_part(
-    development_dataset=_make_part(**{f"split_{split}": _SPLIT_RESULTS for split in SPLITS})
+    development_dataset=_make_part(**{f"split_{split}": _SCORES_OF_SPLIT for split in SPLITS})
+)
+_RESULTS_OF_2025 = _make_part(
+    development_dataset=_make_part(device_specific=_SCORES_OF_SPLIT, general=_SCORES_OF_SPLIT)
 )
 
 
-def check_meta(file: str, content: bytes, label: str) -> Iterator[BrokenRule]:
+def check_meta(file: str, content: bytes, label: str, year: Year = 2024) -> Iterator[BrokenRule]:
     """Find every rule that a description breaks.
 
     Args:
         file: Its name, for the messages.
         content: The text of the file.
         label: The label of the system that it must describe.
+        year: Of the challenge.
     """
     try:
         _check_size(content)
@@ -149,7 +182,7 @@ def check_meta(file: str, content: bytes, label: str) -> Iterator[BrokenRule]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         yield BrokenRule(file=file, value=" ".join(str(error).split()), expected="YAML")
         return
-    broken = [*_check_values(file, document, label), *_check_corresponding(file, document)]
+    broken = [*_check_values(file, document, label, year), *_check_corresponding(file, document)]
     # In the order of the file, where the submission is first.
     yield from sorted(broken, key=lambda rule: not rule.place.startswith("submission"))
 
@@ -174,8 +207,8 @@ def _check_size(content: bytes) -> None:
         raise yaml.YAMLError(f"its aliases stand for more than {MOST_VALUES:,} values")
 
 
-def _check_values(file: str, document: Any, label: str) -> Iterator[BrokenRule]:
-    model = _make_model(label)
+def _check_values(file: str, document: Any, label: str, year: Year) -> Iterator[BrokenRule]:
+    model = _make_model(label, year)
     try:
         model.model_validate(document)
     except ValidationError as error:
@@ -186,13 +219,15 @@ def _check_values(file: str, document: Any, label: str) -> Iterator[BrokenRule]:
             yield BrokenRule(file=file, place=_format_path(path), value=value, expected=expected)
 
 
-def _make_model(label: str) -> type[_Part]:
+def _make_model(label: str, year: Year) -> type[_Part]:
     """Return the model of a whole description of the system with this label."""
     is_label = Annotated[
         Literal[label],  # pyrefly: ignore[invalid-literal, not-a-type]
         Field(description=f"{label!r}, as its files are called"),
     ]
     submission = _make_part(_Submission, label=is_label)
+    if year == 2025:
+        return _make_part(submission=submission, system=_SystemOf2025, results=_RESULTS_OF_2025)
     return _make_part(submission=submission, system=_System, results=_RESULTS)
 
 

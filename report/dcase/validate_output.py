@@ -14,13 +14,14 @@ NumberedRow = tuple[int, dict[str, str]]
 """A line number and the fields of the line by column."""
 
 
-def check_output(file: str, content: bytes, n_clips: int) -> Iterator[BrokenRule]:
+def check_output(file: str, content: bytes, n_clips: int | None) -> Iterator[BrokenRule]:
     """Find every rule that a file of predictions breaks.
 
     Args:
         file: Its name, for the messages.
         content: The bytes of the file.
-        n_clips: The number of clips in the evaluation set, each of which has one row: 0.wav ...
+        n_clips: The number of clips in the evaluation set, each of which has one row: 0.wav ...; None
+            if it is not known.
     """
     try:
         header, *lines = _split_lines(content)
@@ -39,7 +40,7 @@ def check_output(file: str, content: bytes, n_clips: int) -> Iterator[BrokenRule
         for number, each in split
         if len(each) == len(columns)
     ]
-    if len(lines) != n_clips:
+    if n_clips is not None and len(lines) != n_clips:
         yield BrokenRule(
             file=file, value=f"{len(lines):,} rows", expected=f"{n_clips:,}, one for each clip"
         )
@@ -66,20 +67,23 @@ def _report_header(file: str, columns: Sequence[str]) -> BrokenRule:
     )
 
 
-def _check_clips(file: str, rows: Sequence[NumberedRow], n_clips: int) -> Iterator[BrokenRule]:
+def _check_clips(
+    file: str, rows: Sequence[NumberedRow], n_clips: int | None
+) -> Iterator[BrokenRule]:
+    last = "the last one" if n_clips is None else n_clips - 1
     unknown: list[tuple[int, str]] = []
     repeated: list[tuple[int, str]] = []
     line_of: dict[int, int] = {}
     for line, row in rows:
         name = row["filename"]
         found = _CLIP.fullmatch(name)
-        if not found or int(found[1]) >= n_clips:
+        if not found or (n_clips is not None and int(found[1]) >= n_clips):
             unknown.append((line, repr(name)))
             continue
         first = line_of.setdefault(int(found[1]), line)
         if first != line:
             repeated.append((line, f"{name!r} as in line {first}"))
-    yield from report_first(file, unknown, f"<n>.wav with n = 0 ... {n_clips - 1}")
+    yield from report_first(file, unknown, f"<n>.wav with n = 0 ... {last}")
     yield from report_first(file, repeated, "each clip once")
 
 

@@ -15,7 +15,12 @@ from dcase_package import LABEL, TEXTS
 
 from audio.clips import Corpus, build_clips_table
 from logit_store.exporters import encode_csv
-from report.dcase.challenge import CHALLENGE_SCENES, OUTPUT_COLUMNS, RECORDING_DEVICES
+from report.dcase.challenge import (
+    CHALLENGE_SCENES,
+    OUTPUT_COLUMNS,
+    RECORDING_DEVICES,
+    name_output,
+)
 from report.dcase.development import score_development
 from report.dcase.meta import SubmissionError, read_texts, write_meta
 from report.dcase.package import pack_system
@@ -109,7 +114,7 @@ def described(texts, complexity=None):
         label=LABEL,
         sample_rates={32_000},
         complexity=complexity or [(small, 80_000)],
-        results=dict.fromkeys(SPLITS, result),
+        results={f"split_{split}": result for split in SPLITS},
     )
 
 
@@ -173,7 +178,7 @@ def test_texts_that_are_not_a_mapping_are_refused(tmp_path, content, refusal):
 
 
 def test_the_same_parts_make_the_same_package():
-    parts = (LABEL, b"meta", {5: b"five"}, b"%PDF")
+    parts = (LABEL, b"meta", {name_output(LABEL, 5): b"five"}, b"%PDF")
     package = pack_system(*parts)
     assert package == pack_system(*parts)
     with ZipFile(io.BytesIO(package)) as archive:

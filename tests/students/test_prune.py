@@ -1,5 +1,6 @@
 """Whole channels are taken out of a student, the least important first."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -81,7 +82,7 @@ def test_steps_go_down_to_the_widest_student_that_is_small_enough(name):
     assert counts[-1] <= full // 2 < counts[-2]
     default = getattr(build(recipe.model, n_classes=10, **recipe.arguments), "n_features", None)
     widths = [each[width] for each in steps]
-    assert all(after >= 0.875 * before for before, after in zip(widths, widths[1:], strict=False))
+    assert all(after >= 0.875 * before for before, after in itertools.pairwise(widths))
     if width == "filters":
         assert widths[0] >= 0.875 * default
         wider = {**steps[-1], width: widths[-1] + 1}
