@@ -3,8 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from audio.clips import Corpus
 from audio.errors import CorpusError
+from audio.pools import Pool, refuse_leaks
 from jobs.plan.pools import PlannedPool
 from jobs.schedule.task import AnyWork, Outcome, Task, make_names_unique
 from jobs.worker.train import Distill, Specialise, TrainingWork
@@ -63,16 +66,18 @@ def plan_student(
     return PlannedStudent(work, key)
 
 
-def plan_first_corpus(work: Distill, corpus: Corpus, where: Where) -> PlannedStudent:
+def plan_first_corpus(work: Distill, corpus: Corpus, other: Corpus, where: Where) -> PlannedStudent:
     """Plan the stage in which a student learns another corpus by its labels.
 
     Args:
         work: the training that follows.
-        corpus: the other corpus.
+        corpus: the corpus of the training that follows.
+        other: the corpus that is learnt first.
         where: where the workers find it.
 
     Raises:
-        UserError: the student cannot take its clips, or it has scenes or folds that do not fit.
+        UserError: the student cannot take its clips, or it has scenes or folds that do not fit, or some of
+            its clips or recordings judge in the corpus that follows.
     """
     # It builds the student, and so needs torch, which takes seconds to import.
     from students.distill import measure_recipe
@@ -81,17 +86,23 @@ def plan_first_corpus(work: Distill, corpus: Corpus, where: Where) -> PlannedStu
     recipe = replace(drop_teachers(work.recipe), device_loss_weight=0.0)
     try:
         for fold in ("fit", "select"):
-            corpus.rows(FIRST_SPLIT, fold)
-        measure_recipe(recipe, corpus)
+            other.rows(FIRST_SPLIT, fold)
+        refuse_leaks(corpus, work.split, [as_pool(other)])
+        measure_recipe(recipe, other)
         first = replace(
             work, recipe=recipe, where=where, split=FIRST_SPLIT, taught_by=None, n_views=1
         )
-        return plan_student(first, corpus)
+        return plan_student(first, other)
     except (ValueError, CorpusError, UserError) as error:
         raise UserError(
-            f"{work.recipe.name} cannot learn corpus {corpus.name} first: {error}\nSee --first-corpus and "
+            f"{work.recipe.name} cannot learn corpus {other.name} first: {error}\nSee --first-corpus and "
             "--first-root"
         ) from error
+
+
+def as_pool(other: Corpus) -> Pool:
+    """Return a corpus that is learnt first as a pool, whose clips must not judge either."""
+    return Pool(f"of the first stage, {other.name},", np.arange(len(other)), other)
 
 
 def plan_pruning(

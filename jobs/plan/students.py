@@ -20,14 +20,13 @@ from jobs.plan.ram import find_ram
 from jobs.plan.stages import (
     PlannedStudent,
     make_task,
-    plan_devices,
     plan_first_corpus,
     plan_pruning,
     plan_student,
 )
 from jobs.schedule.task import Task, make_names_unique
 from jobs.worker.teacher_logits import find_teaching_members
-from jobs.worker.train import Distill, Specialise
+from jobs.worker.train import Distill
 from jobs.worker.where import Where, read_corpus
 from logit_store import LogitStore, MissingObject, strip_fingerprint
 from students import (
@@ -42,7 +41,7 @@ from students.checks import refuse_pool
 from students.complexity import MAX_BYTES, MAX_MACS, Precision
 from students.out_of_fold import CROSS_FITTED_SHARE, trust_labels
 from students.search_space import make_found_recipe
-from students.stages import DeviceStage, StartKind
+from students.stages import StartKind
 from students.ways import AS_NAMED, apply_way, check_way
 from terminal.console import UserError, console
 from terminal.values import Check, Line, Name, Reference, Root, Seeds, Size, expect, obey
@@ -166,20 +165,6 @@ def plan_students(
     )
 
 
-def plan_device_runs(
-    options: StudentsOptions, tasks: Sequence[Task[Distill]], corpus: Corpus
-) -> list[Task[Specialise]]:
-    """Return runs that include these, and train a network per recording device after each.
-
-    Raises:
-        UserError: the clips of a split have fewer than two known recording devices.
-    """
-    stage = DeviceStage(max_steps=options.max_steps)
-    if options.epochs is not None:
-        stage = replace(stage, epochs=min(options.epochs, stage.epochs))
-    return [plan_devices(task, corpus, stage) for task in tasks]
-
-
 def check_pool_options(options: StudentsOptions, store: LogitStore) -> None:
     """Refuse options for pools that no student would learn from.
 
@@ -199,41 +184,6 @@ def check_pool_options(options: StudentsOptions, store: LogitStore) -> None:
         raise UserError(
             f"{option} {words}: clips without labels teach by the soft labels of teachers, and no student "
             "here has any: leave out the pool, or --no-teacher and the way alone"
-        )
-
-
-def check_stage_options(options: StudentsOptions) -> None:
-    """Refuse options for stages that contradict each other.
-
-    Raises:
-        UserError: they do.
-    """
-    if options.first_root is not None and options.first_corpus is None:
-        raise UserError(
-            f"--first-root {options.first_root}: of which corpus? Say it: --first-corpus folder"
-        )
-    if options.first_corpus is not None and options.first_pool:
-        raise UserError(
-            f"--first-corpus {options.first_corpus} and --first-pool {' '.join(options.first_pool)}: a "
-            "student has one stage before its own; leave one of the two out"
-        )
-    first = (options.first_corpus, options.first_root)
-    if first == (options.corpus, options.root):
-        raise UserError(
-            f"--first-corpus {options.first_corpus}: that is --corpus, whose other clips may judge; name "
-            "another corpus"
-        )
-    after = {"--per-device": options.per_device, "--prune-to": options.prune_to is not None}
-    for option, is_given in after.items():
-        if is_given and options.compare:
-            raise UserError(
-                f"{option} with --compare: a comparison is of ways of learning, and this is what comes after "
-                "one; leave one of the two out, and see python jobs/report.py for what it gains"
-            )
-    if options.prune_to is not None and options.no_teacher:
-        raise UserError(
-            f"--prune-to {options.prune_to}: between its steps a pruned student learns from soft labels; "
-            "leave out --no-teacher, or take a smaller student"
         )
 
 
@@ -347,7 +297,7 @@ def _make_task(
     kind: StartKind = "pool"
     if first_corpus is not None and options.first_corpus is not None:
         where = Where.of(options.first_corpus, options.first_root, store)
-        before, kind = plan_first_corpus(work, first_corpus, where), "corpus"
+        before, kind = plan_first_corpus(work, corpus, first_corpus, where), "corpus"
     elif first_pool is not None:
         recipe = replace(work.recipe, name=f"{work.recipe.name}_first")
         before = plan_student(replace(work, recipe=recipe, n_views=1), corpus, first_pool)

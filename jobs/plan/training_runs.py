@@ -6,12 +6,12 @@ from audio.clips import Corpus
 from jobs.plan.estimates import plan_spending
 from jobs.plan.options import LearningOptions
 from jobs.plan.pools import prepare_pools
-from jobs.plan.stages import FirstRuns
+from jobs.plan.stages import FirstRuns, as_pool
 from jobs.schedule.carry_out import carry_out, print_if_all_stored
 from jobs.schedule.cluster import connect
 from jobs.schedule.task import Task
 from jobs.worker.train import TrainingWork
-from jobs.worker.where import prepare
+from jobs.worker.where import check_audio_of_pools, prepare
 from logit_store import LogitStore
 
 
@@ -45,6 +45,8 @@ def carry_out_runs(
     prepare(corpus, store, sample_rates)
     if first.other is not None:
         prepare(first.other, store, sample_rates)
+        splits = sorted({key.split for task in tasks for key in task.keys})
+        check_audio_of_pools(corpus, splits, [as_pool(first.other)], min(sample_rates))
     prepare_pools(tasks, corpus, store, sample_rates)
     with connect() as workers:
         timeout_s, needs = options.find_timeout_s(workers), options.find_needs(workers)
