@@ -57,7 +57,8 @@ class SubmissionOptions(CorpusOptions):
     evaluation: Folder | None = None
     """Folder of the evaluation set; if not given, the published one beside --root."""
     evaluation_clips: Count | None = None
-    """Number of clips of the evaluation set of 2024, if it is not 135,730: to try things out."""
+    """Number of clips of the evaluation set of 2024; if not given, the challenge's. Another one is to try
+    things out."""
     precision: Precision = "fp16"
     """Precision to which the weights are rounded before they predict, and in which their bytes are
     counted. int8 predicts with the ONNX file of python -m students.export, on ONNX Runtime (2024 only)."""

@@ -1,8 +1,6 @@
 """Calls the functions of an inference package as the organisers' scripts do, in a process of its own.
 
-    python run_package.py FOLDER PACKAGE MODULE QUESTIONS PROJECT
-
-It reads QUESTIONS, a JSON file with `devices`, `dummy` and `clips` (pairs of a file and a device id), and
+`main` reads QUESTIONS, a JSON file with `devices`, `dummy` and `clips` (pairs of a file and a device id), and
 prints one line of JSON: what the functions returned, or the error. Nothing of the project is on its path
 until they have, so a package that needs the project fails; then PROJECT counts the networks.
 """
@@ -61,15 +59,10 @@ def answer(module: Any, asked: dict[str, Any], project: str) -> dict[str, Any]:
 
 def main(folder: str, package: str, module: str, questions: str, project: str) -> None:
     """Print what a module of a package answers."""
-    # The folder of this file is on the path of a script: it is the project's.
-    sys.path[:] = [folder, *(each for each in sys.path[1:] if each)]
+    sys.path[:] = [folder, *(each for each in sys.path if each)]
     try:
         found = importlib.import_module(f"{package}.{module}")
         answered = answer(found, json.loads(Path(questions).read_text()), project)
     except Exception as error:  # noqa: BLE001 - whatever a foreign package raises is its answer
         answered = {"error": f"{type(error).__name__}: {error}"}
     sys.stdout.write(json.dumps(answered) + "\n")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -40,6 +40,9 @@ TIMEOUT_S = 600
 LONGEST_FILE = 2**28
 """A package that unpacks to more bytes a file is refused unread."""
 
+_RUN = "import runpy, sys; runpy.run_path(sys.argv[1])['main'](*sys.argv[2:])"
+"""Runs the function of a file without its folder on the path."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -212,7 +215,7 @@ def _ask(folder: Path, label: str, samples: Sequence[Sample]) -> Mapping[str, An
     devices = [*COUNTED_DEVICES, "unknown"]
     questions.write_text(json.dumps({"devices": devices, "dummy": dummy, "clips": clips}))
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [sys.executable, run_package.__file__, str(folder), package, label]
+    command = [sys.executable, "-c", _RUN, run_package.__file__, str(folder), package, label]
     command += [str(questions), str(ROOT)]
     try:
         done = subprocess.run(

@@ -123,12 +123,10 @@ def test_a_corpus_that_the_student_cannot_take_first_is_refused(corpus, store, t
         planned(corpus, store, first_corpus="folder", first_root=str(tmp_path / "none"))
 
 
-def test_a_first_corpus_with_a_clip_that_judges_is_refused(corpus, store, first_root, tmp_path):
-    root = shutil.copytree(first_root, tmp_path / "first")
-    judging = corpus.root / corpus.column("file")[corpus.rows(SPLIT, "test")[0]]
-    shutil.copy(judging, root / "hum" / judging.name)
-    with pytest.raises(UserError, match=r"of the first stage, folder, has .* judge in split 100"):
-        planned(corpus, store, first_corpus="folder", first_root=str(root))
+def test_a_first_corpus_with_a_clip_that_judges_is_refused(corpus, store, tmp_path):
+    root = shutil.copytree(corpus.root, tmp_path / "copy")
+    with pytest.raises(UserError, match=r"of the first stage, tau, has clips that judge"):
+        planned(corpus, store, first_corpus="tau", first_root=str(root))
 
 
 def test_a_student_without_stages_has_the_name_and_the_work_of_before(corpus, store):
@@ -242,3 +240,18 @@ def test_the_command_trains_all_stages_and_says_what_they_gained(
     assert "device-specific" in printed
     again = called("jobs/students.py", *arguments, *how, *stages)
     assert "2 of 2 runs are in the store already" in again
+
+
+@pytest.mark.slow
+def test_a_first_corpus_with_the_audio_of_a_clip_that_judges_is_refused_once_it_is_decoded(
+    called, commands, corpus, store, first_root, tmp_path
+):
+    root = shutil.copytree(first_root, tmp_path / "first")
+    judging = corpus.root / corpus.column("file")[corpus.rows(SPLIT, "test")[0]]
+    shutil.copy(judging, root / "hum" / "innocent.wav")
+    arguments = ["--corpus", "tau", "--root", commands.corpus, "--store", store.address]
+    how = ["--recipes", "demo_isotropic", "--splits", SPLIT, "--teacher", "wise", "--max-steps", 3]
+    first = ["--first-corpus", "folder", "--first-root", root]
+    assert "has the audio of 1 clips" in called(
+        "jobs/students.py", *arguments, *how, *first, code=1
+    )
