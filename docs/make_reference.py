@@ -67,7 +67,7 @@ def _list_store_commands() -> list[Command]:
 
 def _list_other_commands() -> list[Command]:
     check, complexity = dcase_command.Check, complexity_command.ComplexityOptions
-    inference = dcase_command.CheckInference
+    inference = dcase_command.Run
     export, device = export_command.ExportOptions, device_command.DeviceOptions
     return [
         _describe_command(export_command.PROGRAM, export.__doc__ or "", export),
@@ -75,9 +75,7 @@ def _list_other_commands() -> list[Command]:
         _describe_classify(),
         _describe_command(complexity_command.PROGRAM, complexity.__doc__ or "", complexity),
         _describe_command(f"{dcase_command.PROGRAM} check", check.__doc__ or "", check),
-        _describe_command(
-            f"{dcase_command.PROGRAM} check-inference", inference.__doc__ or "", inference
-        ),
+        _describe_command(f"{dcase_command.PROGRAM} run", inference.__doc__ or "", inference),
         _describe_command(
             "python -m cluster.simulated",
             simulated.main.__doc__ or "",

@@ -187,7 +187,7 @@ def _submit_of_2025(
     check = ["python", "-m", "report.dcase"]
     say_next(
         [*check, "check", str(options.to), "--challenge", "2025"],
-        [*check, "check-inference", str(beside)],
+        [*check, "run", str(beside)],
     )
     return 0
 

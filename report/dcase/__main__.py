@@ -32,24 +32,24 @@ class Check:
     evaluation_clips: Count | None = None
     """The number of clips to be predicted; if not given, 135,730 in 2024 and any number in 2025."""
 
-    def run(self) -> list[BrokenRule]:
+    def find_problems(self) -> list[BrokenRule]:
         """Return the rules that are broken."""
         n_clips = self.evaluation_clips or (N_CLIPS if self.challenge == 2024 else None)
         return check_package(self.file, n_clips, self.challenge)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CheckInference:
-    """Check an inference package of DCASE 2025 task 1, and run its code: only on packages that you trust.
+class Run:
+    """Run an inference package of DCASE 2025 task 1 and check all its rules: only one that you trust.
 
     Example:
-        python -m report.dcase check-inference submission_inference.zip
+        python -m report.dcase run submission_inference.zip
     """
 
     file: tyro.conf.Positional[File]
     """The ZIP file."""
 
-    def run(self) -> list[BrokenRule]:
+    def find_problems(self) -> list[BrokenRule]:
         """Return the rules that are broken."""
         # It needs pydantic and counts networks, which take long to import.
         from report.dcase.validate_inference import check_inference_package
@@ -59,8 +59,8 @@ class CheckInference:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print each broken rule on a line, and their number on the last line."""
-    command = parse_command((Check, CheckInference), PROGRAM, arguments)
-    problems = command.run()
+    command = parse_command((Check, Run), PROGRAM, arguments)
+    problems = command.find_problems()
     for problem in problems:
         sys.stdout.write(f"{problem}\n")
     verdict = format_count(len(problems), "broken rule") if problems else "follows the rules"
