@@ -127,6 +127,8 @@ _KEPT = (
     "pool",
     "start",
     "first_pool",
+    "first_corpus",
+    "pruned",
 )
 """Entries of the record that are those of the student that it starts from."""
 
