@@ -72,14 +72,13 @@ def test_steps_go_down_to_the_widest_student_that_is_small_enough(name):
     width = find_width(recipe).argument
 
     def count(arguments):
-        student = build(recipe.model, n_classes=10, **arguments)
+        with torch.device("meta"):
+            student = build(recipe.model, n_classes=10, **arguments)
         return sum(each.numel() for each in student.parameters())
 
     full = count(recipe.arguments)
     steps = plan_widths(recipe, 10, full // 2, 0.125)
-    counts = [count(each) for each in steps]
-    assert counts == sorted(counts, reverse=True)
-    assert counts[-1] <= full // 2 < counts[-2]
+    assert count(steps[-1]) <= full // 2 < count(steps[-2]) < count(steps[0])
     default = getattr(build(recipe.model, n_classes=10, **recipe.arguments), "n_features", None)
     widths = [each[width] for each in steps]
     assert all(after >= 0.875 * before for before, after in itertools.pairwise(widths))
