@@ -3,7 +3,14 @@
 from typing import assert_never
 
 from students import StudentRecipe
-from students.recipe import Challenge, Decoupled, Dist, Distillation, Mixup
+from students.recipe import (
+    Challenge,
+    Decoupled,
+    Dist,
+    Distillation,
+    FeatureDistillation,
+    Mixup,
+)
 from students.ways import ADVERSARIAL_WEIGHT
 from training.recipe import Ema, Soup
 
@@ -18,13 +25,20 @@ def describe_objective(recipe: StudentRecipe) -> str:
     if recipe.device_loss_weight:
         words.append(_add_number("adversarial", recipe.device_loss_weight, ADVERSARIAL_WEIGHT))
     if recipe.challenge:
-        words.append(_add_number("rsc", recipe.challenge.drop_clips, Challenge().drop_clips))
+        words += _describe_challenge(recipe.challenge)
     match recipe.training.keep:
         case Ema(decay=decay):
             words.append(_add_number("ema", decay, Ema().decay))
         case Soup(epochs=epochs):
             words.append(_add_number("soup", epochs, Soup().epochs))
     return "+".join(words)
+
+
+def _describe_challenge(challenge: Challenge) -> list[str]:
+    features, clips = challenge.drop_features, challenge.drop_clips
+    if features == clips:
+        return [_add_number("rsc", clips, Challenge().drop_clips)]
+    return [f"rsc_features={features:g}", f"rsc_clips={clips:g}"]
 
 
 def _describe_distillation(distillation: Distillation) -> list[str]:
@@ -41,6 +55,9 @@ def _describe_distillation(distillation: Distillation) -> list[str]:
     if distillation.reduction != plain.reduction:
         first.append("published")
     first += [name for name in ("standardized", "confident") if getattr(distillation, name)]
+    if isinstance(distillation, FeatureDistillation):
+        usual = FeatureDistillation().feature_weight
+        first.append(_add_number("features", distillation.feature_weight, usual))
     if distillation.temperature != plain.temperature:
         first.append(f"temperature={distillation.temperature:g}")
     if distillation.hard_label_weight != plain.hard_label_weight:

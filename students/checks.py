@@ -6,7 +6,7 @@ from pathlib import Path
 from audio.clips import Corpus
 from logit_store import LogitKey, LogitStore
 from students.errors import UnfitPool, UnfitSoftLabels
-from students.recipe import Decoupled, StudentRecipe
+from students.recipe import Decoupled, FeatureDistillation, StudentRecipe
 from students.views import check_views
 
 
@@ -33,6 +33,30 @@ def refuse_pool(recipe: StudentRecipe) -> None:
                 f"student recipe {recipe.name}: {what} needs the true class of each clip, and the clips "
                 "of a pool have no label; leave out the pool, or this"
             )
+
+
+def check_embeddings(recipe: StudentRecipe, names: Sequence[str]) -> None:
+    """Make sure that a recipe has embeddings to learn from if it learns from them, and else none.
+
+    Args:
+        recipe: the student's recipe.
+        names: the names of the embeddings that are at hand.
+
+    Raises:
+        UnfitSoftLabels: it does not have what it needs, or has what it does not use; a ValueError.
+    """
+    if isinstance(recipe.distillation, FeatureDistillation) == bool(names):
+        return
+    if names:
+        raise UnfitSoftLabels(
+            f"student recipe {recipe.name} does not learn from embeddings, and is given {', '.join(names)}: "
+            "add the way features, or leave them out"
+        )
+    raise UnfitSoftLabels(
+        f"student recipe {recipe.name}: its features are to predict embeddings of its teachers "
+        f"({recipe.distillation}), and it is given none: name teachers whose embeddings are in the store, or "
+        "leave out the way features"
+    )
 
 
 def check_teachers(

@@ -190,7 +190,10 @@ def distill(
         ValueError: as for `make_student_key`.
     """
     ensemble = soft.name if soft else None
-    key = make_student_key(recipe, corpus, split, seed, responses, ensemble, pool, start)
+    embeddings = soft.embeddings.names if soft and soft.embeddings else ()
+    key = make_student_key(
+        recipe, corpus, split, seed, responses, ensemble, pool, start, embeddings=embeddings
+    )
     if all(view in store for view in list_view_keys(key, n_views)):
         return key
     if soft is not None:
@@ -207,6 +210,7 @@ def distill(
         record = _make_record(recipe, seed, ensemble, responses, student, feed)
         record |= {} if pool is None else {"pool": pool.describe(corpus)}
         record |= {} if start is None else describe_start(start, store)
+        record |= {"embeddings": list(embeddings)} if embeddings else {}
         record |= {} if ram is None else {"ram": ram}
         train_and_store(run, key, "student", student, record, store, on_epoch)
     if n_views > 1:

@@ -13,13 +13,17 @@ from audio.feed import Feed
 from audio.lengths import ClipLength
 from students.catalogue import build
 from students.distill import make_run
+from students.features import TeacherEmbeddings
 from students.objective import DistillationObjective
 from students.quantise import calibrate, quantise
-from students.recipe import StudentRecipe
+from students.recipe import FeatureDistillation, StudentRecipe
 from students.soft import TeacherLogits
 from training import Run
 from training.dry_step import NOISE_SPLIT, make_noise_feed, measure_footprint, measure_step
 from training.needs import DryStep, Footprint
+
+NOISE_DIMS = 768
+"""Dimensions of embeddings of noise: those of PaSST."""
 
 
 def measure_student_step(
@@ -85,4 +89,10 @@ def _make_noise_logits(recipe: StudentRecipe, corpus: Corpus) -> TeacherLogits |
     n_views = recipe.distillation.n_views
     shape = (len(corpus), len(corpus.scenes))
     shape = shape if n_views is None else (n_views, *shape)
-    return TeacherLogits("noise", np.random.default_rng(0).standard_normal(shape, np.float32))
+    noise = np.random.default_rng(0)
+    embeddings = None
+    if isinstance(recipe.distillation, FeatureDistillation):
+        values = noise.standard_normal((*shape[:-1], NOISE_DIMS), np.float32)
+        embeddings = TeacherEmbeddings(("noise",), np.arange(len(corpus)), values)
+    logits = noise.standard_normal(shape, np.float32)
+    return TeacherLogits("noise", logits, embeddings=embeddings)

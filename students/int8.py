@@ -19,7 +19,13 @@ from students.keys import make_int8_key
 from students.objective import DistillationObjective
 from students.pools import StudentPool, check_same_pool
 from students.quantise import calibrate, move_ranges, quantise
-from students.recipe import CALIBRATION_CLIPS, MOVING_SHARE, Int8Recipe
+from students.recipe import (
+    CALIBRATION_CLIPS,
+    MOVING_SHARE,
+    FeatureDistillation,
+    Int8Recipe,
+    StudentRecipe,
+)
 from students.records import restore_recipe
 from students.soft import TeacherLogits
 from students.stored import StoredStudent, load_student
@@ -102,6 +108,11 @@ def train_in_int8(
     ensemble = soft.name if soft else None
     if ensemble != record["ensemble"]:
         raise ValueError(f"{start} was taught by {record['ensemble']}, not by {ensemble}")
+    embeddings = soft.embeddings.names if soft and soft.embeddings else ()
+    if list(embeddings) != record.get("embeddings", []):
+        raise ValueError(
+            f"{start} learnt from the embeddings {record.get('embeddings')}, not from {list(embeddings)}"
+        )
     check_same_pool(start, record, pool)
     if soft is not None:
         check_views(restore_recipe(record), soft.members, store, responses)
@@ -129,6 +140,7 @@ _KEPT = (
     "first_pool",
     "first_corpus",
     "pruned",
+    "embeddings",
 )
 """Entries of the record that are those of the student that it starts from."""
 
@@ -168,8 +180,17 @@ def _prepare_run(
         settings.make_training(recipe),
         record["seed"],
         protocol=record["protocol"],
-        head=("discriminator",) if recipe.device_loss_weight else (),
+        head=_list_parts_beside(recipe),
         n_views=recipe.distillation.n_views if recipe.distillation else None,
         pool=use,
     )
     return run, student
+
+
+def _list_parts_beside(recipe: StudentRecipe) -> tuple[str, ...]:
+    """Return the layers that learn as fast as in the first training, from new weights."""
+    parts = {
+        "discriminator": recipe.device_loss_weight > 0,
+        "feature_target": isinstance(recipe.distillation, FeatureDistillation),
+    }
+    return tuple(name for name, is_there in parts.items() if is_there)

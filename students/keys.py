@@ -1,5 +1,6 @@
 """Where the logits of a student are: what their names are made of, known before it is trained."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ from audio import impulse_responses
 from audio.clips import Corpus
 from logit_store import LogitKey, strip_fingerprint
 from students.catalogue import ARCHITECTURES
-from students.checks import refuse_pool
+from students.checks import check_embeddings, refuse_pool
 from students.groups import check_groups
 from students.pools import StudentPool
 from students.recipe import Int8Recipe, StudentRecipe
@@ -25,6 +26,8 @@ def make_student_key(
     ensemble: str | None,
     pool: StudentPool | None = None,
     start: Start | None = None,
+    *,
+    embeddings: Sequence[str] = (),
 ) -> LogitKey:
     """Return the key of such a student's logits.
 
@@ -37,17 +40,19 @@ def make_student_key(
         ensemble: name of its teachers; None for a student without teachers.
         pool: the clips without labels that it learns from too; None for a student without a pool.
         start: the member whose weights it starts from, the result of a stage before.
+        embeddings: names in the store of the embeddings of view 0 that its features are to predict.
 
     Raises:
         ValueError: the recipe distils and there is no ensemble, or the reverse; or the recipe needs
             groups of scenes, and the corpus has a scene without a group; or it cannot learn from a
-            pool.
+            pool; or it learns from embeddings and there are none, or the reverse.
     """
     if (recipe.distillation is None) != (ensemble is None):
         raise ValueError(
             f"student recipe {recipe.name} with distillation {recipe.distillation} and ensemble "
             f"{ensemble}: a student that distils needs an ensemble, one alone takes none"
         )
+    check_embeddings(recipe, embeddings)
     if recipe.two_tasks:
         check_groups(corpus.scenes)
     identity: dict[str, Any] = {"recipe": recipe, "ensemble": ensemble}
@@ -57,6 +62,8 @@ def make_student_key(
         identity["pool"] = pool.identify()
     if start is not None:
         identity["start"] = start.key.member
+    if embeddings:
+        identity["embeddings"] = list(embeddings)
     name = _name_student(recipe, pool, start)
     return make_member_key(name, corpus, split, seed, responses, identity)
 

@@ -16,11 +16,12 @@ from audio.clips import UNKNOWN
 from audio.feed import Feed
 from students.adversary import Discriminator, reversal_strength, reverse_gradient
 from students.challenge import challenge_features
-from students.checks import refuse_pool
+from students.checks import check_embeddings, refuse_pool
 from students.dsmn import DSMN
+from students.features import FeatureTarget
 from students.losses import decoupled_loss, dist_loss, soft_label_loss, standardize
 from students.mixup import Mix, draw_mix, leave_unmixed
-from students.recipe import Decoupled, Dist, Distillation, StudentRecipe
+from students.recipe import Decoupled, Dist, Distillation, FeatureDistillation, StudentRecipe
 from students.soft import SoftLabels, TeacherLogits
 from students.student import Student
 from students.two_tasks import make_group_matrix, merge_losses
@@ -31,7 +32,7 @@ MixClips = Callable[[Tensor], Tensor]
 
 
 class DistillationObjective(nn.Module):
-    """A student, its discriminator, and the loss that both minimise.
+    """A student, its discriminator and projection, and the loss that all minimise.
 
     Args:
         recipe: decides which losses.
@@ -42,7 +43,8 @@ class DistillationObjective(nn.Module):
         pool: how it learns from the clips of the feed that have no label; None if there are none.
 
     Raises:
-        UnfitSoftLabels: soft labels of other clips, classes or views.
+        UnfitSoftLabels: soft labels of other clips, classes or views; or there are no embeddings, and
+            the recipe learns from them, or the reverse.
         ValueError: the recipe has two tasks, and a scene is in no group; or it needs the true class of
             each clip, and there is a pool.
     """
@@ -71,6 +73,7 @@ class DistillationObjective(nn.Module):
         self.soft_labels = None
         if recipe.distillation is not None and soft is not None:
             self.soft_labels = SoftLabels(soft, corpus, learnt, recipe.distillation)
+        self.feature_target = _make_feature_target(recipe, student, soft, len(corpus), learnt)
         if recipe.two_tasks:
             self.register_buffer("group_KG", make_group_matrix(corpus.scenes), persistent=False)
         if recipe.device_loss_weight > 0:
@@ -85,7 +88,10 @@ class DistillationObjective(nn.Module):
             self.discriminator = Discriminator(len(known), features=student.n_features)
 
     def compute_loss(self, batch: Batch) -> Tensor:
-        """Return the loss: labels, soft labels, and the recording device that features should not show."""
+        """Return the loss: labels, soft labels, and what features should show, or should not.
+
+        They should show what embeddings do, and not the recording device.
+        """
         recipe, rows_B = self.recipe, self.feed.to_device(batch.rows_B)
         inputs_BCFT = batch.inputs_BCFT
         mix: MixClips = leave_unmixed
@@ -97,6 +103,12 @@ class DistillationObjective(nn.Module):
             targets_BG = mix(self.group_KG[batch.labels_B])
             group_loss = functional.cross_entropy(groups_BG, targets_BG)
             loss = merge_losses(loss, group_loss, list(self.student.parameters()))
+        if self.feature_target is not None and isinstance(
+            way := recipe.distillation, FeatureDistillation
+        ):
+            target_BE = mix(self.feature_target.look_up(batch.view, rows_B))
+            feature_loss = self.feature_target.compute_loss(features_BD, target_BE)
+            loss = loss + way.feature_weight * feature_loss
         if recipe.device_loss_weight > 0:
             device_loss = self._device_loss(features_BD, batch, rows_B, mix)
             loss = loss + recipe.device_loss_weight * device_loss
@@ -192,6 +204,21 @@ class DistillationObjective(nn.Module):
         if isinstance(mix, Mix):
             known_B = known_B | known_B[mix.partner_B.cpu().numpy()]
         return self.feed.to_device(np.flatnonzero(known_B))
+
+
+def _make_feature_target(
+    recipe: StudentRecipe,
+    student: Student,
+    soft: TeacherLogits | None,
+    n_clips: int,
+    learnt: np.ndarray,
+) -> FeatureTarget | None:
+    embeddings = None if soft is None else soft.embeddings
+    check_embeddings(recipe, () if embeddings is None else embeddings.names)
+    if embeddings is None or recipe.distillation is None:
+        return None
+    n_views = recipe.distillation.n_views or 1
+    return FeatureTarget(student.n_features, embeddings, n_clips, learnt, n_views)
 
 
 def _find_known_devices(devices_N: np.ndarray, fit: np.ndarray, pool_P: np.ndarray) -> np.ndarray:

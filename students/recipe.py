@@ -4,7 +4,7 @@ The names of these classes and of their fields are part of every fingerprint, so
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from audio.front_ends import FrontEnd
@@ -103,6 +103,30 @@ class Distillation:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FeatureDistillation(Distillation):
+    """Distillation in which the student's features also predict what a frozen network says of a clip.
+
+    A class of its own, so that a student without it keeps the fingerprint that it had.
+
+    Raises:
+        ValueError: as for `Distillation`, or a weight that is not above 0.
+    """
+
+    feature_weight: float = 1.0
+    """Weight of the features' loss, which is added to that of labels and soft labels. At 1 (OURS) a
+    student whose features say nothing of the embeddings loses 1 by it."""
+
+    def __post_init__(self) -> None:
+        # With slots, the class that super() means would be the one before they were made.
+        Distillation.__post_init__(self)
+        if not self.feature_weight > 0:
+            raise ValueError(
+                f"feature_weight={self.feature_weight!r}, expected a number above 0; without features it "
+                "is Distillation()"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Mixup:
     """How strongly clips are mixed, and whether a batch has one strength or every clip its own.
 
@@ -158,7 +182,7 @@ class StudentRecipe:
     front_end: FrontEnd
     augmentation: Augmentation
     training: TrainingRecipe
-    distillation: Distillation | None
+    distillation: Distillation | FeatureDistillation | None
     """None: the student learns from the true labels alone."""
     device_loss_weight: float
     """Weight of the discriminator's cross-entropy, whose gradient reaches the student reversed; 0
@@ -199,6 +223,18 @@ class StudentRecipe:
             )
 
 
+def drop_features(way: Distillation) -> Distillation:
+    """Return the same distillation without features, for a teacher that has no embeddings."""
+    if not isinstance(way, FeatureDistillation):
+        return way
+    return Distillation(**{each.name: getattr(way, each.name) for each in fields(Distillation)})
+
+
+def has_parts_beside(recipe: StudentRecipe) -> bool:
+    """Return whether parts are trained beside the student and thrown away: discriminator, projection."""
+    return recipe.device_loss_weight > 0 or isinstance(recipe.distillation, FeatureDistillation)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Int8Recipe:
     """How a trained student is fine-tuned in int8; all other settings are those of its training.
@@ -235,8 +271,8 @@ class Int8Recipe:
             max_epochs=self.epochs,
             max_steps=self.max_steps,
             peak_learning_rate=self.learning_rate,
-            # OURS: the discriminator was not kept. A new one learns as fast as the first did.
-            head_learning_rate=base.peak_learning_rate if recipe.device_loss_weight else None,
+            # OURS: discriminator and projection were not kept. New ones learn as fast as the first did.
+            head_learning_rate=base.peak_learning_rate if has_parts_beside(recipe) else None,
             schedule=RampHoldLinear(
                 ramp_epochs=0,
                 hold_until_epoch=1,

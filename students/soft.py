@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from audio.clips import Corpus
 from logit_store import LogitKey
 from students.errors import UnfitSoftLabels
+from students.features import TeacherEmbeddings
 from students.losses import confidence, soften, standardize
 from students.recipe import Decoupled, Distillation
 
@@ -26,6 +27,8 @@ class TeacherLogits:
     0 to V - 1."""
     members: tuple[LogitKey, ...] = ()
     """View 0 of all members in the ensemble; needed only if the student sees stored views."""
+    embeddings: TeacherEmbeddings | None = None
+    """What its members' frozen networks say; needed only by a student whose features learn from it."""
 
 
 class SoftLabels(nn.Module):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from logit_store import LogitKey
-from students.recipe import MOVING_SHARE, Distillation, StudentRecipe
+from students.recipe import MOVING_SHARE, Distillation, StudentRecipe, drop_features
 from training import RampHoldLinear, TrainingRecipe
 
 StartKind = Literal["pool", "corpus", "pruned"]
@@ -59,7 +59,7 @@ class DeviceStage:
 
     def make_recipe(self, recipe: StudentRecipe) -> StudentRecipe:
         """Return the recipe of the copies of a student that was trained with a recipe."""
-        way = recipe.distillation or Distillation()
+        way = drop_features(recipe.distillation or Distillation())
         training = make_tuning(recipe.training, self.epochs, self.rate_factor)
         return replace(
             recipe,

@@ -2,12 +2,20 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from typing import Annotated, Any, get_args
 
 from audio.views import stored_views
-from students.recipe import Challenge, Decoupled, Dist, Distillation, Mixup, StudentRecipe
+from students.recipe import (
+    Challenge,
+    Decoupled,
+    Dist,
+    Distillation,
+    FeatureDistillation,
+    Mixup,
+    StudentRecipe,
+)
 from students.recipes import RECIPES
 from terminal.values import above, expect, whole
 from training import Ema, Soup
@@ -17,7 +25,7 @@ AS_NAMED = "as_named"
 ADVERSARIAL_WEIGHT = 0.025
 """Weight of the device loss beside soft labels, as in ASCDomain."""
 
-_MIXUP, _EMA = Mixup(), Ema()
+_MIXUP, _EMA, _FEATURES = Mixup(), Ema(), FeatureDistillation()
 
 Way = Callable[..., StudentRecipe]
 
@@ -49,6 +57,16 @@ def _set_challenge(recipe: StudentRecipe, drop: Share = 0.05) -> StudentRecipe:
     return replace(recipe, challenge=Challenge(drop_features=drop, drop_clips=drop))
 
 
+def _set_challenged_features(recipe: StudentRecipe, drop: Share) -> StudentRecipe:
+    challenge = recipe.challenge or Challenge()
+    return replace(recipe, challenge=replace(challenge, drop_features=drop))
+
+
+def _set_challenged_clips(recipe: StudentRecipe, drop: Share) -> StudentRecipe:
+    challenge = recipe.challenge or Challenge()
+    return replace(recipe, challenge=replace(challenge, drop_clips=drop))
+
+
 def _set_ema(recipe: StudentRecipe, decay: Share = _EMA.decay) -> StudentRecipe:
     return _average_weights(recipe, Ema(decay=decay))
 
@@ -73,6 +91,14 @@ def _set_temperature(recipe: StudentRecipe, temperature: Positive) -> StudentRec
     return _change_distillation(recipe, temperature=temperature)
 
 
+def _set_features(
+    recipe: StudentRecipe, weight: Positive = _FEATURES.feature_weight
+) -> StudentRecipe:
+    way = _change_distillation(recipe).distillation
+    settings = {each.name: getattr(way, each.name) for each in fields(Distillation)}
+    return replace(recipe, distillation=FeatureDistillation(**settings, feature_weight=weight))
+
+
 def _set_label_weight(recipe: StudentRecipe, weight: Share) -> StudentRecipe:
     return _change_distillation(recipe, hard_label_weight=weight)
 
@@ -86,6 +112,7 @@ WAYS: Mapping[str, Way] = {
     "decoupled": lambda recipe: _change_distillation(recipe, loss=Decoupled()),
     "dist": lambda recipe: _change_distillation(recipe, loss=Dist()),
     "confident": lambda recipe: _change_distillation(recipe, confident=True),
+    "features": _set_features,
     "temperature": _set_temperature,
     "labels": _set_label_weight,
     "views": _set_views,
@@ -93,6 +120,8 @@ WAYS: Mapping[str, Way] = {
     "adversarial": _set_adversary,
     "plain": lambda recipe: replace(recipe, device_loss_weight=0.0),
     "rsc": _set_challenge,
+    "rsc_features": _set_challenged_features,
+    "rsc_clips": _set_challenged_clips,
     "ema": _set_ema,
     "soup": _set_soup,
 }

@@ -14,7 +14,7 @@ import numpy as np
 from audio import impulse_responses
 from audio.clips import Corpus
 from audio.errors import CorpusError
-from logit_store import EmbeddingKey, LogitKey, name_member
+from logit_store import EmbeddingKey, LogitKey, name_member, strip_fingerprint
 from teachers.backbones import Backbone, name_backbone
 from teachers.linear_head import L2_GRID, PARTS_HELD_OUT
 from teachers.recipes import RECIPES, TeacherRecipe, find_teacher_recipes
@@ -158,11 +158,16 @@ def make_embedding_key(
 
     Untouched clips hear no impulse response: their embeddings serve whatever the folder is.
     """
-    name = name_backbone(backbone)
+    return find_view_key(EmbeddingKey(corpus, name_backbone(backbone)), view, responses)
+
+
+def find_view_key(untouched: EmbeddingKey, view: int, responses: Path | None) -> EmbeddingKey:
+    """Return the key of a view of the embeddings whose key for view 0 is given; see `make_embedding_key`."""
+    name = untouched.backbone
     if view > 0 and responses is not None:
         heard = {"backbone": name, "responses": impulse_responses.identify_responses(responses)}
-        name = name_member(backbone.label, heard)
-    return EmbeddingKey(corpus, name, view)
+        name = name_member(strip_fingerprint(name), heard)
+    return EmbeddingKey(untouched.corpus, name, view)
 
 
 def find_learning_rows(corpus: Corpus, split: int, protocol: Protocol) -> np.ndarray:

@@ -60,6 +60,7 @@ def plan_student(
             work.taught_by,
             None if pool is None else pool.pool,
             start,
+            embeddings=work.embeddings,
         )
     except ValueError as error:
         raise UserError(str(error)) from error
@@ -90,7 +91,13 @@ def plan_first_corpus(work: Distill, corpus: Corpus, other: Corpus, where: Where
         refuse_leaks(corpus, work.split, [as_pool(other)])
         measure_recipe(recipe, other)
         first = replace(
-            work, recipe=recipe, where=where, split=FIRST_SPLIT, taught_by=None, n_views=1
+            work,
+            recipe=recipe,
+            where=where,
+            split=FIRST_SPLIT,
+            taught_by=None,
+            n_views=1,
+            embeddings=(),
         )
         return plan_student(first, other)
     except (ValueError, CorpusError, UserError) as error:

@@ -9,6 +9,7 @@ from typing import Annotated
 from audio.clips import Corpus
 from audio.corpora import CorpusName
 from audio.errors import CorpusError
+from jobs.plan.features import plan_embeddings
 from jobs.plan.options import (
     CorpusOptions,
     LearningOptions,
@@ -255,6 +256,7 @@ def plan_recipe(
     pool = _plan_pool(*how, options.pool, natural)
     first_pool = _plan_pool(*how, options.first_pool, alone)
     first_corpus = options.open_first_corpus(store)
+    embeddings = plan_embeddings(*how, (pool, first_pool))
     works = (
         Distill(
             recipe=shorter,
@@ -265,6 +267,7 @@ def plan_recipe(
             taught_by=taught_by,
             n_views=options.views,
             ram=ram,
+            embeddings=embeddings,
         )
         for seed in options.find_seeds()
     )

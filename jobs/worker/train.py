@@ -1,7 +1,8 @@
 """The work that trains models on a worker: each finds its data by name, and is safe to run twice."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,10 @@ from terminal.tables import format_duration
 if TYPE_CHECKING:
     import torch
 
+    from audio.clips import Corpus
+    from logit_store import LogitStore
+    from students import TeacherLogits
+    from students.pools import StudentPool
     from students.recipe import Int8Recipe
     from training import EpochMetrics, OnEpoch
 
@@ -101,10 +106,11 @@ class Distill:
     """The stage before, done before it unless it is in the store: this one starts from its weights."""
     start_kind: StartKind = "pool"
     """How it takes the weights of the stage before over, if there is one."""
+    embeddings: tuple[str, ...] = ()
+    """Names of the embeddings of view 0 that its features are to predict."""
 
     def run(self) -> LogitKey:
         """Return the key of view 0 of the student's logits, which are then in the store."""
-        from jobs.worker.teacher_logits import read_teacher_logits
         from students.distill import distill
 
         start = Start(self.first.run(), self.start_kind) if self.first else None
@@ -112,10 +118,8 @@ class Distill:
         soft, way = None, self.recipe.distillation
         pool = self.pool.open(corpus, self.split) if self.pool else None
         if self.taught_by is not None and way is not None:
-            pools = pool.pools if pool else ()
-            soft = read_teacher_logits(
-                store, corpus.name, self.split, self.taught_by, way.n_views, pools
-            )
+            what = store, corpus, self.split, self.taught_by, way.n_views
+            soft = _read_teacher(*what, pool, self.embeddings, self.responses)
         return distill(
             self.recipe,
             corpus,
@@ -172,7 +176,6 @@ class Quantise:
 
     def run(self) -> LogitKey:
         """Return the key of the logits of the student in int8, which are then in the store."""
-        from jobs.worker.teacher_logits import read_teacher_logits
         from students.int8 import train_in_int8
         from students.records import restore_recipe
 
@@ -181,9 +184,8 @@ class Quantise:
         way, soft = restore_recipe(record).distillation, None
         pool = self.pool.open(corpus, self.start.split) if self.pool else None
         if way is not None:
-            split, taught_by = self.start.split, record["ensemble"]
-            pools = pool.pools if pool else ()
-            soft = read_teacher_logits(store, corpus.name, split, taught_by, way.n_views, pools)
+            what = store, corpus, self.start.split, record["ensemble"], way.n_views
+            soft = _read_teacher(*what, pool, record.get("embeddings", ()), self.responses)
         return train_in_int8(
             self.start,
             self.settings,
@@ -195,6 +197,28 @@ class Quantise:
             on_epoch=_print_epochs(f"{self.start} in int8"),
             pool=pool,
         )
+
+
+def _read_teacher(
+    store: "LogitStore",
+    corpus: "Corpus",
+    split: int,
+    taught_by: str,
+    n_views: int | None,
+    pool: "StudentPool | None",
+    embeddings: Sequence[str],
+    responses: Path | None,
+) -> "TeacherLogits":
+    """Return what a student learns from: soft labels, and embeddings if there are names of some."""
+    from jobs.worker.teacher_embeddings import read_teacher_embeddings
+    from jobs.worker.teacher_logits import read_teacher_logits
+
+    pools = pool.pools if pool else ()
+    soft = read_teacher_logits(store, corpus.name, split, taught_by, n_views, pools)
+    if not embeddings:
+        return soft
+    found = read_teacher_embeddings(store, corpus, split, embeddings, n_views, pools, responses)
+    return replace(soft, embeddings=found)
 
 
 TrainingWork = FineTune | Distill | Specialise | Quantise

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from students import RECIPES, Decoupled, Dist, Distillation, Mixup
+from students import RECIPES, Decoupled, Dist, Distillation, FeatureDistillation, Mixup
 from students.recipe import Challenge
 from students.ways import AS_NAMED, WAYS, apply_way
 from training.recipe import Ema, Soup
@@ -39,6 +39,10 @@ EXPECTED = {
     "plain": replace(BASE, device_loss_weight=0.0),
     "rsc": replace(BASE, challenge=Challenge()),
     "rsc=0.33": replace(BASE, challenge=Challenge(drop_features=0.33, drop_clips=0.33)),
+    "rsc+rsc_features=0.33": replace(BASE, challenge=Challenge(drop_features=0.33)),
+    "rsc_clips=0.1": replace(BASE, challenge=Challenge(drop_clips=0.1)),
+    "distilled+features": replace(BASE, distillation=FeatureDistillation()),
+    "distilled+features=0.5": replace(BASE, distillation=FeatureDistillation(feature_weight=0.5)),
     "ema=0.99": averaging(Ema(decay=0.99)),
     "soup=5": averaging(Soup(epochs=5)),
 }
