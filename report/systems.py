@@ -125,6 +125,7 @@ def _identify_without_seed(key: LogitKey, record: Mapping[str, Any]) -> str:
         "cross_fit",
         "pool",
         "first_pool",
+        "embeddings",
     )
     same = [record.get(name) if name != "ensemble" or not is_own else "its own" for name in names]
     return json.dumps([key.split, strip_fingerprint(key.member), *origins, *same], sort_keys=True)

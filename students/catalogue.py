@@ -165,6 +165,8 @@ ARCHITECTURES: Mapping[str, StudentArchitecture] = MappingProxyType(
         "isotropic_noact": _isotropic(depthwise_activation=False),
         "isotropic_mix": _isotropic(mixstyle_probability=0.4),
         "recursive": _recursive(),
+        # The same network: ASCDomain's report has one name for it, its code the other.
+        "siren": _recursive(),
         "recursive_2x2": _recursive(depth=2, columns=2, **_V2),
         "recursive_2x3": _recursive(depth=2, columns=3, **_V3),
         "recursive_3x2": _recursive(depth=3, columns=2, **_V3),

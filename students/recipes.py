@@ -329,3 +329,5 @@ RECIPES = {
     )
 }
 """Model 4 of DSMN and TF-SepNet-80 have no recipe: they are over the limit even in int8."""
+# Its results are called recursive, whichever name was typed.
+RECIPES["siren"] = RECIPES["recursive"]

@@ -102,7 +102,7 @@ class StudentsOptions(LearningOptions):
     ensembles of a split have the same name."""
     teacher: Name | None = None
     """Member that teaches instead, a teacher or another student, with or without its
-    fingerprint."""
+    fingerprint; best is the ensemble of each split."""
     no_teacher: bool = False
     """Train on the labels alone: the baseline."""
     pool: PoolWords = ()

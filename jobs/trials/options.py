@@ -44,7 +44,7 @@ class SearchOptions(BudgetOptions, AttemptOptions):
     """Ensemble that teaches: NAME@HASH, or NAME for the newest of that name; not needed if all
     ensembles of the split have the same name."""
     teacher: Name | None = None
-    """Member that teaches instead, with or without its fingerprint."""
+    """Member that teaches instead, with or without its fingerprint; best is the split's ensemble."""
     no_teacher: bool = False
     """Train on the labels alone."""
     race_ensembles: Count | None = None

@@ -69,6 +69,38 @@ def test_who_teaches_must_be_clear(store, changes, message):
         find_teachers(options(**changes), "tau", store)
 
 
+def test_the_best_teacher_is_the_ensemble_of_the_split(corpus, store, with_ensemble, tmp_path):
+    best = options(teacher="best")
+    (reference,) = with_ensemble.ensembles.find_all("tau", 25)
+    assert find_teachers(best, "tau", with_ensemble) == {25: reference}
+    empty = LogitStore(tmp_path)
+    empty.write_clips("tau", corpus.clips_table())
+    with pytest.raises(UserError, match="split 25 has 0 ensembles .* nothing tells which is best"):
+        find_teachers(best, "tau", empty)
+    empty.write(LogitKey("tau", 25, "best-0123456789ab"), np.zeros((len(corpus), 3)), {})
+    with pytest.raises(UserError, match="has a member of this name: give its fingerprint"):
+        find_teachers(best, "tau", empty)
+
+
+def test_of_several_ensembles_the_best_is_that_on_clips_which_did_not_choose_it(
+    with_ensemble, monkeypatch
+):
+    documents = {
+        "worse@0": {"fold": "select", "optimism": {"nested": 0.9}},
+        "better@1": {"fold": "select", "optimism": {"nested": 0.8}},
+        "cheat@2": {"fold": "test", "optimism": {"nested": 0.1}},
+    }
+    ensembles = with_ensemble.ensembles
+    monkeypatch.setattr(type(ensembles), "find_sound", lambda self, corpus, split: [*documents])
+    newest = {each.partition("@")[0]: each for each in documents}
+    monkeypatch.setattr(type(ensembles), "find", lambda self, corpus, split, name: newest[name])
+    monkeypatch.setattr(type(ensembles), "read", lambda self, corpus, split, name: documents[name])
+    assert find_teachers(options(teacher="best"), "tau", with_ensemble) == {25: "better@1"}
+    del documents["better@1"]["optimism"], documents["worse@0"]["optimism"]
+    with pytest.raises(UserError, match="split 25 has 2 ensembles"):
+        find_teachers(options(teacher="best"), "tau", with_ensemble)
+
+
 def test_a_damaged_or_conflicted_copy_of_an_ensemble_is_passed_over(corpus, with_ensemble, caplog):
     (reference,) = with_ensemble.ensembles.find_all("tau", 25)
     name = f"ensembles/v1/corpus=tau/split=25/{reference}"

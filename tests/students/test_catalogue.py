@@ -13,6 +13,7 @@ PUBLISHED = {
     "isotropic_noact": (47_946, 29_747_914),
     "isotropic_mix": (47_946, 29_747_914),
     "recursive": (47_946, 29_747_914),
+    "siren": (47_946, 29_747_914),
     "recursive_2x2": (86_666, 21_270_026),
     "recursive_2x3": (119_690, 29_463_050),
     "recursive_3x2": (119_690, 29_463_050),
@@ -189,4 +190,4 @@ def test_every_student_within_the_budget_has_a_recipe():
     taught = {recipe.model for recipe in RECIPES.values()}
     # Those of other widths are taught as their common network with an argument.
     widths = {"bcbl8", "bcbl16", "bcbl24"}
-    assert set(ARCHITECTURES) - taught - widths == {"dsmn_model4", "tf_sepnet_80"}
+    assert set(ARCHITECTURES) - taught - widths == {"siren", "dsmn_model4", "tf_sepnet_80"}

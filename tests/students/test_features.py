@@ -19,6 +19,7 @@ from students.int8 import train_in_int8
 from students.objective import DistillationObjective
 from students.recipe import Int8Recipe
 from students.records import restore_recipe
+from students.stages import DeviceStage
 from students.stored import load_student
 from students.ways import apply_way
 
@@ -150,6 +151,11 @@ def test_the_word_keeps_what_other_words_chose_whatever_their_order():
     assert (first.n_views, first.feature_weight) == (2, 0.5)
     with pytest.raises(ValueError, match="learns from labels alone"):
         apply_way(TINY_STUDENT, "alone+features")
+
+
+def test_the_copies_of_a_student_per_device_learn_no_features():
+    way = DeviceStage().make_recipe(LEARNER).distillation
+    assert way == Distillation(hard_label_weight=DeviceStage().hard_label_weight)
 
 
 def test_a_record_has_the_recipe_with_features():
