@@ -33,7 +33,7 @@ def load_responses(folder: Path | str, sample_rate: int) -> NDArray[np.float32]:
         UnfitName: A file's name is not UTF-8.
         UnfitSound: A file is broken, empty, silent, not mono or not finite.
     """
-    return _pad_and_stack([_read(file, sample_rate) for file in _list_files(Path(folder))])
+    return _pad_and_stack([_read(file, sample_rate) for file in list_responses(Path(folder))])
 
 
 def synthesise_responses(sample_rate: int, count: int = 64) -> NDArray[np.float32]:
@@ -71,12 +71,17 @@ def identify_responses(folder: Path | None) -> str:
 def _digest(folder: Path) -> str:
     # Every run of a plan needs it, and it reads every file.
     digest = hashlib.sha256()
-    for file in _list_files(folder):
+    for file in list_responses(folder):
         digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()[:12]
 
 
-def _list_files(folder: Path) -> list[Path]:
+def list_responses(folder: Path) -> list[Path]:
+    """Return the files of a folder of impulse responses, in the order of their names.
+
+    Raises:
+        FileNotFoundError, UnfitName, UnfitSound: as for `load_responses`; no file is read.
+    """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder of impulse responses")
     files = list_sound_files(folder, _SUFFIXES)

@@ -8,8 +8,11 @@ import numpy as np
 import pyarrow as pa
 from markupsafe import Markup
 
+from audio.micirp import UNSEEN_DEVICES
 from audio.parts import OUT_OF_FOLD
 from metrics import MIN_SEEDS
+from report.microphones import describe_hearers, list_hearers
+from report.origins import gather_from_origins
 from report.page.render import render
 from report.parts import Figure, Row, Section
 from report.results import JudgedSystem, Results
@@ -28,9 +31,10 @@ def build_honesty(results: Results) -> Section:
         name="honesty",
         title="What is honest here",
         text="\n\n".join(_describe(results)),
-        html=_render_notice(results.systems),
+        html=_render_notice(results),
         figures=(
             *_build_pool_figure(results.systems),
+            *_build_microphones_figure(results),
             _make_figure(
                 "protocols",
                 "Which clips chose",
@@ -77,6 +81,19 @@ def _build_pool_figure(systems: tuple[JudgedSystem, ...]) -> tuple[Figure, ...]:
     return (_make_figure("pools", "Clips without labels", caption, iter(rows)),)
 
 
+def _build_microphones_figure(results: Results) -> tuple[Figure, ...]:
+    """Return the table of systems that know unseen devices by their microphones, if there are some."""
+    rows = list(describe_hearers(results))
+    if not rows:
+        return ()
+    caption = (
+        "Systems whose impulse responses, or those of their members or teachers, are of the microphones by "
+        f"which TAU simulates {', '.join(UNSEEN_DEVICES)}. Their figures on unseen devices are on devices "
+        "that they have heard."
+    )
+    return (_make_figure("microphones", "Not unseen to these", caption, iter(rows)),)
+
+
 def _list_pools(systems: tuple[JudgedSystem, ...]) -> Iterator[Row]:
     for system in systems:
         for part in list_pool_parts(system.records[0]):
@@ -103,25 +120,7 @@ def _find_pools_behind(systems: Sequence[JudgedSystem]) -> list[set[str]]:
         }
         for each in systems
     ]
-    number_of = {
-        (each.split, key.member): number
-        for number, each in enumerate(systems)
-        if not each.reference
-        for key in each.keys
-    }
-    number_of |= {
-        (each.split, each.reference): n for n, each in enumerate(systems) if each.reference
-    }
-    changed = True
-    while changed:
-        changed = False
-        for each, own in zip(systems, names, strict=True):
-            origins = [key.member for key in each.keys] if each.reference else [each.taught_by]
-            known = [number_of.get((each.split, origin)) for origin in origins if origin]
-            more = set().union(*(names[number] for number in known if number is not None)) - own
-            own |= more
-            changed = changed or bool(more)
-    return names
+    return gather_from_origins(systems, names)
 
 
 def _make_figure(name: str, title: str, caption: str, rows: Iterator[Row]) -> Figure:
@@ -175,8 +174,9 @@ def _format_range(counts: list[int]) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _render_notice(systems: tuple[JudgedSystem, ...]) -> Markup:
+def _render_notice(results: Results) -> Markup:
     """Render what a reader has to know first."""
+    systems, hearers = results.systems, list_hearers(results)
     published = [each for each in systems if each.protocol == "published"]
     names = _find_pools_behind(systems)
     pools, n_with_pool = sorted(set().union(*names)), sum(map(bool, names))
@@ -187,6 +187,9 @@ def _render_notice(systems: tuple[JudgedSystem, ...]) -> Markup:
         most_named=MOST_NAMED,
         pools=pools,
         n_with_pool=n_with_pool,
+        n_hearers=len(hearers),
+        microphones=sorted({name for _, heard in hearers for name in heard}),
+        unseen_devices=UNSEEN_DEVICES,
     )
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from audio import impulse_responses
 from audio.clips import Corpus
 from audio.feed import Feed
+from audio.micirp import describe_responses
 from audio.views import stored_views
 from logit_store import LogitKey, LogitStore
 from students.catalogue import build
@@ -233,7 +233,7 @@ def _make_record(
         "recipe": asdict(recipe),
         "seed": seed,
         "ensemble": ensemble,
-        "responses": impulse_responses.identify_responses(responses),
+        **describe_responses(responses),
         "macs": complexity.macs,
         "params": complexity.params,
     }

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from audio.clips import Corpus
 from audio.feed import Feed
+from audio.micirp import HEARD_UNSEEN
 from logit_store import LogitKey, LogitStore
 from students.keys import make_int8_key
 from students.objective import DistillationObjective
@@ -132,6 +133,7 @@ _KEPT = (
     "seed",
     "ensemble",
     "responses",
+    HEARD_UNSEEN,
     "macs",
     "params",
     "ram",

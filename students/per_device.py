@@ -20,6 +20,7 @@ import torch
 from audio.clips import Corpus
 from audio.feed import Feed
 from audio.front_ends import FrontEnd
+from audio.micirp import HEARD_UNSEEN
 from audio.parts import leave_out
 from logit_store import LogitKey, LogitStore
 from students.catalogue import build
@@ -182,7 +183,7 @@ def _describe(
     }
 
 
-_KEPT = ("recipe", "seed", "responses", "macs", "params")
+_KEPT = ("recipe", "seed", "responses", HEARD_UNSEEN, "macs", "params")
 """Entries of the record that are those of the general student."""
 
 

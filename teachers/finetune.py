@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from audio import impulse_responses
 from audio.clips import Corpus
 from audio.feed import Feed
+from audio.micirp import describe_responses
 from audio.views import Augmentation, stored_views
 from logit_store import LogitKey, LogitStore
 from teachers.catalogue import build, find_architecture
@@ -86,7 +86,7 @@ def finetune(
             "seed": run.seed,
             "start": run.start,
             **_describe_private_weights(run),
-            "responses": impulse_responses.identify_responses(responses),
+            **describe_responses(responses),
         }
         if run.cross_fit is None:
             model = training_run.module

@@ -15,8 +15,8 @@ import safetensors.numpy
 import torch
 from numpy.typing import NDArray
 
-from audio import impulse_responses
 from audio.clips import Corpus
+from audio.micirp import describe_responses
 from audio.parts import NO_PART, draw_parts
 from logit_store import EmbeddingKey, LogitKey, LogitStore
 from teachers.linear_head import FittedHead, LinearHead, fit_head
@@ -203,7 +203,7 @@ def _describe(
         "protocol": run.protocol,
         "seed": run.seed,
         **({} if run.cross_fit is None else {"cross_fit": run.cross_fit}),
-        "responses": impulse_responses.identify_responses(responses),
+        **describe_responses(responses),
         "backbones": [
             {
                 "embeddings": key.backbone,

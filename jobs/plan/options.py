@@ -1,5 +1,6 @@
 """Options that commands share: corpus and store, cost and budget, runs and their needs."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from audio.clips import SPLITS, Corpus
 from audio.corpora import CorpusName
+from audio.micirp import UNSEEN_DEVICES, check_micirp, find_unseen_microphones
 from audio.pools import OWN_UNLABELLED, REST
 from jobs.schedule.cluster import joins_cluster
 from jobs.schedule.task import Needs
@@ -14,7 +16,7 @@ from jobs.schedule.uploads import is_uploaded
 from jobs.schedule.workers import IN_PROCESS, InProcess, Workers
 from jobs.worker.where import Where, make_absolute, parse_pool_word, read_corpus
 from logit_store import LogitStore
-from terminal.console import UserError
+from terminal.console import UserError, console
 from terminal.tables import format_count
 from terminal.values import (
     Address,
@@ -309,8 +311,27 @@ class LearningOptions(BudgetOptions, AttemptOptions):
         return training
 
     def find_responses(self) -> Path | None:
-        """Return the absolute folder of impulse responses; None is the synthetic set."""
-        return make_absolute(self.impulse_responses)
+        """Return the absolute folder of impulse responses, and tell what is in it; None is the synthetic set."""
+        folder = make_absolute(self.impulse_responses)
+        if folder is not None:
+            _tell_of_microphones(folder, self.corpus)
+        return folder
+
+
+@functools.cache
+def _tell_of_microphones(folder: Path, corpus: str) -> None:
+    """Say how far a folder is MicIRP, and warn of microphones that TAU's unseen devices are."""
+    if (found := check_micirp(folder)) is not None:
+        console.print(f"--impulse-responses {folder}: {found}", markup=False)
+    microphones = find_unseen_microphones(folder)
+    if microphones and corpus == "tau":
+        console.print(
+            f"warning: in {folder} {', '.join(microphones.values())} are of the microphones "
+            f"({', '.join(microphones)}) by which TAU simulates {', '.join(UNSEEN_DEVICES)}: runs that hear them "
+            "know these devices, which are then not unseen, and the report marks them; for accuracy on unseen "
+            "devices take a copy of the folder without these files",
+            markup=False,
+        )
 
 
 def refuse_beyond(option: str, wanted: float, present: float, unit: str) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audio import impulse_responses
 from audio.clips import Corpus
 from audio.feed import Feed
 from audio.front_ends import FrontEnd
+from audio.micirp import describe_responses
 from audio.views import stored_views
 from logit_store import LogitStore
 from teachers.backbones.backbone import Backbone
@@ -114,7 +114,7 @@ class Embedder:
             "length": asdict(backbone.choose_length(corpus.clip_duration_s)),
             "pooling": backbone.pooling,
             "licence": backbone.licence,
-            "responses": impulse_responses.identify_responses(self.responses),
+            **describe_responses(self.responses),
             "view_augmentation": asdict(self.feed.augmentation),
             **describe_provenance(self.feed.device),
         }

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from report_store import PROVENANCE, ReportStore
 
+from audio.micirp import WHOLE
 from report.honesty import MOST_NAMED, build_honesty
 from report.results import Results
 
@@ -147,3 +150,25 @@ def test_systems_that_a_student_of_a_pool_taught_are_counted_with_it(tmp_path):
 def test_without_pools_nothing_is_said_of_them(section):
     assert "pools" not in [each.name for each in section.figures]
     assert "without labels" not in section.html
+
+
+def test_microphones_of_unseen_devices_are_marked_and_so_is_what_learnt_from_them(tmp_path):
+    made = ReportStore(tmp_path)
+    made.corpus = replace(made.corpus, name="tau")
+    heard = {"unseen_microphones": ["AKG D12"], "recipe": recipe_of(0.6)}
+    made.member("deaf", 1, 1.0, **heard | {"recipe": recipe_of(0.0)})
+    hearer = made.member("hearer", 2, 1.0, **heard)
+    made.student(3, 1.0, taught_by=hearer.member, seed=0)
+    made.member("older", 4, 1.0, recipe=recipe_of(0.6), responses=WHOLE)
+    found = build_honesty(Results.of(made.store, made.corpus))
+    assert "are not unseen to 3 of 4 systems" in found.html
+    told = next(each for each in found.figures if each.name == "microphones").table.to_pylist()
+    assert {(row["system"], row["heard"]) for row in told} == {
+        ("hearer", "AKG D12"),
+        ("older", "AKG D12, Foster Dynamic DF1, Shure 510C"),
+        ("demo_isotropic from hearer", "AKG D12"),
+    }
+
+
+def recipe_of(probability):
+    return {"name": "any", "augmentation": {"impulse_response_probability": probability}}
