@@ -19,7 +19,8 @@ from audio.decoding import FULL_SCALE
 from audio.front_ends import FrontEnd
 from audio.lengths import ClipLength
 from audio.log_mel import LogMel
-from audio.views import Augmentation, Changes
+from audio.modulation import measure_colours
+from audio.views import Augmentation, Changes, SpectrumModulation
 from audio.waveforms import Waveforms
 
 EVALUATION_BATCH = 64
@@ -80,6 +81,7 @@ class Feed:
         self._shape = front_end.compute_shape(self._n_samples)
         self._is_reference_N = _find_reference_clips(corpus)
         self._n_responses = len(responses_RL)
+        self._colours_MF: Tensor | None = None
         # For clips of 10 s the transformed responses take 80 MB: made only if they may be drawn.
         may_draw = augmentation.impulse_response_probability > 0 and self._is_reference_N.any()
         used_RL = torch.from_numpy(responses_RL if may_draw else responses_RL[:0])
@@ -141,6 +143,10 @@ class Feed:
         window is cropped between impulse response and roll, so that the roll stays within it; a
         clip is repeated or padded after the roll, so that all repetitions are alike.
         """
+        return self._log_mel.compress(self._make_power(rows_B, view))
+
+    def _make_power(self, rows_B: np.ndarray, view: int) -> Tensor:
+        """Return the mel power of one view of these clips, masked, [B, F, T]."""
         changes = self._draw_changes(rows_B, view)
         power_BFT = torch.cat(
             [
@@ -154,7 +160,34 @@ class Feed:
         if changes.frame_width_B.any():
             starts_B, widths_B = self._send(changes.frame_start_B, changes.frame_width_B)
             power_BFT = augment.mask_frames(power_BFT, starts_B, widths_B)
-        return self._log_mel.compress(power_BFT)
+        return power_BFT
+
+    @torch.no_grad()
+    def learn_colours(self, split: int) -> None:
+        """Measure the colours of other recording devices in `fit`, if the augmentation gives them to clips.
+
+        Raises:
+            CorpusError: no clip of `fit` was recorded by the reference device and another one at once.
+        """
+        if isinstance(self.augmentation, SpectrumModulation):
+            self._colours_MF = measure_colours(
+                self.corpus.own, split, lambda rows: self._make_power(rows, 0)
+            )
+
+    def _colour(
+        self, power_bFT: Tensor, rows_b: np.ndarray, randomness: np.random.Generator
+    ) -> Tensor:
+        """Give the reference device's clips the colour of another device, in some batches."""
+        if self._colours_MF is None or not isinstance(self.augmentation, SpectrumModulation):
+            return power_bFT
+        is_coloured = randomness.random() < self.augmentation.modulation_probability
+        which = int(randomness.integers(len(self._colours_MF)))
+        if not is_coloured:
+            return power_bFT
+        reference_b = self.to_device(self._is_reference_N[rows_b])
+        factor_F = 10 ** self._colours_MF[which]
+        factor_bF1 = torch.where(reference_b[:, None], factor_F, 1.0).unsqueeze(2)
+        return power_bFT * factor_bF1
 
     @torch.no_grad()
     def make_waveforms(self, rows_B: np.ndarray, view: int) -> Tensor:
@@ -178,7 +211,7 @@ class Feed:
     ) -> Tensor:
         """Return a view for a training step: with Freq-MixStyle between the clips of the batch.
 
-        Freq-MixStyle depends on the other clips in the batch, so it is no part of a view. Every
+        Before it come the colours of other devices, if `learn_colours` has measured some. Freq-MixStyle depends on the other clips in the batch, so it is no part of a view. Every
         worker draws for the whole batch, so that a batch that is split over workers gets the same
         inputs as on a single worker.
 
@@ -193,7 +226,8 @@ class Feed:
         Returns:
             float32 [b, C, F, T].
         """
-        inputs_bCFT = self.make_view(rows_B[share], view)
+        power_bFT = self._make_power(rows_B[share], view)
+        inputs_bCFT = self._log_mel.compress(self._colour(power_bFT, rows_B[share], randomness))
         if randomness.random() >= self.augmentation.mixstyle_probability:
             return inputs_bCFT
         alpha = self.augmentation.mixstyle_alpha

@@ -32,6 +32,19 @@ class Augmentation:
     """Both parameters of the Beta distribution of the mixing weights."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpectrumModulation(Augmentation):
+    """These changes, and in some training batches the colour of another recording device.
+
+    A class of its own, so that recipes without it keep the fingerprint that they had. Source: DSMN_dcase2023,
+    with the devices that it means; see `audio.modulation`.
+    """
+
+    modulation_probability: float = 12 / 13
+    """Share of the batches in which the reference device's clips get the colour of another device: with
+    13 differences of which the first is none, as published."""
+
+
 ASCDOMAIN = Augmentation(
     max_roll_samples=3200,
     impulse_response_probability=0.6,

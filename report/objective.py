@@ -2,6 +2,7 @@
 
 from typing import assert_never
 
+from audio.views import SpectrumModulation
 from students import StudentRecipe
 from students.recipe import (
     Challenge,
@@ -22,6 +23,9 @@ def describe_objective(recipe: StudentRecipe) -> str:
     )
     if recipe.mixup:
         words.append(_add_number("mixup", recipe.mixup.alpha, Mixup().alpha))
+    if isinstance(recipe.augmentation, SpectrumModulation):
+        usual = SpectrumModulation().modulation_probability
+        words.append(_add_number("modulated", recipe.augmentation.modulation_probability, usual))
     if recipe.device_loss_weight:
         words.append(_add_number("adversarial", recipe.device_loss_weight, ADVERSARIAL_WEIGHT))
     if recipe.challenge:

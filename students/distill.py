@@ -126,6 +126,7 @@ def make_run(
     pool: PoolUse | None = None,
 ) -> tuple[Run, Student]:
     """Do the same as `prepare_run` with a feed that is open already, which may hold a pool."""
+    feed.learn_colours(split)
     torch.manual_seed(seed)
     student = build(
         recipe.model,

@@ -16,7 +16,7 @@ from students.distill import make_run
 from students.features import TeacherEmbeddings
 from students.objective import DistillationObjective
 from students.quantise import calibrate, quantise
-from students.recipe import FeatureDistillation, StudentRecipe
+from students.recipe import FeatureDistillation, StudentRecipe, drop_modulation
 from students.soft import TeacherLogits
 from training import Run
 from training.dry_step import NOISE_SPLIT, make_noise_feed, measure_footprint, measure_step
@@ -50,7 +50,8 @@ def measure_student_step(
     """
     feed = make_noise_feed(
         recipe.front_end,
-        recipe.augmentation,
+        # Noise has no recording devices, whose colours cost next to nothing.
+        drop_modulation(recipe.augmentation),
         ClipLength(),
         recipe.training.batch_size,
         scenes,

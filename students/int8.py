@@ -164,6 +164,7 @@ def _prepare_run(
     learnt = corpus if pool is None else pool.make_corpus(corpus, start.split)
     use = None if pool is None else pool.use
     feed = Feed.open(learnt, recipe.front_end, recipe.augmentation, responses, device)
+    feed.learn_colours(start.split)
     stored = load_student(store, start, len(corpus.scenes))
     stored.student.to(device)
     student = simulate_int8(stored, feed, settings.calibration_clips)

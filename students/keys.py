@@ -6,6 +6,8 @@ from typing import Any
 
 from audio import impulse_responses
 from audio.clips import Corpus
+from audio.modulation import find_pairs
+from audio.views import SpectrumModulation
 from logit_store import LogitKey, strip_fingerprint
 from students.catalogue import ARCHITECTURES
 from students.checks import check_embeddings, refuse_pool
@@ -46,6 +48,7 @@ def make_student_key(
         ValueError: the recipe distils and there is no ensemble, or the reverse; or the recipe needs
             groups of scenes, and the corpus has a scene without a group; or it cannot learn from a
             pool; or it learns from embeddings and there are none, or the reverse.
+        CorpusError: it gives clips the colours of other devices, and the clips show none.
     """
     if (recipe.distillation is None) != (ensemble is None):
         raise ValueError(
@@ -53,6 +56,8 @@ def make_student_key(
             f"{ensemble}: a student that distils needs an ensemble, one alone takes none"
         )
     check_embeddings(recipe, embeddings)
+    if isinstance(recipe.augmentation, SpectrumModulation):
+        find_pairs(corpus, split)
     if recipe.two_tasks:
         check_groups(corpus.scenes)
     identity: dict[str, Any] = {"recipe": recipe, "ensemble": ensemble}

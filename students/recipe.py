@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from audio.front_ends import FrontEnd
-from audio.views import Augmentation
+from audio.views import Augmentation, SpectrumModulation
 from students.catalogue import ARCHITECTURES
 from training import RampHoldLinear, TrainingRecipe
 
@@ -180,7 +180,7 @@ class StudentRecipe:
     """Name in `students.build`."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     front_end: FrontEnd
-    augmentation: Augmentation
+    augmentation: Augmentation | SpectrumModulation
     training: TrainingRecipe
     distillation: Distillation | FeatureDistillation | None
     """None: the student learns from the true labels alone."""
@@ -228,6 +228,14 @@ def drop_features(way: Distillation) -> Distillation:
     if not isinstance(way, FeatureDistillation):
         return way
     return Distillation(**{each.name: getattr(way, each.name) for each in fields(Distillation)})
+
+
+def drop_modulation(augmentation: Augmentation) -> Augmentation:
+    """Return the same changes of clips without the colours of other recording devices."""
+    if not isinstance(augmentation, SpectrumModulation):
+        return augmentation
+    names = [each.name for each in fields(Augmentation)]
+    return Augmentation(**{name: getattr(augmentation, name) for name in names})
 
 
 def has_parts_beside(recipe: StudentRecipe) -> bool:

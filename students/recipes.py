@@ -169,7 +169,7 @@ def dsmn(model: str) -> StudentRecipe:
 
     OURS: Adam with a warm-up, where RAdam rectifies its first steps itself; the cosine from and to
     0; one narrow mask per axis instead of two; mixup to the end on the whole batch; no spectrum
-    modulation, whose published code reads the wrong labels; no sixth block.
+    modulation, which is the way `modulated`; no sixth block.
     """
     return StudentRecipe(
         name=model,

@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from logit_store import LogitKey
-from students.recipe import MOVING_SHARE, Distillation, StudentRecipe, drop_features
+from students.recipe import (
+    MOVING_SHARE,
+    Distillation,
+    StudentRecipe,
+    drop_features,
+    drop_modulation,
+)
 from training import RampHoldLinear, TrainingRecipe
 
 StartKind = Literal["pool", "corpus", "pruned"]
@@ -66,7 +72,9 @@ class DeviceStage:
             name=f"{recipe.name}_per_device",
             training=replace(training, max_steps=self.max_steps, clips_per_epoch=None),
             distillation=replace(way, hard_label_weight=self.hard_label_weight, n_views=None),
-            augmentation=replace(recipe.augmentation, impulse_response_probability=0.0),
+            augmentation=replace(
+                drop_modulation(recipe.augmentation), impulse_response_probability=0.0
+            ),
             device_loss_weight=0.0,
         )
 

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from difflib import get_close_matches
 from typing import Annotated, Any, get_args
 
-from audio.views import stored_views
+from audio.views import Augmentation, SpectrumModulation, stored_views
 from students.recipe import (
     Challenge,
     Decoupled,
@@ -25,6 +25,8 @@ AS_NAMED = "as_named"
 ADVERSARIAL_WEIGHT = 0.025
 """Weight of the device loss beside soft labels, as in ASCDomain."""
 
+_MODULATION = SpectrumModulation().modulation_probability
+_CHANGES = tuple(each.name for each in fields(Augmentation))
 _MIXUP, _EMA, _FEATURES = Mixup(), Ema(), FeatureDistillation()
 
 Way = Callable[..., StudentRecipe]
@@ -65,6 +67,12 @@ def _set_challenged_features(recipe: StudentRecipe, drop: Share) -> StudentRecip
 def _set_challenged_clips(recipe: StudentRecipe, drop: Share) -> StudentRecipe:
     challenge = recipe.challenge or Challenge()
     return replace(recipe, challenge=replace(challenge, drop_clips=drop))
+
+
+def _set_modulation(recipe: StudentRecipe, probability: Share = _MODULATION) -> StudentRecipe:
+    settings = {name: getattr(recipe.augmentation, name) for name in _CHANGES}
+    modulated = SpectrumModulation(**settings, modulation_probability=probability)
+    return replace(recipe, augmentation=modulated)
 
 
 def _set_ema(recipe: StudentRecipe, decay: Share = _EMA.decay) -> StudentRecipe:
@@ -117,6 +125,7 @@ WAYS: Mapping[str, Way] = {
     "labels": _set_label_weight,
     "views": _set_views,
     "mixup": _set_mixup,
+    "modulated": _set_modulation,
     "adversarial": _set_adversary,
     "plain": lambda recipe: replace(recipe, device_loss_weight=0.0),
     "rsc": _set_challenge,

@@ -17,6 +17,7 @@ from students import drop_teachers
 from students.cost import BYTES, Precision
 from students.devices import find_known_devices
 from students.keys import make_device_key, make_student_key
+from students.recipe import drop_modulation
 from students.stages import DeviceStage, PruneStage, Start, StartKind
 from terminal.console import UserError
 from training import list_view_keys
@@ -84,7 +85,8 @@ def plan_first_corpus(work: Distill, corpus: Corpus, other: Corpus, where: Where
     from students.distill import measure_recipe
 
     # One recording device, or none that is known, teaches no discriminator.
-    recipe = replace(drop_teachers(work.recipe), device_loss_weight=0.0)
+    plain = drop_modulation(work.recipe.augmentation)
+    recipe = replace(drop_teachers(work.recipe), device_loss_weight=0.0, augmentation=plain)
     try:
         for fold in ("fit", "select"):
             other.rows(FIRST_SPLIT, fold)

@@ -158,6 +158,7 @@ def test_a_student_fine_tuned_in_int8_has_one_byte_for_each_parameter(tmp_path):
         ("decoupled+adversarial=0.1+soup", "decoupled+adversarial=0.1+soup"),
         ("plain+dist+standardized+temperature=4+labels=0.3", None),
         ("plain+published+confident+rsc+ema=0.9", None),
+        ("modulated=0.5+plain", "distilled+modulated=0.5"),
         ("features=0.5+views=4", "distilled+features=0.5+views=4+adversarial"),
         (
             "rsc_features=0.33+rsc_clips=0.1",

@@ -16,6 +16,7 @@ from students.catalogue import build
 from students.errors import NoStudent
 from students.records import restore_recipe
 from students.stored import load_student
+from students.ways import apply_way
 from training import Ema, RampHoldLinear, Soup, WarmupCosine, locate_weights
 
 BASE = RECIPES["isotropic"]
@@ -28,6 +29,7 @@ UNIONS = {
     # Without a warm-up both schedules' fields are numbers that the other could have.
     "cosine": replace(BASE, training=replace(BASE.training, schedule=WarmupCosine(warmup_steps=0))),
     "ramp": replace(BASE, training=replace(BASE.training, schedule=RampHoldLinear())),
+    "modulated": apply_way(BASE, "modulated"),
     "challenge": replace(BASE, challenge=Challenge(drop_clips=0.33)),
     "mixup": replace(BASE, mixup=Mixup(one_share_per="clip")),
     "alone": drop_teachers(BASE),

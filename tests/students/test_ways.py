@@ -1,9 +1,10 @@
 """Ways of learning by name: what each word changes, and what is refused with a reason."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
+from audio.views import SpectrumModulation
 from students import RECIPES, Decoupled, Dist, Distillation, FeatureDistillation, Mixup
 from students.recipe import Challenge
 from students.ways import AS_NAMED, WAYS, apply_way
@@ -37,6 +38,7 @@ EXPECTED = {
     "plain+adversarial": BASE,
     "adversarial=0.5": replace(BASE, device_loss_weight=0.5),
     "plain": replace(BASE, device_loss_weight=0.0),
+    "modulated": replace(BASE, augmentation=SpectrumModulation(**asdict(BASE.augmentation))),
     "rsc": replace(BASE, challenge=Challenge()),
     "rsc=0.33": replace(BASE, challenge=Challenge(drop_features=0.33, drop_clips=0.33)),
     "rsc+rsc_features=0.33": replace(BASE, challenge=Challenge(drop_features=0.33)),
