@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from students.complexity import BYTES
+from students.complexity import ParameterCount, Precision
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,10 +29,11 @@ def read_member_cost(records: Sequence[Mapping[str, Any]]) -> SystemCost:
     """Read the cost of a teacher or a student from the records of its seeds."""
     first = records[0]
     known_s = [each["training_s"] for each in records if "training_s" in each]
-    width = BYTES["int8" if "quantisation" in first else "fp32"]
+    precision: Precision = "int8" if "quantisation" in first else "fp32"
+    params = ParameterCount(first.get("params", 0), first.get("params_in_float32", 0))
     return SystemCost(
         macs=first.get("macs"),
-        parameter_bytes=first["params"] * width if "params" in first else None,
+        parameter_bytes=params.count_bytes(precision) if "params" in first else None,
         ram=first.get("ram"),
         training_s=fmean(known_s) if known_s else None,
     )

@@ -1,7 +1,7 @@
 """What a student may cost: the limits of DCASE task 1, or others; and the RAM of a device."""
 
 from disk import PortableError
-from students.cost import BYTES, Complexity, Precision
+from students.cost import BYTES, Complexity, ParameterCount, Precision
 
 MAX_MACS = 30_000_000
 """Limit of DCASE task 1 since 2022, for a clip of one second."""
@@ -48,19 +48,24 @@ def check_budget(
             "take fewer filters or blocks, larger patches or strides, or allow more",
         )
     check_parameter_bytes(
-        complexity.params, student=student, precision=precision, max_bytes=max_bytes
+        complexity.parameters, student=student, precision=precision, max_bytes=max_bytes
     )
 
 
 def check_parameter_bytes(
-    params: int, *, student: str, precision: Precision = "int8", max_bytes: int = MAX_BYTES
+    params: ParameterCount,
+    *,
+    student: str,
+    precision: Precision = "int8",
+    max_bytes: int = MAX_BYTES,
 ) -> None:
     """Refuse a student whose parameters are too large, as the challenge counts: parameters times bits.
 
-    What a file adds to that is no part of it: int32 biases, the steps of int8, the graph.
+    In int8, parameters of a layer that stays in float32 have 32 bits. What a file adds to that is no part
+    of it: int32 biases, the steps of int8, norms that could not be folded, the graph.
 
     Args:
-        params: number of its parameters as it was built, before norms are folded into layers.
+        params: its parameters as it is used, before norms are folded into layers.
         student: its name.
         precision: precision of its parameters when it is used.
         max_bytes: largest size of all parameters.
@@ -68,7 +73,7 @@ def check_parameter_bytes(
     Raises:
         OverBudget: names the student, its bytes and the limit.
     """
-    n_bytes = params * BYTES[precision]
+    n_bytes = params.count_bytes(precision)
     if n_bytes > max_bytes:
         what = f"bytes of parameters at {precision}"
         remedy = "take fewer filters or blocks, a narrower precision, or allow more"

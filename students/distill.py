@@ -237,4 +237,11 @@ def _make_record(
         **describe_responses(responses),
         "macs": complexity.macs,
         "params": complexity.params,
+        **_describe_float32(complexity),
     }
+
+
+def _describe_float32(complexity: Complexity) -> dict[str, int]:
+    """Return what a record says of parameters that int8 leaves in float32, if there are any."""
+    n_params = complexity.params_in_float32
+    return {"params_in_float32": n_params} if n_params else {}

@@ -136,6 +136,7 @@ _KEPT = (
     HEARD_UNSEEN,
     "macs",
     "params",
+    "params_in_float32",
     "ram",
     "pool",
     "start",

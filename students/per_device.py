@@ -183,7 +183,7 @@ def _describe(
     }
 
 
-_KEPT = ("recipe", "seed", "responses", HEARD_UNSEEN, "macs", "params")
+_KEPT = ("recipe", "seed", "responses", HEARD_UNSEEN, "macs", "params", "params_in_float32", "ram")
 """Entries of the record that are those of the general student."""
 
 

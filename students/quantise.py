@@ -65,6 +65,17 @@ def quantise(student: Model, input_shape: Sequence[int]) -> Model:
     return copied
 
 
+def becomes_integers(module: nn.Module) -> bool:
+    """Whether int8 has a form of a module's own parameters, or they are too few to need one.
+
+    Those of convolutions and linear layers become integers; norms and numbers per channel are folded into
+    them or are few. The matrices of any other layer, as those of a recurrence, stay in float32.
+    """
+    own = (parameter.shape for _, parameter in module.named_parameters(recurse=False))
+    has_matrix = any(sum(size > 1 for size in shape) > 1 for shape in own)
+    return isinstance(module, _LAYERS) or not has_matrix
+
+
 def _fold(layer: _Layer, norm: _Norm) -> None:
     """Fold a norm, as it is in evaluation, into the convolution before it."""
     assert norm.running_mean is not None

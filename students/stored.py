@@ -7,6 +7,8 @@ import safetensors.torch
 from audio.front_ends import FrontEnd
 from logit_store import LogitKey, LogitStore
 from students.catalogue import build
+from students.complexity.count import count_parameters
+from students.cost import ParameterCount
 from students.errors import NoStudent
 from students.quantise import quantise
 from students.records import read_recipe_entry
@@ -23,8 +25,8 @@ class StoredStudent:
     front_end: FrontEnd
     tuned_in_int8: bool
     """Whether it was fine-tuned in int8: its layers round, and their ranges are learnt."""
-    params: int
-    """Number of its parameters as it was built, which the challenge counts: later, norms may be folded."""
+    params: ParameterCount
+    """Its parameters as the challenge counts them: with branches folded, before norms are."""
 
 
 def load_student(store: LogitStore, key: LogitKey, n_classes: int) -> StoredStudent:
@@ -48,7 +50,7 @@ def load_student(store: LogitStore, key: LogitKey, n_classes: int) -> StoredStud
             "jobs/submission.py --challenge 2025 hands in all of them"
         )
     student = build(recipe["model"], n_classes=n_classes, **recipe["arguments"])
-    params = sum(parameter.numel() for parameter in student.parameters())
+    params = count_parameters(student)
     tuned_in_int8 = "quantisation" in record
     if tuned_in_int8:
         student = quantise(student.eval(), record["quantisation"]["input_shape"])

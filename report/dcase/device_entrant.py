@@ -119,7 +119,9 @@ def load_device_entrant(
         identity = fingerprint({"weights": weights_hash, "precision": precision})
         n_bytes = complexity.parameter_bytes(precision)
         network = round_network(student, precision)
-        return Entrant(key, network, students.front_end, complexity, n_bytes, identity, external)
+        return Entrant(
+            key, network, students.front_end, complexity, n_bytes, None, identity, external
+        )
 
     by_device = {
         part["recording_device"]: make_entrant(

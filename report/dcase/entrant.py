@@ -22,6 +22,7 @@ from logit_store import LogitKey, LogitStore, fingerprint
 from logit_store.seal import has_right_tail, make_tail
 from report.dcase.meta import SubmissionError
 from students import build, runtime, stored
+from students.branches import fold_branches
 from students.complexity import Complexity, Precision, measure_complexity
 from students.export import onnx_file
 from students.export.convert import collect_facts, convert_to_onnx
@@ -81,7 +82,7 @@ def load_entrant(store: LogitStore, key: LogitKey, corpus: Corpus, precision: Pr
     _check_entrant(key, record["protocol"], loaded, precision)
     pools = find_external_data(store, key)
     front_end, recipe = loaded.front_end, record["recipe"]
-    # As in the challenge, counted before norms are folded into convolutions.
+    # As in the challenge, counted with branches folded, but before norms are folded into convolutions.
     as_built = build(recipe["model"], n_classes=len(corpus.scenes), **recipe["arguments"])
     shape = front_end.compute_shape(round(corpus.clip_duration_s * front_end.sample_rate))
     complexity = measure_complexity(as_built, (1, *shape))
@@ -90,7 +91,7 @@ def load_entrant(store: LogitStore, key: LogitKey, corpus: Corpus, precision: Pr
         identity |= {"calibration_clips": CALIBRATION_CLIPS}
         student, file_bytes = _convert_to_int8(loaded, corpus)
     else:
-        student, file_bytes = loaded.student, None
+        student, file_bytes = fold_branches(loaded.student), None
         if precision == "fp16":
             student.half().float()
     return Entrant(

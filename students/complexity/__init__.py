@@ -14,7 +14,7 @@ from students.budget import (
     check_ram,
     find_widest_precision,
 )
-from students.cost import BYTES, Complexity, Precision
+from students.cost import BYTES, Complexity, ParameterCount, Precision
 
 if TYPE_CHECKING:
     from students.complexity.count import measure_complexity
@@ -25,6 +25,7 @@ __all__ = [
     "MAX_MACS",
     "Complexity",
     "OverBudget",
+    "ParameterCount",
     "Precision",
     "check_budget",
     "check_parameter_bytes",

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from students.branches import fold_branches
-from students.cost import Complexity
+from students.cost import Complexity, ParameterCount
+from students.quantise import becomes_integers
 
 
 def measure_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexity:
@@ -34,8 +35,27 @@ def measure_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexi
     tally = _Tally()
     with torch.no_grad(), _evaluation_mode(model), _observed(model, tally):
         model(_zeros(model, input_shape))
-    params = sum(_count(module, name)[1] for module, name in _parameters(model))
-    return Complexity(macs=tally.macs, params=params, peak_activations=tally.peak_values)
+    params = _count_parameters(model)
+    return Complexity(
+        macs=tally.macs,
+        params=params.total,
+        params_in_float32=params.in_float32,
+        peak_activations=tally.peak_values,
+    )
+
+
+def count_parameters(model: nn.Module) -> ParameterCount:
+    """Count the parameters of a network as it is used, with branches folded."""
+    return _count_parameters(fold_branches(model))
+
+
+def _count_parameters(folded: nn.Module) -> ParameterCount:
+    total, in_float32 = 0, 0
+    for module, name in _parameters(folded):
+        _, count = _count(module, name)
+        total += count
+        in_float32 += 0 if becomes_integers(module) else count
+    return ParameterCount(total, in_float32)
 
 
 class _Tally:

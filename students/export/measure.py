@@ -18,7 +18,6 @@ from audio.log_mel import LogMel
 from audio.views import Augmentation
 from metrics import macro_accuracy
 from students import runtime
-from students.cost import BYTES
 from students.errors import NoPlan
 from students.export.convert import ExportedFile
 from students.export.options import ExportOptions
@@ -73,7 +72,10 @@ class ExportMeasurements:
     accuracy: float
     """Macro accuracy of the file on its own runtime on them, 0...1."""
     counted_bytes: int
-    """Bytes of the student's parameters as the challenge counts them: their number times their bits."""
+    """Bytes of the student's parameters as the challenge counts them: each times its bits, which are 32 where
+    int8 leaves a layer in float32."""
+    params_in_float32: int
+    """Number of the parameters that int8 leaves in float32: 0 in another precision."""
     parameter_bytes: int
     """Bytes of all numbers in the file except the front-end's constants: in int8 with biases in int32,
     steps, and norms in float32."""
@@ -93,12 +95,18 @@ class ExportMeasurements:
             f"macro accuracy on the {self.judged_clips:,} select clips: "
             f"{100 * self.accuracy:.1f} % on its own runtime, "
             f"{100 * self.torch_accuracy:.1f} % in torch\n"
-            f"bytes: {self.counted_bytes:,} of parameters as the challenge counts them; the file has "
+            f"bytes: {self.counted_bytes:,} of parameters as the challenge counts them"
+            f"{self._describe_float32()}; the file has "
             f"{self.file_bytes:,}, of which {self.parameter_bytes:,} are the student's numbers and "
             f"{self.front_end_bytes:,} the front-end, which has no parameters\n"
             f"{self._describe_ram()}"
             f"one clip on one core, front-end included: {1000 * self.latency_s:.2f} ms\n"
         )
+
+    def _describe_float32(self) -> str:
+        if not self.params_in_float32:
+            return ""
+        return f", {self.params_in_float32:,} of which stay in float32, because int8 has no form of their layers"
 
     def _describe_ram(self) -> str:
         match self.ram:
@@ -172,7 +180,8 @@ def measure_export(
         judged_clips=n_judged,
         torch_accuracy=macro_accuracy(judged.torch_NK, labels_N),
         accuracy=macro_accuracy(judged.exported_NK, labels_N),
-        counted_bytes=student.params * BYTES[options.precision],
+        params_in_float32=student.params.in_float32 if options.precision == "int8" else 0,
+        counted_bytes=student.params.count_bytes(options.precision),
         parameter_bytes=exported.parameter_bytes,
         file_bytes=len(exported.content),
         front_end_bytes=exported.front_end_bytes,

@@ -11,6 +11,7 @@ from logit_store import LogitKey
 from students import build
 from students.branches import Branches, fold_branches
 from students.complexity import measure_complexity
+from students.complexity.count import count_parameters
 from students.export import convert, onnx_file
 from students.quantise import QuantisedLayer, quantise, remove_rounding
 from students.stored import StoredStudent
@@ -107,7 +108,9 @@ def test_int8_rounds_the_folded_convolution_with_its_relu():
 def test_a_file_in_float32_is_that_of_the_folded_student(taught, monkeypatch):
     taken = []
     monkeypatch.setattr(onnx_file, "convert_student", lambda model, shape: taken.append(model))
-    stored = StoredStudent(KEY, taught, FRONT_END, tuned_in_int8=False)
+    stored = StoredStudent(
+        KEY, taught, FRONT_END, tuned_in_int8=False, params=count_parameters(taught)
+    )
     convert.convert_to_onnx(stored, SimpleNamespace(input_shape=SHAPE), "onnx")
     assert not any(isinstance(each, Branches) for each in taken[0].modules())
 

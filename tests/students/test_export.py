@@ -158,7 +158,7 @@ def test_learnt_ranges_are_those_of_the_file(stored, corpus, tuned_in_int8, tmp_
     monkeypatch.setattr(int8, "calibrate", None)
     file = tmp_path / "student.onnx"
     measured = export_student(make_options(store, key, file), store, corpus, key)
-    assert measured.counted_bytes == load_student(store, stored[1], 3).params
+    assert measured.counted_bytes == load_student(store, stored[1], 3).params.total
     scales = {
         float(onnx.numpy_helper.to_array(each))
         for each in onnx.load(file).graph.initializer
@@ -252,7 +252,7 @@ def test_a_student_is_held_to_its_parameters_times_bits_whatever_its_file_adds(
     stored, corpus, exported, tmp_path, form, bits
 ):
     store, key = stored
-    n_bytes = load_student(store, key, 3).params * bits // 8
+    n_bytes = load_student(store, key, 3).params.total * bits // 8
     options = make_options(store, key, tmp_path / "student.onnx", form=form, max_bytes=n_bytes - 1)
     expected = f"student {key.member} has {n_bytes:,} bytes .* at most {n_bytes - 1:,}:"
     with pytest.raises(OverBudget, match=expected):

@@ -8,7 +8,8 @@ from torch import nn
 
 from students import ARCHITECTURES, build
 from students.cnn_gru import GRU
-from students.complexity import measure_complexity
+from students.complexity import OverBudget, check_budget, measure_complexity
+from students.complexity.count import count_parameters
 from students.tf_sepnet import AdaptiveResidualNorm, ResidualNorm
 
 
@@ -47,12 +48,17 @@ def test_the_gru_is_that_of_torch():
     assert (costs[0].macs, costs[0].params) == (costs[1].macs, costs[1].params)
 
 
-def test_with_its_gru_in_float32_it_is_within_the_limit_in_int8():
+def test_a_gru_counts_as_float32_in_int8_and_nothing_else_of_the_catalogue_does():
     student = build("cnn_gru", n_classes=10)
     in_gru = sum(each.numel() for each in student.recurrence.parameters())
     assert in_gru == 15_744
-    others = sum(each.numel() for each in student.parameters()) - in_gru
-    assert others + 4 * in_gru == 105_403
+    cost = _measure("cnn_gru")
+    assert cost.params_in_float32 == in_gru
+    assert cost.parameter_bytes("int8") == cost.params + 3 * in_gru == 105_403
+    with pytest.raises(OverBudget, match="105,403 bytes of parameters at int8"):
+        check_budget(cost, student="cnn_gru", max_bytes=105_402)
+    others = [build(name, n_classes=10) for name in ARCHITECTURES if name != "cnn_gru"]
+    assert not any(count_parameters(each).in_float32 for each in others)
 
 
 def test_published_sizes_as_they_were_printed():
