@@ -9,6 +9,7 @@ from audio.clips import Corpus
 from audio.errors import CorpusError
 from audio.pools import Pool, refuse_leaks
 from jobs.plan.pools import PlannedPool
+from jobs.plan.ram import find_ram
 from jobs.schedule.task import AnyWork, Outcome, Task, make_names_unique
 from jobs.worker.train import Distill, Specialise, TrainingWork
 from jobs.worker.where import Where
@@ -100,6 +101,7 @@ def plan_first_corpus(work: Distill, corpus: Corpus, other: Corpus, where: Where
             taught_by=None,
             n_views=1,
             embeddings=(),
+            ram=None,
         )
         return plan_student(first, other)
     except (ValueError, CorpusError, UserError) as error:
@@ -151,7 +153,9 @@ def plan_pruning(
             training=stage.make_training(recipe.training, is_last=is_last),
         )
         n_views = full.work.n_views if is_last else 1
-        work = replace(full.work, recipe=narrower, n_views=n_views)
+        # A plan of memory takes seconds, and only the last one is used on a device.
+        ram = find_ram(narrower, corpus) if is_last else None
+        work = replace(full.work, recipe=narrower, n_views=n_views, ram=ram)
         planned = plan_student(work, corpus, pool, planned, "pruned")
     return planned
 
