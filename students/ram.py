@@ -101,23 +101,26 @@ def make_untrained_model(
 def _read_or_measure(
     name: str, model: str, arguments: Mapping[str, Any], input_shape: Sequence[int], n_classes: int
 ) -> int | str:
-    """Return the bytes that are kept; if there are none, plan, and keep them. Or return why not."""
+    """Return what is kept: the bytes, or why there is no plan; if there is nothing, plan, and keep it."""
     with contextlib.suppress(OSError, ValueError, KeyError):
-        return int(json.loads(_find_file(name).read_text())["ram"])
+        kept = json.loads(_find_file(name).read_text())
+        return kept["refused"] if "refused" in kept else int(kept["ram"])
     # An argument or input that does not fit is no matter of the plan.
     build(model, n_classes=n_classes, input_shape=input_shape[1:], **arguments)
     try:
         made = make_untrained_model(model, arguments, input_shape=input_shape, n_classes=n_classes)
     except Exception as error:  # noqa: BLE001 - exporters raise anything; such a student can be trained
         return f"ONNX has no form of it: {' '.join(str(error).split())}"
+    found: int | str
     try:
-        ram = measure_ram(made)
+        found = measure_ram(made)
     except NoPlan as error:
-        return str(error)
+        found = str(error)
+    told = {"student": model, "refused" if isinstance(found, str) else "ram": found}
     # Where nothing can be kept, the next process plans again.
     with contextlib.suppress(OSError):
-        write_whole(_find_file(name), json.dumps({"student": model, "ram": ram}).encode())
-    return ram
+        write_whole(_find_file(name), json.dumps(told).encode())
+    return found
 
 
 def _find_file(name: str) -> Path:

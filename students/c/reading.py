@@ -56,6 +56,7 @@ class _Reader:
             self.shapes |= turned | {self.input_name: self.shapes[self.input_name]}
 
     def read(self) -> Graph:
+        self._refuse_recurrences()
         input_shape = self.shapes[self.input_name]
         nodes = [each for node in self.onnx_nodes for each in self._read_node(node)]
         constants = {
@@ -70,6 +71,17 @@ class _Reader:
             self.shapes,
             self.transposed,
         )
+
+    def _refuse_recurrences(self) -> None:
+        """Refuse a recurrence before the operators that only prepare its inputs."""
+        for node in self.onnx_nodes:
+            if node.op_type in ("GRU", "LSTM", "RNN"):
+                raise UnknownOperator(
+                    node.op_type,
+                    node.output[0],
+                    "a recurrence, which int8 leaves in float32: C computes integer layers that know nothing "
+                    "of the step before; the form onnx-int8 runs wherever ONNX Runtime does",
+                )
 
     def _read_node(self, node: onnx.NodeProto) -> Sequence[Node]:
         reader = _READERS.get(node.op_type)
@@ -190,7 +202,10 @@ class _Reader:
         is_total = axes == channels and is_vector(self.shapes[node.input[0]])
         if axes != maps and not is_total:
             raise UnknownOperator(
-                node.op_type, node.output[0], f"over axes {axes} of {rank}: expected {maps}"
+                node.op_type,
+                node.output[0],
+                f"over axes {axes} of {rank}, expected {maps}: C computes one number for each channel, and none "
+                "for each mel band or frame, as norms and means of a TF-SepNet are",
             )
         reduction = cast(Reduction, node.op_type)
         return [Reduced(node.output[0], (node.input[0],), reduction, axes == channels)]

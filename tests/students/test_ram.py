@@ -78,6 +78,18 @@ def test_a_student_without_a_plan_is_refused_where_ram_is_limited_and_else_train
     assert line.startswith("tiny: student isotropic has no memory plan: ")
 
 
+def test_why_there_is_no_plan_is_found_once_on_a_machine(made, monkeypatch):
+    def refuse(model):
+        raise NoPlan("operator GRU is unknown")
+
+    monkeypatch.setattr(ram, "measure_ram", refuse)
+    for _ in range(2):
+        monkeypatch.setattr(ram, "_known", {})
+        with pytest.raises(NoPlan, match="student isotropic has no memory plan: operator GRU"):
+            measure()
+    assert len(made) == 1
+
+
 def test_a_wrong_argument_is_no_matter_of_the_plan(made):
     with pytest.raises(ValueError, match="no argument width"):
         measure(width=3)

@@ -136,6 +136,24 @@ def use_transposed_maps():
     return end(made, made.add("Transpose", [value], "turned", perm=[0, 1, 3, 2]))
 
 
+def use_means_of_bands():
+    made, value = begin()
+    axes = made.constant("channels_and_frames", [1, 3], np.int64)
+    means = made.add("ReduceMean", [value, axes], "of_bands", keepdims=1)
+    return end(made, made.add("Sub", [value, means], "centred"))
+
+
+def use_a_gru():
+    """A GRU behind what an exporter prepares its inputs with."""
+    made, value = begin()
+    made.add("Shape", [value], "sizes")
+    shape = made.constant("shape", [36, 1, 2], np.int64)
+    steps = made.add("Reshape", [value, shape], "steps")
+    weights = [made.constant(f"gru.{n}", np.ones((1, 3, n))) for n in (2, 1)]
+    states = made.add("GRU", [steps, *weights], "states", hidden_size=1)
+    return end(made, states, n_inputs=1)
+
+
 def use_a_huge_bias():
     made, value = begin()
     sums = made.convolve(value, "second", (2, 2, 1, 1))
@@ -156,6 +174,8 @@ def use_a_huge_bias():
         (use_halves_of_the_time, r"operator Split \(left\): along axis 3"),
         (use_rows_of_one_position, r"operator Split \(low\): one position of a map"),
         (use_rows_of_overlapping_windows, r"operator Split .*rows of overlapping windows"),
+        (use_means_of_bands, r"\(of_bands\): over axes \[1, 3\] of 4, .*none for each mel band"),
+        (use_a_gru, r"operator GRU \(states\): a recurrence, which int8 leaves in float32"),
         (use_transposed_maps, r"operator Transpose \(turned\)"),
         (use_a_huge_bias, r"operator Conv \(second.sums\): sums of second may be 2,147,4"),
     ],
