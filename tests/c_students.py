@@ -90,6 +90,11 @@ SMALL_STUDENTS = {
     ),
     "cp_mobile": SmallStudent(model="cp_mobile_2023", shape=(1, 1, 32, 20), arguments=_NARROW),
     "bcbl": SmallStudent(model="bcbl8", shape=(1, 1, 32, 21), arguments=_NARROW),
+    "rep_mobile": SmallStudent(
+        model="rep_mobile",
+        shape=(1, 1, 32, 19),
+        arguments={"base_channels": 8, "channels_multiplier": 1.5},
+    ),
     "dsmn": SmallStudent(
         model="dsmn_model1",
         shape=(1, 2, 64, 33),
