@@ -126,7 +126,7 @@ class StudentsOptions(LearningOptions):
     prune_to: Size | None = None
     """After the training, take channels out of the student until its parameters take at most this many
     bytes at --precision: an eighth of them at a time at most, with soft labels between. Only the pruned
-    student has to be within --max-macs and --max-bytes."""
+    student has to be within --max-macs, --max-bytes and --max-ram."""
     precision: Precision = "int8"
     """Precision of the parameters when the student is used, for --max-bytes and --prune-to."""
     max_macs: Size = MAX_MACS
