@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from students.catalogue import ARCHITECTURES, build, resolve_arguments
+from students.complexity.count import count_parameters
 from students.recipe import StudentRecipe
 from students.student import Student
 
@@ -35,11 +36,13 @@ def _find_block(name: str) -> str:
 
 
 _FILTERS = Width("filters", lambda name: "all", 1)
+# Widths between blocks stay: residual sums need them.
+_EXPANSION = Width("expansion_rate", _find_block, 0.05)
 WIDTHS: Mapping[str, Width] = {
     "isotropic.Isotropic": _FILTERS,
     "recursive.Recursive": _FILTERS,
-    # Widths between blocks stay: residual sums need them.
-    "cp_mobile.CPMobile": Width("expansion_rate", _find_block, 0.05),
+    "cp_mobile.CPMobile": _EXPANSION,
+    "rep_mobile.RepMobile": _EXPANSION,
 }
 """By the network of an architecture: the ones that can be pruned."""
 
@@ -84,7 +87,7 @@ def plan_widths(
         # Without memory for weights: only their shapes count.
         with torch.device("meta"):
             student = build(recipe.model, n_classes=n_classes, **arguments)
-        return sum(parameter.numel() for parameter in student.parameters())
+            return count_parameters(student).total
 
     if (n_full := count(full)) <= most_params:
         raise ValueError(

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from students import ARCHITECTURES, RECIPES, build
+from students.complexity.count import count_parameters
 from students.prune import WIDTHS, find_width, narrow, plan_widths
 
 WIDE = {
@@ -15,6 +16,7 @@ WIDE = {
     "recursive": {"filters": 12, "depth": 2, "columns": 2, "patch": 8},
     "dcase24_baseline": {"base_channels": 8, "expansion_rate": 3.0},
     "cp_mobile_2023": {"base_channels": 8, "expansion_rate": 3.0},
+    "rep_mobile": {"base_channels": 8, "expansion_rate": 3.0},
 }
 NARROW = {"filters": 5, "expansion_rate": 1.0}
 
@@ -66,7 +68,7 @@ def test_channels_are_kept_in_their_order_and_the_student_that_is_pruned_stays()
     assert len(rows) == 5
 
 
-@pytest.mark.parametrize("name", ["isotropic", "recursive_2x2", "cp_mobile_2023"])
+@pytest.mark.parametrize("name", ["isotropic", "recursive_2x2", "rep_mobile"])
 def test_steps_go_down_to_the_widest_student_that_is_small_enough(name):
     recipe = RECIPES[name] if name in RECIPES else replace(RECIPES["isotropic"], model=name)
     width = find_width(recipe).argument
@@ -74,7 +76,7 @@ def test_steps_go_down_to_the_widest_student_that_is_small_enough(name):
     def count(arguments):
         with torch.device("meta"):
             student = build(recipe.model, n_classes=10, **arguments)
-        return sum(each.numel() for each in student.parameters())
+            return count_parameters(student).total
 
     full = count(recipe.arguments)
     steps = plan_widths(recipe, 10, full // 2, 0.125)
