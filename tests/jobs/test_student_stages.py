@@ -60,6 +60,17 @@ def first_root(tmp_path_factory):
     return str(root)
 
 
+@pytest.fixture(autouse=True)
+def known_ram(monkeypatch):
+    """Plans of memory, which take seconds: a student's RAM is a thousand bytes for each filter."""
+
+    def find(recipe, corpus):
+        return 1_000 * recipe.arguments.get("filters", 64)
+
+    for module in ("students", "stages"):
+        monkeypatch.setattr(f"jobs.plan.{module}.find_ram", find)
+
+
 @pytest.fixture
 def here(monkeypatch, tmp_path):
     """Work runs in this process, on the CPU, with a cache of its own."""
@@ -213,7 +224,9 @@ def test_a_student_is_pruned_and_then_has_a_network_for_each_device(corpus, stor
         < store.read_record(LogitKey("tau", SPLIT, record["start"]))["params"]
     )
     assert record["pruned"]["arguments"]["filters"] > record["recipe"]["arguments"]["filters"]
+    assert record["ram"] == 1_000 * record["recipe"]["arguments"]["filters"]
     assert store.read_record(specific)["start"] == general.member
+    assert store.read_record(specific)["ram"] == record["ram"]
     assert specific.member.startswith("tiny_pruned_filters")
     show_device_gains([task], corpus, store)
     assert "device-specific" in capsys.readouterr().out

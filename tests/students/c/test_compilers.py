@@ -22,7 +22,17 @@ LEVELS = {"O1": ("-O1",), "O2": ("-O2",), "O3": ("-O3",), "sanitizers": SANITIZE
 pytestmark = [needs_gcc, needs_vnni]
 
 
-@pytest.fixture(scope="module", params=SMALL_STUDENTS)
+CASES = [
+    # A folded student has the layers of cp_mobile.
+    pytest.param(
+        name, level, marks=[pytest.mark.slow] if name == "rep_mobile" and level != "O1" else []
+    )
+    for name in SMALL_STUDENTS
+    for level in LEVELS
+]
+
+
+@pytest.fixture(scope="module")
 def small(request, tmp_path_factory):
     """A small student's folder in C, some clips, and ONNX Runtime's logits for them."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -32,7 +42,7 @@ def small(request, tmp_path_factory):
     return folder, clips, compute_reference(model, clips)
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize(("small", "level"), CASES, indirect=["small"])
 def test_logits_are_those_of_onnx_runtime_at_every_level_whatever_the_arena_held(small, level):
     folder, clips, expected = small
     assert len({row.tobytes() for row in expected}) == len(clips)

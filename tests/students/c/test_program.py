@@ -147,9 +147,9 @@ def use_a_gru():
     """A GRU behind what an exporter prepares its inputs with."""
     made, value = begin()
     made.add("Shape", [value], "sizes")
-    shape = made.constant("shape", [36, 1, 2], np.int64)
+    shape = made.constant("shape", [1, 1, 72], np.int64)
     steps = made.add("Reshape", [value, shape], "steps")
-    weights = [made.constant(f"gru.{n}", np.ones((1, 3, n))) for n in (2, 1)]
+    weights = [made.constant(f"gru.{n}", np.ones((1, 3, n))) for n in (72, 1)]
     states = made.add("GRU", [steps, *weights], "states", hidden_size=1)
     return end(made, states, n_inputs=1)
 
