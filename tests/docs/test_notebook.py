@@ -1,4 +1,4 @@
-"""The notebook runs from its first cell to its last and draws its pictures."""
+"""The notebooks run from their first cell to their last and draw their pictures."""
 
 import os
 import shutil
@@ -10,6 +10,7 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[2]
 TOUR = ROOT / "docs" / "tour.ipynb"
+ISOTROPIC = ROOT / "docs" / "isotropic.ipynb"
 MAX_BYTES = 1_000_000
 
 
@@ -29,17 +30,29 @@ def test_the_notebook_is_20_lines_of_code_in_a_small_file(tour):
 
 
 @pytest.fixture
-def outputs(tour, demo_folder, compiled, monkeypatch):
-    """The outputs of a run beside a store like the demo's, in a copy of docs/."""
-    (demo_folder / "docs").mkdir()
-    shutil.copy(TOUR, demo_folder / "docs")
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
-    for name in ("IPYTHONDIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
-        monkeypatch.setenv(name, str(demo_folder / name.lower()))
-    resources = {"metadata": {"path": str(demo_folder / "docs")}}
-    NotebookClient(tour, timeout=300, kernel_name="python3", resources=resources).execute()
-    return [output for cell in code(tour) for output in cell.outputs]
+def run_notebook(tmp_path, monkeypatch):
+    """Runs a notebook in a copy of docs/ in a folder, and returns its outputs."""
+
+    def run(file, folder):
+        (folder / "docs").mkdir()
+        shutil.copy(file, folder / "docs")
+        monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+        monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
+        for name in ("IPYTHONDIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
+            monkeypatch.setenv(name, str(folder / name.lower()))
+        notebook = nbformat.read(file, as_version=4)
+        resources = {"metadata": {"path": str(folder / "docs")}}
+        client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources)
+        client.execute()
+        return [output for cell in code(notebook) for output in cell.outputs]
+
+    return run
+
+
+@pytest.fixture
+def outputs(demo_folder, compiled, run_notebook):
+    """The outputs of the tour beside a store like the demo's."""
+    return run_notebook(TOUR, demo_folder)
 
 
 def test_the_notebook_shows_the_members_and_three_pictures_and_complains_of_nothing(outputs):
@@ -48,3 +61,17 @@ def test_the_notebook_shows_the_members_and_three_pictures_and_complains_of_noth
     assert any("demo_dymn" in data["text/plain"] for data in shown)
     (figure,) = (data["text/plain"] for data in shown if "image/png" in data)
     assert "with 3 Axes" in figure
+
+
+def test_isotropic_is_built_counted_taught_and_shown_and_complains_of_nothing(
+    tmp_path, run_notebook, monkeypatch
+):
+    monkeypatch.setenv("TUTTI_CACHE", str(tmp_path / "cache"))
+    outputs = run_notebook(ISOTROPIC, tmp_path)
+    assert [each.name for each in outputs if each.output_type == "stream"] == []
+    shown = [each.data for each in outputs if "data" in each]
+    assert "29747914" in shown[0]["text/plain"]
+    assert "47946" in shown[0]["text/plain"]
+    (figure,) = (data["text/plain"] for data in shown if "image/png" in data)
+    assert "with 2 Axes" in figure
+    assert ISOTROPIC.stat().st_size < MAX_BYTES
