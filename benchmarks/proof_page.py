@@ -16,6 +16,7 @@ import vl_convert
 
 from audio.clips import Corpus
 from benchmarks.proof_commands import N_VIEWS, WHOLE, Proof, find_failures, find_systems
+from benchmarks.proof_published import describe_published
 from benchmarks.proof_tables import (
     GAIN,
     LOSS,
@@ -123,7 +124,7 @@ def describe_results(proved: Sequence[Proved], took_s: float, picture: str) -> s
             "## A second corpus\n\nNone was given, so none is shown: `make proof SCENES=FOLDER` adds one in the "
             "layout of TAU."
         )
-    parts += [_describe_student(proved), _describe_commands(proved)]
+    parts += [describe_published(proved), _describe_student(proved), _describe_commands(proved)]
     return "\n\n".join(parts) + "\n"
 
 

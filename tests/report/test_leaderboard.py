@@ -1,5 +1,6 @@
-import csv
+import json
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import vl_convert
@@ -10,8 +11,9 @@ from report.budgets import build_budgets
 from report.choice import MEDIAN
 from report.dcase.challenge import CHALLENGE_SCENES
 from report.leaderboard import build_ranking
+from report.published import JudgingClips, read_published
 from report.results import Results
-from report.split_sizes import PUBLISHED_FILE, build_split_sizes
+from report.split_sizes import build_split_sizes
 
 
 @pytest.fixture(scope="module")
@@ -107,27 +109,48 @@ def test_systems_on_the_front_are_not_beaten_at_the_same_cost(priced):
     assert "Not shown: 1 systems" in macs.caption
 
 
-def test_published_figures_are_shown_only_for_their_scenes(results):
+@pytest.fixture
+def of_tau(results):
+    """The results as if the corpus had TAU's scenes."""
+    scenes = [CHALLENGE_SCENES[row % 10] for row in range(len(results.corpus))]
+    place = results.corpus.table.column_names.index("scene")
+    table = results.corpus.table.set_column(place, "scene", [scenes])
+    return replace(results, corpus=replace(results.corpus, table=table))
+
+
+def test_published_figures_are_shown_only_for_their_scenes(results, of_tau):
     (figure,) = build_split_sizes(results).figures
     assert set(figure.table["source"].to_pylist()) == {None}
-    of_tau = results.corpus.table.set_column(
-        results.corpus.table.column_names.index("scene"),
-        "scene",
-        [[CHALLENGE_SCENES[row % 10] for row in range(len(results.corpus))]],
-    )
-    corpus = replace(results.corpus, table=of_tau)
-    (figure,) = build_split_sizes(replace(results, corpus=corpus)).figures
+    (figure,) = build_split_sizes(of_tau).figures
     assert "DCASE 2024 baseline" in figure.table["system"].to_pylist()
 
 
 def test_published_figures_are_percent_of_a_split_with_a_source():
-    with PUBLISHED_FILE.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len({(row["system"], row["split"]) for row in rows}) == len(rows)
-    for row in rows:
-        assert int(row["split"]) in SPLITS
-        assert 30 < float(row["accuracy"]) < 80
-        assert row["source"]
+    for clips in get_args(JudgingClips):
+        figures = list(read_published(clips))
+        assert len({(each.system, each.split) for each in figures}) == len(figures)
+        for each in figures:
+            assert each.split in SPLITS
+            assert 30 < each.accuracy < 80
+            assert each.source
+
+
+def test_figures_of_the_evaluation_set_are_no_bar_on_the_development_set(of_tau):
+    (figure,) = build_split_sizes(of_tau).figures
+    shown = {
+        (row["system"], row["split"], row["accuracy"])
+        for row in figure.table.to_pylist()
+        if row["source"]
+    }
+    every = {
+        clips: {(each.system, each.split, each.accuracy) for each in read_published(clips)}
+        for clips in get_args(JudgingClips)
+    }
+    assert shown == every["development"]
+    assert not shown & every["evaluation"]
+    drawn = json.dumps(figure.chart.to_dict())
+    assert "CP-Mobile, taught by" in drawn
+    assert "Recursiv 2x3" not in drawn
 
 
 @pytest.mark.parametrize("section", [build_split_sizes, build_budgets])
