@@ -41,7 +41,7 @@ def _format(clips: JudgingClips, ours: Sequence["Proved"]) -> str:
             of_system[judged.system.split] = 100 * judged.summary.accuracy.value
     header = ["system", *(f"{split} %" for split in SPLITS), "source"]
     rows = [
-        [system, *(f"{by_split[s]:.1f}" if s in by_split else "-" for s in SPLITS), source]
+        [system, *(f"{by_split[s]:.4g}" if s in by_split else "-" for s in SPLITS), source]
         for (system, source), by_split in figures.items()
     ]
     return format_table(header, rows)

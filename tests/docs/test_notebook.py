@@ -63,6 +63,22 @@ def test_the_notebook_shows_the_members_and_three_pictures_and_complains_of_noth
     assert "with 3 Axes" in figure
 
 
+def test_isotropics_cells_build_teach_and_show_it(tmp_path, monkeypatch):
+    """The same cells in this process, and two steps: a notebook's own process takes long to start."""
+    monkeypatch.setenv("TUTTI_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    cells = [cell.source for cell in code(nbformat.read(ISOTROPIC, as_version=4))]
+    assert cells[0] == "%cd -q .."
+    names = {}
+    for source in cells[1:]:
+        exec(source.replace("max_epochs=4", "max_steps=2"), names)  # noqa: S102 - cells of ours
+    assert names["key"] in names["store"]
+    assert names["features_ND"].shape == (len(names["rows"]), 64)
+    assert len(names["plt"].gcf().axes) == 2
+    names["plt"].close()
+
+
+@pytest.mark.slow
 def test_isotropic_is_built_counted_taught_and_shown_and_complains_of_nothing(
     tmp_path, run_notebook, monkeypatch
 ):
