@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from students.catalogue import ARCHITECTURES, build, resolve_arguments
-from students.complexity.count import count_parameters
+from students.parameters import count_parameters
 from students.recipe import StudentRecipe
 from students.student import Student
 

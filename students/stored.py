@@ -7,9 +7,9 @@ import safetensors.torch
 from audio.front_ends import FrontEnd
 from logit_store import LogitKey, LogitStore
 from students.catalogue import build
-from students.complexity.count import count_parameters
 from students.cost import ParameterCount
 from students.errors import NoStudent
+from students.parameters import count_parameters
 from students.quantise import quantise
 from students.records import read_recipe_entry
 from students.student import Student

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from students.branches import fold_branches
-from students.cost import Complexity, ParameterCount
-from students.quantise import becomes_integers
+from students.cost import Complexity
+from students.parameters import count_numbers, count_parameters
 
 
 def measure_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexity:
@@ -35,27 +35,13 @@ def measure_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexi
     tally = _Tally()
     with torch.no_grad(), _evaluation_mode(model), _observed(model, tally):
         model(_zeros(model, input_shape))
-    params = _count_parameters(model)
+    params = count_parameters(model)
     return Complexity(
         macs=tally.macs,
         params=params.total,
         params_in_float32=params.in_float32,
         peak_activations=tally.peak_values,
     )
-
-
-def count_parameters(model: nn.Module) -> ParameterCount:
-    """Count the parameters of a network as it is used, with branches folded."""
-    return _count_parameters(fold_branches(model))
-
-
-def _count_parameters(folded: nn.Module) -> ParameterCount:
-    total, in_float32 = 0, 0
-    for module, name in _parameters(folded):
-        _, count = _count(module, name)
-        total += count
-        in_float32 += 0 if becomes_integers(module) else count
-    return ParameterCount(total, in_float32)
 
 
 class _Tally:
@@ -88,7 +74,7 @@ class _Tally:
 def _macs(module: nn.Module, output_shape: torch.Size) -> int:
     total = 0
     for own_name, _ in module.named_parameters(recurse=False):
-        name, count = _count(module, own_name)
+        name, count = count_numbers(module, own_name)
         if name in ("weight", "bias"):
             is_convolution = "Conv" in type(module).__name__
             positions = output_shape[2:] if is_convolution else ()
@@ -96,22 +82,6 @@ def _macs(module: nn.Module, output_shape: torch.Size) -> int:
         elif "weight" in name or "bias" in name:
             total += count * math.prod(output_shape[:2])
     return total
-
-
-def _count(module: nn.Module, name: str) -> tuple[str, int]:
-    """Return a parameter's name and size; for a pruned one its original name and the weights left."""
-    original = name.removesuffix("_orig")
-    mask = getattr(module, f"{original}_mask", None)
-    if original != name and isinstance(mask, Tensor):
-        return original, int(mask.sum())
-    return name, module.get_parameter(name).numel()
-
-
-def _parameters(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
-    """Yield each parameter once, as the module that owns it and its name."""
-    for path, _ in model.named_parameters():
-        owner, _, name = path.rpartition(".")
-        yield model.get_submodule(owner), name
 
 
 def _tensors(value: object) -> Iterator[Tensor]:

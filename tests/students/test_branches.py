@@ -11,8 +11,8 @@ from logit_store import LogitKey
 from students import build
 from students.branches import Branches, fold_branches
 from students.complexity import measure_complexity
-from students.complexity.count import count_parameters
 from students.export import convert, onnx_file
+from students.parameters import count_parameters
 from students.quantise import QuantisedLayer, quantise, remove_rounding
 from students.stored import StoredStudent
 

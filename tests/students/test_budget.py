@@ -12,7 +12,7 @@ from students.complexity import (
     find_widest_precision,
     measure_complexity,
 )
-from students.complexity.count import count_parameters
+from students.parameters import count_parameters
 
 
 def of(macs=0, params=0):

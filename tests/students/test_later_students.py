@@ -9,7 +9,7 @@ from torch import nn
 from students import ARCHITECTURES, build
 from students.cnn_gru import GRU
 from students.complexity import OverBudget, check_budget, measure_complexity
-from students.complexity.count import count_parameters
+from students.parameters import count_parameters
 from students.tf_sepnet import AdaptiveResidualNorm, ResidualNorm
 
 

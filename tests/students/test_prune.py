@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from students import ARCHITECTURES, RECIPES, build
-from students.complexity.count import count_parameters
+from students.parameters import count_parameters
 from students.prune import WIDTHS, find_width, narrow, plan_widths
 
 WIDE = {
