@@ -86,6 +86,12 @@ def store(corpus, tmp_path_factory):
     return made
 
 
+@pytest.fixture(autouse=True)
+def unknown_ram(monkeypatch):
+    """No plans of memory, which take seconds for each student and are not what is asked here."""
+    monkeypatch.setattr("jobs.plan.students.find_ram", lambda recipe, corpus: None)
+
+
 def planned(options, corpus, store, **changes):
     here = {"root": str(corpus.root), "store": store.address, "splits": (SPLIT,)}
     chosen = replace(options, **here | {"impulse_responses": None} | changes)
