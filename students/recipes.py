@@ -289,6 +289,15 @@ def shorten(recipe: StudentRecipe) -> StudentRecipe:
     return replace(recipe, name=f"demo_{recipe.name}", training=training)
 
 
+def demo_tf_sepnet() -> StudentRecipe:
+    """TF-SepNet-40 for a few hundred clips (OURS): a quarter of the work of 64 channels, taught as those are."""
+    return replace(
+        shorten(tf_sepnet()),
+        model="tf_sepnet_40",
+        front_end=ARCHITECTURES["tf_sepnet_40"].front_end,
+    )
+
+
 def drop_teachers(recipe: StudentRecipe) -> StudentRecipe:
     """Return the baseline: the same student, trained in the same way, but without teachers."""
     return replace(recipe, name=f"{recipe.name}_alone", distillation=None)
@@ -325,7 +334,8 @@ RECIPES = {
         tf_sepnet_40(),
         cnn_gru(),
         rep_mobile(),
-        *(shorten(recipe) for recipe in (tf_sepnet(), cnn_gru(), rep_mobile())),
+        demo_tf_sepnet(),
+        *(shorten(recipe) for recipe in (cnn_gru(), rep_mobile())),
     )
 }
 """Model 4 of DSMN and TF-SepNet-80 have no recipe: they are over the limit even in int8."""
