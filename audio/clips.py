@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from audio.errors import CorpusError
+from audio.several import are_several, find_classes, make_targets
 
 Fold = Literal["fit", "select", "test", "pool"]
 FOLDS: tuple[Fold, ...] = get_args(Fold)
@@ -42,7 +43,8 @@ class Corpus:
     "fit", "select", "test", "pool" or null. A corpus whose files have different durations also has
     `start_s` (float64): where in its file a clip begins, or null if the file is the clip. A corpus
     that has several recordings of one source (an event that many microphones recorded) may name it
-    in a column `source`.
+    in a column `source`. Clips that may have several labels, or none, have a list of them as their
+    scene: `audio.several`.
     """
 
     name: str
@@ -68,11 +70,44 @@ class Corpus:
     @property
     def scenes(self) -> tuple[str, ...]:
         """The scenes in alphabetical order; a label is an index into it."""
-        return tuple(sorted({*pc.unique(self.table["scene"]).to_pylist()} - {UNLABELLED}))
+        return tuple(find_classes(pc.unique(self.table["scene"]).to_pylist()))
+
+    @property
+    def has_several_labels(self) -> bool:
+        """Whether a clip may have several labels, or none of the classes."""
+        return are_several(pc.unique(self.table["scene"]).to_pylist())
 
     def labels(self) -> np.ndarray:
-        """Return the class index of every clip, int64 [N]; -1 for clips without a label."""
+        """Return the class index of every clip, int64 [N]; -1 for clips without a label.
+
+        Raises:
+            CorpusError: A clip may have several labels: what asks for one is not made for that.
+        """
+        if self.has_several_labels:
+            raise CorpusError(
+                f"corpus {self.name} in {self.root}: its clips have several labels or none, and this "
+                "takes one label a clip"
+            )
         return find_indices(self.table["scene"], self.scenes)
+
+    def truth(self) -> np.ndarray:
+        """Return what is true of every clip: `labels`, int64 [N], or of several labels int8 [N, K].
+
+        Of several labels it is 1 for each class that the clip has, else 0; -1 for clips that nobody
+        labelled.
+        """
+        if self.has_several_labels:
+            return make_targets(self.table["scene"], self.scenes)
+        return self.labels()
+
+    def find_pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the row of each label, ascending, and the index of its class, both int64."""
+        truth = self.truth()
+        if truth.ndim == 2:
+            rows, classes = np.nonzero(truth == 1)
+            return rows, classes
+        rows = np.flatnonzero(truth >= 0)
+        return rows, truth[rows]
 
     def find_unlabelled(self) -> np.ndarray:
         """Return whether each clip is without a label, bool [N]."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from audio.clips import LABELLED_FOLDS, POOL, SPLITS, UNLABELLED, Corpus
+from audio.clips import LABELLED_FOLDS, POOL, SPLITS, Corpus
 from audio.headers import Headers, read_headers
 from audio.inspection import CLIPPED_SHARE, SILENT_DB, Inspection
 from audio.lengths import TOLERANCE
@@ -19,15 +19,15 @@ NAMES_SHOWN = 5
 
 def count_clips(corpus: Corpus) -> Counter[str]:
     """Count the clips of each scene."""
-    counts = Counter(corpus.column("scene").tolist())
-    counts.pop(UNLABELLED, None)
-    return counts
+    scenes = corpus.scenes
+    return Counter(scenes[label] for label in corpus.find_pairs()[1].tolist())
 
 
 def count_recordings(corpus: Corpus) -> Counter[str]:
     """Count the recordings of each scene."""
-    pairs = set(zip(corpus.column("scene"), corpus.column("recording"), strict=True))
-    return Counter(scene for scene, _ in pairs if scene != UNLABELLED)
+    scenes, (rows, classes) = corpus.scenes, corpus.find_pairs()
+    pairs = set(zip(classes.tolist(), corpus.column("recording")[rows], strict=True))
+    return Counter(scenes[label] for label, _ in pairs)
 
 
 def find_training_splits(corpus: Corpus) -> list[int]:
@@ -58,11 +58,12 @@ def check_splits(corpus: Corpus) -> None:
 def describe_gaps(corpus: Corpus) -> list[str]:
     """Describe the classes that have no clip in some fold of a complete split, a line for each fold."""
     lines = []
-    scenes, all_scenes = corpus.column("scene"), set(corpus.scenes)
+    scenes, (rows, classes) = np.array(corpus.scenes), corpus.find_pairs()
     for split in find_complete_splits(corpus):
         folds = corpus.column(f"fold_{split}")
         for fold in LABELLED_FOLDS:
-            if lacking := sorted(all_scenes - set(scenes[folds == fold])):
+            present = set(scenes[classes[folds[rows] == fold]])
+            if lacking := sorted(set(scenes) - present):
                 lines.append(
                     f"split {split} has no clip of {_list_some(lacking)} in {fold}; "
                     f"{_describe_need(corpus, lacking)}"

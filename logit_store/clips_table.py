@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from audio.clips import SPLITS, UNLABELLED
+from audio.several import are_several, find_classes
 from logit_store.keys import FOLDS
 
 _KEY_COLUMNS = ("corpus", "split", "member", "view", "row")
@@ -55,7 +56,12 @@ def check_clips(corpus: str, table: pa.Table) -> pa.Table:
 
 def find_scenes(clips: pa.Table) -> list[str]:
     """Return the scenes of clips, sorted, which are the classes of logits; none for a pool of its own."""
-    return sorted(set(pc.unique(clips["scene"]).to_pylist()) - {UNLABELLED})
+    return find_classes(pc.unique(clips["scene"]).to_pylist())
+
+
+def has_several_labels(clips: pa.Table) -> bool:
+    """Return whether a clip may have several labels, or none: its scene is then a list of them."""
+    return are_several(pc.unique(clips["scene"]).to_pylist())
 
 
 def _check_rows(corpus: str, clips: pa.Table) -> None:

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from audio.clips import find_indices
+from audio.several import are_several, make_targets
 from logit_store.errors import MissingMember, UnfitExport
 from logit_store.folder import Folder
 from logit_store.keys import EmbeddingKey, LogitKey, strip_fingerprint
@@ -165,6 +166,10 @@ def encode_csv(logits_NK: Float32s, clips: pa.Table, classes: Sequence[str]) -> 
     Raises:
         UnfitExport: a name holds a tab, a quotation mark or a line break.
     """
+    if are_several(clips["scene"].unique().to_pylist()):
+        raise UnfitExport(
+            "clips have several labels or none, and csv names one scene a clip: take --form npz or pt"
+        )
     probabilities_NK = np.exp(log_softmax(logits_NK)).astype(np.float32)
     predicted = pa.array(classes).take(pa.array(logits_NK.argmax(axis=1)))
     columns = [_make_filenames(clips), predicted, *map(pa.array, probabilities_NK.T)]
@@ -206,8 +211,15 @@ def _encode_arrays(logits_NK: Float32s, clips: pa.Table, classes: Sequence[str])
         filenames=_encode_texts(_make_filenames(clips)),
         logits=np.ascontiguousarray(logits_NK),
         classes=np.array(classes),
-        labels=find_indices(clips["scene"], tuple(classes)).astype(np.int32),
+        labels=_find_labels(clips["scene"], classes),
     )
+
+
+def _find_labels(scenes: pa.ChunkedArray, classes: Sequence[str]) -> np.ndarray:
+    """Return the class of each clip, int32 [N], or of several labels zeros and ones, int32 [N, K]."""
+    if are_several(scenes.unique().to_pylist()):
+        return make_targets(scenes, classes).astype(np.int32)
+    return find_indices(scenes, tuple(classes)).astype(np.int32)
 
 
 def _encode_npz(**arrays: np.ndarray) -> bytes:

@@ -8,8 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from logit_store.clips_table import fold_column
+from audio.several import make_targets
+from logit_store.clips_table import fold_column, has_several_labels
 from logit_store.footer import SCORED_FOLDS, FoldScores
+from metrics import log_loss, mean_average_precision
 from metrics.scores import check_predictions, hits, losses
 
 _BLOCK = 16_384
@@ -26,12 +28,17 @@ def score_folds(
 ) -> tuple[FoldScores, ...]:
     """Compute the scores of all folds but `test`, each over all clips and per recording device.
 
+    Of clips with several labels, the mAP stands in place of the accuracy, and a device in whose clips
+    no class occurs has no scores.
+
     Args:
         logits_KN: finite; for all clips.
         clips: with the columns of `name_scored_columns`, plain or as dictionaries.
         classes: K names, in the order of the logits.
         split: whose folds are used.
     """
+    if has_several_labels(clips):
+        return _score_several(logits_KN, clips, classes, split)
     fold_N = _number_values(clips[fold_column(split)], SCORED_FOLDS)
     inside = np.flatnonzero(fold_N >= 0)
     if len(inside) == 0:
@@ -61,6 +68,31 @@ def score_folds(
                     n=n,
                     log_loss=float(losses_FD[f, d].sum() / n),
                     accuracy=float(hits_FD[f, d].sum() / n),
+                )
+            )
+    return tuple(scores)
+
+
+def _score_several(
+    logits_KN: NDArray[np.float16], clips: pa.Table, classes: Sequence[str], split: int
+) -> tuple[FoldScores, ...]:
+    targets_NK = make_targets(clips["scene"].cast(pa.string()), classes)
+    fold_N = _number_values(clips[fold_column(split)], SCORED_FOLDS)
+    devices = sorted(pc.unique(clips["recording_device"]).to_pylist())
+    device_N = _number_values(clips["recording_device"], devices)
+    scores = []
+    for (f, fold), device in product(enumerate(SCORED_FOLDS), [None, *devices]):
+        of_device_N = True if device is None else device_N == devices.index(device)
+        inside = np.flatnonzero((fold_N == f) & of_device_N)
+        if (targets_NK[inside] == 1).any():
+            logits_nK, targets_nK = logits_KN[:, inside].T, targets_NK[inside]
+            scores.append(
+                FoldScores(
+                    fold=fold,
+                    recording_device=device,
+                    n=len(inside),
+                    log_loss=log_loss(logits_nK, targets_nK),
+                    accuracy=mean_average_precision(logits_nK, targets_nK),
                 )
             )
     return tuple(scores)

@@ -32,9 +32,9 @@ class FoldScores:
     n: int
     """Number of clips."""
     log_loss: float
-    """Mean over the clips, in nats."""
+    """Mean over the clips, in nats; of several labels, over clips and classes."""
     accuracy: float
-    """0...1."""
+    """0...1. Of corpora with several labels a clip it is the mAP, `metrics.mean_average_precision`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

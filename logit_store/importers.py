@@ -21,6 +21,7 @@ from audio.errors import UnfitName, UnfitSound
 from audio.sound_folders import check_name, check_regular, has_suffix, list_folder, show_name
 from logit_store import foreign
 from logit_store.alignment import LabelledClips, align
+from logit_store.clips_table import has_several_labels
 from logit_store.declared import Wanted
 from logit_store.errors import ImportRefused, MissingStore, UnfitImport
 from logit_store.foreign import ENDINGS
@@ -124,7 +125,14 @@ def import_logits(
         raise ImportRefused(
             [UnfitImport(files[1], f"a second file for the one member {member!r}: name one file")]
         )
-    clips = LabelledClips.of(corpus, store.read_clips(corpus))
+    table = store.read_clips(corpus)
+    if has_several_labels(table):
+        reason = (
+            f"clips of corpus {corpus} have several labels or none, and imported rows are checked by "
+            "the one label of a clip: write such logits with LogitStore.write"
+        )
+        raise ImportRefused([UnfitImport(file, reason) for file in files])
+    clips = LabelledClips.of(corpus, table)
     check = functools.partial(_check_file, store, clips, split, member, protocol)
     sources = _check_all(files, check, on_progress)
     imported = []

@@ -3,14 +3,15 @@
 import re
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
 import pyarrow as pa
 
 from audio.clips import SPLITS, UNLABELLED
-from logit_store.clips_table import CLIPS_SCHEMA, fold_column
+from audio.several import BAR
+from logit_store.clips_table import CLIPS_SCHEMA, fold_column, has_several_labels
 from logit_store.embeddings import Embeddings
 from logit_store.ensemble_file import ENSEMBLES_SCHEMA
 from logit_store.ensembles import Ensembles
@@ -100,7 +101,9 @@ def run_query(text: str, source: Source) -> pa.Table:
         try:
             connection.execute(f"create view clips as {_select_clips(corpora)}")
             connection.execute(f"create view logits as {_select_logits(corpora, find)}")
-            connection.execute(f"create view predictions as {_select_predictions(corpora, find)}")
+            several = {each.classes for each in corpora if has_several_labels(clips[each.corpus])}
+            predictions = _select_predictions(corpora, find, several)
+            connection.execute(f"create view predictions as {predictions}")
             connection.execute(f"create view embeddings as {_select_embeddings(embedded, find)}")
             names = [name for each in corpora for name in each.list_logits()] + embedded
             # DuckDB asks for the pattern that a view names, and for the path that matches it.
@@ -244,12 +247,16 @@ def _select_embeddings(names: Sequence[str], find: Find) -> str:
     )
 
 
-def _select_predictions(corpora: Sequence[CorpusFiles], find: Find) -> str:
+def _select_predictions(
+    corpora: Sequence[CorpusFiles], find: Find, several: Collection[tuple[str, ...]]
+) -> str:
     texts = dict.fromkeys([*CLIP_COLUMNS, "fold", "predicted"], "VARCHAR")
     figures = {"correct": "BOOLEAN", "log_loss": "DOUBLE"}
     nothing = _select_nothing({**KEY_COLUMNS, "row": "INTEGER", **texts, **figures})
     each = [
-        _select_predictions_of(files, classes, names, find)
+        (_select_several_of if classes in several else _select_predictions_of)(
+            files, classes, names, find
+        )
         for files in corpora
         for classes, names in files.logits.items()
     ]
@@ -274,6 +281,26 @@ def _select_predictions_of(
             {fold} as fold, {predicted} as predicted, predicted = scene as correct,
             ln({total}) + (largest - {true}) as log_loss
         from (select *, {largest} as largest from ({logits})) as logits
+        join ({_select_clips_of(files)}) as clips on logits.row = clips.row"""
+
+
+def _select_several_of(
+    files: CorpusFiles, classes: Sequence[str], names: Sequence[str], find: Find
+) -> str:
+    """Select the predictions of clips that may have several labels, or none."""
+    present, losses = [], []
+    for k, label in enumerate(classes):
+        logit, text = f"logit_{k}", _quote_text(label + BAR)
+        present.append(f"case when {logit} > 0 then {text} else '' end")
+        true = f"contains(scene, {_quote_text(BAR + label + BAR)})"
+        losses.append(f"greatest({logit}, 0) + ln(1 + exp(-abs({logit}))) - {true}::INT * {logit}")
+    fold = _make_case({f"split = {split}": fold_column(split) for split in SPLITS})
+    logits = _select_logits_of(files.corpus, classes, names, find, numbered=True)
+    return f"""
+        select logits.corpus, split, member, view, logits.row, {", ".join(CLIP_COLUMNS)},
+            {fold} as fold, predicted, predicted = scene as correct,
+            ({" + ".join(losses)}) / {len(classes)} as log_loss
+        from (select *, '{BAR}' || {" || ".join(present)} as predicted from ({logits})) as logits
         join ({_select_clips_of(files)}) as clips on logits.row = clips.row"""
 
 

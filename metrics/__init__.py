@@ -12,8 +12,10 @@ from metrics.scores import (
     log_loss,
     log_softmax,
     macro_accuracy,
+    main_score,
     score_groups,
 )
+from metrics.several import average_precisions, log_sigmoid, mean_average_precision
 
 __all__ = [
     "MIN_SEEDS",
@@ -22,14 +24,18 @@ __all__ = [
     "PairedComparison",
     "Scores",
     "accuracy",
+    "average_precisions",
     "bin_by_confidence",
     "bootstrap",
     "brier",
     "calibration_error",
     "group_devices",
     "log_loss",
+    "log_sigmoid",
     "log_softmax",
     "macro_accuracy",
+    "main_score",
+    "mean_average_precision",
     "paired_bootstrap",
     "score_groups",
 ]

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from metrics.several import binary_losses, check_targets, mean_average_precision
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -49,9 +51,13 @@ def log_softmax(logits_NK: ArrayLike) -> Floats:
 def log_loss(logits_NK: ArrayLike, labels_N: ArrayLike) -> float:
     """Return the mean cross entropy over clips, in nats.
 
+    Of several labels, zeros and ones [N, K], it is the mean over clips and classes of the binary ones.
+
     Raises:
         ValueError: There are no clips, shapes or labels do not match, or logits are not finite.
     """
+    if np.ndim(labels_N) == 2:
+        return float(binary_losses(*check_targets(logits_NK, labels_N)).mean())
     return float(losses(*check_predictions(logits_NK, labels_N)).mean())
 
 
@@ -76,6 +82,20 @@ def macro_accuracy(logits_NK: ArrayLike, labels_N: ArrayLike) -> float:
     hits_K = np.bincount(labels, weights=hits(logits, labels), minlength=n_classes)
     occurs_K = clips_K > 0
     return float((hits_K[occurs_K] / clips_K[occurs_K]).mean())
+
+
+def main_score(logits_NK: ArrayLike, truth_N: ArrayLike) -> float:
+    """Return what people compare systems by, 0...1: macro accuracy, or of several labels the mAP.
+
+    Args:
+        logits_NK: Logits of all clips.
+        truth_N: True classes [N]; or of several labels zeros and ones, [N, K].
+
+    Raises:
+        ValueError: As for `macro_accuracy` or `mean_average_precision`.
+    """
+    of_several = np.ndim(truth_N) == 2
+    return (mean_average_precision if of_several else macro_accuracy)(logits_NK, truth_N)
 
 
 def brier(logits_NK: ArrayLike, labels_N: ArrayLike) -> float:

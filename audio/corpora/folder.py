@@ -5,7 +5,9 @@
     ROOT/unlabelled/**/<any name>.wav             clips without labels, which only teach
     ROOT/clips.csv                                path, label; if known, recording, device, split,
                                                   city and source. ROOT may also be such a file;
-                                                  clips without a label only teach
+                                                  clips without a label only teach. With a column
+                                                  labels instead of label, a clip may have several,
+                                                  or none of the classes: dog|rain, |
 
 Without a table, each file is a recording, and hidden files are skipped. In the table, `path` is
 relative to its folder, and `split` holds either train and test, or fit, select and test. `clip_id`
@@ -16,7 +18,9 @@ unless their recording (or its source) is one that judges in it.
 
 If no test clips are given, they are a fifth of each class's recordings. Split 100 is the rest, and
 splits 50, 25, 10 and 5 are these percentages of each class's recordings, each split within the next
-larger one. A split that would leave a class fewer than two recordings has no clips.
+larger one. A split that would leave a class fewer than two recordings has no clips. Of several
+labels a clip, shares are of all recordings, as one may hold every class; a split in which a class has
+no clip in `fit`, or in which no class has one in `select`, has no clips.
 """
 
 import logging
@@ -31,6 +35,7 @@ from audio.corpora import cuts, draw
 from audio.corpora.listing import Listing, read_listing, read_pool_listing, strip_suffixes
 from audio.errors import CorpusError
 from audio.headers import read_headers
+from audio.several import are_several, find_classes
 from audio.sound_folders import (
     SUFFIXES,
     check_name,
@@ -56,7 +61,7 @@ def read(root: Path) -> Corpus:
         CorpusError: There is no such corpus, or none of the files can be read.
     """
     listing = _list_recordings(root)
-    _check_classes(root, set(listing.scenes) - {UNLABELLED})
+    _check_classes(root, {*find_classes(listing.scenes)})
     durations_s = read_headers(listing.root, listing.files).durations_s
     labelled_N = np.array(listing.scenes) != UNLABELLED
     clip_s = cuts.choose_clip_duration_s(_find_readable(listing, durations_s, labelled_N))
@@ -220,7 +225,8 @@ def _draw_folds(root: Path, listing: Listing) -> dict[int, list[str | None]]:
     recordings, scenes = np.array(listing.sources or listing.recordings), np.array(listing.scenes)
     rows = np.flatnonzero(scenes != UNLABELLED)
     given = None if listing.given_folds is None else np.array(listing.given_folds)[rows]
-    drawn = _draw_labelled_folds(root, recordings[rows], scenes[rows], given)
+    draw_by = _draw_folds_of_several if are_several(listing.scenes) else _draw_labelled_folds
+    drawn = draw_by(root, recordings[rows], scenes[rows], given)
     return {split: _add_pool(recordings, rows, folds) for split, folds in drawn.items()}
 
 
@@ -235,6 +241,40 @@ def _draw_labelled_folds(
     if "fit" in given_folds:
         return draw.draw_folds_within(recordings, scenes, given_folds)
     return draw.draw_folds(recordings, scenes, given_folds == "test")
+
+
+def _draw_folds_of_several(
+    root: Path, recordings: np.ndarray, scenes: np.ndarray, given_folds: np.ndarray | None
+) -> dict[int, list[str | None]]:
+    """Draw folds without a look at labels; a split that does not know a class has no clips.
+
+    Raises:
+        CorpusError: A class cannot be learnt even from all training clips.
+    """
+    alike = np.full(len(scenes), "")
+    if given_folds is None:
+        drawn = draw.draw_folds(recordings, alike, draw.draw_test_clips(recordings, alike))
+    elif "fit" in given_folds:
+        drawn = draw.draw_folds_within(recordings, alike, given_folds)
+    else:
+        drawn = draw.draw_folds(recordings, alike, given_folds == "test")
+    everything = find_classes(scenes.tolist())
+    known = {split: _find_classes_in(scenes, folds, "fit") for split, folds in drawn.items()}
+    lacking = sorted({*everything} - {*known[100]})
+    if lacking:
+        raise CorpusError(
+            f"{root}: class {lacking[0]} has no clip in fit ({len(lacking)} in all), so that nothing "
+            "could learn it; add recordings of it, or a column split with fit, select and test"
+        )
+    return {
+        split: folds
+        for split, folds in drawn.items()
+        if known[split] == everything and _find_classes_in(scenes, folds, "select")
+    }
+
+
+def _find_classes_in(scenes: np.ndarray, folds: list[str | None], fold: str) -> list[str]:
+    return find_classes(scenes[np.array(folds, dtype=object) == fold].tolist())
 
 
 def _add_pool(

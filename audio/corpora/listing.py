@@ -2,6 +2,7 @@
 
 import os
 import posixpath
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,14 @@ from pathlib import Path
 import pyarrow as pa
 
 from audio.clips import POOL, UNKNOWN, UNLABELLED
-from audio.corpora.tables import find_line, read_table, refuse_repeated
+from audio.corpora.tables import find_line, read_table, read_text, refuse_repeated
 from audio.errors import CorpusError
+from audio.several import parse_labels
 from audio.sound_folders import is_folder
 
 REQUIRED = ("path", "label")
+SEVERAL = "labels"
+"""The column that takes the place of `label` if a clip may have several, or none: `dog|rain`."""
 OPTIONAL = ("recording", "device", "split", "city", "source")
 WAYS_TO_SPLIT = (("train", "test"), ("fit", "select", "test"))
 
@@ -26,7 +30,7 @@ class Listing:
     files: list[str]
     """Relative to the root."""
     scenes: list[str]
-    """The label of each file; UNLABELLED for one without."""
+    """The label of each file, or the list of its labels (`audio.several`); UNLABELLED for one without."""
     recordings: list[str]
     """The recording that each file belongs to; if not given, its own path without the suffix."""
     recording_devices: list[str]
@@ -48,9 +52,10 @@ def read_listing(file: Path) -> Listing:
     Raises:
         CorpusError: A value is wrong; names the file, line and value, and what is expected.
     """
-    table = _read_recordings(file, REQUIRED, OPTIONAL)
+    several = _has_column_of_several(file)
+    table = _read_recordings(file, ("path", SEVERAL) if several else REQUIRED, OPTIONAL)
     files = _check_paths(file, table["path"].to_pylist())
-    scenes = table["label"].to_pylist()
+    scenes = _parse_several(file, table) if several else table["label"].to_pylist()
     recordings = _fill_column(table, "recording", strip_suffixes(files))
     given_folds = None
     if "split" in table.column_names:
@@ -84,7 +89,8 @@ def read_pool_listing(file: Path) -> Listing:
     Raises:
         CorpusError: A value is wrong; names the file, line and value, and what is expected.
     """
-    table = _read_recordings(file, ("path",), ("label", *OPTIONAL))
+    label = SEVERAL if _has_column_of_several(file) else "label"
+    table = _read_recordings(file, ("path",), (label, *OPTIONAL))
     files = _check_paths(file, table["path"].to_pylist())
     order = sorted(range(len(files)), key=files.__getitem__)
     unknown = [UNKNOWN] * len(files)
@@ -100,10 +106,30 @@ def read_pool_listing(file: Path) -> Listing:
 
 
 def _read_recordings(file: Path, required: Sequence[str], optional: Sequence[str]) -> pa.Table:
-    table = read_table(file, required, optional, delimiters=",;\t", may_be_empty=("label",))
+    table = read_table(file, required, optional, delimiters=",;\t", may_be_empty=("label", SEVERAL))
     if len(table) == 0:
         raise CorpusError(f"{file}: no line but the header, expected one for each recording")
     return table
+
+
+def _has_column_of_several(file: Path) -> bool:
+    """Return whether the table says that a clip may have several labels: a column `labels`."""
+    if not file.is_file():
+        return False
+    names = re.split("[,;\t]", read_text(file).split("\n", 1)[0].lower())
+    return SEVERAL in [name.strip(' "') for name in names]
+
+
+def _parse_several(file: Path, table: pa.Table) -> list[str]:
+    """Return the lists of labels of a column `labels`."""
+    scenes = []
+    for row, cell in enumerate(table[SEVERAL].to_pylist()):
+        try:
+            scenes.append(parse_labels(cell))
+        except ValueError as error:
+            line = find_line(file, row)
+            raise CorpusError(f"{file}, line {line}: labels {cell!r} hold {error}") from error
+    return scenes
 
 
 def _fill_column(table: pa.Table, name: str, otherwise: Sequence[str]) -> list[str]:
