@@ -91,7 +91,7 @@ def _open_corpus(options: ReportOptions, store: LogitStore) -> Corpus:
 
 
 def _draw_sections(store: LogitStore, corpus: Corpus, most: int) -> "list[Section]":
-    from report.contents import CONTENTS
+    from report.contents import choose_contents
     from report.results import Results
 
     with progress_bar() as bar:
@@ -108,9 +108,10 @@ def _draw_sections(store: LogitStore, corpus: Corpus, most: int) -> "list[Sectio
                 "shown (--most); the page names them",
                 markup=False,
             )
-        drawing = bar.add_task("draw", total=len(CONTENTS))
+        contents = choose_contents(corpus)
+        drawing = bar.add_task("draw", total=len(contents))
         sections = []
-        for section in CONTENTS:
+        for section in contents:
             sections.append(section(results))
             bar.advance(drawing)
     return sections

@@ -13,6 +13,7 @@ from metrics.scores import (
     log_softmax,
     macro_accuracy,
     main_score,
+    name_main_score,
     score_groups,
 )
 from metrics.several import average_precisions, log_sigmoid, mean_average_precision
@@ -36,6 +37,7 @@ __all__ = [
     "macro_accuracy",
     "main_score",
     "mean_average_precision",
+    "name_main_score",
     "paired_bootstrap",
     "score_groups",
 ]

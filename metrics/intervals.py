@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from metrics.scores import Floats, Integers, check_predictions, hits, losses
+from metrics.several import PrecisionsOfGroups, binary_losses, check_targets
 
-IntervalMetric = Literal["macro_accuracy", "accuracy", "log_loss"]
+IntervalMetric = Literal["macro_accuracy", "accuracy", "log_loss", "mean_average_precision"]
 
 MIN_SEEDS = 3
 """Fewer seeds say too little of how much seeds differ: an interval is then over recordings alone."""
@@ -25,6 +26,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "macro_accuracy": (0.0, 1.0),
     "accuracy": (0.0, 1.0),
     "log_loss": (0.0, np.inf),
+    "mean_average_precision": (0.0, 1.0),
 }
 
 
@@ -56,6 +58,11 @@ class _Sums:
 
     above_AGJ: Floats
     below_GJ: Floats
+
+    @property
+    def n_seeds(self) -> int:
+        """The number of seeds."""
+        return len(self.above_AGJ)
 
     def compute(self, weights_RG: Floats) -> Floats:
         """Return the metric [R, A] of each resample and seed; recording g occurs weights[r, g] times."""
@@ -136,7 +143,8 @@ def paired_bootstrap(
         labels_N: True classes.
         recordings_N: Recording of each clip, or whatever is drawn as a whole; at least two
             different ones.
-        metric: `macro_accuracy` over the classes that occur, `accuracy` or `log_loss`; of seeds,
+        metric: `macro_accuracy` over the classes that occur, `accuracy` or `log_loss`; of several
+            labels a clip, zeros and ones [N, K], `mean_average_precision` or `log_loss`; of seeds,
             the mean.
         level: Share of the resamples within the interval.
         n_resamples: Number of draws; 2000 fix the ends of a 95 % interval to about 2 % of its
@@ -150,9 +158,9 @@ def paired_bootstrap(
     recording_N, n_recordings = _number_recordings(recordings_N, labels_N)
     one = _sum_parts(first, labels_N, recording_N, metric)
     two = _sum_parts(second, labels_N, recording_N, metric)
-    if len(one.above_AGJ) != len(two.above_AGJ):
+    if one.n_seeds != two.n_seeds:
         raise ValueError(
-            f"{len(one.above_AGJ)} seed(s) of the first system and {len(two.above_AGJ)} of the "
+            f"{one.n_seeds} seed(s) of the first system and {two.n_seeds} of the "
             "second, expected as many, in the same order"
         )
     _check_settings(level, n_resamples)
@@ -172,9 +180,9 @@ def paired_bootstrap(
 
 def _number_recordings(recordings_N: ArrayLike, labels_N: ArrayLike) -> tuple[Integers, int]:
     recordings, labels = np.asarray(recordings_N), np.asarray(labels_N)
-    if recordings.shape != labels.shape:
+    if recordings.shape != labels.shape[:1]:
         raise ValueError(
-            f"recordings have shape {recordings.shape}, expected {labels.shape}: one per clip"
+            f"recordings have shape {recordings.shape}, expected {labels.shape[:1]}: one per clip"
         )
     names, recording_N = np.unique(recordings, return_inverse=True)
     if len(names) < 2:
@@ -191,11 +199,13 @@ def _check_settings(level: float, n_resamples: int) -> None:
 
 def _sum_parts(
     logits: ArrayLike, labels_N: ArrayLike, recording_N: Integers, metric: IntervalMetric
-) -> _Sums:
+) -> _Sums | PrecisionsOfGroups:
     logits_ANK = np.asarray(logits)
     logits_ANK = logits_ANK[None] if logits_ANK.ndim == 2 else logits_ANK
     if len(logits_ANK) == 0:
         raise ValueError("logits of no seed, expected (clips, classes) or (seeds, clips, classes)")
+    if metric == "mean_average_precision":
+        return PrecisionsOfGroups(logits_ANK, labels_N, recording_N)
     sums = [_sum_parts_of_seed(each, labels_N, recording_N, metric) for each in logits_ANK]
     return _Sums(above_AGJ=np.stack([above_GJ for above_GJ, _ in sums]), below_GJ=sums[0][1])
 
@@ -203,6 +213,8 @@ def _sum_parts(
 def _sum_parts_of_seed(
     logits_NK: ArrayLike, labels_N: ArrayLike, recording_N: Integers, metric: IntervalMetric
 ) -> tuple[Floats, Floats]:
+    if np.ndim(labels_N) == 2 and metric == "log_loss":
+        return _sum_losses(binary_losses(*check_targets(logits_NK, labels_N)), recording_N)
     logits, labels = check_predictions(logits_NK, labels_N)
     everything = np.zeros_like(labels)
     match metric:
@@ -219,6 +231,11 @@ def _sum_parts_of_seed(
     size = shape[0] * shape[1]
     above = np.bincount(cell_N, weights=value_N, minlength=size).reshape(shape).astype(float)
     return above, np.bincount(cell_N, minlength=size).reshape(shape).astype(np.float64)
+
+
+def _sum_losses(loss_N: Floats, recording_N: Integers) -> tuple[Floats, Floats]:
+    above_G = np.bincount(recording_N, weights=loss_N)
+    return above_G[:, None], np.bincount(recording_N)[:, None].astype(np.float64)
 
 
 def _draw_weights(n_recordings: int, n_resamples: int, seed: int) -> Iterator[Floats]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -96,6 +97,11 @@ def main_score(logits_NK: ArrayLike, truth_N: ArrayLike) -> float:
     """
     of_several = np.ndim(truth_N) == 2
     return (mean_average_precision if of_several else macro_accuracy)(logits_NK, truth_N)
+
+
+def name_main_score(truth_N: ArrayLike) -> Literal["macro_accuracy", "mean_average_precision"]:
+    """Return the name of the `main_score` of such true classes, as metrics are called here."""
+    return "mean_average_precision" if np.ndim(truth_N) == 2 else "macro_accuracy"
 
 
 def brier(logits_NK: ArrayLike, labels_N: ArrayLike) -> float:

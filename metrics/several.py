@@ -104,3 +104,43 @@ class RankedClips:
         with np.errstate(invalid="ignore"):
             precision_RE = np.where(shown_RE > 0, found_RE / shown_RE, 0)
             return (gains_RE * precision_RE).sum(axis=1) / found_RE[:, -1]
+
+
+class PrecisionsOfGroups:
+    """The mAP of seeds under any draw of groups of clips (A seeds, R draws, G groups)."""
+
+    def __init__(
+        self, logits_ANK: Floats, targets_NK: ArrayLike, group_N: NDArray[np.int64]
+    ) -> None:
+        """Rank the clips of each seed and class.
+
+        Raises:
+            ValueError: As for `mean_average_precision`.
+        """
+        if not np.any(targets_NK):
+            mean_average_precision(logits_ANK[0], targets_NK)
+        checked = [check_targets(each_NK, targets_NK) for each_NK in logits_ANK]
+        self._ranked_AK = [
+            [RankedClips.of(*pair) for pair in zip(logits.T, targets.T, strict=True)]
+            for logits, targets in checked
+        ]
+        self._group_N = group_N
+        self.n_seeds = len(self._ranked_AK)
+
+    def compute(self, weights_RG: Floats) -> Floats:
+        """Return the mAP [R, A] of each draw and seed; group g occurs weights[r, g] times.
+
+        Classes without a clip in a draw do not count in it; without any class it is 0.
+        """
+        weights_RN = weights_RG[:, self._group_N]
+        means_AR = []
+        for ranked_K in self._ranked_AK:
+            precision_KR = np.array([each.compute_precision(weights_RN) for each in ranked_K])
+            occurs_KR = ~np.isnan(precision_KR)
+            total_R = np.where(occurs_KR, precision_KR, 0).sum(axis=0)
+            means_AR.append(total_R / np.maximum(1, occurs_KR.sum(axis=0)))
+        return np.stack(means_AR, axis=1)
+
+    def compute_values(self) -> Floats:
+        """Return the mAP [A] of the clips themselves for each seed."""
+        return self.compute(np.ones((1, int(self._group_N.max()) + 1)))[0]

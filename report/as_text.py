@@ -13,6 +13,7 @@ from report.summary import (
     compare_systems,
     describe_intervals,
     has_verdict,
+    name_score,
     summarise,
 )
 from terminal.console import console, progress_bar
@@ -29,11 +30,13 @@ def read_system(store: LogitStore, name: str, keys: Sequence[LogitKey]) -> Syste
 
 def show_systems(corpus: Corpus, systems: Sequence[System]) -> None:
     """Print a table of all systems."""
+    what, scores = "accuracy is the macro average", SCORES
+    if corpus.has_several_labels:
+        what, scores = f"{name_score(corpus)} is", (name_score(corpus), *SCORES[1:])
     console.print(
-        "\non the test clips; accuracy is the macro average in %, with its 95 % interval "
-        f"{describe_intervals(corpus)}"
+        f"\non the test clips; {what} in %, with its 95 % interval {describe_intervals(corpus)}"
     )
-    header = ["system", "split", "seeds", *SCORES]
+    header = ["system", "split", "seeds", *scores]
     with progress_bar() as bar:
         rows = [_make_row(corpus, each) for each in bar.track(systems, description="intervals")]
     console.print(build_table(header, rows))

@@ -13,7 +13,7 @@ from report.costs import SystemCost
 from report.featured import list_splits
 from report.parts import Figure, Section
 from report.results import JudgedSystem, Results
-from report.summary import describe_intervals
+from report.summary import describe_intervals, describe_score, name_score
 from students.complexity import BYTES, MAX_BYTES, MAX_MACS
 
 _HEIGHT_PX = 340
@@ -97,12 +97,12 @@ def _build_figure(results: Results, budget: _Budget) -> Figure:
     return Figure(
         name=f"accuracy-by-{budget.name}",
         title=f"Accuracy against {budget.title}",
-        caption="Macro-average accuracy on test; a mark's interval is "
+        caption=f"{describe_score(results.corpus)} on test; a mark's interval is "
         f"{describe_intervals(results.corpus)}. The cost of an ensemble is the sum over its "
         f"members. The vertical line is the limit of DCASE task 1 ({budget.limit_title})."
         + unknown,
         table=table,
-        chart=_draw(table, budget) if rows else None,
+        chart=_draw(table, budget, name_score(results.corpus)) if rows else None,
     )
 
 
@@ -127,7 +127,7 @@ def _name_shape(system: JudgedSystem) -> str:
     return system.objective or "student of another version"
 
 
-def _draw(table: pa.Table, budget: _Budget) -> alt.TopLevelMixin:
+def _draw(table: pa.Table, budget: _Budget, score: str) -> alt.TopLevelMixin:
     costs = table[budget.column].to_pylist()
     # A factor of two on both sides keeps the axis useful where all systems cost the same.
     domain = [min(*costs, budget.limit) / 2, max(*costs, budget.limit) * 2]
@@ -140,7 +140,7 @@ def _draw(table: pa.Table, budget: _Budget) -> alt.TopLevelMixin:
             scale=alt.Scale(type="log", domain=domain, nice=False),
             axis=alt.Axis(format="~s", tickCount=6, grid=False),
         ),
-        y=alt.Y("accuracy:Q", title="macro accuracy, %", scale=alt.Scale(domain=percents)),
+        y=alt.Y("accuracy:Q", title=f"{score}, %", scale=alt.Scale(domain=percents)),
     )
     front = base.transform_filter("datum.on_front").mark_line(
         interpolate="step-after", color=NEUTRAL, strokeDash=[4, 3]
@@ -153,7 +153,7 @@ def _draw(table: pa.Table, budget: _Budget) -> alt.TopLevelMixin:
             "system:N",
             "objective:N",
             "protocol:N",
-            alt.Tooltip("accuracy:Q", title="macro accuracy, %", format=".2f"),
+            alt.Tooltip("accuracy:Q", title=f"{score}, %", format=".2f"),
             alt.Tooltip("low:Q", title="95 % interval from", format=".1f"),
             alt.Tooltip("high:Q", title="to", format=".1f"),
             alt.Tooltip(f"{budget.column}:Q", title=budget.column.replace("_", " "), format=","),

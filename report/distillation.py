@@ -11,12 +11,18 @@ import altair as alt
 import numpy as np
 import pyarrow as pa
 
-from metrics import macro_accuracy
+from metrics import main_score
 from report.charts import NAME_AXIS, add_menu, layer_charts, make_reference
 from report.colours import KIND_COLOURS
 from report.parts import Figure, Section
 from report.results import JudgedSystem, Results
-from report.summary import TOO_FEW_SEEDS, compare_logits, describe_intervals, has_verdict
+from report.summary import (
+    TOO_FEW_SEEDS,
+    compare_logits,
+    describe_intervals,
+    describe_score,
+    has_verdict,
+)
 from report.systems import identify_network
 from terminal.tables import format_count
 
@@ -55,7 +61,7 @@ def build_distillation(results: Results) -> Section:
     figure = Figure(
         name="gains-of-distillation",
         title="Taught students against the same student alone",
-        caption="Macro accuracy minus that of the student alone, in points. The large dot is the "
+        caption=f"{describe_score(results.corpus)} minus that of the student alone, in points. The large dot is the "
         "mean over seeds with its 95 % interval "
         f"{describe_intervals(results.corpus)}; where an interval over seeds does not contain 0, "
         "the gain is more than chance; fewer seeds are too few to tell. Small dots are single seeds. Filled dots: all test "
@@ -109,7 +115,7 @@ def _measure_gains(results: Results, group: _Pupils, way: JudgedSystem) -> Itera
         }
         labels = test.labels[inside]
         for seed in first:
-            accuracies = [macro_accuracy(each[seed][inside], labels) for each in (first, second)]
+            accuracies = [main_score(each[seed][inside], labels) for each in (first, second)]
             points = 100 * (accuracies[1] - accuracies[0])
             yield common | {
                 "what": f"seed {seed}",

@@ -10,6 +10,7 @@ import altair as alt
 import numpy as np
 import pyarrow as pa
 
+from audio.clips import Corpus
 from audio.parts import OUT_OF_FOLD, find_judging_rows
 from logit_store import LogitKey
 from report.charts import NAME_AXIS, ROW_PX, Chart, add_menu, layer_charts, make_legend
@@ -252,11 +253,18 @@ def _draw_agreement(results: Results, chosen: list[JudgedSystem]) -> Figure:
         name="agreement",
         title="Which members agree",
         caption="How often two members give the same answer, right or wrong, in percent of the "
-        "clips that the ensemble was selected on. Columns have the numbers of the rows. At most the "
+        "clips (of several labels, of clips and classes) that the ensemble was selected on. Columns have the numbers of the rows. At most the "
         f"{MOST_MEMBERS} members of the largest weights are shown.",
         table=table,
         chart=_set_size(layer_charts(table, cells, figures), rows),
     )
+
+
+def find_answers(logits_MNK: np.ndarray, corpus: Corpus) -> np.ndarray:
+    """Return what each member answers: the class of each clip [M, N], or yes and no [M, N * K]."""
+    if corpus.has_several_labels:
+        return (logits_MNK > 0).reshape(len(logits_MNK), -1)
+    return logits_MNK.argmax(axis=2)
 
 
 def _list_pairs(results: Results, ensemble: JudgedSystem) -> Iterator[Row]:
@@ -267,7 +275,7 @@ def _list_pairs(results: Results, ensemble: JudgedSystem) -> Iterator[Row]:
     ]
     fold = ensemble.document["fold"]
     rows_N = find_judging_rows(results.corpus.table, ensemble.split, fold)
-    answers_MN = results.store.read(keys, rows_N).argmax(axis=2)
+    answers_MN = find_answers(results.store.read(keys, rows_N), results.corpus)
     names = _name_members(results, ensemble.split)
     labels = [
         f"{number}. {names.get(key.member, key.member)}" for number, key in enumerate(keys, start=1)

@@ -13,7 +13,7 @@ from report.featured import list_splits
 from report.page.render import render
 from report.parts import Figure, Section
 from report.results import JudgedSystem, Results, UnshownSystem
-from report.summary import describe_intervals, name_groups
+from report.summary import describe_intervals, describe_score, name_groups, name_score
 from report.systems import SYSTEM_KINDS
 
 NAME = "leaderboard"
@@ -80,7 +80,7 @@ def build_ranking(results: Results) -> Section:
     figure = Figure(
         name=NAME,
         title="All systems",
-        caption="Macro-average accuracy on the test clips in percent, as a mean over seeds; the "
+        caption=f"{describe_score(results.corpus)} on the test clips in percent, as a mean over seeds; the "
         "bar is its 95 % interval on a scale from 0 to 100, "
         f"{describe_intervals(results.corpus)}; ± is the standard deviation over seeds. Log loss in nats. MACs: multiply-accumulates per clip. Size: of the "
         "parameters as the system was judged (float32; int8 takes a quarter). RAM: what a student "
@@ -95,6 +95,17 @@ def build_ranking(results: Results) -> Section:
         text=_describe(results) + _describe_unshown(results),
         html=_render_cards(results),
         figures=(figure, *([_list_unshown(results)] if results.unshown else [])),
+    )
+
+
+def _list_headers(results: Results) -> tuple[tuple[str, str, str], ...]:
+    if not results.corpus.has_several_labels:
+        return _HEADERS
+    note = "Mean average precision over classes, with its 95 % interval"
+    return tuple(
+        (f"{name_score(results.corpus)} %", name, note) if name == "accuracy" else each
+        for each in _HEADERS
+        for name in (each[1],)
     )
 
 
@@ -188,7 +199,7 @@ def _render_table(results: Results) -> Markup:
         "leaderboard.html",
         name=NAME,
         systems=[(system, _make_row(system)) for system in _rank(results)],
-        headers=_HEADERS,
+        headers=_list_headers(results),
         kinds=[kind for kind in SYSTEM_KINDS if results.list_systems(kind)],
         splits=list_splits(results),
         colours=KIND_COLOURS,

@@ -9,7 +9,7 @@ from report.colours import NEUTRAL, alarm_stroke, kind_colour
 from report.parts import Figure, Section
 from report.published import has_published, read_published
 from report.results import JudgedSystem, Results
-from report.summary import describe_intervals
+from report.summary import describe_intervals, describe_score, name_score
 
 _SCHEMA = pa.schema(
     {
@@ -47,12 +47,14 @@ def build_split_sizes(results: Results) -> Section:
     figure = Figure(
         name="accuracy-by-split",
         title="Accuracy for each split",
-        caption="Macro-average accuracy on test against the percentage of the training clips that "
+        caption=f"{describe_score(results.corpus)} on test against the percentage of the training clips that "
         "a system was trained on. Each system has a dot with its 95 % interval "
         f"{describe_intervals(results.corpus)}, and a line from split to split, which is thin for teachers. A red ring: test clips chose something. "
         + references_text,
         table=table,
-        chart=_draw(pa.Table.from_pylist(own + drawn, _SCHEMA)) if own + drawn else None,
+        chart=_draw(pa.Table.from_pylist(own + drawn, _SCHEMA), name_score(results.corpus))
+        if own + drawn
+        else None,
     )
     return Section(name="split-sizes", title="Accuracy against split size", figures=(figure,))
 
@@ -84,20 +86,20 @@ def _make_row(system: JudgedSystem) -> dict[str, Any]:
     }
 
 
-def _draw(table: pa.Table) -> alt.LayerChart:
+def _draw(table: pa.Table, score: str) -> alt.LayerChart:
     rows = table.to_pylist()
     ours = list(dict.fromkeys(row["system"] for row in rows if row["source"] is None))
     published = list(dict.fromkeys(row["system"] for row in rows if row["source"] is not None))
     base = alt.Chart(table).encode(
         # Each split has about twice the clips of the one before, so this is almost logarithmic.
         x=alt.X("split:O", title="training clips, %", axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("accuracy:Q", title="macro accuracy, %", scale=alt.Scale(zero=False)),
+        y=alt.Y("accuracy:Q", title=f"{score}, %", scale=alt.Scale(zero=False)),
         tooltip=[
             "system:N",
             "kind:N",
             "protocol:N",
             alt.Tooltip("split:O", title="split, %"),
-            alt.Tooltip("accuracy:Q", title="macro accuracy, %", format=".2f"),
+            alt.Tooltip("accuracy:Q", title=f"{score}, %", format=".2f"),
             alt.Tooltip("low:Q", title="95 % interval from", format=".1f"),
             alt.Tooltip("high:Q", title="to", format=".1f"),
             "source:N",

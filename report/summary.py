@@ -16,7 +16,8 @@ from metrics import (
     PairedComparison,
     bootstrap,
     log_loss,
-    macro_accuracy,
+    main_score,
+    name_main_score,
     paired_bootstrap,
 )
 
@@ -39,7 +40,8 @@ class Summary:
     """A system's scores on test: means over its seeds, log loss in nats."""
 
     accuracy: Interval
-    """Macro-average accuracy, with its 95 % interval, see `JudgedClips.name_drawn`."""
+    """Macro-average accuracy, or of several labels a clip the mAP, as all that is called accuracy here;
+    with its 95 % interval, see `JudgedClips.name_drawn`."""
     seed_deviation: float | None
     """Standard deviation of the seeds' macro accuracies; None for a single seed."""
     seen_accuracy: float | None
@@ -52,12 +54,13 @@ class Summary:
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
 class JudgedClips:
-    """The test clips of a split, in the corpus's order; all arrays are [P]."""
+    """The test clips of a split, in the corpus's order; all arrays are [P], but labels if several."""
 
     split: int
     rows: NDArray[np.int64]
     """Their rows in the corpus."""
-    labels: NDArray[np.int64]
+    labels: NDArray[np.integer]
+    """True classes [P]; of several labels a clip zeros and ones, [P, K]."""
     recordings: np.ndarray
     groups: np.ndarray
     """What intervals draw: the source of each clip, or its recording."""
@@ -81,7 +84,7 @@ class JudgedClips:
         return cls(
             split=split,
             rows=rows,
-            labels=corpus.labels()[rows],
+            labels=corpus.truth()[rows],
             recordings=corpus.column("recording")[rows],
             groups=corpus.groups()[rows],
             has_sources=corpus.has_sources,
@@ -94,6 +97,17 @@ class JudgedClips:
         """Return what an interval of so many seeds is over: groups, and seeds if they are enough."""
         groups = name_groups(has_sources=self.has_sources)
         return f"{groups} and seeds" if has_verdict(n_seeds) else f"{groups} alone"
+
+
+def name_score(corpus: Corpus) -> str:
+    """Return what people call the main score of systems on a corpus."""
+    return "mAP" if corpus.has_several_labels else "macro accuracy"
+
+
+def describe_score(corpus: Corpus) -> str:
+    """Return how captions begin that show the main score."""
+    several = corpus.has_several_labels
+    return "mAP (the mean average precision)" if several else "Macro-average accuracy"
 
 
 def name_groups(*, has_sources: bool) -> str:
@@ -125,11 +139,13 @@ def summarise_logits(test: JudgedClips, logits_APK: Sequence[np.ndarray]) -> Sum
     recordings (or sources), and over seeds if there are at least three.
     """
     n_seeds = len(logits_APK)
-    logits, labels = np.concatenate(logits_APK), np.tile(test.labels, n_seeds)
+    logits, labels = np.concatenate(logits_APK), np.concatenate([test.labels] * n_seeds)
     seen = np.tile(test.seen, n_seeds)
-    accuracies = [macro_accuracy(each, test.labels) for each in logits_APK]
+    accuracies = [main_score(each, test.labels) for each in logits_APK]
     return Summary(
-        accuracy=bootstrap(logits_APK, test.labels, test.groups),
+        accuracy=bootstrap(
+            logits_APK, test.labels, test.groups, metric=name_main_score(test.labels)
+        ),
         seed_deviation=float(np.std(accuracies, ddof=1)) if n_seeds > 1 else None,
         seen_accuracy=_measure_accuracy(logits, labels, seen),
         unseen_accuracy=_measure_accuracy(logits, labels, ~seen),
@@ -138,7 +154,8 @@ def summarise_logits(test: JudgedClips, logits_APK: Sequence[np.ndarray]) -> Sum
 
 
 def _measure_accuracy(logits: np.ndarray, labels: np.ndarray, some: np.ndarray) -> float | None:
-    return macro_accuracy(logits[some], labels[some]) if some.any() else None
+    occurs = some.any() and (labels.ndim == 1 or labels[some].any())
+    return main_score(logits[some], labels[some]) if occurs else None
 
 
 def compare_systems(
@@ -182,4 +199,5 @@ def compare_logits(
         [logits_PK[clips] for logits_PK in second_APK],
         test.labels[clips],
         test.groups[clips],
+        metric=name_main_score(test.labels),
     )

@@ -2,11 +2,12 @@
 
 import functools
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from tiny import tiny_corpus
 
 from audio.clips import Corpus
@@ -32,8 +33,17 @@ OPTIMISM = {
 class ReportStore:
     """A new store of the corpus of tones, and methods that add members and ensembles."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, several: bool = False) -> None:
         self.corpus: Corpus = tiny_corpus(folder)
+        if several:
+            # A fourth class in every other clip, and none at all in every seventh.
+            scenes = [
+                "|" if row % 7 == 0 else f"|{scene}|rain|" if row % 2 else f"|{scene}|"
+                for row, scene in enumerate(self.corpus.column("scene").tolist())
+            ]
+            table, place = self.corpus.table, self.corpus.table.column_names.index("scene")
+            table = table.set_column(place, "scene", pa.array(scenes))
+            self.corpus = replace(self.corpus, table=table)
         self.store = LogitStore(folder / "store")
         self.store.write_clips(self.corpus.name, self.corpus.clips_table())
 
@@ -52,8 +62,9 @@ class ReportStore:
 
         `number` makes the member's name unique."""
         key = LogitKey(self.corpus.name, split, f"{name}-{number:012x}")
-        noise_NK = np.random.default_rng(number).standard_normal((len(self.corpus), 3))
-        right_NK = np.eye(3)[self.corpus.labels()]
+        n_classes, truth = len(self.corpus.scenes), self.corpus.truth()
+        noise_NK = np.random.default_rng(number).standard_normal((len(self.corpus), n_classes))
+        right_NK = truth if truth.ndim == 2 else np.eye(n_classes)[truth]
         record = {
             "kind": kind,
             "recipe": {"name": name},
@@ -128,11 +139,11 @@ class ReportStore:
         return self.store.ensembles.write(self.corpus.name, split, name, document)
 
 
-def report_store(folder: Path) -> ReportStore:
+def report_store(folder: Path, *, several: bool = False) -> ReportStore:
     """Return a store with four teachers, an ensemble of two, and students, on two splits.
 
     Students are taught by the ensemble or alone, with two seeds each."""
-    made = ReportStore(folder)
+    made = ReportStore(folder, several=several)
     for split in (25, 100):
         keys = [
             made.member(f"teacher_{skill}", split + skill, skill / 2, split=split)

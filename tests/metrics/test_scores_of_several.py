@@ -3,7 +3,13 @@ import pytest
 from sklearn.metrics import average_precision_score
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from metrics import average_precisions, log_loss, main_score, mean_average_precision
+from metrics import (
+    average_precisions,
+    log_loss,
+    main_score,
+    mean_average_precision,
+    paired_bootstrap,
+)
 
 RNG = np.random.default_rng(0)
 LOGITS_NK = np.round(RNG.normal(size=(80, 4)), 1)
@@ -42,3 +48,28 @@ def test_the_log_loss_of_several_labels_is_the_mean_of_binary_ones():
 def test_what_cannot_be_judged_is_refused(logits, targets, reason):
     with pytest.raises(ValueError, match=reason):
         mean_average_precision(logits, targets)
+
+
+@pytest.mark.parametrize(
+    ("metric", "function"),
+    [("mean_average_precision", mean_average_precision), ("log_loss", log_loss)],
+)
+def test_intervals_of_several_labels_equal_those_of_resampling_the_clips(metric, function):
+    # Eight recordings: a class is missing from some draws.
+    recordings_N, first_ANK = np.arange(80) // 10, np.stack([LOGITS_NK, LOGITS_NK[::-1]])
+    targets_NK = TARGETS_NK.copy()
+    targets_NK[10:, 2] = 0
+    generator, drawn = np.random.default_rng(5), []
+    for _ in range(100):
+        groups = generator.integers(8, size=8)
+        rows = np.concatenate([np.flatnonzero(recordings_N == group) for group in groups])
+        drawn.append([function(each[rows], targets_NK[rows]) for each in first_ANK])
+    comparison = paired_bootstrap(
+        first_ANK, first_ANK, targets_NK, recordings_N, metric=metric, n_resamples=100, seed=5
+    )
+    ends = np.quantile(np.mean(drawn, axis=1), [0.025, 0.975])
+    assert (comparison.first.low, comparison.first.high) == pytest.approx(tuple(ends))
+    assert comparison.first.value == pytest.approx(
+        np.mean([function(each, targets_NK) for each in first_ANK])
+    )
+    assert comparison.difference.value == 0
