@@ -12,6 +12,7 @@ from rich.table import Table
 from audio.clips import Corpus
 from jobs.command import run
 from jobs.log.watcher import Watcher
+from jobs.plan.several import refuse_several
 from jobs.plan.taught_by import find_teachers
 from jobs.schedule.cluster import connect
 from jobs.schedule.job_log import JobLog
@@ -125,6 +126,10 @@ def main(options: SearchOptions) -> int:
     """
     store = options.open_store()
     corpus = options.open_corpus(store)
+    why = (
+        "a search is judged by the accuracy of one label a clip: train the recipes that you compare"
+    )
+    refuse_several(corpus, "search", why)
     if options.race_ensembles is not None:
         return race(options, corpus, store, options.race_ensembles)
     planned = plan_search(options, corpus, store)

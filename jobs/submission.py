@@ -15,6 +15,7 @@ from audio.clips import Corpus
 from audio.corpora import CorpusName, tau_evaluation
 from jobs.command import run
 from jobs.plan.options import CorpusOptions
+from jobs.plan.several import refuse_several
 from jobs.worker.where import is_address
 from logit_store import LogitStore, folder
 from students.complexity import Precision
@@ -82,14 +83,16 @@ def main(options: SubmissionOptions) -> int:
     """
     report = options.technical_report.read_bytes() if options.technical_report else None
     store = options.open_store()
+    corpus = options.open_corpus(store)
+    refuse_several(corpus, "submission", "task 1 has one scene a clip")
     if options.challenge == 2025:
         if options.evaluation_clips is not None:
             raise UserError(
                 f"--evaluation-clips {options.evaluation_clips}: the list of 2025 says how many there are; "
                 "leave it out"
             )
-        return _submit_of_2025(options, options.open_corpus(store), store, report)
-    return _submit(options, options.open_corpus(store), store, report)
+        return _submit_of_2025(options, corpus, store, report)
+    return _submit(options, corpus, store, report)
 
 
 def _submit(

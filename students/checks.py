@@ -5,7 +5,7 @@ from pathlib import Path
 
 from audio.clips import Corpus
 from logit_store import LogitKey, LogitStore
-from students.errors import UnfitPool, UnfitSoftLabels
+from students.errors import UnfitLabels, UnfitPool, UnfitSoftLabels
 from students.recipe import Decoupled, FeatureDistillation, StudentRecipe
 from students.views import check_views
 
@@ -57,6 +57,37 @@ def check_embeddings(recipe: StudentRecipe, names: Sequence[str]) -> None:
         f"({recipe.distillation}), and it is given none: name teachers whose embeddings are in the store, or "
         "leave out the way features"
     )
+
+
+def refuse_several(recipe: StudentRecipe, corpus: Corpus) -> None:
+    """Refuse a recipe that cannot learn from clips with several labels, or none.
+
+    Raises:
+        UnfitLabels: the clips are such, and it needs their one true class, or compares classes with each
+            other; says which.
+    """
+    if not corpus.has_several_labels:
+        return
+    way = recipe.distillation
+    unfit = {
+        "rsc (Challenge) needs the true class of each clip": recipe.challenge is not None,
+        "two tasks need the group of the true class": recipe.two_tasks,
+    }
+    if way is not None:
+        unfit |= {
+            f"the loss {way.loss} compares classes with each other": way.loss != "divergence",
+            "standardised logits lose how sure each class is": way.standardized,
+            "confidence is that of a choice among classes": way.confident,
+            "element_mean is for sums over classes, and here is their mean": (
+                way.reduction == "element_mean"
+            ),
+        }
+    for what, is_so in unfit.items():
+        if is_so:
+            raise UnfitLabels(
+                f"student recipe {recipe.name}: {what}, and clips of corpus {corpus.name} have several "
+                "labels or none; leave it out"
+            )
 
 
 def check_teachers(

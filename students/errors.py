@@ -4,6 +4,7 @@
         NoStudent            a member whose weights and recipe are not those of a student
         UnfitSoftLabels      soft labels of other clips, classes or views than the student's
         UnfitPool            a student that cannot learn from clips without labels
+        UnfitLabels          a way of learning that needs the one true class of each clip
         NoPlan               a student whose memory on a device cannot be planned
         OverBudget           students.budget: it costs more than it may
         UnfitExportOptions   students.export.options: options that contradict each other
@@ -23,6 +24,10 @@ class UnfitSoftLabels(ValueError):
 
 class NoPlan(ValueError):
     """A student's memory on a device cannot be planned: C has no form of it; the message says why."""
+
+
+class UnfitLabels(ValueError):
+    """A student cannot learn from clips with several labels, or none; the message says why."""
 
 
 class UnfitPool(ValueError):

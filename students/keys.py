@@ -10,7 +10,7 @@ from audio.modulation import find_pairs
 from audio.views import SpectrumModulation
 from logit_store import LogitKey, strip_fingerprint
 from students.catalogue import ARCHITECTURES
-from students.checks import check_embeddings, refuse_pool
+from students.checks import check_embeddings, refuse_pool, refuse_several
 from students.groups import check_groups
 from students.pools import StudentPool
 from students.recipe import Int8Recipe, StudentRecipe
@@ -47,7 +47,8 @@ def make_student_key(
     Raises:
         ValueError: the recipe distils and there is no ensemble, or the reverse; or the recipe needs
             groups of scenes, and the corpus has a scene without a group; or it cannot learn from a
-            pool; or it learns from embeddings and there are none, or the reverse.
+            pool, or from clips with several labels; or it learns from embeddings and there are none, or the
+            reverse.
         CorpusError: it gives clips the colours of other devices, and the clips show none.
     """
     if (recipe.distillation is None) != (ensemble is None):
@@ -55,6 +56,7 @@ def make_student_key(
             f"student recipe {recipe.name} with distillation {recipe.distillation} and ensemble "
             f"{ensemble}: a student that distils needs an ensemble, one alone takes none"
         )
+    refuse_several(recipe, corpus)
     check_embeddings(recipe, embeddings)
     if isinstance(recipe.augmentation, SpectrumModulation):
         find_pairs(corpus, split)

@@ -28,7 +28,7 @@ def standardize(logits_BK: Tensor) -> Tensor:
     return (logits_BK - logits_BK.mean(dim=-1, keepdim=True)) / (variance_B1 + 1e-12).sqrt()
 
 
-def soften(logits_BK: Tensor, temperature: float) -> Tensor:
+def soften(logits_BK: Tensor, temperature: float, *, several: bool = False) -> Tensor:
     """Return soft labels: probabilities at a temperature, with any axes before the classes.
 
     `ensemble.soft_labels` does the same for numpy arrays, without torch.
@@ -36,11 +36,14 @@ def soften(logits_BK: Tensor, temperature: float) -> Tensor:
     Args:
         logits_BK: logits of a teacher or an ensemble.
         temperature: above 0; 1 leaves the logits as they are, more is softer.
+        several: whether a clip may have several labels: then each class has a probability of its own.
 
     Raises:
         ValueError: a temperature that is not above 0.
     """
     check_temperature(temperature)
+    if several:
+        return torch.sigmoid(logits_BK / temperature)
     return functional.softmax(logits_BK / temperature, dim=-1)
 
 
@@ -59,7 +62,7 @@ def soft_label_loss(student_logits_BK: Tensor, soft_BK: Tensor, temperature: flo
     Raises:
         ValueError: shapes that differ, a temperature that is not above 0.
     """
-    _check_pair(student_logits_BK, soft_BK)
+    check_pair(student_logits_BK, soft_BK)
     check_temperature(temperature)
     student_BK = functional.log_softmax(student_logits_BK / temperature, dim=-1)
     return temperature**2 * _divergence(soft_BK, student_BK)
@@ -88,7 +91,7 @@ def decoupled_loss(
     Raises:
         ValueError: shapes that differ, a temperature that is not above 0, or a single class.
     """
-    _check_pair(student_logits_BK, teacher_logits_BK)
+    check_pair(student_logits_BK, teacher_logits_BK)
     check_temperature(temperature)
     student_BK, teacher_BK = student_logits_BK / temperature, teacher_logits_BK / temperature
     log_BK, soft_BK = student_BK.log_softmax(dim=-1), teacher_BK.softmax(dim=-1)
@@ -132,7 +135,7 @@ def dist_loss(
     Raises:
         ValueError: shapes that differ, or a temperature that is not above 0.
     """
-    _check_pair(student_logits_BK, soft_BK)
+    check_pair(student_logits_BK, soft_BK)
     student_BK = soften(student_logits_BK, temperature)
     between_B = 1 - _correlation(student_BK, soft_BK)
     within_K = 1 - _correlation(student_BK.T, soft_BK.T)
@@ -171,7 +174,12 @@ def _list_other_classes(labels_B: Tensor, n_classes: int) -> Tensor:
     return below_J + (below_J >= labels_B.unsqueeze(1))
 
 
-def _check_pair(student_logits_BK: Tensor, soft_BK: Tensor) -> None:
+def check_pair(student_logits_BK: Tensor, soft_BK: Tensor) -> None:
+    """Check that a student's logits have the shape of its soft labels.
+
+    Raises:
+        ValueError: they have not.
+    """
     if student_logits_BK.ndim != 2 or student_logits_BK.shape != soft_BK.shape:
         raise ValueError(
             f"student logits {tuple(student_logits_BK.shape)} and soft labels "

@@ -16,12 +16,13 @@ from audio.clips import UNKNOWN
 from audio.feed import Feed
 from students.adversary import Discriminator, reversal_strength, reverse_gradient
 from students.challenge import challenge_features
-from students.checks import check_embeddings, refuse_pool
+from students.checks import check_embeddings, refuse_pool, refuse_several
 from students.dsmn import DSMN
 from students.features import FeatureTarget
 from students.losses import decoupled_loss, dist_loss, soft_label_loss, standardize
 from students.mixup import Mix, draw_mix, leave_unmixed
 from students.recipe import Decoupled, Dist, Distillation, FeatureDistillation, StudentRecipe
+from students.several import hard_loss, soft_loss
 from students.soft import SoftLabels, TeacherLogits
 from students.student import Student
 from students.two_tasks import make_group_matrix, merge_losses
@@ -46,7 +47,7 @@ class DistillationObjective(nn.Module):
         UnfitSoftLabels: soft labels of other clips, classes or views; or there are no embeddings, and
             the recipe learns from them, or the reverse.
         ValueError: the recipe has two tasks, and a scene is in no group; or it needs the true class of
-            each clip, and there is a pool.
+            each clip, and there is a pool, or clips have several labels.
     """
 
     device_N: Tensor
@@ -64,6 +65,8 @@ class DistillationObjective(nn.Module):
         super().__init__()
         self.recipe, self.student, self.feed = recipe, student, feed
         corpus, fit = feed.corpus, feed.corpus.rows(split, "fit")
+        refuse_several(recipe, corpus)
+        self.has_several_labels = corpus.has_several_labels
         learnt, pool_P, self.has_pool = fit, None, pool is not None
         self.known_N: np.ndarray | None = None
         if pool is not None:
@@ -137,17 +140,25 @@ class DistillationObjective(nn.Module):
 
         Clips without a label leave the weight of theirs to the soft labels of the batch.
         """
-        targets_BK = mix(_encode_one_hot(batch.labels_B, logits_BK.shape[1]))
-        # A clip without a label has no target, and adds nothing.
-        hard = functional.cross_entropy(logits_BK, targets_BK)
+        hard, n_labelled = self._hard_loss(logits_BK, batch.labels_B, mix)
         settings, soft_labels = self.recipe.distillation, self.soft_labels
         if settings is None or soft_labels is None:
             return hard
         soft = self._soft_loss(logits_BK, batch, rows_B, mix, settings, soft_labels)
         weight = hard_weight = settings.hard_label_weight
         if self.has_pool:
-            hard_weight = weight * targets_BK.sum() / len(targets_BK)
+            hard_weight = weight * n_labelled / len(logits_BK)
         return weight * hard + (1 - hard_weight) * soft
+
+    def _hard_loss(
+        self, logits_BK: Tensor, labels_B: Tensor, mix: MixClips
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss of the true labels, and the number of clips that have some."""
+        if self.has_several_labels:
+            return hard_loss(logits_BK, labels_B, mix)
+        targets_BK = mix(_encode_one_hot(labels_B, logits_BK.shape[1]))
+        # A clip without a label has no target, and adds nothing.
+        return functional.cross_entropy(logits_BK, targets_BK), targets_BK.sum()
 
     def _soft_loss(
         self,
@@ -170,6 +181,8 @@ class DistillationObjective(nn.Module):
                 loss_B = decoupled_loss(
                     logits_BK, teacher_BK, batch.labels_B, settings.temperature, weights
                 )
+            case "divergence" if self.has_several_labels:
+                loss_B = soft_loss(logits_BK, soft_BK, settings.temperature)
             case "divergence":
                 loss_B = soft_label_loss(logits_BK, soft_BK, settings.temperature)
             case unknown:

@@ -54,7 +54,8 @@ class SoftLabels(nn.Module):
         super().__init__()
         given_VNK = torch.from_numpy(_check_logits(soft, corpus, distillation.n_views))
         logits_VNK = standardize(given_VNK) if distillation.standardized else given_VNK
-        soft_VNK = soften(logits_VNK, distillation.temperature)
+        several = corpus.has_several_labels
+        soft_VNK = soften(logits_VNK, distillation.temperature, several=several)
         # Not persistent: the store has the logits, so a checkpoint does not need them.
         self.register_buffer("soft_VNK", soft_VNK.contiguous(), persistent=False)
         kept_VNK = logits_VNK.contiguous() if isinstance(distillation.loss, Decoupled) else None

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from audio.clips import Corpus
 from audio.feed import Feed
@@ -31,6 +30,7 @@ from training import (
     train_and_store,
 )
 from training.cross_fit import cross_fit_and_store, open_parts
+from training.label_loss import label_loss
 
 
 def finetune(
@@ -114,7 +114,7 @@ def make_teacher_run(run: TeacherRun, model: nn.Module, feed: Feed) -> Run:
         return model(inputs_BCFT)[0]
 
     def objective(batch: Batch) -> Tensor:
-        return functional.cross_entropy(compute_logits(batch.inputs_BCFT), batch.labels_B)
+        return label_loss(compute_logits(batch.inputs_BCFT), batch.labels_B)
 
     return Run(
         model,

@@ -46,7 +46,7 @@ class Echo(Student):
 class Corpus:
     """A corpus of twelve clips; device a recorded the first half."""
 
-    name, scenes = "tau", SCENES
+    name, scenes, has_several_labels = "tau", SCENES, False
 
     def __len__(self) -> int:
         return N

@@ -54,7 +54,7 @@ def measure_step(run: Run) -> DryStep:
     optimizer = make_optimizer(run.recipe, run.module, run.head)
     randomness = np.random.default_rng(0)
     rows_B = np.arange(n_clips)
-    labels_B = torch.from_numpy(feed.corpus.labels()[:n_clips]).to(device)
+    labels_B = torch.from_numpy(feed.corpus.truth()[:n_clips]).to(device)
 
     def train() -> None:
         inputs_BCFT = feed.make_training_batch(rows_B, 1, randomness)

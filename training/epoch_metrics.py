@@ -20,7 +20,9 @@ class EpochMetrics:
     log_loss: float
     """On the judging fold, in nats."""
     accuracy: float
-    """Macro accuracy on the judging fold, 0...1."""
+    """Macro accuracy on the judging fold, 0...1; of several labels a clip the mAP."""
+    score: str = "macro accuracy"
+    """What `accuracy` is, for people."""
     learning_rate: float
     """At the last step."""
     clips_per_s: float

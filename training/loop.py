@@ -46,6 +46,7 @@ def fit(run: Run, checkpoint: Checkpoint, on_epoch: OnEpoch) -> Progress:
             max_epochs=max_epochs,
             loss=loss,
             judging_fold=judge.fold,
+            score=judge.score,
             log_loss=log_loss,
             accuracy=accuracy,
             learning_rate=learner.optimizer.param_groups[0]["lr"],
@@ -74,7 +75,7 @@ class _Learner:
         average, device = self.progress.average, run.feed.device
         self.progress.average = {name: value.to(device) for name, value in average.items()}
         self.objective = share_gradients(run.module, run.objective)
-        self.labels_N = torch.from_numpy(run.feed.corpus.labels()).to(device)
+        self.labels_N = torch.from_numpy(run.feed.corpus.truth()).to(device)
 
     def train_epoch(self, began: float) -> float:
         """Take the steps that are left of the present epoch; return its mean loss per clip.

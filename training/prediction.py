@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from metrics import log_loss, macro_accuracy
+from metrics import log_loss, main_score
 from training.parallel import WorkerGroup
 from training.parts import join_logits
 from training.recipe import find_judging_fold
@@ -52,19 +52,20 @@ class Judge:
     def __init__(self, run: Run) -> None:
         self._run, self.fold = run, find_judging_fold(run.protocol)
         rows = run.feed.corpus.rows(run.split, self.fold)
-        self._labels_N = run.feed.corpus.labels()[rows]
+        self._labels_N = run.feed.corpus.truth()[rows]
+        self.score = "mAP" if self._labels_N.ndim == 2 else "macro accuracy"
         self._rows = rows[WorkerGroup.current().share(len(rows))]
         self._cached: list[Tensor] | None = None
         if run.feed.count_input_bytes(self._rows) <= JUDGE_CACHE_BYTES:
             self._cached = list(run.feed.iterate_batches(self._rows))
 
     def measure(self) -> tuple[float, float]:
-        """Return the log loss in nats and the macro accuracy in 0...1."""
+        """Return the log loss in nats and the main score, `score`, in 0...1."""
         run = self._run
         inputs = self._cached or run.feed.iterate_batches(self._rows)
         own_NK = predict(run.module, run.compute_logits, inputs)
         logits_NK = _gather(own_NK, len(self._labels_N), run.feed.device)
-        return log_loss(logits_NK, self._labels_N), macro_accuracy(logits_NK, self._labels_N)
+        return log_loss(logits_NK, self._labels_N), main_score(logits_NK, self._labels_N)
 
 
 def _gather(own_NK: np.ndarray, n: int, device: torch.device) -> np.ndarray:

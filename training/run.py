@@ -22,6 +22,8 @@ class Batch:
 
     inputs_BCFT: Tensor
     labels_B: Tensor
+    """True classes, int64 [B], -1 without a label; of corpora with several labels a clip int8 [B, K]: 1, 0,
+    and rows of -1."""
     rows_B: np.ndarray
     progress: float
     """Share of the run's steps that are done, in [0, 1)."""

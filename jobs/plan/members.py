@@ -7,7 +7,8 @@ from jobs.schedule.carry_out import find_stored
 from jobs.schedule.task import Task
 from jobs.worker.train import Specialise
 from logit_store import FoldScores, Footer, LogitKey, LogitStore
-from metrics import macro_accuracy
+from logit_store.clips_table import has_several_labels
+from metrics import main_score
 from terminal.console import UserError, console
 from terminal.tables import build_table
 
@@ -31,7 +32,7 @@ def find_best_member(tasks: Sequence[Task], store: LogitStore) -> str:
 
 
 def show_device_gains(tasks: Sequence[Task], corpus: Corpus, store: LogitStore) -> None:
-    """Print the macro accuracy on `select` of students and of their networks per recording device.
+    """Print the main score on `select` of students and of their networks per recording device.
 
     It prints nothing if none of the runs has such networks in the store.
     """
@@ -42,7 +43,7 @@ def show_device_gains(tasks: Sequence[Task], corpus: Corpus, store: LogitStore) 
             rows.append(_make_row_of_devices(task.keys[:2], corpus, store))
     if rows:
         console.print(
-            "macro accuracy on the select clips in %, each clip by the general student or by the network of "
+            f"{'mAP' if corpus.has_several_labels else 'macro accuracy'} on the select clips in %, each clip by the general student or by the network of "
             "its recording device:"
         )
         console.print(build_table(["member", "split", "general", "device-specific"], rows))
@@ -51,11 +52,11 @@ def show_device_gains(tasks: Sequence[Task], corpus: Corpus, store: LogitStore) 
 def _make_row_of_devices(keys: Sequence[LogitKey], corpus: Corpus, store: LogitStore) -> list[str]:
     """Return a row of the table: the first key is that of all networks, the second the general one's."""
     split = keys[0].split
-    rows, labels_N = corpus.rows(split, "select"), corpus.labels()
+    rows, labels_N = corpus.rows(split, "select"), corpus.truth()
     clip_ids = corpus.table["clip_id"].to_pylist()
     specific_NK, general_NK = store.read(keys, clip_ids=clip_ids)
     accuracies = [
-        f"{100 * macro_accuracy(logits_NK[rows], labels_N[rows]):.1f}"
+        f"{100 * main_score(logits_NK[rows], labels_N[rows]):.1f}"
         for logits_NK in (general_NK, specific_NK)
     ]
     return [keys[0].member, str(split), *accuracies]
@@ -79,6 +80,9 @@ def show_members(tasks: Sequence[Task], store: LogitStore) -> None:
                 f"{footer.record['training_s']:.0f}",
             ]
         )
-    header = ["member", "split", "log loss", "acc. %", "epochs", "s"]
-    console.print("on the select clips, accuracy over all of them:")
+    several = bool(keys) and has_several_labels(store.read_clips(keys[0].corpus))
+    header = ["member", "split", "log loss", "mAP %" if several else "acc. %", "epochs", "s"]
+    console.print(
+        "on the select clips:" if several else "on the select clips, accuracy over all of them:"
+    )
     console.print(build_table(header, rows))

@@ -20,6 +20,7 @@ from jobs.plan.options import (
     refuse_beyond,
 )
 from jobs.plan.probes import ProbePlan, plan_probes
+from jobs.plan.several import refuse_teachers_of_several
 from jobs.schedule.carry_out import find_stored
 from jobs.schedule.task import AnyWork, Needs, Outcome, Task, make_names_unique
 from jobs.schedule.workers import Workers
@@ -210,6 +211,7 @@ def plan_teachers(options: TeachersOptions, corpus: Corpus, store: LogitStore) -
         UnfitLength, UnfitClips: a recipe's model does not take the corpus's clips.
     """
     wanted, splits = _find_recipes(options), parse_splits(options.splits)
+    refuse_teachers_of_several(corpus, options.cross_fit, find_wanted_teachers(options.recipes))
     pools = _open_pools(options, corpus, splits)
     private = _find_private_weights(options)
     firsts = [recipe.first_stage for recipe in wanted if recipe.first_stage]

@@ -237,7 +237,7 @@ def log_epoch(metrics: "EpochMetrics") -> str:
     """Log how an epoch of the task that runs now went, and return the line for people."""
     line = (
         f"epoch {metrics.epoch}/{metrics.max_epochs}, loss {metrics.loss:.3f}, on "
-        f"{metrics.judging_fold}: log loss {metrics.log_loss:.3f}, macro accuracy "
+        f"{metrics.judging_fold}: log loss {metrics.log_loss:.3f}, {metrics.score} "
         f"{100 * metrics.accuracy:.1f} %; {metrics.clips_per_s:.0f} clips/s, at most "
         f"{format_duration(metrics.time_left_s)} left"
     )

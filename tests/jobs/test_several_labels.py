@@ -1,0 +1,4 @@
+"""Teachers and students learn clips with several labels or none, as jobs run them."""
+
+
+
