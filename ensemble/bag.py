@@ -59,6 +59,8 @@ def select_in_bags(
     Raises:
         ValueError: as for `select`, or groups, n_bags or share are not as described.
     """
+    if options.get("metric") == "mean_average_precision":
+        raise ValueError("metric mean_average_precision: not done in bags, which may lack a class")
     logits, labels = check_logits(logits_MNK), np.asarray(labels_N)
     _, group_N = np.unique(_check_groups(groups_N, logits.shape[1]), return_inverse=True)
     if type(n_bags) is not int or n_bags < 1:
@@ -123,6 +125,10 @@ def _measure_loss(
             return brier(mean_NK, labels_N)
         case "macro_accuracy":
             return 1 - macro_accuracy(mean_NK, labels_N)
+        case "mean_average_precision":
+            raise ValueError(
+                "bags of the mAP: not done, as a bag may lack a class; take the log loss"
+            )
 
 
 def _check_groups(groups_N: ArrayLike, n: int) -> NDArray[np.generic]:

@@ -20,6 +20,7 @@ from ensemble.blocks import (
 )
 from ensemble.numba_cache import compiled
 from ensemble.options import MeanSpace
+from ensemble.several import from_choices, sigmoid, to_choices
 from metrics.scores import Floats
 
 Flags = NDArray[np.bool_]
@@ -34,6 +35,7 @@ def mean_logits(
     *,
     temperatures_M: ArrayLike | None = None,
     space: MeanSpace = "logits",
+    several: bool = False,
 ) -> Singles:
     """Return the weighted mean of the members, float32 [N, K].
 
@@ -44,10 +46,16 @@ def mean_logits(
             0 is not read.
         temperatures_M: what each member's logits are divided by first; None for no division.
         space: the mean of the logits, or the logarithm of the mean of the members' probabilities.
+        several: whether a clip may have several labels: then logits are log odds of each class, and so
+            is the mean of probabilities.
 
     Raises:
         ValueError: shapes, weights or temperatures are wrong, or a value is not finite.
     """
+    if several and space == "probabilities":
+        choices_MC2, n_classes = to_choices(logits_MNK), np.shape(logits_MNK)[2]
+        mean_C2 = _combine(choices_MC2, weights_M, temperatures_M, space, temperature=None)
+        return from_choices(mean_C2[None], n_classes)[0]
     return _combine(logits_MNK, weights_M, temperatures_M, space, temperature=None)
 
 
@@ -58,6 +66,7 @@ def soft_labels(
     *,
     temperatures_M: ArrayLike | None = None,
     space: MeanSpace = "logits",
+    several: bool = False,
 ) -> Singles:
     """Return the class probabilities of `mean_logits` at a temperature, float32 [N, K].
 
@@ -72,12 +81,19 @@ def soft_labels(
         temperature: above 0; 1 leaves the mean as it is, a higher one makes it softer.
         temperatures_M: as for `mean_logits`.
         space: as for `mean_logits`.
+        several: whether a clip may have several labels: then each class has a probability of its own, the
+            sigmoid and not the softmax.
 
     Raises:
         ValueError: shapes, weights or temperatures are wrong, or a value is not finite.
     """
     if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(f"temperature {temperature!r}, expected a finite number above 0")
+    if several:
+        mean_NK = mean_logits(
+            logits_MNK, weights_M, temperatures_M=temperatures_M, space=space, several=True
+        )
+        return sigmoid(mean_NK, temperature)
     return _combine(logits_MNK, weights_M, temperatures_M, space, float(temperature))
 
 

@@ -269,7 +269,7 @@ class EveryCandidate:
         labels_N: Labels,
         *,
         space: Literal["logits", "probabilities"],
-        metric: Literal["log_loss", "macro_accuracy", "brier"],
+        metric: Literal["log_loss", "macro_accuracy", "brier", "mean_average_precision"],
     ) -> None:
         """Start without members."""
         self._logits_MKN, self._labels_N = logits_MKN, labels_N

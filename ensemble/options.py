@@ -6,8 +6,9 @@ from typing import Literal, TypedDict
 
 MeanSpace = Literal["logits", "probabilities"]
 """What is averaged."""
-SelectionMetric = Literal["log_loss", "macro_accuracy", "brier"]
-"""What a selection minimises; of the macro accuracy, 1 minus it."""
+SelectionMetric = Literal["log_loss", "macro_accuracy", "brier", "mean_average_precision"]
+"""What a selection minimises; of the macro accuracy and the mAP, 1 minus it. The mAP is for clips with
+several labels."""
 
 
 class SelectionOptions(TypedDict, total=False):

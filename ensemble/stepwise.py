@@ -24,6 +24,8 @@ from ensemble.objectives import (
 )
 from ensemble.options import MeanSpace, SelectionMetric
 from ensemble.search import find_best_candidate, is_lower
+from ensemble.several import EveryPrecision
+from metrics.several import check_targets
 
 DEFAULT_STEPS = 50
 """The default number of additions with replacement, which is what is usually measured."""
@@ -43,8 +45,8 @@ class Selection:
     weights: NDArray[np.float64]
     """Share of the choices of each member, [M]; their sum is 1."""
     losses: tuple[float, ...]
-    """The loss of the ensemble after each addition: log loss in nats, Brier score, or 1 - macro
-    accuracy."""
+    """The loss of the ensemble after each addition: log loss in nats, Brier score, 1 - macro accuracy,
+    or 1 - mAP."""
 
 
 def select(
@@ -71,11 +73,13 @@ def select(
 
     Args:
         logits_MNK: finite floats.
-        labels_N: true classes, 0...K-1.
+        labels_N: true classes, 0...K-1; for `mean_average_precision` zeros and ones of each class,
+            [N, K], where logits are log odds.
         space: what is averaged. A member's probability of a label counts as at least 1e-30.
         metric: what is minimised: mean log loss, mean over clips of the squared distance between
-            probabilities and the label (Brier 1950), or 1 minus the mean of the accuracies of the
-            occurring classes.
+            probabilities and the label (Brier 1950), 1 minus the mean of the accuracies of the
+            occurring classes, or 1 minus the mean of their average precisions. Log loss has bounds, by
+            which most candidates are never tried; of the others each is tried.
         with_replacement: whether a member may be added again and so count more
             (Caruana et al. 2004, "Ensemble selection from libraries of models", section 2.2).
         max_members: the largest number of members; None for all members, or 50 with replacement.
@@ -89,10 +93,14 @@ def select(
         ValueError: arguments are not as described, or values are not finite.
     """
     logits = check_logits(logits_MNK)
-    labels = check_labels(labels_N, *logits.shape[1:]).astype(np.int32)
     n_members = len(logits)
     check_space(space)
     _check_metric(metric)
+    if metric == "mean_average_precision":
+        # Of the logits only the shape is checked here, as for one label a clip.
+        labels = check_targets(np.zeros(logits.shape[1:]), labels_N)[1]
+    else:
+        labels = check_labels(labels_N, *logits.shape[1:]).astype(np.int32)
     _check_count("patience", patience, 0)
     names = _check_names(names, n_members)
     first = _check_members("required", required, n_members)
@@ -161,14 +169,18 @@ def _grow(
 
 def _make_objective(
     logits_MKN: Rows,
-    labels_N: NDArray[np.int32],
+    truth: NDArray[np.int32] | NDArray[np.bool_],
     names: Sequence[str],
     space: MeanSpace,
     metric: SelectionMetric,
 ) -> SelectionObjective:
+    of_precision = metric == "mean_average_precision"
     of_mean_logits = metric == "log_loss" and space == "logits"
     kind = np.dtype(f"f{logits_MKN.itemsize}")
     magnitudes_MKN = logits_MKN.view(f"i{logits_MKN.itemsize}")
+    # Of several labels, no class is the label whose logits are summed.
+    n_clips = logits_MKN.shape[2]
+    labels_N = np.zeros(n_clips, np.int32) if of_precision else truth.astype(np.int32, copy=False)
     surveys = [
         survey(logits_KN, magnitudes_KN, labels_N, of_mean_logits)
         for logits_KN, magnitudes_KN in zip(logits_MKN, magnitudes_MKN, strict=True)
@@ -183,6 +195,8 @@ def _make_objective(
             f"logits of members {', '.join(names[m] for m in wrong)} hold values that are not "
             f"finite or beyond +-{_LARGEST_LOGIT:.2g}: leave these members out"
         )
+    if of_precision:
+        return EveryPrecision(logits_MKN, truth.astype(np.bool_), space)
     small = bool(largest_M.max() + math.log(logits_MKN.shape[1]) <= _LARGEST_LOG)
     if metric == "log_loss" and space == "probabilities":
         return LogLossOfProbabilities(logits_MKN, labels_N, sizes_M, small=small)

@@ -10,6 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 import ensemble
 from logit_store import DamagedFile, LogitKey, LogitStore
 
+SEVERAL = "several"
+"""What a document says of `labels` if a clip may have several or none; else it says nothing."""
+
 
 def compute_ensemble_logits(
     store: LogitStore,
@@ -69,4 +72,5 @@ def average_members(
         [float(member["weight"]) for member in members],
         temperatures_M=temperatures_M,
         space=space,
+        several=document.get("labels") == SEVERAL,
     )

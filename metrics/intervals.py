@@ -234,7 +234,7 @@ def _sum_parts_of_seed(
 
 
 def _sum_losses(loss_N: Floats, recording_N: Integers) -> tuple[Floats, Floats]:
-    above_G = np.bincount(recording_N, weights=loss_N)
+    above_G = np.bincount(recording_N, weights=loss_N).astype(np.float64)
     return above_G[:, None], np.bincount(recording_N)[:, None].astype(np.float64)
 
 

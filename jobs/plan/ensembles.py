@@ -11,6 +11,7 @@ from jobs.plan.options import AttemptOptions, Splits, parse_splits
 from jobs.schedule.task import Task
 from jobs.worker.select import ReadCandidates, SelectEnsemble, SelectionSettings
 from logit_store import LogitKey, LogitStore, QueryFailed, strip_fingerprint
+from logit_store.clips_table import has_several_labels
 from terminal.console import UserError, console, progress_bar
 from terminal.tables import build_table, format_count
 from terminal.values import Check, Count, Name, NewFolder, NewName, Text, whole
@@ -47,7 +48,7 @@ class EnsembleOptions(AttemptOptions):
     replacement: Literal["without", "with", "both"] = "without"
     """with: a member may be added several times, which is its weight (Caruana et al. 2004)."""
     metric: SelectionMetric = "log_loss"
-    """What each addition has to improve."""
+    """What each addition has to improve; mean_average_precision is for clips with several labels."""
     max_members: Count | None = None
     """Largest number of members."""
     patience: Annotated[int, whole(0, 1_000_000)] = 0
@@ -120,9 +121,39 @@ def find_candidates(options: EnsembleOptions, store: LogitStore) -> dict[int, tu
     for (split, members), name in itertools.product(candidates.items(), options.require):
         if not any(_is_one_of(member, [name]) for member in members):
             raise UserError(f"--require {name}: no candidate of split {split} has this name")
+    _check_metric(options, store)
     if options.judge == "out-of-fold":
         _check_cross_fitted(options, store, candidates)
     return candidates
+
+
+def _check_metric(options: EnsembleOptions, store: LogitStore) -> None:
+    """Make sure that the clips have such a metric, and say where no bound saves tries.
+
+    Raises:
+        UserError: they have not.
+    """
+    metric, several = options.metric, has_several_labels(store.read_clips(options.corpus))
+    if several and metric == "macro_accuracy":
+        raise UserError(
+            f"--metric {metric}: clips of corpus {options.corpus} have several labels or none: take "
+            "log_loss or mean_average_precision"
+        )
+    if metric != "mean_average_precision":
+        return
+    if not several:
+        raise UserError(
+            f"--metric {metric}: clips of corpus {options.corpus} have one label each: take log_loss or "
+            "macro_accuracy"
+        )
+    if options.bags:
+        raise UserError(
+            f"--bags {options.bags}: a half may lack a class, so not with --metric {metric}"
+        )
+    console.print(
+        "the mAP is convex in nothing that is averaged: no bound holds, and each candidate is tried in each "
+        "step; log_loss prunes exactly"
+    )
 
 
 def _check_cross_fitted(

@@ -41,7 +41,8 @@ class Rehearsal:
     def estimate(self, settings: SelectionSettings) -> Estimate:
         """Estimate a selection with these settings, which is repeated for its optimism and bags."""
         once, candidates = replace(settings, bags=0, required=()), self.candidates
-        few = np.arange(min(WARM_UP_CLIPS, len(candidates.labels_N)))
+        n_few = WARM_UP_CLIPS * (candidates.n_choices or 1)
+        few = np.arange(min(n_few, len(candidates.labels_N)))
         select_members(once, candidates.take(few))
         started = time.monotonic()
         select_members(once, candidates)

@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 
 import ensemble
 from audio.parts import find_judging_rows
+from audio.several import make_targets
 from ensemble.options import MeanSpace, SelectionMetric
+from ensemble.several import from_choices, to_choices
+from ensemble.stored import SEVERAL
 from logit_store import (
     LogitKey,
     LogitStore,
@@ -22,7 +25,7 @@ from logit_store import (
     MissingStore,
     TiedEnsembles,
 )
-from logit_store.clips_table import find_scenes
+from logit_store.clips_table import find_scenes, has_several_labels
 
 FEW_RECORDINGS = 100
 """Up to this number of recordings, each is left out once to estimate the optimism; above it, a fifth
@@ -52,7 +55,11 @@ class SelectionSettings:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Candidates:
-    """The input that all selections of a split share; Ray keeps one copy on each node."""
+    """The input that all selections of a split share; Ray keeps one copy on each node.
+
+    Of several labels a clip, each class of each clip is a choice of two (`ensemble.several`), and all that is
+    said of clips is said of choices.
+    """
 
     members: tuple[str, ...]
     """Sorted by name, so that the same members always give the same ensemble."""
@@ -61,6 +68,19 @@ class Candidates:
     logits_MKN: NDArray[np.floating]
     labels_N: NDArray[np.int64]
     recordings_N: NDArray[np.int64]
+    n_choices: int | None = None
+    """The number of choices that a clip is, if it may have several labels; None: a clip has one."""
+
+    def unfold(self) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
+        """Return log odds [M, N, K] and targets [N, K] of clips that may have several labels.
+
+        Raises:
+            ValueError: a clip has one label.
+        """
+        if self.n_choices is None:
+            raise ValueError("the mAP is for clips with several labels; take the macro accuracy")
+        log_odds_MNK = from_choices(self.logits_MNK, self.n_choices)
+        return log_odds_MNK, self.labels_N.reshape(-1, self.n_choices)
 
     @property
     def logits_MNK(self) -> NDArray[np.floating]:
@@ -110,13 +130,22 @@ class ReadCandidates:
         judged = clips.take(rows)
         scenes = find_scenes(clips)
         hashes = store.read_hashes(keys)
+        logits_MNK = store.read(keys, rows, dtype=np.float16)
+        recordings_N = np.unique(judged["recording"].to_numpy(), return_inverse=True)[1]
+        several = has_several_labels(clips)
+        if several:
+            labels_N = make_targets(judged["scene"], scenes).astype(np.int64).ravel()
+            logits_MNK, recordings_N = to_choices(logits_MNK), np.repeat(recordings_N, len(scenes))
+        else:
+            labels_N = np.searchsorted(scenes, judged["scene"].to_numpy())
         return Candidates(
             members=tuple(key.member for key in keys),
             hashes=tuple(hashes[key] for key in keys),
             # In the layout of the store, because Ray would copy an array that is not contiguous.
-            logits_MKN=store.read(keys, rows, dtype=np.float16).transpose(0, 2, 1),
-            labels_N=np.searchsorted(scenes, judged["scene"].to_numpy()),
-            recordings_N=np.unique(judged["recording"].to_numpy(), return_inverse=True)[1],
+            logits_MKN=logits_MNK.transpose(0, 2, 1),
+            labels_N=labels_N,
+            recordings_N=recordings_N,
+            n_choices=len(scenes) if several else None,
         )
 
 
@@ -207,13 +236,15 @@ def _describe_ensemble(
         ],
         "order": [candidates.members[m] for m in selection.members],
         "losses": list(selection.losses),
-        "clips": len(labels_N),
+        "clips": len(labels_N) // (candidates.n_choices or 1),
         "fold": fold,
         "candidates": [{"member": member, "hash": digest} for member, digest in pairs],
         "settings": asdict(settings),
         "temperature": best,
         "calibration": asdict(ensemble.measure_calibration(mean_NK, labels_N, best)),
         "optimism": asdict(estimate),
+        # What is not so is not said: ensembles of one label a clip keep their hashes.
+        **({} if candidates.n_choices is None else {"labels": SEVERAL}),
     }
 
 
@@ -229,7 +260,10 @@ def select_members(settings: SelectionSettings, candidates: Candidates) -> "ense
         "required": [candidates.members.index(member) for member in settings.required],
         "names": candidates.members,
     }
-    if settings.bags:
+    if settings.metric == "mean_average_precision":
+        log_odds_MNK, targets_NK = candidates.unfold()
+        found = ensemble.select(log_odds_MNK, targets_NK, **how)
+    elif settings.bags:
         found = ensemble.select_in_bags(
             logits_MNK, labels_N, candidates.recordings_N, n_bags=settings.bags, **how
         )
