@@ -30,20 +30,23 @@ OPTIMISM = {
 }
 
 
+def make_several(corpus: Corpus) -> Corpus:
+    """Return a corpus with a further class in every other clip, and none at all in every seventh."""
+    scenes = [
+        "|" if row % 7 == 0 else f"|{scene}|rain|" if row % 2 else f"|{scene}|"
+        for row, scene in enumerate(corpus.column("scene").tolist())
+    ]
+    place = corpus.table.column_names.index("scene")
+    return replace(corpus, table=corpus.table.set_column(place, "scene", pa.array(scenes)))
+
+
 class ReportStore:
     """A new store of the corpus of tones, and methods that add members and ensembles."""
 
     def __init__(self, folder: Path, *, several: bool = False) -> None:
         self.corpus: Corpus = tiny_corpus(folder)
         if several:
-            # A fourth class in every other clip, and none at all in every seventh.
-            scenes = [
-                "|" if row % 7 == 0 else f"|{scene}|rain|" if row % 2 else f"|{scene}|"
-                for row, scene in enumerate(self.corpus.column("scene").tolist())
-            ]
-            table, place = self.corpus.table, self.corpus.table.column_names.index("scene")
-            table = table.set_column(place, "scene", pa.array(scenes))
-            self.corpus = replace(self.corpus, table=table)
+            self.corpus = make_several(self.corpus)
         self.store = LogitStore(folder / "store")
         self.store.write_clips(self.corpus.name, self.corpus.clips_table())
 

@@ -20,7 +20,7 @@ If no test clips are given, they are a fifth of each class's recordings. Split 1
 splits 50, 25, 10 and 5 are these percentages of each class's recordings, each split within the next
 larger one. A split that would leave a class fewer than two recordings has no clips. Of several
 labels a clip, shares are of all recordings, as one may hold every class; a split in which a class has
-no clip in `fit`, or in which no class has one in `select`, has no clips.
+no clip in `fit`, or in which `select` has no class or a single recording, has no clips.
 """
 
 import logging
@@ -269,8 +269,14 @@ def _draw_folds_of_several(
     return {
         split: folds
         for split, folds in drawn.items()
-        if known[split] == everything and _find_classes_in(scenes, folds, "select")
+        if known[split] == everything and _can_select(recordings, scenes, folds)
     }
+
+
+def _can_select(recordings: np.ndarray, scenes: np.ndarray, folds: list[str | None]) -> bool:
+    """Return whether a class occurs in `select`, and two recordings: intervals draw them."""
+    inside = np.array(folds, dtype=object) == "select"
+    return len(set(recordings[inside])) > 1 and bool(_find_classes_in(scenes, folds, "select"))
 
 
 def _find_classes_in(scenes: np.ndarray, folds: list[str | None], fold: str) -> list[str]:

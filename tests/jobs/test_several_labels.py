@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soundfile
+from report_store import report_store
 from tiny import FRONT_END, RATE
 from tiny_student import TINY_STUDENT
 
 from logit_store import LogitStore
 from students import RECIPES
-from teachers import recipes
+from teachers import recipes, taggers
 
 N_CLIPS = 24
 LABELS = ("high|low", "high", "low", "|", "")
@@ -43,8 +44,21 @@ def tiny_recipes(monkeypatch):
     monkeypatch.setitem(recipes.RECIPES, "demo_cpr", teacher)
 
 
+@pytest.fixture
+def tagged(monkeypatch, tmp_path):
+    """A class map of both hums, and a tagger that says the same of all clips."""
+
+    def tag(backbone, corpus, store, device):
+        return np.tile(np.linspace(-3, 3, 527, dtype=np.float32), (len(corpus), 1)), "0123"
+
+    monkeypatch.setattr(taggers, "compute_tags", tag)
+    (tmp_path / "map.csv").write_text("class,id\nhigh,/m/0l156k\nlow,/m/06xkwv\nlow,/m/07rcgpl\n")
+    return tmp_path / "map.csv"
+
+
+@pytest.mark.slow
 def test_commands_lead_from_clips_with_several_labels_to_a_report(
-    root, tiny_recipes, called, tmp_path, monkeypatch
+    root, tiny_recipes, tagged, called, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     data = ("--corpus", "folder", "--root", root, "--store", tmp_path / "store")
@@ -54,6 +68,8 @@ def test_commands_lead_from_clips_with_several_labels_to_a_report(
     said = called(*teachers, "--seeds", "0", "1")
     assert "mAP" in said
     assert "accuracy" not in said
+    said = called("jobs/tag.py", *data, "--class-map", tagged, "--taggers", "mn10_as")
+    assert "tagger_mn10_as" in said
     called("jobs/ensemble.py", *data, "--average", "probabilities")
     said = called(
         "jobs/ensemble.py", *data, "--metric", "mean_average_precision", "--name", "by_map"
@@ -66,27 +82,49 @@ def test_commands_lead_from_clips_with_several_labels_to_a_report(
     page = (tmp_path / "runs" / "report-folder.html").read_text()
     assert "mAP %" in page
     store = LogitStore(tmp_path / "store")
+    tags = [key for key in store.keys("folder") if key.member.startswith("tagger_mn10_as")]
+    assert {key.split for key in tags} == {100}
+    assert np.ptp(store.read(tags), axis=(0, 1)).tolist() == [0, 0]
+    assert store.read_record(tags[0])["class_map"]["low"] == ["/m/06xkwv", "/m/07rcgpl"]
     for name in ("stepwise", "by_map"):
         assert store.ensembles.read("folder", 100, name)["labels"] == "several"
     (student,) = store.sql(
         "select member from members where kind = 'student' and member like '%pool%'"
     )["member"].to_pylist()
     assert np.isfinite(store.read(store.keys("folder", member=student))).all()
+
+
+def test_what_needs_one_label_a_clip_is_refused_before_anything_runs(root, called, tmp_path):
+    data = ("--corpus", "folder", "--root", root, "--store", tmp_path / "store", "--splits", "100")
+    teachers = ("jobs/teachers.py", *data, "--recipes")
+    students = ("jobs/students.py", *data, "--recipes", "tiny_isotropic", "--no-teacher", "--ways")
     refused = [
+        ((*teachers, "demo_cpr", "--cross-fit", "2"), "--cross-fit 2: clips of corpus folder have"),
+        ((*teachers, "probe:aisfx"), "a probe chooses one of the classes"),
+        ((*students, "rsc"), "rsc (Challenge) needs the true class of each clip"),
         (
-            (*teachers, "--cross-fit", "2"),
-            "--cross-fit 2: clips of corpus folder have several labels",
-        ),
-        ((*teachers[:-1], "probe:aisfx"), "a probe chooses one of the classes"),
-        ((*taught, "--ensemble", "stepwise", "--ways", "dist"), "compares classes with each other"),
-        (
-            ("jobs/ensemble.py", *data, "--metric", "macro_accuracy"),
-            "take log_loss or mean_average",
-        ),
-        (
-            ("jobs/search.py", *data, "--split", "100"),
-            "search: clips of corpus folder have several",
+            ("jobs/search.py", *data[:-2], "--split", "100"),
+            "search: clips of corpus folder have several labels",
         ),
     ]
     for words, reason in refused:
         assert reason in " ".join(called(*words, code=1).split())
+
+
+def test_tags_are_for_clips_with_several_labels(called, tagged, tmp_path):
+    said = called("jobs/tag.py", "--store", tmp_path / "store", "--class-map", tagged, code=1)
+    assert "clips of corpus demo have one label each" in " ".join(said.split())
+
+
+@pytest.mark.parametrize(
+    ("several", "metric", "reason"),
+    [
+        (True, "macro_accuracy", "take log_loss or mean_average_precision"),
+        (False, "mean_average_precision", "have one label each: take log_loss or macro_accuracy"),
+    ],
+)
+def test_metrics_that_clips_do_not_have_are_refused(several, metric, reason, called, tmp_path):
+    made = report_store(tmp_path, several=several)
+    data = ("--corpus", "tau", "--store", made.store.address, "--splits", "100")
+    said = called("jobs/ensemble.py", *data, "--metric", metric, code=1)
+    assert reason in " ".join(said.split())

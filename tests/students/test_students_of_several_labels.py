@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 import torch
 from echo import RECIPE_OF_ECHO, TEACHER_NK, Corpus, Echo, Feed, K, N, normal
+from report_store import make_several
+from tiny import tiny_corpus
+from tiny_student import CPU, TINY_STUDENT, open_store
 from torch.nn import functional
 
+from metrics import mean_average_precision
 from students import Challenge, Decoupled, Dist, Distillation, Mixup, TeacherLogits, drop_teachers
+from students.distill import distill
 from students.errors import UnfitLabels
 from students.mixup import draw_mix
 from students.objective import DistillationObjective
@@ -110,3 +115,28 @@ def test_recording_devices_are_told_apart_whatever_the_labels_are():
 def test_ways_that_need_one_true_class_are_refused(changes, reason):
     with pytest.raises(UnfitLabels, match=f"{reason}.*have several labels or none; leave it out"):
         compute(replace(RECIPE_OF_ECHO, **changes))
+
+
+def test_a_student_of_several_labels_is_judged_by_its_map_and_stored(tmp_path):
+    corpus = make_several(tiny_corpus(tmp_path / "corpus"))
+    soft = TeacherLogits("oracle", (8.0 * corpus.truth() - 4).astype(np.float32))
+    scores = []
+    with open_store(tmp_path, corpus) as store:
+        key = distill(
+            TINY_STUDENT,
+            corpus,
+            100,
+            0,
+            store,
+            soft,
+            responses=None,
+            device=CPU,
+            on_epoch=lambda metrics: scores.append((metrics.score, metrics.accuracy)),
+        )
+        found = store.read_footer(key).find_scores("select")
+        logits_NK = store.read([key])[0]
+    rows = corpus.rows(100, "select")
+    assert {name for name, _ in scores} == {"mAP"}
+    assert found.accuracy == mean_average_precision(logits_NK[rows], corpus.truth()[rows])
+    # Every class as likely as not would be worse.
+    assert found.log_loss < np.log(2)
