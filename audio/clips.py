@@ -100,7 +100,7 @@ class Corpus:
             return make_targets(self.table["scene"], self.scenes)
         return self.labels()
 
-    def find_pairs(self) -> tuple[np.ndarray, np.ndarray]:
+    def find_labels(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the row of each label, ascending, and the index of its class, both int64."""
         truth = self.truth()
         if truth.ndim == 2:

@@ -20,12 +20,12 @@ NAMES_SHOWN = 5
 def count_clips(corpus: Corpus) -> Counter[str]:
     """Count the clips of each scene."""
     scenes = corpus.scenes
-    return Counter(scenes[label] for label in corpus.find_pairs()[1].tolist())
+    return Counter(scenes[label] for label in corpus.find_labels()[1].tolist())
 
 
 def count_recordings(corpus: Corpus) -> Counter[str]:
     """Count the recordings of each scene."""
-    scenes, (rows, classes) = corpus.scenes, corpus.find_pairs()
+    scenes, (rows, classes) = corpus.scenes, corpus.find_labels()
     pairs = set(zip(classes.tolist(), corpus.column("recording")[rows], strict=True))
     return Counter(scenes[label] for label, _ in pairs)
 
@@ -58,7 +58,7 @@ def check_splits(corpus: Corpus) -> None:
 def describe_gaps(corpus: Corpus) -> list[str]:
     """Describe the classes that have no clip in some fold of a complete split, a line for each fold."""
     lines = []
-    scenes, (rows, classes) = np.array(corpus.scenes), corpus.find_pairs()
+    scenes, (rows, classes) = np.array(corpus.scenes), corpus.find_labels()
     for split in find_complete_splits(corpus):
         folds = corpus.column(f"fold_{split}")
         for fold in LABELLED_FOLDS:

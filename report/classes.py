@@ -13,6 +13,7 @@ from metrics import average_precisions, bootstrap, log_loss
 from report.charts import ROW_PX, WORDS_BELOW_EACH_OTHER, add_menu, layer_charts, role_colour
 from report.choice import ROLES
 from report.colours import shade
+from report.device_networks import build_device_figures
 from report.featured import describe_featured, list_splits
 from report.parts import Figure, Row, Section
 from report.results import JudgedSystem, Results
@@ -47,7 +48,7 @@ def build_classes(results: Results) -> Section:
         name="classes",
         title="Classes",
         text=f"{text}\n\n{describe_featured(results)}",
-        figures=(figure,) if rows else (),
+        figures=(figure, *build_device_figures(results)) if rows else (),
     )
 
 

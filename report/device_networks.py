@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from metrics import macro_accuracy
+from metrics import main_score
 from report.parts import Figure, Row
 from report.results import JudgedSystem, Results
-from report.summary import compare_logits
+from report.summary import compare_logits, describe_score
 
 
 def build_device_figures(results: Results) -> tuple[Figure, ...]:
@@ -21,7 +21,7 @@ def build_device_figures(results: Results) -> tuple[Figure, ...]:
         Figure(
             name="network-per-recording-device",
             title="A network per recording device",
-            caption="Macro accuracy in percent, as a mean over seeds: of the general student on all test clips, "
+            caption=f"{describe_score(results.corpus)} in percent, as a mean over seeds: of the general student on all test clips, "
             "and of each clip's network: that of its recording device, or the general student for devices that "
             "it does not know. The gain is on the same clips and seeds, with its 95 % interval. Of known "
             "devices: on the clips whose network is another one.",
@@ -51,9 +51,9 @@ def _describe(results: Results, system: JudgedSystem) -> Iterator[Row]:
     known_P = np.isin(test.recording_devices, system.records[0]["per_device"]["devices"])
 
     def score(logits_APK: list[np.ndarray], some_P: np.ndarray) -> float | None:
-        if not some_P.any():
+        if not some_P.any() or (test.labels.ndim == 2 and not test.labels[some_P].any()):
             return None
-        found = [macro_accuracy(each[some_P], test.labels[some_P]) for each in logits_APK]
+        found = [main_score(each[some_P], test.labels[some_P]) for each in logits_APK]
         return round(100 * float(np.mean(found)), 2)
 
     everything_P = np.ones_like(known_P)
