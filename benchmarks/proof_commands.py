@@ -13,6 +13,7 @@ from audio.corpora import CorpusName
 from audio.pools import REST
 from benchmarks.proof_tables import FailedTeacher, ProvedSystem
 from jobs.log.watcher import Watcher
+from jobs.plan.comparison import N_WAYS, Comparison
 from jobs.plan.ensembles import EnsembleOptions
 from jobs.plan.pools import plan_pool
 from jobs.plan.students import COMPARED_SEEDS, StudentsOptions, plan_students
@@ -30,6 +31,9 @@ SPLITS = (5, 25, 100)
 WHOLE = 100
 """This split leaves no clip out, so it has no pool."""
 SEEDS = COMPARED_SEEDS
+LATER_STUDENTS = ("demo_tf_sepnet", "demo_cnn_gru", "demo_rep_mobile")
+"""Students of other architectures, which the demo corpus compares in all ways on one split."""
+LATER_SPLIT = 25
 TEACHERS = (*DEMO_TEACHERS, "probe:aisfx")
 N_VIEWS = 4
 """Views that each teacher predicts, and from which students with views learn."""
@@ -89,7 +93,15 @@ class Proof:
             "ensemble": self._make_command("ensemble", root, self.splits),
             "students": self._make_students_command(root, self.splits, own),
             "pooled": self._make_students_command(root, self.pool_splits, pooled),
+            "later": self._make_later_command(root),
         }
+
+    def _make_later_command(self, root: str | None) -> list[str]:
+        """Return the command that compares later students; none where that is not done."""
+        if not self.has_later_students:
+            return []
+        how = ["--recipes", *LATER_STUDENTS, "--compare", "--seeds", *map(str, self.seeds)]
+        return self._make_command("students", root, (LATER_SPLIT,), *how)
 
     def _make_students_command(
         self, root: str | None, splits: Sequence[int], lessons: Sequence[Lesson]
@@ -117,6 +129,11 @@ class Proof:
         return ["python", f"jobs/{job}.py", *data, *chosen, *how, *limit]
 
     @property
+    def has_later_students(self) -> bool:
+        """Whether the later students are compared: on the corpus that everybody has, if it has their split."""
+        return self.corpus == "demo" and LATER_SPLIT in self.splits
+
+    @property
     def pool_splits(self) -> tuple[int, ...]:
         """The splits that leave clips out, which make a pool."""
         return tuple(split for split in self.splits if split < WHOLE)
@@ -135,6 +152,11 @@ class Proof:
     def students(self) -> StudentsOptions:
         """The options that the third command's words mean."""
         return _parse(StudentsOptions, self._list_by_name()["students"])
+
+    @cached_property
+    def later(self) -> StudentsOptions:
+        """The options that the last command's words mean."""
+        return _parse(StudentsOptions, self._list_by_name()["later"])
 
     def plan_teachers(self, corpus: Corpus, store: LogitStore) -> TeacherPlan:
         """Return the runs of the first command."""
@@ -162,6 +184,28 @@ class Proof:
         if not lesson.has_pool:
             return tasks
         return [replace(task, work=_add_pool(task.work, corpus)) for task in tasks]
+
+    def plan_later(self, corpus: Corpus, store: LogitStore) -> Comparison:
+        """Return the runs of the later students, taught by the ensemble in the store; none on most corpora.
+
+        Raises:
+            UserError: the split has no ensemble.
+        """
+        if not self.has_later_students:
+            return Comparison([])
+        return Comparison.plan(self.later, corpus, store)
+
+    def expect_later(self, corpus: Corpus, store: LogitStore) -> list[Task[Distill]]:
+        """Return runs that do as much as those of the later students, as long as no ensemble can teach."""
+        if not self.has_later_students:
+            return []
+        options = replace(self.later, compare=False)
+        tasks = plan_students(options, corpus, store, {LATER_SPLIT: None})
+        return [
+            replace(task, name=f"{task.name}, way {number}")
+            for number in range(N_WAYS)
+            for task in tasks
+        ]
 
     def _find_options(self, lesson: Lesson, word: str) -> StudentsOptions:
         splits = self.pool_splits if lesson.has_pool else self.splits
@@ -217,6 +261,25 @@ def find_systems(proof: Proof, corpus: Corpus, store: LogitStore) -> list[Proved
         *_find_students(proof, corpus, store),
     ]
     return sorted(systems, key=lambda each: each.split)
+
+
+def find_later_systems(proof: Proof, corpus: Corpus, store: LogitStore) -> list[ProvedSystem]:
+    """Return the later students in all ways, each compared with the same student alone.
+
+    Raises:
+        UserError: the split has no ensemble yet.
+    """
+    return [
+        ProvedSystem(
+            name=way.name,
+            kind="student",
+            split=recipe.split,
+            keys=tuple(task.keys[0] for task in way.tasks),
+            against=None if way is recipe.ways[0] else recipe.ways[0].name,
+        )
+        for recipe in proof.plan_later(corpus, store).groups
+        for way in recipe.ways
+    ]
 
 
 def find_failures(proof: Proof, corpus: Corpus, store: LogitStore) -> list[FailedTeacher]:

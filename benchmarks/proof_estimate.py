@@ -74,14 +74,21 @@ def _estimate_runs(proof: Proof, corpus: Corpus, store: LogitStore) -> list[Esti
 
 
 def _list_students(proof: Proof, corpus: Corpus, store: LogitStore) -> list[Task[TrainingWork]]:
-    """Return the runs of all lessons, each under a name of its own."""
-    plan = proof.plan_lesson if _has_ensembles(proof, corpus.name, store) else proof.expect_lesson
-    return [
+    """Return the runs of all lessons and of the later students, each under a name of its own."""
+    is_taught = _has_ensembles(proof, corpus.name, store)
+    plan = proof.plan_lesson if is_taught else proof.expect_lesson
+    later = (
+        proof.plan_later(corpus, store).list_tasks()
+        if is_taught
+        else proof.expect_later(corpus, store)
+    )
+    lessons = [
         replace(task, name=f"{task.name}, {lesson.name}{ending}")
         for lesson in LESSONS
         for word, ending in DISCRIMINATORS.items()
         for task in plan(lesson, word, corpus, store)
     ]
+    return [*lessons, *later]
 
 
 def _has_ensembles(proof: Proof, corpus: str, store: LogitStore) -> bool:

@@ -15,7 +15,15 @@ import torch
 import vl_convert
 
 from audio.clips import Corpus
-from benchmarks.proof_commands import N_VIEWS, WHOLE, Proof, find_failures, find_systems
+from benchmarks.proof_commands import (
+    LATER_SPLIT,
+    N_VIEWS,
+    WHOLE,
+    Proof,
+    find_failures,
+    find_later_systems,
+    find_systems,
+)
 from benchmarks.proof_published import describe_published
 from benchmarks.proof_tables import (
     GAIN,
@@ -54,6 +62,9 @@ class Proved:
     judged: tuple[JudgedSystem, ...]
     gains: tuple[Gain, ...]
     failures: tuple[FailedTeacher, ...] = ()
+    later: tuple[JudgedSystem, ...] = ()
+    """The later students, which are compared apart."""
+    later_gains: tuple[Gain, ...] = ()
 
     @classmethod
     def read(cls, proof: Proof, corpus: Corpus, store: LogitStore) -> "Proved":
@@ -63,26 +74,30 @@ class Proved:
             UserError, LogitStoreError: one is not in the store.
         """
         systems = find_systems(proof, corpus, store)
+        later_systems = find_later_systems(proof, corpus, store)
         with progress_bar() as bar:
-            judged = tuple(
+            all_judged = tuple(
                 judge(corpus, store, each)
-                for each in bar.track(systems, description=f"{corpus.name}: intervals")
+                for each in bar.track(
+                    [*systems, *later_systems], description=f"{corpus.name}: intervals"
+                )
             )
-        gains = tuple(measure_gains(corpus, judged))
-        failures = tuple(find_failures(proof, corpus, store))
+        judged, later = all_judged[: len(systems)], all_judged[len(systems) :]
         return cls(
             proof=proof,
             corpus=corpus,
             store=store,
             judged=judged,
-            gains=gains,
-            failures=failures,
+            gains=tuple(measure_gains(corpus, judged)),
+            failures=tuple(find_failures(proof, corpus, store)),
+            later=later,
+            later_gains=tuple(measure_gains(corpus, later)),
         )
 
     @property
     def training_s(self) -> float:
         """Seconds of training of all its runs together, each counted once."""
-        own = [each for each in self.judged if each.system.kind != "ensemble"]
+        own = [each for each in (*self.judged, *self.later) if each.system.kind != "ensemble"]
         return sum(each.n_seeds * (each.training_s or 0) for each in own)
 
 
@@ -107,7 +122,7 @@ def describe_results(proved: Sequence[Proved], took_s: float, picture: str) -> s
         took_s: seconds that all commands took, of several attempts together.
         picture: name of the picture, in the same folder.
     """
-    gains = [gain for each in proved for gain in each.gains]
+    gains = [gain for each in proved for gain in (*each.gains, *each.later_gains)]
     parts = [
         "# Results",
         _describe_origin(proved, took_s),
@@ -115,7 +130,7 @@ def describe_results(proved: Sequence[Proved], took_s: float, picture: str) -> s
         _describe_verdicts(gains),
         (
             f"![Gains over the student alone, with their intervals]({picture})\n\nFilled points: the interval of "
-            "three seeds or more does not contain 0."
+            "three seeds or more does not contain 0. Later students are in their table only."
         ),
         *(_describe_corpus(each) for each in proved),
     ]
@@ -184,7 +199,26 @@ def _describe_corpus(proved: Proved) -> str:
         f"{len(corpus):,} clips of {len(set(corpus.groups())):,} {drawn}, {classes}.",
         *(_describe_embeddings(proved)),
     ]
-    return "\n\n".join([*lines, *(_describe_split(proved, split) for split in proved.proof.splits)])
+    splits = [_describe_split(proved, split) for split in proved.proof.splits]
+    return "\n\n".join([*lines, *splits, *_describe_later(proved)])
+
+
+def _describe_later(proved: Proved) -> list[str]:
+    """Return the part about later students, if they were compared."""
+    if not proved.later:
+        return []
+    return [
+        f"### {proved.corpus.name}, split {LATER_SPLIT}: three later students",
+        (
+            "TF-SepNet with 40 channels, CNN-GRU and Rep-Mobile ([what they are](students.md#three-later-students)), "
+            "each alone, taught by the best single teacher, by the ensemble of the table for this split, also "
+            "against the device discriminator, and from views too. Steps and batches are those of "
+            "`demo_isotropic`; the other settings are each student's own, so that a difference between two "
+            "students is one of recipes and not of architectures alone. A gain is over the same student alone."
+        ),
+        format_systems(proved.later),
+        format_gains(proved.later_gains),
+    ]
 
 
 def _describe_embeddings(proved: Proved) -> list[str]:

@@ -20,9 +20,12 @@ from report.summary import System
 from students import StudentRecipe, UnfitSoftLabels, check_views
 from terminal.console import UserError, console
 
+N_WAYS = 5
+"""How many ways a recipe is compared in without a pool: four if the ensemble cannot teach from views."""
+
 
 @dataclass(frozen=True, slots=True)
-class _ComparedWay:
+class ComparedWay:
     """One student taught in one way, once per seed."""
 
     name: str
@@ -30,20 +33,20 @@ class _ComparedWay:
 
 
 @dataclass(frozen=True, slots=True)
-class _Group:
+class ComparedRecipe:
     """One recipe on one split in all ways; the first is without a teacher."""
 
     split: int
     ensemble: str
     best: LogitKey
-    ways: list[_ComparedWay]
+    ways: list[ComparedWay]
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """All recipes on all splits, in all ways."""
 
-    groups: list[_Group]
+    groups: list[ComparedRecipe]
 
     @classmethod
     def plan(cls, options: StudentsOptions, corpus: Corpus, store: LogitStore) -> "Comparison":
@@ -93,7 +96,7 @@ def _plan_group(
     recipe: StudentRecipe,
     split: int,
     ensemble: str,
-) -> _Group:
+) -> ComparedRecipe:
     best = _find_best_teacher(store, corpus.name, split, ensemble)
     base = recipe if recipe.distillation else parse_way(recipe, "distilled")
     plain = parse_way(base, "plain")
@@ -116,7 +119,7 @@ def _plan_group(
         taught = [(f"{name}, pool", learner, taught_by) for name, learner, taught_by in taught]
     ways += [(*way, options) for way in taught]
     compared = [
-        _ComparedWay(
+        ComparedWay(
             f"{recipe.name} {name}",
             # The same recipe has several teachers, so its name alone would not be unique.
             [
@@ -126,7 +129,7 @@ def _plan_group(
         )
         for name, learner, taught_by, chosen in ways
     ]
-    return _Group(split, ensemble, best, compared)
+    return ComparedRecipe(split, ensemble, best, compared)
 
 
 def _find_best_teacher(store: LogitStore, corpus: str, split: int, ensemble: str) -> LogitKey:

@@ -75,14 +75,14 @@ def proved(made, results):
 def test_every_command_of_a_proof_exists_and_accepts_its_options():
     options = parse_arguments(["--scenes", "FOLDER", "--max-steps", "3", "--seeds", "0", "1"])
     commands = [words for proof in list_proofs(options) for words in proof.list_commands()]
-    assert len(commands) == 8
+    assert len(commands) == 9
     for words in commands:
         check(words)
 
 
 def test_students_learn_from_a_pool_on_all_splits_but_the_whole():
     (proof,) = list_proofs(parse_arguments([]))
-    *_, pooled = proof.list_commands()
+    *_, pooled, _ = proof.list_commands()
     assert " ".join(pooled).endswith("--pool rest --seeds 0 1 2 3 4")
     assert pooled[pooled.index("--splits") :][1:3] == ["5", "25"]
     (whole,) = list_proofs(parse_arguments(["--splits", "100"]))
@@ -145,6 +145,27 @@ def test_the_page_has_every_system_and_what_was_chosen(proved, results):
     assert "the ensemble, of 2 candidates these members (weights): teacher_4 (0.67)" in page
     assert "`demo_isotropic` of students/recipes.py: 10,000 parameters" in page
     assert "make proof SCENES=FOLDER" in page
+
+
+def test_later_students_are_compared_on_the_demo_corpus_alone():
+    proofs = list_proofs(parse_arguments(["--scenes", "FOLDER"]))
+    later = [each.list_commands()[-1] for each in proofs if each.has_later_students]
+    assert [" ".join(words[words.index("--splits") :]) for words in later] == [
+        "--splits 25 --recipes demo_tf_sepnet demo_cnn_gru demo_rep_mobile --compare --seeds 0 1 2 3 4"
+    ]
+    (without,) = list_proofs(parse_arguments(["--splits", "100"]))
+    assert not without.has_later_students
+
+
+def test_later_students_have_a_table_of_their_own_and_are_counted_with_the_others(proved):
+    students = tuple(each for each in proved.judged if each.system.kind == "student")
+    page = describe_results(
+        [replace(proved, later=students, later_gains=proved.gains)], 60, "results.svg"
+    )
+    alone, own = page.split("### tau, split 25: three later students")
+    for each in proved.gains:
+        assert f"| {each.name} | {each.against} |" in own.split("## Published figures")[0]
+    assert f"Of {2 * len(proved.gains)} comparisons" in alone
 
 
 def test_the_page_has_two_bars_and_says_that_they_are_two(proved):
