@@ -166,10 +166,6 @@ def encode_csv(logits_NK: Float32s, clips: pa.Table, classes: Sequence[str]) -> 
     Raises:
         UnfitExport: a name holds a tab, a quotation mark or a line break.
     """
-    if are_several(clips["scene"].unique().to_pylist()):
-        raise UnfitExport(
-            "clips have several labels or none, and csv names one scene a clip: take --form npz or pt"
-        )
     probabilities_NK = np.exp(log_softmax(logits_NK)).astype(np.float32)
     predicted = pa.array(classes).take(pa.array(logits_NK.argmax(axis=1)))
     columns = [_make_filenames(clips), predicted, *map(pa.array, probabilities_NK.T)]
@@ -206,6 +202,14 @@ def _encode_tensor(values: Float32s) -> bytes:
     return buffer.getvalue()
 
 
+def _encode_probabilities(logits_NK: Float32s, clips: pa.Table, classes: Sequence[str]) -> bytes:
+    if are_several(clips["scene"].unique().to_pylist()):
+        raise UnfitExport(
+            "clips have several labels or none, and csv names one scene a clip: take --form npz or pt"
+        )
+    return encode_csv(logits_NK, clips, classes)
+
+
 def _encode_arrays(logits_NK: Float32s, clips: pa.Table, classes: Sequence[str]) -> bytes:
     return _encode_npz(
         filenames=_encode_texts(_make_filenames(clips)),
@@ -235,7 +239,7 @@ def _encode_texts(texts: pa.ChunkedArray) -> np.ndarray:
 
 _WRITERS: dict[LogitsForm, Callable[[Float32s, pa.Table, Sequence[str]], bytes]] = {
     "pt": _encode_logits,
-    "csv": encode_csv,
+    "csv": _encode_probabilities,
     "npz": _encode_arrays,
 }
 
