@@ -102,10 +102,10 @@ def as_yaml(document):
     return yaml.dump(document, Dumper=yaml.CSafeDumper)
 
 
-def zipped(parts):
+def zipped(parts, method=ZIP_DEFLATED):
     """Return files by name as one ZIP."""
     buffer = io.BytesIO()
-    with ZipFile(buffer, "w", ZIP_DEFLATED) as archive:
+    with ZipFile(buffer, "w", method) as archive:
         for name, content in parts.items():
             archive.writestr(name, content)
     return buffer.getvalue()

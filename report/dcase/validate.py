@@ -1,10 +1,9 @@
 """The rules for a whole package: one ZIP file with the systems of some authors."""
 
 import io
-import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 from audio.clips import SPLITS
 from audio.corpora.tau_evaluation import N_CLIPS
@@ -17,12 +16,11 @@ from report.dcase.challenge import (
     name_output,
 )
 from report.dcase.problems import BrokenRule
+from report.dcase.unpack import DAMAGED, LONGEST_FILE, describe_damage
 from report.dcase.validate_meta import check_meta
 from report.dcase.validate_output import check_output
 
 LONGEST_TEXT = 2**20
-LONGEST_FILE = 2**28
-"""Bytes of a file of predictions of a number of clips that is not known."""
 LONGEST_ROW = 2**10
 """Bytes of a line of predictions."""
 
@@ -48,9 +46,8 @@ def check_package(
     try:
         with ZipFile(io.BytesIO(content)) as archive:
             return list(_check_archive(name, archive, n_clips, year))
-    # What a damaged or an encrypted ZIP file raises depends on which of its bytes are read first.
-    except (BadZipFile, zlib.error, RuntimeError) as error:
-        return [BrokenRule(file=name, value=str(error), expected="a complete ZIP file")]
+    except DAMAGED as error:
+        return [describe_damage(name, error)]
 
 
 def list_outputs(label: str, year: Year) -> list[str]:
@@ -80,6 +77,7 @@ def _check_system(
     if not is_label(label):
         yield BrokenRule(file=f"task1/{label}", value=f"label {label!r}", expected=LABEL_FORM)
     present = set(archive.namelist())
+    # Of 2025 the number of clips is not known.
     most = LONGEST_FILE if n_clips is None else max(LONGEST_TEXT, LONGEST_ROW * n_clips)
     for output in list_outputs(label, year):
         if output not in present:

@@ -6,17 +6,15 @@ Dimensions: N clips, K classes.
 import csv
 import io
 import json
-import math
 import os
 import subprocess
 import sys
 import tempfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -30,6 +28,7 @@ from report.dcase.challenge import (
     name_inference_package,
 )
 from report.dcase.problems import BrokenRule
+from report.dcase.unpack import DAMAGED, check_entries, describe_damage
 from report.dcase.validate_output import check_output
 from report.dcase.vendor import ROOT
 from students.complexity import MAX_BYTES, MAX_MACS
@@ -37,8 +36,6 @@ from students.complexity import MAX_BYTES, MAX_MACS
 TOLERANCE = 1e-3
 """Probabilities of a clip may differ so much from those in output.csv: other batches, other sums."""
 TIMEOUT_S = 600
-LONGEST_FILE = 2**28
-"""A package that unpacks to more bytes a file is refused unread."""
 
 _RUN = "import runpy, sys; runpy.run_path(sys.argv[1])['main'](*sys.argv[2:])"
 """Runs the function of a file without its folder on the path."""
@@ -69,6 +66,20 @@ class _Complexity(BaseModel):
     max_Params: int
 
 
+class _Network(BaseModel):
+    shape: list[int]
+    bytes: int
+    macs: int
+
+
+class _Answer(BaseModel):
+    """What `run_package` says of a package that has the functions."""
+
+    networks: dict[str, _Network]
+    logits: list[list[float]]
+    classes: list[str]
+
+
 def check_inference_package(
     package: Path | bytes, samples: Sequence[Sample] = (), n_clips: int | None = None
 ) -> list[BrokenRule]:
@@ -86,14 +97,8 @@ def check_inference_package(
     content = package.read_bytes() if isinstance(package, Path) else package
     try:
         with ZipFile(io.BytesIO(content)) as archive, tempfile.TemporaryDirectory() as folder:
-            if too_long := [each for each in archive.infolist() if each.file_size > LONGEST_FILE]:
-                first = too_long[0]
-                value = f"{first.file_size:,} bytes"
-                return [
-                    BrokenRule(
-                        file=first.filename, value=value, expected=f"at most {LONGEST_FILE:,}"
-                    )
-                ]
+            if broken := list(check_entries(name, archive)):
+                return broken
             archive.extractall(folder)
             labels = _find_labels(archive.namelist())
             if not labels:
@@ -104,8 +109,8 @@ def check_inference_package(
                 for label in labels
                 for rule in _check_system(Path(folder), label, samples, n_clips)
             ]
-    except (BadZipFile, zlib.error, RuntimeError) as error:
-        return [BrokenRule(file=name, value=str(error), expected="a complete ZIP file")]
+    except DAMAGED as error:
+        return [describe_damage(name, error)]
 
 
 def _find_labels(names: Sequence[str]) -> list[str]:
@@ -139,7 +144,8 @@ def _check_system(
     if missing:
         return
     output = (folder / left / "output.csv").read_bytes()
-    yield from check_output(f"{left}/output.csv", output, n_clips)
+    broken_rows = list(check_output(f"{left}/output.csv", output, n_clips))
+    yield from broken_rows
     yield from _check_accuracy(folder, f"{left}/test_accuracy.json")
     known, broken = _read_complexity(folder, f"{left}/complexity.json")
     yield from broken
@@ -150,19 +156,27 @@ def _check_system(
         value = f"lacks {lacking}" if lacking else answered.get("error", "no answer")
         yield BrokenRule(file=module, value=value, expected="the functions of the challenge")
         return
-    yield from _check_networks(module, answered["networks"], known)
-    yield from _check_logits(module, answered, samples, output)
+    try:
+        answer = _Answer.model_validate(answered)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place, value = ".".join(map(str, first["loc"])), repr(first["input"])[:80]
+        yield BrokenRule(file=module, place=place, value=value, expected=first["msg"])
+        return
+    yield from _check_networks(module, answer.networks, known)
+    # Rows that break rules of their own cannot be compared.
+    yield from _check_logits(module, answer, samples, {} if broken_rows else _read_rows(output))
 
 
 def _check_accuracy(folder: Path, file: str) -> Iterator[BrokenRule]:
     try:
         document = json.loads((folder / file).read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         yield BrokenRule(file=file, value=str(error), expected="JSON")
         return
     value = document.get("Test Accuracy") if isinstance(document, dict) else None
-    is_percentage = isinstance(value, int | float) and 0 <= value <= 100
-    if not is_percentage:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number and 0 <= value <= 100):
         yield BrokenRule(
             file=file, place="Test Accuracy", value=repr(value), expected="a percentage, 0 ... 100"
         )
@@ -229,27 +243,32 @@ def _ask(folder: Path, label: str, samples: Sequence[Sample]) -> Mapping[str, An
         )
     except subprocess.TimeoutExpired:
         return {"error": f"no answer in {TIMEOUT_S} s"}
-    lines = done.stdout.splitlines()
-    try:
-        return json.loads(lines[-1]) if lines else {"error": done.stderr.strip()[-300:]}
-    except ValueError:
-        return {"error": lines[-1][:300]}
+    # The package may print too, before it answers and after.
+    for line in reversed(done.stdout.splitlines()):
+        try:
+            answered = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(answered, dict):
+            return answered
+    told = done.stderr.strip()[-300:]
+    return {"error": told or f"no answer, and the exit code {done.returncode}"}
 
 
 def _check_networks(
-    file: str, networks: Mapping[str, Mapping[str, Any]], known: _Complexity | None
+    file: str, networks: Mapping[str, _Network], known: _Complexity | None
 ) -> Iterator[BrokenRule]:
     """Compare the cost of each device's network with complexity.json and the limits."""
     for device, network in networks.items():
-        if network["shape"][:1] != [1]:
+        if network.shape[:1] != [1]:
             yield BrokenRule(
                 file=file,
                 place="load_inputs",
-                value=f"a tensor of shape {tuple(network['shape'])}",
+                value=f"a tensor of shape {tuple(network.shape)}",
                 expected="(1, ...): the input of one file",
             )
         told = known.per_device.get(device) if known else None
-        figures = {"MACs": (network["macs"], MAX_MACS), "Params": (network["bytes"], MAX_BYTES)}
+        figures = {"MACs": (network.macs, MAX_MACS), "Params": (network.bytes, MAX_BYTES)}
         for name, (figure, limit) in figures.items():
             place, value = f"get_model_for_device(model, {device!r})", f"{figure:,} {name}"
             if told is not None and getattr(told, name) != figure:
@@ -260,36 +279,42 @@ def _check_networks(
 
 
 def _check_logits(
-    file: str, answered: Mapping[str, Any], samples: Sequence[Sample], output: bytes
+    file: str,
+    answer: _Answer,
+    samples: Sequence[Sample],
+    rows: Mapping[str, Mapping[str, str]],
 ) -> Iterator[BrokenRule]:
     """Compare what the package predicts with the rows of output.csv."""
-    classes = answered["classes"]
+    classes = answer.classes
     if sorted(classes) != sorted(CHALLENGE_SCENES):
         yield BrokenRule(
             file=file,
             place="predict",
-            value=f"classes {', '.join(map(str, classes))}",
+            value=f"classes {', '.join(classes)}",
             expected=", ".join(CHALLENGE_SCENES),
         )
         return
     expected_shape = (max(1, len(samples)), len(CHALLENGE_SCENES))
-    lengths = {len(each) for each in answered["logits"]}
-    if len(answered["logits"]) != expected_shape[0] or lengths != {expected_shape[1]}:
+    lengths = {len(each) for each in answer.logits}
+    if len(answer.logits) != expected_shape[0] or lengths != {expected_shape[1]}:
         yield BrokenRule(
             file=file,
             place="predict",
-            value=f"{len(answered['logits'])} lists of {sorted(lengths)} logits",
+            value=f"{len(answer.logits)} lists of {sorted(lengths)} logits",
             expected=f"{expected_shape[0]} of {expected_shape[1]}, one for each file",
         )
         return
-    rows = _read_rows(output)
-    for sample, logits_K in zip(samples, answered["logits"], strict=False):
+    if not np.isfinite(answer.logits).all():
+        value = "logits that are not finite"
+        yield BrokenRule(file=file, place="predict", value=value, expected="finite numbers")
+        return
+    for sample, logits_K in zip(samples, answer.logits, strict=False):
         row = rows.get(sample.filename)
         if row is None:
             continue
         told_K = [float(row[scene]) for scene in classes]
         difference = float(np.abs(_soften(logits_K) - np.array(told_K)).max())
-        if not (math.isfinite(difference) and difference <= TOLERANCE):
+        if difference > TOLERANCE:
             yield BrokenRule(
                 file=file,
                 place=f"predict({sample.filename!r}, {sample.device_id!r})",

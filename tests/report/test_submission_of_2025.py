@@ -1,7 +1,9 @@
 """The inference package of DCASE 2025: it runs without the project, and each of its rules is broken alone."""
 
 import json
+import math
 from collections.abc import Sequence
+from zipfile import ZipInfo
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +17,7 @@ from audio.decoding import FULL_SCALE, decode_file
 from audio.log_mel import LogMel
 from logit_store import LogitKey
 from logit_store.exporters import encode_csv
-from report.dcase import validate_inference
+from report.dcase import unpack, validate_inference
 from report.dcase.challenge import CHALLENGE_SCENES, COUNTED_DEVICES
 from report.dcase.device_entrant import round_network
 from report.dcase.inference import Predictions, make_inference_package
@@ -173,6 +175,10 @@ def test_networks_beyond_the_limits_are_refused(package, answered):
         ({"classes": ["bus"]}, "predict: classes bus, expected airport, bus"),
         ({"logits": [[0.0] * 9]}, "predict: 1 lists of [9] logits, expected 1 of 10"),
         ({"logits": []}, "predict: 0 lists of [] logits"),
+        ({"logits": [[math.nan] * 10]}, "predict: logits that are not finite"),
+        ({"logits": [0.0]}, "logits.0: 0.0, expected Input should be a valid list"),
+        ({"classes": [None] * 10}, "classes.0: None, expected Input should be a valid string"),
+        ({"networks": 5}, "networks: 5, expected Input should be a valid dictionary"),
     ],
 )
 def test_predictions_of_another_form_are_refused(package, answered, changes, message):
@@ -196,10 +202,57 @@ def test_rows_that_the_package_does_not_predict_are_refused(package, answered, c
     assert "predict('audio/0.wav', 'a'): probabilities that differ by" in found[0]
 
 
-def test_an_accuracy_that_is_no_percentage_is_refused(package, answered):
-    name = f"{LEFT}/test_accuracy.json"
-    wrong = package | {name: b'{"Test Accuracy": 101}'}
-    assert only_problem(wrong).endswith("Test Accuracy: 101, expected a percentage, 0 ... 100")
+@pytest.mark.parametrize("output", [b"\xff", b"filename\n"])
+def test_an_output_that_cannot_be_read_is_not_compared(package, answered, clips, output):
+    answered["logits"] = [[0.0] * 10] * N_CLIPS
+    (problem,) = problems(package | {f"{LEFT}/output.csv": output}, clips)
+    assert problem.startswith(f"{LEFT}/output.csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"Test Accuracy": 101}', "Test Accuracy: 101, expected a percentage, 0 ... 100"),
+        (b'{"Test Accuracy": true}', "Test Accuracy: True, expected a percentage, 0 ... 100"),
+        (b"[" * 100_000, "expected JSON"),
+    ],
+)
+def test_an_accuracy_that_is_no_percentage_is_refused(package, answered, content, message):
+    assert only_problem(package | {f"{LEFT}/test_accuracy.json": content}).endswith(message)
+
+
+def make_link():
+    link = ZipInfo("Doe_UNI_task1/link")
+    link.external_attr = 0o120777 << 16
+    return link
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("../out.txt", "path '../out.txt', expected one below the folder"),
+        ("/out.txt", "path '/out.txt', expected one below the folder"),
+        (make_link(), "expected a file, not a link to one"),
+        ("Doe_UNI_task1", "is a file and a folder, expected one of the two"),
+        ("n" * 256, "expected names of at most 255 bytes"),
+    ],
+)
+def test_a_file_that_is_not_where_its_name_says_is_refused(package, answered, entry, message):
+    assert message in only_problem(package | {entry: b"x"})
+
+
+def test_a_package_that_unpacks_to_more_than_fits_is_refused_unread(package, answered, monkeypatch):
+    monkeypatch.setattr(unpack, "MOST_BYTES", 1_000)
+    assert "bytes, expected at most 1,000" in only_problem(package)
+
+
+@pytest.mark.parametrize(
+    ("printed", "message"),
+    [("print(5)", "no answer, and the exit code 3"), ("print('{}')", "no answer, expected")],
+)
+def test_a_module_that_answers_for_itself_is_refused(package, printed, message):
+    module = f"{printed}\nimport os, sys\nsys.stdout.flush()\nos._exit(3)\n"
+    assert message in only_problem(package | {MODULE: module.encode()})
 
 
 def test_modules_are_copied_with_all_that_they_import_and_nothing_else_of_the_project():

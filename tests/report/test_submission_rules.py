@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from typing import Any
-from zipfile import ZipFile
+from zipfile import ZIP_BZIP2, ZIP_LZMA, ZipFile
 
 import dcase_package
 import pytest
 from dcase_package import LABEL, N_CLIPS, as_yaml, zipped
 
 from report.dcase.__main__ import PROGRAM, main
+from report.dcase.unpack import describe_damage
 from report.dcase.validate import check_package
 from terminal import run_program
 
@@ -50,6 +51,19 @@ def test_a_damaged_zip_is_refused(files):
     start = package.index(OUTPUT.encode()) + len(OUTPUT)
     package[start + 20] ^= 0xFF
     assert problems_of_bytes(package).endswith("expected a complete ZIP file")
+
+
+@pytest.mark.parametrize("method", [ZIP_BZIP2, ZIP_LZMA])
+def test_a_damaged_zip_of_another_method_is_refused(files, method):
+    package = bytearray(zipped(files, method))
+    start = package.index(OUTPUT.encode()) + len(OUTPUT)
+    package[start + 20 : start + 60] = bytes(40)
+    assert problems_of_bytes(package).endswith("expected a complete ZIP file")
+
+
+def test_a_fault_of_the_machine_is_no_damage_of_the_zip():
+    with pytest.raises(OSError, match="No space left"):
+        describe_damage("package", OSError(28, "No space left"))
 
 
 def problems_of_bytes(package):
