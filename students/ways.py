@@ -161,6 +161,10 @@ def apply_way(recipe: StudentRecipe, way: str) -> StudentRecipe:
             changed = _find_way(name)(changed, *_parse_numbers(name, number))
         except ValueError as error:
             raise ValueError(f"way {way!r}, {word!r}: {error}") from error
+    if changed.distillation is None and (taught := find_taught_word(way)):
+        raise ValueError(
+            f"way {way!r}: {taught} is how soft labels teach, and alone leaves them out; leave out one of the two"
+        )
     return replace(changed, name=f"{recipe.name}_{way.replace('+', '_').replace('=', '')}")
 
 
@@ -176,6 +180,20 @@ def check_way(way: str) -> None:
             _find_way(name)(_SCHOOL, *_parse_numbers(name, number))
         except ValueError as error:
             raise ValueError(f"{word!r}: {error}") from error
+
+
+def find_taught_word(way: str) -> str | None:
+    """Return the first word of a way that says how soft labels teach; None if there is none.
+
+    Raises:
+        ValueError: an unknown word, or a superfluous or missing number or one out of range.
+    """
+    for word in way.split("+"):
+        name, _, number = word.partition("=")
+        taught = _find_way(name)(_SCHOOL, *_parse_numbers(name, number)).distillation
+        if taught is not None and taught is not _SCHOOL.distillation:
+            return word
+    return None
 
 
 def _find_way(name: str) -> Way:

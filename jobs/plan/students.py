@@ -43,7 +43,7 @@ from students.complexity import MAX_BYTES, MAX_MACS, Precision
 from students.out_of_fold import CROSS_FITTED_SHARE, trust_labels
 from students.search_space import make_found_recipe
 from students.stages import StartKind
-from students.ways import AS_NAMED, apply_way, check_way
+from students.ways import AS_NAMED, apply_way, check_way, find_taught_word
 from terminal.console import UserError, console
 from terminal.values import Check, Line, Name, Reference, Root, Seeds, Size, expect, obey
 from training.pool_use import PoolUse
@@ -192,8 +192,14 @@ def find_student_recipes(options: StudentsOptions, store: LogitStore) -> list[St
     """Return the recipes that the options ask for, in all their ways.
 
     Raises:
-        UserError: there is no such recipe, search or way, or a way contradicts a recipe.
+        UserError: there is no such recipe, search or way, or a way contradicts a recipe or --no-teacher.
     """
+    for way in options.ways if options.no_teacher else ():
+        if taught := find_taught_word(way):
+            raise UserError(
+                f"--ways {way} with --no-teacher: {taught} is how soft labels teach, and nobody teaches; leave "
+                "out one of the two"
+            )
     return [
         parse_way(_find_recipe(name, store), way)
         for name in options.recipes

@@ -84,6 +84,8 @@ def test_the_name_contains_the_way_unless_nothing_was_changed():
         ("decoupled", "only the divergence has this reduction"),
         ("distilled+confident+dist", "no clip has a loss of its own"),
         ("mixup+rsc", "needs the true class"),
+        ("distilled+features+alone", "distilled is how soft labels teach, and alone leaves them"),
+        ("temperature=4+alone", "temperature=4 is how soft labels teach"),
         ("distilled+decoupled+mixup", "needs the true class"),
         ("", "no such way to learn"),
     ],
