@@ -92,14 +92,15 @@ def plan_widths(
     if (n_full := count(full)) <= most_params:
         raise ValueError(
             f"student recipe {recipe.name} has {n_full:,} parameters, which is no more than the "
-            f"{most_params:,} that are asked for: there is nothing to prune"
+            f"{most_params:,} that are asked for: there is nothing to prune; ask for fewer"
         )
     tried = list(_list_below(full, width.step))
     place = bisect_left(tried, True, key=lambda value: count(value) <= most_params)
     if place == len(tried):
         raise ValueError(
             f"student recipe {recipe.name}: at its smallest {width.argument}, {tried[-1]}, it has "
-            f"{count(tried[-1]):,} parameters, more than the {most_params:,} that are asked for"
+            f"{count(tried[-1]):,} parameters, more than the {most_params:,} that are asked for; ask for "
+            "that many or more"
         )
     fitting, steps, value = tried[place], [], full
     while value > fitting:

@@ -40,6 +40,14 @@ def check_stage_options(options: StudentsOptions) -> None:
                 f"{option} with --compare: a comparison is of ways of learning, and this is what comes after "
                 "one; leave one of the two out, and see python jobs/report.py for what it gains"
             )
+    if (
+        options.first_corpus is not None
+        and options.first_root is None
+        and options.first_corpus != "demo"
+    ):
+        raise UserError(
+            f"--first-corpus {options.first_corpus}: say where its files are: --first-root FOLDER"
+        )
     if options.prune_to is not None and options.no_teacher:
         raise UserError(
             f"--prune-to {options.prune_to}: between its steps a pruned student learns from soft labels; "

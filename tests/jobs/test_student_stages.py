@@ -101,6 +101,11 @@ def plan_tiny(corpus, store, **changes):
     ("changes", "message"),
     [
         ({"first_root": "/data"}, "--first-root /data: of which corpus"),
+        ({"first_corpus": "folder"}, "say where its files are: --first-root FOLDER"),
+        (
+            {"no_teacher": True, "ways": ("plain", "plain+features=2")},
+            "--ways plain[+]features=2 with --no-teacher: features=2 is how soft labels teach",
+        ),
         (
             {"first_corpus": "folder", "first_pool": ("rest",)},
             "a student has one stage before its own",
