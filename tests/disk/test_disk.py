@@ -176,6 +176,7 @@ WRITTEN_OTHERWISE = {
     "disk/lock.py": "an empty file",
     "disk/whole.py": "this is how files are written",
     "report/ensemble_picture.py": "drawn into memory",
+    "report/dcase/validate_inference.py": "files of a temporary folder",
     "students/device/run.py": "files of a temporary folder",
     "teachers/transfer.py": "a download that is continued, and then published",
     "training/trackers.py": "an empty file",

@@ -42,6 +42,13 @@ USED = sorted(
     key=repr,
 )
 """The front-ends of all students."""
+
+
+def name_front_end(front_end):
+    bands = f"{front_end.mel_bands} {front_end.mel_bank}"
+    return f"hop {front_end.hop_samples}, {bands} bands to {front_end.max_hz:g} Hz"
+
+
 SMALL = FrontEnd(
     sample_rate=8_000, n_fft=512, window_samples=400, hop_samples=250, mel_bands=24, max_hz=4_000
 )
@@ -192,7 +199,7 @@ def compare(front_end: FrontEnd, samples_NS: np.ndarray, folder: Path) -> np.nda
 
 
 @needs_gcc
-@pytest.mark.parametrize("front_end", USED, ids=lambda each: f"{each.hop_samples}, {each.max_hz}")
+@pytest.mark.parametrize("front_end", USED, ids=name_front_end)
 def test_one_code_in_a_thousand_at_most_is_another_and_by_one_step(front_end, tmp_path):
     apart = compare(front_end, read_demo_clips(front_end.sample_rate), tmp_path)
     assert apart.max() <= 1
