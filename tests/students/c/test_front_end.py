@@ -293,11 +293,11 @@ def test_a_bank_in_pieces_is_the_bank_in_torch():
         assert (apart_F < 1e-4 * bank_FQ.max(axis=1)).all()
 
 
-def test_tables_and_state_are_small():
+def test_tables_and_state_are_a_few_bytes_for_each_point_of_the_transform():
     for front_end in USED:
         program = make_front_end(front_end, front_end.sample_rate, 0.1, 120)
-        assert program.constant_bytes < 17_000
-        assert program.scratch_bytes < 30_720
+        assert program.constant_bytes < 5 * front_end.n_fft
+        assert program.scratch_bytes < 8 * front_end.n_fft
 
 
 def test_a_transform_takes_as_few_passes_as_it_can():
