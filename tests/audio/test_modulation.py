@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny import AUGMENTATION, tiny_corpus, tiny_feed
 
+from audio import modulation
 from audio.corpora import demo
 from audio.errors import CorpusError
 from audio.modulation import find_pairs
@@ -75,6 +76,23 @@ def test_a_colour_is_the_other_devices_mean_spectrum_minus_the_reference_devices
         for place in (0, 1)
     )
     torch.testing.assert_close(feed._colours_MF[0].double(), other - reference, atol=1e-4, rtol=0)
+
+
+def test_some_pairs_are_spread_over_all_and_silence_is_no_power_but_the_smallest(
+    corpus, monkeypatch
+):
+    monkeypatch.setattr(modulation, "MOST_PAIRS", 2)
+    pairs_P2, is_reference_N = find_pairs(corpus, 100), corpus.column("recording_device") == "a"
+    heard = []
+
+    def make_power(rows):
+        heard.append(rows)
+        return torch.from_numpy(is_reference_N[rows])[:, None, None] * torch.ones(1, 3, 4)
+
+    colours_MF = modulation.measure_colours(corpus, 100, make_power)
+    other, reference = heard
+    assert np.stack([reference, other], 1).tolist() == pairs_P2[[0, -1]].tolist()
+    torch.testing.assert_close(colours_MF, torch.full((2, 3), -10.0))
 
 
 def test_twelve_of_thirteen_batches_are_coloured(corpus, feed):

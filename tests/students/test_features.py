@@ -81,6 +81,12 @@ def test_features_that_say_nothing_lose_one_and_those_that_say_all_nothing():
     assert target.compute_loss(padded, every).item() == 0
 
 
+def test_a_dimension_that_only_rounding_moves_is_not_predicted():
+    still_N1 = 1_000 + 0.01 * np.arange(N)[:, None]
+    objective = objective_of(embeddings=embeddings_of(np.hstack([EMBEDDINGS_NE, still_N1])))
+    assert objective.feature_target.projection.out_features == E
+
+
 def test_each_view_has_embeddings_of_its_own_and_mixed_clips_a_mixture():
     views_VNE = np.stack([EMBEDDINGS_NE, -EMBEDDINGS_NE, 2 * EMBEDDINGS_NE])
     recipe = replace(ECHO, distillation=FeatureDistillation(n_views=3), mixup=Mixup())

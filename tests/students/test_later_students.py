@@ -25,6 +25,15 @@ def test_both_writings_have_the_golden_logits(name):
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "shares"), [("tf_sepnet", [0.1] * 9), ("cnn_gru", [0.3, 0.5]), ("rep_mobile", [])]
+)
+def test_training_drops_the_published_shares_of_the_values(name, shares):
+    kinds = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
+    modules = build(name, n_classes=10).modules()
+    assert [each.p for each in modules if isinstance(each, kinds)] == shares
+
+
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_a_residual_norm_forgets_the_level_and_the_gain_of_a_band(adaptive):
     norm = AdaptiveResidualNorm(3) if adaptive else ResidualNorm(3)

@@ -68,6 +68,20 @@ def test_channels_are_kept_in_their_order_and_the_student_that_is_pruned_stays()
     assert len(rows) == 5
 
 
+def test_neither_what_a_layer_hears_nor_its_size_decides_which_channels_are_kept():
+    wide, narrower = make("isotropic"), make_narrow("isotropic")
+    after, n_small = narrower.state_dict(), 12 - 5
+    for name, tensor in wide.state_dict().items():
+        for dim, size in enumerate(tensor.shape):
+            if size != after[name].shape[dim]:
+                heard = "running_" in name
+                tensor.fill_(1e4 if name.startswith("classifier") else 1.0)
+                small = tensor.narrow(dim, 0, n_small)
+                small.mul_(1e6 if heard else 1.01 if name.startswith("classifier") else 0.9)
+    narrow(wide, "isotropic", narrower)
+    assert narrower.state_dict()["model.0.weight"].eq(1).all()
+
+
 @pytest.mark.parametrize("name", ["isotropic", "recursive_2x2", "rep_mobile"])
 def test_steps_go_down_to_the_widest_student_that_is_small_enough(name):
     recipe = RECIPES[name] if name in RECIPES else replace(RECIPES["isotropic"], model=name)
