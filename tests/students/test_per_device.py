@@ -113,6 +113,22 @@ def test_a_stage_that_was_interrupted_trains_only_the_networks_that_are_missing(
     np.testing.assert_array_equal(store.read([key])[0], logits_NK)
 
 
+def test_a_network_begins_as_the_general_student(made, corpus, monkeypatch):
+    store, general, _ = made
+    begun = []
+
+    def stop(run, student, *rest):
+        begun.append(student.state_dict())
+        raise InterruptedError
+
+    monkeypatch.setattr(per_device, "train_part", stop)
+    stage = replace(STAGE, epochs=1)
+    with pytest.raises(InterruptedError):
+        specialise(general, stage, corpus, store, responses=None, device=CPU)
+    expected = load_student(store, general, len(corpus.scenes)).student.state_dict()
+    torch.testing.assert_close(begun[0], expected, rtol=0, atol=0)
+
+
 def test_a_stage_keeps_the_sound_of_a_device_and_teaches_by_labels_too():
     recipe = STAGE.make_recipe(drop_teachers(replace(SHORT, device_loss_weight=0.5)))
     assert recipe.augmentation.impulse_response_probability == 0
