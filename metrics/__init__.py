@@ -16,7 +16,12 @@ from metrics.scores import (
     name_main_score,
     score_groups,
 )
-from metrics.several import average_precisions, log_sigmoid, mean_average_precision
+from metrics.several import (
+    average_precisions,
+    log_sigmoid,
+    mean_average_precision,
+    measure_agreement,
+)
 
 __all__ = [
     "MIN_SEEDS",
@@ -37,6 +42,7 @@ __all__ = [
     "macro_accuracy",
     "main_score",
     "mean_average_precision",
+    "measure_agreement",
     "name_main_score",
     "paired_bootstrap",
     "score_groups",

@@ -46,6 +46,18 @@ def binary_losses(logits_NK: Floats, targets_NK: Flags) -> Floats:
     return -log_sigmoid(np.where(targets_NK, logits_NK, -logits_NK)).mean(axis=1)
 
 
+def measure_agreement(first_NK: ArrayLike, second_NK: ArrayLike, *, several: bool) -> float:
+    """Return the share of clips that two systems assign to the same class, 0...1.
+
+    If clips may have several labels, it is the share of decisions that are the same: one for each class
+    of each clip, which has it where its logit is above 0.
+    """
+    first, second = np.asarray(first_NK), np.asarray(second_NK)
+    if several:
+        return float(((first > 0) == (second > 0)).mean())
+    return float((first.argmax(axis=1) == second.argmax(axis=1)).mean())
+
+
 def average_precisions(logits_NK: ArrayLike, targets_NK: ArrayLike) -> Floats:
     """Return the average precision of each class, 0...1 [K]; NaN for a class that no clip has.
 

@@ -14,6 +14,8 @@ import numpy as np
 import onnxruntime
 
 _FACTS = ("classes", "sample_rate", "clip_samples", "takes_waveforms")
+SEVERAL = "has_several_labels"
+"""Metadata of students whose clips may have several labels; others lack it."""
 WARM_UP_RUNS = 5
 TIMED_RUNS = 100
 
@@ -35,6 +37,8 @@ class ExportedStudent:
     """Number of samples of a clip."""
     takes_waveforms: bool
     """Whether the front-end is inside; without it, the student takes log-mels."""
+    has_several_labels: bool = False
+    """Whether a clip may have several labels, or none: logits are log odds of each class by itself."""
 
     def compute_logits(self, inputs: np.ndarray) -> np.ndarray:
         """Return logits, float32 [B, K], of waveforms [B, S] within -1...1, or of log-mels [B, C, F, T]."""
@@ -59,7 +63,9 @@ def load_exported(model: Path | bytes) -> ExportedStudent:
     try:
         metadata = session.get_modelmeta().custom_metadata_map
         facts: dict[str, Any] = {each: json.loads(metadata[each]) for each in _FACTS}
-        return ExportedStudent(session, **(facts | {"classes": tuple(facts["classes"])}))
+        facts["classes"] = tuple(facts["classes"])
+        facts[SEVERAL] = json.loads(metadata.get(SEVERAL, "false"))
+        return ExportedStudent(session, **facts)
     except KeyError as error:
         raise UnfitModel(f"{name}: its metadata has no {error.args[0]}: {way_out}") from error
     except (TypeError, ValueError) as error:

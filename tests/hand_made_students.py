@@ -94,7 +94,7 @@ def write_hand_made(folder: Path, *, has_front_end: bool) -> Path:
         sample_rate=RATE,
         clip_samples=RATE,
         has_front_end=has_front_end,
-        has_smoothing=False,
+        has_several_labels=False,
     )
     header = _HEADER.format(bands=SHAPE[1], frames=SHAPE[2])
     folder.mkdir()

@@ -82,6 +82,12 @@ pushed anew at each hop, and take as many times the computing; the share is then
 A quiet room is a class as well: a student knows only what it was trained on, so record your background as a class
 of its own.
 """
+_SEVERAL = """
+Logits are log odds of each class by itself: a clip has the classes whose logits are above 0, one, several or none.
+The probability of a class is 1 / (1 + exp(-logit)).
+"""
+_PARITY = "of clips in the same class"
+_PARITY_OF_SEVERAL = "of clips and classes that both decide alike"
 _LONGEST_WAIT = 0.1
 """Seconds that the ring of the example holds at least: about what a Cortex-M7 of 480 MHz takes for the largest
 students of the catalogue, at one instruction a cycle."""
@@ -107,8 +113,8 @@ class FolderFacts:
     """Number of samples of a clip."""
     has_front_end: bool
     """Whether it takes samples, not log-mels."""
-    has_smoothing: bool
-    """Whether smoothing.h is in the folder."""
+    has_several_labels: bool
+    """Whether a clip may have several labels, or none; then smoothing.h is not in the folder."""
 
 
 def make_folder_files(facts: FolderFacts) -> Mapping[str, str]:
@@ -118,7 +124,9 @@ def make_folder_files(facts: FolderFacts) -> Mapping[str, str]:
 
 
 def _describe(facts: FolderFacts) -> str:
-    more = [_FRONT_END_FILES] * facts.has_front_end + [_SMOOTHING_FILE] * facts.has_smoothing
+    more = [_FRONT_END_FILES] * facts.has_front_end + [_SMOOTHING_FILE] * (
+        not facts.has_several_labels
+    )
     return Template((_TEMPLATES / _README).read_text()).substitute(
         member=facts.member,
         shape=_describe_input(facts),
@@ -126,7 +134,8 @@ def _describe(facts: FolderFacts) -> str:
         classes=", ".join(facts.classes),
         more_files="".join(more),
         usage=_describe_usage(facts),
-        smoothing=_describe_smoothing(facts) if facts.has_smoothing else "",
+        smoothing=_SEVERAL if facts.has_several_labels else _describe_smoothing(facts),
+        parity=_PARITY_OF_SEVERAL if facts.has_several_labels else _PARITY,
         arena_bytes=f"{facts.arena_bytes:,}",
         constant_bytes=f"{facts.constant_bytes:,}",
     )

@@ -19,7 +19,9 @@ from students.c.splitting import split_layers
 from students.c.steps import Step, group_statements
 
 _HERE = Path(__file__).parent
-_COPIED = ("kernels.h", "products.h", "rounding.h", "numbers.h", "smoothing.h")
+_COPIED = ("kernels.h", "products.h", "rounding.h", "numbers.h")
+_SMOOTHING = "smoothing.h"
+"""Follows one class at a time, so students that name several do without."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +36,8 @@ class StudentFacts:
     """Sample rate of its waveforms, in Hz."""
     clip_samples: int
     """Number of samples of a clip."""
+    has_several_labels: bool = False
+    """Whether a clip may have several labels, or none."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -82,10 +86,14 @@ def make_program(
     constant_bytes = printer.constants.count_bytes + (ahead.constant_bytes if ahead else 0)
     title = f"{facts.member} in C: {' x '.join(map(str, lowered.input.shape))} log-mels to logits."
     clip = Clip(facts.sample_rate, facts.clip_samples) if ahead else None
+    several = facts.has_several_labels
+    copied = _COPIED if several else (*_COPIED, _SMOOTHING)
     sources = {
-        "student.h": print_header(title, lowered, planned.memory, len(facts.classes), clip),
+        "student.h": print_header(
+            title, lowered, planned.memory, len(facts.classes), clip, several=several
+        ),
         "student.c": print_source(title, lowered, planned.memory, printer, facts.classes),
-        **{name: (_HERE / name).read_text() for name in _COPIED},
+        **{name: (_HERE / name).read_text() for name in copied},
         **(ahead.files if ahead else {}),
     }
     channels, bands, frames = lowered.input.shape
@@ -98,7 +106,7 @@ def make_program(
         sample_rate=facts.sample_rate,
         clip_samples=facts.clip_samples,
         has_front_end=ahead is not None,
-        has_smoothing=True,
+        has_several_labels=several,
     )
     files = {**sources, **make_folder_files(folder_facts)}
     return Program(files, planned.memory.arena_bytes, constant_bytes)

@@ -40,7 +40,7 @@ extern "C" {
 /* The code of a log-mel is log-mel / scale, rounded half to even, + zero, within 0...255. */
 #define STUDENT_INPUT_SCALE $scale
 #define STUDENT_INPUT_ZERO $zero
-$front_end_sizes
+$several$front_end_sizes
 /* In the order of the logits. */
 extern const char *const student_classes[STUDENT_CLASSES];
 
@@ -59,6 +59,10 @@ $front_end_functions
 
 #endif
 """)
+_SEVERAL = """\
+/* Logits are log odds: a clip has each class whose logit is above 0, one, several or none. */
+#define STUDENT_HAS_SEVERAL_LABELS
+"""
 _FRONT_END_SIZES = Template("""\
 #define STUDENT_HAS_FRONT_END
 #define STUDENT_SAMPLE_RATE $sample_rate
@@ -133,7 +137,13 @@ int student_ready(const void *arena) { return front_end_ready((const uint8_t *)a
 
 
 def print_header(
-    title: str, lowered: Lowered, plan: Plan, n_classes: int, clip: Clip | None
+    title: str,
+    lowered: Lowered,
+    plan: Plan,
+    n_classes: int,
+    clip: Clip | None,
+    *,
+    several: bool,
 ) -> str:
     """Return the text of student.h."""
     channels, bands, frames = lowered.input.shape
@@ -149,6 +159,7 @@ def print_header(
         arena_bytes=plan.arena_bytes,
         scale=print_float(lowered.grid.scale),
         zero=lowered.grid.zero,
+        several=_SEVERAL * several,
         front_end_sizes=_FRONT_END_SIZES.substitute(sizes) if sizes else "",
         front_end_functions=_FRONT_END_FUNCTIONS if sizes else "",
     )

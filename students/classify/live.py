@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from students.classify.answers import NONE_IN_WORDS
 from students.classify.messages import draw_bars
 from students.classify.streams import Sound, cut_windows
 from students.runtime import ExportedStudent
@@ -22,7 +23,6 @@ from students.smoothing import (
     compute_share,
 )
 
-NONE_IN_WORDS = "none of them"
 _TO_END_OF_LINE = "\x1b[K"
 
 
@@ -87,8 +87,14 @@ def make_listener(
         thresholds: class and threshold; None stands for all classes that are not named.
 
     Raises:
-        UnfitLive: the hop is longer than a window, or the student does not know a class.
+        UnfitLive: the hop is longer than a window, or the student does not know a class, or names several
+            at once.
     """
+    if student.has_several_labels:
+        raise UnfitLive(
+            "--microphone, --hop, --threshold and --events follow one class at a time, and this student names "
+            "several at once: leave them out, and every clip is classified, also of standard input (FILE -)"
+        )
     begins_at_K = _find_thresholds(student.classes, dict(thresholds))
     return Listener(student, begins_at_K, _find_hop(student, hop_s))
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from audio.errors import UnfitName, UnfitSound
 from audio.sound_folders import check_name
+from students.classify.answers import compute_probabilities, describe_answer
 from students.classify.files import read_clips
 from students.classify.messages import complain, draw_bars
 from students.classify.streams import cut_windows, open_stream
@@ -18,7 +19,7 @@ from students.runtime import ExportedStudent
 
 
 def classify_file(student: ExportedStudent, file: Path) -> int:
-    """Print the scene of a file, the mean over its seconds; return 1 if it cannot be classified."""
+    """Print what a file is, the mean over its clips; return 1 if it cannot be classified."""
     try:
         check_name(file)
         clips_BS = read_clips(file, student.sample_rate, student.clip_samples)
@@ -28,9 +29,8 @@ def classify_file(student: ExportedStudent, file: Path) -> int:
         return complain(UnfitSound(f"{file}: {error}"))
     # One by one: a recording of an hour would be gigabytes of log-mels.
     logits_BK = np.concatenate([student.compute_logits(clip_S[None]) for clip_S in clips_BS])
-    probabilities_K = softmax(logits_BK).mean(axis=0)
-    best = int(probabilities_K.argmax())
-    sys.stdout.write(f"{file}\t{student.classes[best]}\t{probabilities_K[best]:.3f}\n")
+    probabilities_K = compute_probabilities(student, logits_BK).mean(axis=0)
+    sys.stdout.write(f"{file}\t{describe_answer(student, probabilities_K)}\n")
     if sys.stdout.isatty():
         sys.stdout.write(draw_bars(student.classes, probabilities_K))
     sys.stdout.flush()
@@ -50,20 +50,14 @@ def classify_stream(
     length = student.clip_samples
     index = -1
     for index, clip_S in enumerate(cut_windows(sound, student.sample_rate, length, length)):
-        probabilities_K = softmax(student.compute_logits(clip_S[None]))[0]
+        logits_BK = student.compute_logits(clip_S[None])
+        probabilities_K = compute_probabilities(student, logits_BK)[0]
         if with_bars:
             up = f"\x1b[{len(student.classes)}A" if index else ""
             sys.stdout.write(up + draw_bars(student.classes, probabilities_K))
         else:
-            best = int(probabilities_K.argmax())
             seconds = (index + 1) * student.clip_samples / student.sample_rate
-            sys.stdout.write(f"{seconds:g}\t{student.classes[best]}\t{probabilities_K[best]:.3f}\n")
+            sys.stdout.write(f"{seconds:g}\t{describe_answer(student, probabilities_K)}\n")
         sys.stdout.flush()
     if index < 0:
         raise UnfitSound("standard input holds no samples")
-
-
-def softmax(logits_BK: np.ndarray) -> np.ndarray:
-    """Probabilities, [B, K]."""
-    shifted_BK = np.exp(logits_BK - logits_BK.max(axis=1, keepdims=True))
-    return shifted_BK / shifted_BK.sum(axis=1, keepdims=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metrics import macro_accuracy
+from metrics import main_score, measure_agreement
 from students.device.boards import BOARDS
 from students.device.build import SOURCE, build_program, check_tools
 from students.device.chips import Chip, find_fitting
@@ -27,6 +27,8 @@ class DeviceMeasurements:
     """What a student is worth on a board."""
 
     board: BoardName
+    has_several_labels: bool
+    """Whether clips may have several labels, or none: then mAP stands in the place of macro accuracy."""
     flash_bytes: int
     """Code and constants of a program with nothing but the student and a loop over clips."""
     static_bytes: int
@@ -41,7 +43,7 @@ class DeviceMeasurements:
     max_difference: float
     """Largest difference of a logit from ONNX Runtime's, on all clips."""
     agreement: float
-    """Share of the clips that both assign to the same class, 0...1."""
+    """Share of the clips that both assign to the same class, 0...1; of several labels, of decisions."""
     judged_clips: int
     """Number of clips of the fold select among them."""
     accuracy: float
@@ -73,9 +75,12 @@ class DeviceMeasurements:
         agreed, off = 100 * self.agreement, self.max_difference
         here, there = 100 * self.accuracy, 100 * self.reference_accuracy
         compared = f"compared with ONNX Runtime on {self.compared_clips:,} clips"
-        judged = f"macro accuracy on the {self.judged_clips:,} select clips"
+        alike, score = "in the same class", "macro accuracy"
+        if self.has_several_labels:
+            alike, score = "of the classes of clips decided alike", "mAP"
+        judged = f"{score} on the {self.judged_clips:,} select clips"
         return [
-            f"{compared}: {agreed:.1f} % in the same class, largest difference of a logit {off:.2g}",
+            f"{compared}: {agreed:.1f} % {alike}, largest difference of a logit {off:.2g}",
             f"{judged}: {here:.1f} %, in ONNX Runtime {there:.1f} %",
         ]
 
@@ -119,6 +124,7 @@ def measure_device(
     judged, difference_N, agreement = _compare(clips, results)
     return DeviceMeasurements(
         board=options.board,
+        has_several_labels=reference.student.has_several_labels,
         flash_bytes=program.flash_bytes,
         static_bytes=program.ram_bytes,
         stack_bytes=results.stack_bytes,
@@ -128,13 +134,14 @@ def measure_device(
         max_difference=float(difference_N.max()),
         agreement=agreement,
         judged_clips=judged,
-        accuracy=macro_accuracy(results.logits_NK[:judged], clips.select_labels_J),
-        reference_accuracy=macro_accuracy(clips.reference_NK[:judged], clips.select_labels_J),
+        accuracy=main_score(results.logits_NK[:judged], clips.select_truth_J),
+        reference_accuracy=main_score(clips.reference_NK[:judged], clips.select_truth_J),
     )
 
 
 def _compare(clips: DeviceClips, results: ClipResults) -> tuple[int, np.ndarray, float]:
     """Return the number of judged clips, the largest difference of each clip, and the agreement."""
     differences_N = np.abs(results.logits_NK - clips.reference_NK).max(axis=1)
-    same_N = results.logits_NK.argmax(axis=1) == clips.reference_NK.argmax(axis=1)
-    return len(clips.select_labels_J), differences_N, float(same_N.mean())
+    several = clips.select_truth_J.ndim == 2
+    agreement = measure_agreement(results.logits_NK, clips.reference_NK, several=several)
+    return len(clips.select_truth_J), differences_N, agreement

@@ -43,8 +43,8 @@ class DeviceClips:
     """What the program takes of each: int16 [S], or float32 [C, F, T], little-endian."""
     reference_NK: np.ndarray
     """Logits of the reference, float32."""
-    select_labels_J: np.ndarray
-    """Labels of the first J clips, those of the fold select."""
+    select_truth_J: np.ndarray
+    """Labels of the first J clips, those of the fold select: [J], or of several labels a clip [J, K]."""
 
 
 def load_reference(folder: Path) -> Reference:
@@ -91,11 +91,13 @@ def load_clips(
     """Load clips of a student's own corpus and split, and let the reference hear them.
 
     Raises:
-        UnfitDevice: the corpus is not the one that the student was trained on.
+        UnfitDevice: the corpus is not the one that the student was trained on, or none of so few clips has a
+            class.
         CorpusError, BrokenAudio: the corpus cannot be read.
     """
     corpus = corpora.read(options.corpus, options.root)
-    if corpus.name != reference.corpus or corpus.scenes != reference.student.classes:
+    several = corpus.has_several_labels
+    if (corpus.name, corpus.scenes) != (reference.corpus, reference.student.classes):
         raise UnfitDevice(
             f"{options.student}: a student of corpus {reference.corpus} with the classes "
             f"{', '.join(reference.student.classes)}, and --corpus is {corpus.name} with "
@@ -105,6 +107,18 @@ def load_clips(
         _choose_evenly(corpus.rows(reference.split, fold), options.clips)
         for fold in ("select", "test")
     )
+    truth_J = corpus.truth()[select]
+    if several != reference.student.has_several_labels:
+        raise UnfitDevice(
+            f"{options.student}: clips of corpus {corpus.name} have "
+            f"{'several labels or none' if several else 'one label each'}, which is not so of the corpus that "
+            f"the student learnt: {_WAY_OUT}"
+        )
+    if several and not truth_J.any():
+        raise UnfitDevice(
+            f"--clips {options.clips}: none of the chosen clips of the fold select has a class, so there is no "
+            "mAP: take more"
+        )
     rows_N = np.concatenate([select, test])
     inputs_N = _load_inputs(corpus, reference, rows_N)
     logits = []
@@ -113,8 +127,7 @@ def load_clips(
         heard = clip.astype(np.float32) / FULL_SCALE if clip.dtype == np.int16 else clip
         logits.append(reference.student.compute_logits(heard[None])[0])
         on_heard(index, len(rows_N))
-    labels_J = corpus.labels()[select]
-    return DeviceClips([clip.tobytes() for clip in inputs_N], np.stack(logits), labels_J)
+    return DeviceClips([clip.tobytes() for clip in inputs_N], np.stack(logits), truth_J)
 
 
 def _choose_evenly(rows: np.ndarray, most: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from students.export.options import ExportForm, ExportOptions, UnfitExportOption
 from students.int8 import simulate_int8
 from students.quantise import remove_rounding
 from students.recipe import CALIBRATION_CLIPS
+from students.runtime import SEVERAL
 from students.stored import StoredStudent
 
 
@@ -87,6 +88,7 @@ def _write_program(
         classes=tuple(facts["classes"]),
         sample_rate=facts["sample_rate"],
         clip_samples=facts["clip_samples"],
+        has_several_labels=SEVERAL in facts,
     )
     return make_program(model, said, student.front_end if options.with_front_end else None)
 
@@ -123,6 +125,7 @@ def convert_to_onnx(
 def collect_facts(student: StoredStudent, corpus: Corpus, form: ExportForm) -> dict[str, Any]:
     """Return the metadata of a student's file, except `takes_waveforms`."""
     sample_rate = student.front_end.sample_rate
+    several = {SEVERAL: True} if corpus.has_several_labels else {}
     return {
         "member": student.key.member,
         "corpus": student.key.corpus,
@@ -132,4 +135,5 @@ def collect_facts(student: StoredStudent, corpus: Corpus, form: ExportForm) -> d
         "sample_rate": sample_rate,
         "clip_samples": round(corpus.clip_duration_s * sample_rate),
         "front_end": asdict(student.front_end),
+        **several,
     }

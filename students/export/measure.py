@@ -16,7 +16,7 @@ from audio.clips import Corpus
 from audio.feed import Feed
 from audio.log_mel import LogMel
 from audio.views import Augmentation
-from metrics import macro_accuracy
+from metrics import log_loss, main_score, measure_agreement
 from students import runtime
 from students.errors import NoPlan
 from students.export.convert import ExportedFile
@@ -39,6 +39,8 @@ class Parity:
     """Logits in torch, float32."""
     exported_NK: np.ndarray
     """Logits of the file on its own runtime, float32."""
+    several: bool = False
+    """Whether clips may have several labels, or none."""
 
     @property
     def max_difference(self) -> float:
@@ -47,30 +49,36 @@ class Parity:
 
     @property
     def agreement(self) -> float:
-        """Share of the clips that both assign to the same class, 0...1."""
-        return float((self.torch_NK.argmax(axis=1) == self.exported_NK.argmax(axis=1)).mean())
+        """Share of the clips (of several labels: of clips and classes) that both decide alike, 0...1."""
+        return measure_agreement(self.torch_NK, self.exported_NK, several=self.several)
 
     def select(self, rows: slice) -> "Parity":
         """Return the same for a part of the clips."""
-        return Parity(self.torch_NK[rows], self.exported_NK[rows])
+        return Parity(self.torch_NK[rows], self.exported_NK[rows], self.several)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportMeasurements:
     """What an export is worth."""
 
+    has_several_labels: bool
+    """Whether clips may have several labels, or none: then mAP stands in the place of macro accuracy."""
     compared_clips: int
     """Number of clips of the fold test, all of which are compared."""
     max_difference: float
     """Largest difference of a logit on them between the file and torch."""
     agreement: float
-    """Share of them that both assign to the same class, 0...1."""
+    """Share of them that both assign to the same class, 0...1; of several labels, of decisions."""
     judged_clips: int
     """Number of clips of the fold select, all of which are judged."""
     torch_accuracy: float
     """Macro accuracy of the student in torch on them, 0...1."""
     accuracy: float
     """Macro accuracy of the file on its own runtime on them, 0...1."""
+    torch_log_loss: float
+    """Log loss of the student in torch on them, in nats."""
+    log_loss: float
+    """Log loss of the file on its own runtime on them, in nats."""
     counted_bytes: int
     """Bytes of the student's parameters as the challenge counts them: each times its bits, which are 32 where
     int8 leaves a layer in float32."""
@@ -89,12 +97,16 @@ class ExportMeasurements:
 
     def describe(self) -> str:
         """Return the measurements in lines for people."""
+        alike, score = "in the same class", "macro accuracy"
+        if self.has_several_labels:
+            alike, score = "of the classes of clips decided alike", "mAP"
         return (
             f"on the {self.compared_clips:,} test clips, compared with torch: largest difference of a "
-            f"logit {self.max_difference:.2g}, {100 * self.agreement:.1f} % in the same class\n"
-            f"macro accuracy on the {self.judged_clips:,} select clips: "
+            f"logit {self.max_difference:.2g}, {100 * self.agreement:.1f} % {alike}\n"
+            f"{score} on the {self.judged_clips:,} select clips: "
             f"{100 * self.accuracy:.1f} % on its own runtime, "
-            f"{100 * self.torch_accuracy:.1f} % in torch\n"
+            f"{100 * self.torch_accuracy:.1f} % in torch; log loss {self.log_loss:.3f} and "
+            f"{self.torch_log_loss:.3f}\n"
             f"bytes: {self.counted_bytes:,} of parameters as the challenge counts them"
             f"{self._describe_float32()}; the file has "
             f"{self.file_bytes:,}, of which {self.parameter_bytes:,} are the student's numbers and "
@@ -138,7 +150,11 @@ class ExportClips:
 
 
 def compare_with_torch(
-    model: Callable[[Tensor], Tensor], exported: ComputeLogits, inputs: Iterable[Tensor]
+    model: Callable[[Tensor], Tensor],
+    exported: ComputeLogits,
+    inputs: Iterable[Tensor],
+    *,
+    several: bool = False,
 ) -> Parity:
     """Compare an exported student with the one in torch.
 
@@ -146,13 +162,14 @@ def compare_with_torch(
         model: from inputs to logits [B, K], in evaluation mode, on the inputs' device.
         exported: the same for arrays, as `runtime.load_exported(file).compute_logits`.
         inputs: batches, at least one.
+        several: whether clips may have several labels, or none.
     """
     pairs = []
     with torch.no_grad():
         for batch in inputs:
             pairs.append((model(batch).float().cpu().numpy(), exported(batch.cpu().numpy())))
     torch_NK, exported_NK = (np.concatenate(part) for part in zip(*pairs, strict=True))
-    return Parity(torch_NK, exported_NK)
+    return Parity(torch_NK, exported_NK, several)
 
 
 def measure_export(
@@ -168,18 +185,22 @@ def measure_export(
     n_judged, n_clips = len(clips.select), len(clips.select) + len(clips.test)
     inputs = _report(clips.iterate_inputs(as_waveforms=with_front_end), n_clips, on_compared)
     logits = runtime.load_exported(exported.content).compute_logits
-    everything = compare_with_torch(model, logits, inputs)
+    several = clips.corpus.has_several_labels
+    everything = compare_with_torch(model, logits, inputs, several=several)
     judged, compared = everything.select(slice(n_judged)), everything.select(slice(n_judged, None))
-    labels_N = clips.corpus.labels()[clips.select]
+    truth_N = clips.corpus.truth()[clips.select]
     one_clip = clips.decoded.load_batch(clips.select[:1], _CPU).numpy()
     from_waveforms = runtime.load_exported(exported.with_front_end).compute_logits
     return ExportMeasurements(
+        has_several_labels=several,
         compared_clips=len(compared.torch_NK),
         max_difference=compared.max_difference,
         agreement=compared.agreement,
         judged_clips=n_judged,
-        torch_accuracy=macro_accuracy(judged.torch_NK, labels_N),
-        accuracy=macro_accuracy(judged.exported_NK, labels_N),
+        torch_accuracy=main_score(judged.torch_NK, truth_N),
+        accuracy=main_score(judged.exported_NK, truth_N),
+        torch_log_loss=log_loss(judged.torch_NK, truth_N),
+        log_loss=log_loss(judged.exported_NK, truth_N),
         params_in_float32=student.params.in_float32 if options.precision == "int8" else 0,
         counted_bytes=student.params.count_bytes(options.precision),
         parameter_bytes=exported.parameter_bytes,

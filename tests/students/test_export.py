@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
+import pyarrow as pa
 import pytest
 import torch
 from c_students import needs_gcc, needs_vnni
@@ -11,6 +12,7 @@ from tiny import FRONT_END, RECIPE
 from tiny_student import CPU, TINY_STUDENT, open_store
 
 from audio.clips import Corpus
+from metrics import log_loss, mean_average_precision
 from students import build, drop_teachers, int8, runtime
 from students.c.ram import measure_ram
 from students.complexity import OverBudget
@@ -136,6 +138,28 @@ def test_labels_of_the_test_fold_change_nothing(stored, corpus, exported, tmp_pa
     blind = export_student(options, store, corpus, key)
     assert replace(blind, latency_s=0) == replace(honest, latency_s=0)
     assert honest.accuracy > 0.6
+
+
+def test_where_clips_have_several_labels_an_export_is_judged_by_map_and_log_loss(
+    stored, corpus, tmp_path
+):
+    store, key = stored
+    scenes = [f"|{scene}|" for scene in corpus.column("scene")]
+    scenes[:4] = ["|", "|", "|bus|park|", "|bus|park|"]
+    place = corpus.table.column_names.index("scene")
+    several = replace(corpus, table=corpus.table.set_column(place, "scene", pa.array(scenes)))
+    assert several.scenes == corpus.scenes
+    file = tmp_path / "student.onnx"
+    measured = export_student(make_options(store, key, file, form="onnx"), store, several, key)
+    rows = several.rows(100, "select")
+    logits_NK, truth_NK = store.read([key])[0][rows], several.truth()[rows]
+    assert measured.accuracy == pytest.approx(mean_average_precision(logits_NK, truth_NK), abs=0.01)
+    assert measured.log_loss == pytest.approx(log_loss(logits_NK, truth_NK), abs=1e-3)
+    assert measured.agreement > 0.9
+    said = measured.describe()
+    assert f"mAP on the {len(rows)} select clips" in said
+    assert "accuracy" not in said
+    assert runtime.load_exported(file).has_several_labels
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-/* Names the class of each clip of the files on the command line, with its logits.
+/* Names the class of each clip, or its classes, of the files on the command line, with its logits.
  *
  * A student with its front-end reads WAV files (16-bit PCM at STUDENT_SAMPLE_RATE); one without
  * reads log-mels, float32 [C][F][T], one clip after the other. It runs on a computer, and on a
@@ -22,11 +22,20 @@ static int complain(const char *file, const char *what) {
 static void print_clip(const char *file, unsigned index) {
   float logits[STUDENT_CLASSES];
   student_compute_logits(arena, logits);
+  printf("%s\t%u\t", file, index);
+#ifdef STUDENT_HAS_SEVERAL_LABELS
+  int named = 0;
+  for (int k = 0; k < STUDENT_CLASSES; k++) {
+    if (logits[k] > 0) printf("%s%s", named++ ? "|" : "", student_classes[k]);
+  }
+  printf("%s\t", named ? "" : "none of them");
+#else
   int best = 0;
   for (int k = 1; k < STUDENT_CLASSES; k++) {
     if (logits[k] > logits[best]) best = k;
   }
-  printf("%s\t%u\t%s\t", file, index, student_classes[best]);
+  printf("%s\t", student_classes[best]);
+#endif
   for (int k = 0; k < STUDENT_CLASSES; k++) printf(" %.4f", (double)logits[k]);
   printf("\n");
 }

@@ -3,7 +3,9 @@
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from hand_made_students import need
 from int8_graphs import make_small_graph
@@ -62,6 +64,29 @@ def test_the_readme_says_the_share_of_its_clips_and_a_ring_of_a_tenth_of_a_secon
     readme = (folder / "README.md").read_text()
     assert "0.86466472f" in readme
     assert ("#define RING 1024" in readme) == ("student_push" in readme)
+
+
+def test_a_student_names_all_classes_of_a_clip_that_may_have_several(tmp_path):
+    need("gcc")
+    program = make_program(make_small_graph(), replace(FACTS, has_several_labels=True))
+    assert "smoothing.h" not in program.files
+    assert "smoothing" not in program.files["README.md"]
+    for name, text in program.files.items():
+        (tmp_path / name).write_text(text)
+    np.random.default_rng(0).normal(size=(8, 36)).astype("<f4").tofile(tmp_path / "clips.bin")
+    strict = ["gcc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic"]
+    subprocess.run([*strict, "main.c", "student.c", "-lm", "-o", "run"], cwd=tmp_path, check=True)
+    said = subprocess.run(
+        ["./run", "clips.bin"], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    answers = []
+    for line in said.stdout.splitlines():
+        _, _, answer, logits = line.split("\t")
+        above = [float(each) > 0 for each in logits.split()]
+        named = [name for name, is_above in zip(FACTS.classes, above, strict=True) if is_above]
+        assert answer == ("|".join(named) or "none of them")
+        answers.append(answer)
+    assert any("|" in answer for answer in answers)
 
 
 def compile_strictly(compiler, standard, source):

@@ -22,6 +22,7 @@ from students.device.readme import note_measurements
 from students.device.run import run_clips
 
 MEASURED = DeviceMeasurements(
+    has_several_labels=False,
     board="m4",
     flash_bytes=96_000,
     static_bytes=99_000,
@@ -104,6 +105,23 @@ def test_the_costs_of_a_board_are_said_with_what_it_fits():
         "fits: STM32L4R5, STM32F446, STM32F407, STM32F411, nRF52840\n",
     ):
         assert part in said
+
+
+def test_where_clips_have_several_labels_a_board_is_judged_by_map():
+    said = replace(MEASURED, has_several_labels=True).describe(168)
+    assert "100.0 % of the classes of clips decided alike" in said
+    assert "mAP on the 20 select clips: 70.0 %" in said
+    assert "accuracy" not in said
+
+
+def test_a_student_of_clips_with_several_labels_is_not_judged_by_one_a_clip(options):
+    need("gcc")
+    made = options()
+    write_reference(made.student.parent, has_front_end=False, has_several_labels=True)
+    with pytest.raises(
+        UnfitDevice, match=r"clips of corpus .* have one label each, which is not so"
+    ):
+        measure_device(made)
 
 
 def test_an_arena_fits_only_where_it_lies_in_one_part():
