@@ -13,7 +13,7 @@ from report.costs import SystemCost
 from report.featured import list_splits
 from report.parts import Figure, Section
 from report.results import JudgedSystem, Results
-from report.summary import describe_intervals, describe_score, name_score
+from report.summary import describe_intervals, describe_score, name_score, title_score
 from students.complexity import BYTES, MAX_BYTES, MAX_MACS
 
 _HEIGHT_PX = 340
@@ -65,9 +65,9 @@ def build_budgets(results: Results) -> Section:
     figures = [_build_figure(results, budget) for budget in _BUDGETS]
     return Section(
         name="budgets",
-        title="Accuracy against cost",
-        text="The dashed steps are the Pareto front: no system of the same or lower cost is more "
-        "accurate. The shape of a student's mark shows its objective, in the words of --ways. A "
+        title=f"{title_score(results.corpus)} against cost",
+        text="The dashed steps are the Pareto front: no system of the same or lower cost is "
+        "better. The shape of a student's mark shows its objective, in the words of --ways. A "
         "red ring marks a system for which test clips chose something.",
         figures=tuple(figures),
     )
@@ -96,7 +96,7 @@ def _build_figure(results: Results, budget: _Budget) -> Figure:
     unknown = f" Not shown: {n_unknown} systems whose cost is not recorded." if n_unknown else ""
     return Figure(
         name=f"accuracy-by-{budget.name}",
-        title=f"Accuracy against {budget.title}",
+        title=f"{title_score(results.corpus)} against {budget.title}",
         caption=f"{describe_score(results.corpus)} on test; a mark's interval is "
         f"{describe_intervals(results.corpus)}. The cost of an ensemble is the sum over its "
         f"members. The vertical line is the limit of DCASE task 1 ({budget.limit_title})."

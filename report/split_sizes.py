@@ -9,7 +9,7 @@ from report.colours import NEUTRAL, alarm_stroke, kind_colour
 from report.parts import Figure, Section
 from report.published import has_published, read_published
 from report.results import JudgedSystem, Results
-from report.summary import describe_intervals, describe_score, name_score
+from report.summary import describe_intervals, describe_score, name_score, title_score
 
 _SCHEMA = pa.schema(
     {
@@ -46,7 +46,7 @@ def build_split_sizes(results: Results) -> Section:
     )
     figure = Figure(
         name="accuracy-by-split",
-        title="Accuracy for each split",
+        title=f"{title_score(results.corpus)} for each split",
         caption=f"{describe_score(results.corpus)} on test against the percentage of the training clips that "
         "a system was trained on. Each system has a dot with its 95 % interval "
         f"{describe_intervals(results.corpus)}, and a line from split to split, which is thin for teachers. A red ring: test clips chose something. "
@@ -56,7 +56,11 @@ def build_split_sizes(results: Results) -> Section:
         if own + drawn
         else None,
     )
-    return Section(name="split-sizes", title="Accuracy against split size", figures=(figure,))
+    return Section(
+        name="split-sizes",
+        title=f"{title_score(results.corpus)} against split size",
+        figures=(figure,),
+    )
 
 
 def _list_references(*, drawn_only: bool) -> list[dict[str, Any]]:

@@ -110,6 +110,11 @@ def describe_score(corpus: Corpus) -> str:
     return "mAP (the mean average precision)" if several else "Macro-average accuracy"
 
 
+def title_score(corpus: Corpus) -> str:
+    """Return how titles begin that compare systems by the main score."""
+    return "mAP" if corpus.has_several_labels else "Accuracy"
+
+
 def name_groups(*, has_sources: bool) -> str:
     """Return the word for what intervals draw."""
     return "sources" if has_sources else "recordings"
@@ -135,27 +140,29 @@ def summarise(corpus: Corpus, system: System) -> Summary:
 def summarise_logits(test: JudgedClips, logits_APK: Sequence[np.ndarray]) -> Summary:
     """Summarise logits of the test clips, one array for each seed.
 
-    The clips of all seeds are pooled, so every score is a mean over seeds. The interval is over
-    recordings (or sources), and over seeds if there are at least three.
+    Every score is a mean over seeds, each judged by itself: seeds in one list would be ranked against
+    each other by the mAP. The interval is over recordings (or sources), and over seeds if there are at
+    least three.
     """
     n_seeds = len(logits_APK)
-    logits, labels = np.concatenate(logits_APK), np.concatenate([test.labels] * n_seeds)
-    seen = np.tile(test.seen, n_seeds)
     accuracies = [main_score(each, test.labels) for each in logits_APK]
     return Summary(
         accuracy=bootstrap(
             logits_APK, test.labels, test.groups, metric=name_main_score(test.labels)
         ),
         seed_deviation=float(np.std(accuracies, ddof=1)) if n_seeds > 1 else None,
-        seen_accuracy=_measure_accuracy(logits, labels, seen),
-        unseen_accuracy=_measure_accuracy(logits, labels, ~seen),
-        log_loss=log_loss(logits, labels),
+        seen_accuracy=_measure_accuracy(logits_APK, test.labels, test.seen),
+        unseen_accuracy=_measure_accuracy(logits_APK, test.labels, ~test.seen),
+        log_loss=float(np.mean([log_loss(each, test.labels) for each in logits_APK])),
     )
 
 
-def _measure_accuracy(logits: np.ndarray, labels: np.ndarray, some: np.ndarray) -> float | None:
-    occurs = some.any() and (labels.ndim == 1 or labels[some].any())
-    return main_score(logits[some], labels[some]) if occurs else None
+def _measure_accuracy(
+    logits_APK: Sequence[np.ndarray], labels: np.ndarray, some_P: np.ndarray
+) -> float | None:
+    if not some_P.any() or (labels.ndim == 2 and not labels[some_P].any()):
+        return None
+    return float(np.mean([main_score(each[some_P], labels[some_P]) for each in logits_APK]))
 
 
 def compare_systems(

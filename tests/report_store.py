@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -142,12 +143,14 @@ class ReportStore:
         return self.store.ensembles.write(self.corpus.name, split, name, document)
 
 
-def report_store(folder: Path, *, several: bool = False) -> ReportStore:
-    """Return a store with four teachers, an ensemble of two, and students, on two splits.
+def report_store(
+    folder: Path, *, several: bool = False, splits: Sequence[int] = (25, 100)
+) -> ReportStore:
+    """Return a store with four teachers, an ensemble of two, and students, on each split.
 
     Students are taught by the ensemble or alone, with two seeds each."""
     made = ReportStore(folder, several=several)
-    for split in (25, 100):
+    for split in splits:
         keys = [
             made.member(f"teacher_{skill}", split + skill, skill / 2, split=split)
             for skill in (1, 2, 3, 4)

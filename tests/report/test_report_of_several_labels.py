@@ -7,13 +7,12 @@ from report_store import report_store
 from metrics import average_precisions, log_loss, mean_average_precision
 from report.as_text import read_system, show_systems
 from report.contents import choose_contents
-from report.page import render_page
 from report.results import Results
 
 
 @pytest.fixture(scope="module")
 def several(tmp_path_factory):
-    made = report_store(tmp_path_factory.mktemp("several"), several=True)
+    made = report_store(tmp_path_factory.mktemp("several"), several=True, splits=(100,))
     return Results.of(made.store, made.corpus)
 
 
@@ -22,21 +21,26 @@ def test_the_page_shows_map_and_log_loss_and_no_accuracy(several, figure):
     names = [section.name for section in sections]
     assert "classes" in names
     assert not {"groups", "mistakes", "listen"} & {*names}
-    page = render_page("Report", "", sections, "")
-    assert "mAP %" in page
-    shown = " ".join([each.caption for section in sections for each in section.figures])
-    assert "ccuracy" not in shown
-    rows = figure(sections[0], "leaderboard").table.to_pylist()
+    ranking = figure(sections[0], "leaderboard")
+    assert "mAP %" in ranking.html
+    figures = [each for section in sections for each in section.figures]
+    words = [each.title for each in (*sections, *figures)]
+    shown = " ".join([*words, *(each.caption for each in figures), sections[0].html])
+    assert "mAP against split size" in shown
+    assert "ccura" not in shown
+    rows = ranking.table.to_pylist()
     for row in rows:
         system = next(
             each
             for each in several.systems
             if (each.name, each.split) == (row["system"], row["split"])
         )
-        truth = several.clips[row["split"]].labels
+        truth, seen = several.clips[row["split"]].labels, several.clips[row["split"]].seen
         logits = list(several.read_logits(system))
         scores = [mean_average_precision(each, truth) for each in logits]
         assert row["accuracy"] == pytest.approx(100 * np.mean(scores))
+        on_seen = [mean_average_precision(each[seen], truth[seen]) for each in logits]
+        assert row["seen"] == pytest.approx(100 * np.mean(on_seen))
         assert row["low"] <= row["accuracy"] <= row["high"]
         assert row["log_loss"] == pytest.approx(np.mean([log_loss(each, truth) for each in logits]))
 
