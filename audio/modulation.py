@@ -32,8 +32,13 @@ def find_pairs(corpus: Corpus, split: int) -> NDArray[np.int64]:
     Their names are equal but for the device at the end.
 
     Raises:
-        CorpusError: there is no such pair; says what the corpus lacks.
+        CorpusError: there is no such pair, or no reference device; says what the corpus lacks.
     """
+    if corpus.reference_device is None:
+        raise CorpusError(
+            f"corpus {corpus.name} in {corpus.root}: does not say which recording device is the reference, so the "
+            "colours of the others cannot be measured: leave out the way modulated"
+        )
     # Every run of a plan needs it, and TAU has 139,620 such clips.
     fit = corpus.rows(split, "fit")
     names, devices = corpus.column("clip_id")[fit], corpus.column("recording_device")[fit]

@@ -7,6 +7,7 @@ from audio.clips import Corpus
 from audio.pools import Pool
 from jobs.plan.options import LearningOptions
 from jobs.plan.pools import PlannedPool
+from jobs.plan.several import refuse_several
 from jobs.worker.teacher_embeddings import find_teaching_embeddings, list_needed_embeddings
 from logit_store import EmbeddingKey, LogitStore, strip_fingerprint
 from students import FeatureDistillation, StudentRecipe
@@ -34,7 +35,7 @@ def plan_embeddings(
         pools: those of all its stages; None where a stage has none.
 
     Raises:
-        UserError: the teachers have no embeddings in the store, or lack those of a view or of a pool.
+        UserError: the teachers have no embeddings in the store, which has none where clips have several labels, or lack those of a view or of a pool.
         LogitStoreError: the teacher is not in the store, or has changed.
     """
     way = recipe.distillation
@@ -42,6 +43,8 @@ def plan_embeddings(
         return ()
     names = find_teaching_embeddings(store, corpus.name, split, taught_by)
     if not names:
+        why = "embeddings come into the store with probes, which choose one of the classes: leave the way out"
+        refuse_several(corpus, "--ways features", why)
         raise UserError(
             f"--ways features: behind {taught_by} there is no embedding of corpus {corpus.name} in the store: "
             "let a probe teach, or an ensemble with one (python jobs/teachers.py --recipes probe:aisfx), or put "
