@@ -16,7 +16,8 @@ import torch
 from audio.clips import SPLITS, Corpus
 from audio.corpora import demo
 from benchmarks.results import format_table, publish
-from jobs.plan.teachers import TeacherPlan, TeachersOptions, plan_teachers
+from jobs.plan.teacher_options import TeachersOptions
+from jobs.plan.teachers import TeacherPlan, plan_teachers
 from jobs.schedule.carry_out import find_stored
 from jobs.schedule.cluster import connect
 from jobs.schedule.fanout import FanOut

@@ -18,7 +18,8 @@ from jobs.plan.ensembles import EnsembleOptions
 from jobs.plan.pools import plan_pool
 from jobs.plan.students import COMPARED_SEEDS, StudentsOptions, plan_students
 from jobs.plan.taught_by import find_teachers
-from jobs.plan.teachers import TeacherPlan, TeachersOptions, plan_teachers
+from jobs.plan.teacher_options import TeachersOptions
+from jobs.plan.teachers import TeacherPlan, plan_teachers
 from jobs.schedule.task import Task
 from jobs.worker.train import Distill
 from logit_store import LogitStore, MissingClips, MissingStore, strip_fingerprint

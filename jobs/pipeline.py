@@ -21,7 +21,8 @@ from jobs.plan.probe_estimates import expect_probes
 from jobs.plan.probes import ProbeSteps
 from jobs.plan.provision import measure_needs, prepare_teachers
 from jobs.plan.students import StudentRecipeName, StudentsOptions, plan_students
-from jobs.plan.teachers import TeacherRecipes, TeachersOptions, plan_teachers
+from jobs.plan.teacher_options import TeacherRecipes, TeachersOptions
+from jobs.plan.teachers import plan_teachers
 from jobs.schedule.carry_out import carry_out, print_if_all_stored
 from jobs.schedule.cluster import connect
 from jobs.schedule.task import AnyWork, Outcome, Task

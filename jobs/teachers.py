@@ -17,7 +17,8 @@ from jobs.plan.provision import (
     measure_needs,
     prepare_teachers,
 )
-from jobs.plan.teachers import TeacherPlan, TeachersOptions, plan_teachers
+from jobs.plan.teacher_options import TeachersOptions
+from jobs.plan.teachers import TeacherPlan, plan_teachers
 from jobs.schedule.carry_out import carry_out, print_if_all_stored
 from jobs.schedule.cluster import connect
 from terminal.console import UserError, console, repeat_command, say_next

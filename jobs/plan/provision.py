@@ -7,7 +7,8 @@ from typing import Any
 
 from audio.pools import list_foreign_pools
 from jobs.plan.estimates import find_workloads, measure_memory_needs, measure_steps_on_workers
-from jobs.plan.teachers import TeacherPlan, TeachersOptions
+from jobs.plan.teacher_options import TeachersOptions
+from jobs.plan.teachers import TeacherPlan
 from jobs.schedule.fanout import IN_FLIGHT
 from jobs.schedule.task import Needs, Task
 from jobs.schedule.workers import Workers

@@ -15,7 +15,7 @@ from typed_commands import ROOT, blocks
 from audio.corpora import tau
 from jobs.plan.students import StudentsOptions, plan_students
 from jobs.plan.taught_by import find_teachers
-from jobs.plan.teachers import TeachersOptions
+from jobs.plan.teacher_options import TeachersOptions
 from jobs.trials.options import SearchOptions
 from jobs.worker import train
 from logit_store import LogitKey, LogitStore

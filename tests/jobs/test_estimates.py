@@ -13,7 +13,8 @@ from jobs.plan.dry_run import show_plan
 from jobs.plan.estimates import estimate_runs, find_machine, find_workloads, plan_spending
 from jobs.plan.records import Machine, RecordedPaces
 from jobs.plan.students import StudentsOptions, plan_students
-from jobs.plan.teachers import TeachersOptions, plan_teachers
+from jobs.plan.teacher_options import TeachersOptions
+from jobs.plan.teachers import plan_teachers
 from jobs.plan.workload import count_workload, find_workload
 from jobs.schedule.prices import find_price
 from jobs.schedule.task import Needs, Outcome

@@ -11,7 +11,8 @@ import pytest
 from command_lines import COMMANDS
 from job_logs import make_task, store_logits, write_clips
 
-from jobs.plan.teachers import TeachersOptions, plan_teachers
+from jobs.plan.teacher_options import TeachersOptions
+from jobs.plan.teachers import plan_teachers
 from jobs.schedule.job_log import JobLog
 from logit_store import LogitStore
 

@@ -6,7 +6,7 @@ from fake_workers import FakeWorkers
 
 from jobs.plan.options import LearningOptions
 from jobs.plan.provision import limit_in_flight
-from jobs.plan.teachers import TeachersOptions
+from jobs.plan.teacher_options import TeachersOptions
 from jobs.schedule.fanout import IN_FLIGHT
 from jobs.schedule.ray_workers import RayWorkers
 from terminal.console import UserError

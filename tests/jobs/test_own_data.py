@@ -6,7 +6,8 @@ import soundfile
 import torch
 
 from jobs.plan.provision import prepare_teachers
-from jobs.plan.teachers import TeachersOptions, plan_teachers
+from jobs.plan.teacher_options import TeachersOptions
+from jobs.plan.teachers import plan_teachers
 from jobs.worker.teacher_logits import read_teacher_logits
 from students import RECIPES
 from students.distill import distill

@@ -10,7 +10,8 @@ import torch
 
 from audio.errors import CorpusError
 from jobs.plan.provision import prepare_teachers
-from jobs.plan.teachers import TeachersOptions, plan_teachers
+from jobs.plan.teacher_options import TeachersOptions
+from jobs.plan.teachers import plan_teachers
 from jobs.worker.where import PoolAt, open_pool, open_pools, parse_pool_word
 from logit_store import LogitStore
 from terminal.console import UserError

@@ -14,7 +14,8 @@ from audio.parts import NO_PART, draw_parts
 from jobs import teachers
 from jobs.pipeline import PipelineOptions, PipelineTasks, Stages
 from jobs.plan import probes as plan
-from jobs.plan.teachers import TeachersOptions, plan_teachers
+from jobs.plan.teacher_options import TeachersOptions
+from jobs.plan.teachers import plan_teachers
 from jobs.schedule.task import Outcome
 from jobs.worker.probes import EmbedClips, FitProbe
 from jobs.worker.select import SelectEnsemble
