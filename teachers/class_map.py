@@ -14,7 +14,8 @@ from audio.errors import CorpusError
 
 IDS_FILE = Path(__file__).with_name("audioset_ids.txt")
 """AudioSet's 527 ids in the order of the outputs of networks that learnt it (`class_labels_indices.csv` of
-its publishers, CC BY 4.0)."""
+its publishers, Google: the data set is under CC BY 4.0, the ontology that defines the ids under CC BY-SA 4.0;
+see docs/licences.md)."""
 
 
 @cache
