@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soundfile
-from report_store import report_store
+from report_store import ReportStore
 from tiny import FRONT_END, RATE
 from tiny_student import TINY_STUDENT
 
@@ -21,7 +21,7 @@ LABELS = ("high|low", "high", "low", "|", "")
 @pytest.fixture
 def root(tmp_path):
     """A folder of hums of two pitches, half a second each."""
-    root, lines = tmp_path / "own", ["path,labels"]
+    root, lines = tmp_path / "own", ["path,labels,device"]
     root.mkdir()
     times_s = np.arange(RATE // 2) / RATE
     for number in range(N_CLIPS):
@@ -31,7 +31,7 @@ def root(tmp_path):
             if label in cell:
                 sound += 0.2 * np.sin(2 * np.pi * pitch_hz * times_s)
         soundfile.write(root / f"{number:02}.wav", sound, RATE)
-        lines.append(f"{number:02}.wav,{cell}")
+        lines.append(f"{number:02}.wav,{cell},{'ab'[number % 2]}")
     (root / "clips.csv").write_text("\n".join(lines))
     return root
 
@@ -82,6 +82,12 @@ def test_commands_lead_from_clips_with_several_labels_to_a_report(
     compared = called(*taught, "--ensemble", "stepwise", "--compare", "--seeds", "0")
     assert "mAP is in %" in compared
     called("jobs/quantise.py", *data, *few, "--student", "tiny_isotropic_pool")
+    called(*taught, "--ensemble", "stepwise", "--first-corpus", "demo")
+    called(*taught, "--ensemble", "stepwise", "--prune-to", "450")
+    said = called(*taught, "--ensemble", "stepwise", "--per-device")
+    assert "mAP on the select clips in %, each clip by the general student" in said
+    said = called(*taught, "--ensemble", "stepwise", "--ways", "features", code=1)
+    assert "embeddings come into the store with probes" in " ".join(said.split())
     called("jobs/report.py", *data)
     page = (tmp_path / "runs" / "report-folder.html").read_text()
     assert "mAP %" in page
@@ -127,7 +133,8 @@ def test_tags_are_for_clips_with_several_labels(called, tagged, tmp_path):
     ],
 )
 def test_metrics_that_clips_do_not_have_are_refused(several, metric, reason, called, tmp_path):
-    made = report_store(tmp_path, several=several)
+    made = ReportStore(tmp_path, several=several)
+    made.member("teacher", 1, 1.0)
     data = ("--corpus", "tau", "--store", made.store.address, "--splits", "100")
     said = called("jobs/ensemble.py", *data, "--metric", metric, code=1)
     assert reason in " ".join(said.split())
