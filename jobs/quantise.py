@@ -10,9 +10,9 @@ from audio.clips import Corpus
 from jobs.command import run
 from jobs.plan.dry_run import show_plan
 from jobs.plan.members import find_best_member, show_members
+from jobs.plan.next_commands import make_export_command
 from jobs.plan.options import LearningOptions, PoolWords, parse_splits
 from jobs.plan.pools import check_pool_teachers, find_used_pool
-from jobs.plan.students import make_export_command
 from jobs.plan.training_runs import carry_out_runs
 from jobs.schedule.task import Task, make_names_unique
 from jobs.worker.teacher_logits import find_teaching_members

@@ -7,13 +7,13 @@ from jobs.command import REPORT, run
 from jobs.plan.comparison import Comparison
 from jobs.plan.dry_run import show_plan
 from jobs.plan.members import find_best_member, show_device_gains, show_members
+from jobs.plan.next_commands import make_export_command
 from jobs.plan.stage_options import check_stage_options, plan_device_runs
 from jobs.plan.stages import FirstRuns
 from jobs.plan.students import (
     StudentsOptions,
     check_pool_options,
     find_student_recipes,
-    make_export_command,
     plan_students,
 )
 from jobs.plan.taught_by import find_teachers

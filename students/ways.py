@@ -1,7 +1,7 @@
 """Ways of learning by name, joined with `+`: dist+mixup=0.4+soup."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from typing import Annotated, Any, get_args
@@ -154,18 +154,48 @@ def apply_way(recipe: StudentRecipe, way: str) -> StudentRecipe:
     """
     if way == AS_NAMED:
         return recipe
-    changed = recipe
-    for word in way.split("+"):
-        name, _, number = word.partition("=")
-        try:
-            changed = _find_way(name)(changed, *_parse_numbers(name, number))
-        except ValueError as error:
-            raise ValueError(f"way {way!r}, {word!r}: {error}") from error
+    words = way.split("+")
+    changed = _apply_words(recipe, words, way)
     if changed.distillation is None and (taught := find_taught_word(way)):
         raise ValueError(
             f"way {way!r}: {taught} is how soft labels teach, and alone leaves them out; leave out one of the two"
         )
+    for place, word in enumerate(words):
+        if _is_undone(recipe, words, place, changed):
+            raise ValueError(
+                f"way {way!r}: {word!r} changes nothing, because the words after it set the same; leave one out"
+            )
     return replace(changed, name=f"{recipe.name}_{way.replace('+', '_').replace('=', '')}")
+
+
+def _apply_words(recipe: StudentRecipe, words: Sequence[str], way: str) -> StudentRecipe:
+    for word in words:
+        name, _, number = word.partition("=")
+        try:
+            recipe = _find_way(name)(recipe, *_parse_numbers(name, number))
+        except ValueError as error:
+            raise ValueError(f"way {way!r}, {word!r}: {error}") from error
+    return recipe
+
+
+def _is_undone(
+    recipe: StudentRecipe, words: Sequence[str], place: int, changed: StudentRecipe
+) -> bool:
+    """Return whether a word changes something, of which the words after it leave nothing."""
+    before, after, way = words[:place], words[place + 1 :], "+".join(words)
+    # rsc_features changes a part of what rsc says, and the rest stays as it is without the word.
+    refined = any(each.startswith(f"{words[place]}_") for each in after)
+    if (
+        not after
+        or refined
+        or _apply_words(recipe, before, way) == _apply_words(recipe, [*before, words[place]], way)
+    ):
+        return False
+    try:
+        return _apply_words(recipe, [*before, *after], way) == changed
+    except ValueError:
+        # The words after it are possible only with it.
+        return False
 
 
 def check_way(way: str) -> None:

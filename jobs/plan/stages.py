@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,10 +19,13 @@ from students import drop_teachers
 from students.cost import BYTES, Precision
 from students.devices import find_known_devices
 from students.keys import make_device_key, make_student_key
-from students.recipe import drop_modulation
+from students.recipe import StudentRecipe, drop_modulation
 from students.stages import DeviceStage, PruneStage, Start, StartKind
 from terminal.console import UserError
 from training import list_view_keys
+
+if TYPE_CHECKING:
+    from students.prune import Width
 
 FIRST_SPLIT = 100
 """Split of the corpus of a first stage: all of it."""
@@ -116,6 +120,27 @@ def as_pool(other: Corpus) -> Pool:
     return Pool(f"of the first stage, {other.name},", np.arange(len(other)), other)
 
 
+def check_pruning(recipe: StudentRecipe, most_bytes: int) -> "Width":
+    """Return what is pruned of a recipe's student.
+
+    Raises:
+        UserError: its architecture cannot be pruned, or it has no teachers.
+    """
+    # It builds students, and so needs torch, which takes seconds to import.
+    from students.prune import find_width
+
+    try:
+        width = find_width(recipe)
+        if recipe.distillation is None:
+            raise ValueError(
+                f"student recipe {recipe.name} learns from labels alone, and between its steps a pruned student "
+                "learns from soft labels; give it teachers"
+            )
+    except ValueError as error:
+        raise UserError(f"--prune-to {most_bytes}: {error}") from error
+    return width
+
+
 def plan_pruning(
     full: PlannedStudent,
     corpus: Corpus,
@@ -129,16 +154,11 @@ def plan_pruning(
         UserError: its architecture cannot be pruned, or not to this size, or it has no teachers.
     """
     # It builds students, and so needs torch, which takes seconds to import.
-    from students.prune import find_width, plan_widths
+    from students.prune import plan_widths
 
     recipe, stage = full.work.recipe, PruneStage()
+    width = check_pruning(recipe, most_bytes)
     try:
-        width = find_width(recipe)
-        if recipe.distillation is None:
-            raise ValueError(
-                f"student recipe {recipe.name} learns from labels alone, and between its steps a pruned student "
-                "learns from soft labels; give it teachers"
-            )
         most = most_bytes // BYTES[precision]
         steps = plan_widths(recipe, len(corpus.scenes), most, stage.step_share)
     except ValueError as error:

@@ -11,7 +11,6 @@ from audio.corpora import CorpusName
 from audio.errors import CorpusError
 from jobs.plan.features import plan_embeddings
 from jobs.plan.options import (
-    CorpusOptions,
     LearningOptions,
     PoolWords,
     Views,
@@ -20,6 +19,7 @@ from jobs.plan.pools import PlannedPool, check_pool_teachers, plan_pool
 from jobs.plan.ram import find_ram
 from jobs.plan.stages import (
     PlannedStudent,
+    check_pruning,
     make_task,
     plan_first_corpus,
     plan_pruning,
@@ -29,7 +29,7 @@ from jobs.schedule.task import Task, make_names_unique
 from jobs.worker.teacher_logits import find_teaching_members
 from jobs.worker.train import Distill
 from jobs.worker.where import Where, read_corpus
-from logit_store import LogitStore, MissingObject, strip_fingerprint
+from logit_store import LogitStore, MissingObject
 from students import (
     RECIPES,
     StudentRecipe,
@@ -256,6 +256,9 @@ def plan_recipe(
     if taught_by is not None:
         _check_teachers(options, corpus, store, shorter, split, taught_by)
         shorter = _trust_labels(corpus, store, shorter, split, taught_by)
+    if options.prune_to is not None:
+        # Before the memory plan of a student that cannot be pruned, which takes seconds.
+        check_pruning(shorter, options.prune_to)
     natural, alone = PoolUse(share=options.pool_share), PoolUse(alone=True)
     how = options, corpus, store, shorter, split, taught_by
     ram = find_ram(recipe, corpus)
@@ -391,11 +394,3 @@ def _check_budget(options: StudentsOptions, corpus: Corpus, recipe: StudentRecip
         )
     except ValueError as error:
         raise UserError(str(error)) from error
-
-
-def make_export_command(options: CorpusOptions, member: str, *, in_c: bool = False) -> list[str]:
-    """Return the command that exports a student for `python -m students.classify`, or in C for a device."""
-    name = strip_fingerprint(member)
-    form, to = ("c", f"{name}_c") if in_c else ("onnx-int8", f"{name}.onnx")
-    how = ["--form", form, "--with-front-end", "--to", to]
-    return ["python", "-m", "students.export", member, *options.list_data_options(), *how]

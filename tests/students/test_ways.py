@@ -35,7 +35,7 @@ EXPECTED = {
     "views=8": distilling(n_views=8),
     "mixup": replace(BASE, mixup=Mixup()),
     "mixup=0.4": replace(BASE, mixup=Mixup(alpha=0.4)),
-    "plain+adversarial": BASE,
+    "adversarial": BASE,
     "adversarial=0.5": replace(BASE, device_loss_weight=0.5),
     "plain": replace(BASE, device_loss_weight=0.0),
     "modulated": replace(BASE, augmentation=SpectrumModulation(**asdict(BASE.augmentation))),
@@ -87,6 +87,13 @@ def test_the_name_contains_the_way_unless_nothing_was_changed():
         ("distilled+features+alone", "distilled is how soft labels teach, and alone leaves them"),
         ("temperature=4+alone", "temperature=4 is how soft labels teach"),
         ("distilled+decoupled+mixup", "needs the true class"),
+        (
+            "temperature=3+temperature=4",
+            "'temperature=3' changes nothing, because the words after it",
+        ),
+        ("rsc_clips=0.1+rsc", "'rsc_clips=0.1' changes nothing"),
+        ("alone+distilled", "'alone' changes nothing"),
+        ("plain+adversarial=0.5", "'plain' changes nothing"),
         ("", "no such way to learn"),
     ],
 )
