@@ -10,7 +10,7 @@ from audio.clips import Corpus
 from jobs.command import run
 from jobs.plan.dry_run import show_plan
 from jobs.plan.members import find_best_member, show_members
-from jobs.plan.next_commands import make_export_command
+from jobs.plan.next_steps import make_export_command
 from jobs.plan.options import LearningOptions, PoolWords, parse_splits
 from jobs.plan.pools import check_pool_teachers, find_used_pool
 from jobs.plan.training_runs import carry_out_runs

@@ -7,7 +7,7 @@ from jobs.command import REPORT, run
 from jobs.plan.comparison import Comparison
 from jobs.plan.dry_run import show_plan
 from jobs.plan.members import find_best_member, show_device_gains, show_members
-from jobs.plan.next_commands import make_export_command
+from jobs.plan.next_steps import make_export_command
 from jobs.plan.stage_options import check_stage_options, plan_device_runs
 from jobs.plan.stages import FirstRuns
 from jobs.plan.students import (

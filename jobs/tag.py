@@ -47,7 +47,7 @@ def main(options: TagOptions) -> int:
     clips may have several labels: a tagger says of each class by itself how sure it is.
 
     Example:
-        python jobs/tag.py --corpus folder --root runs/own --class-map map.csv --taggers mn10_as
+        python jobs/tag.py --corpus folder --root runs/own --class-map map.csv
     """
     store = options.open_store()
     corpus = options.open_corpus(store)

@@ -1,4 +1,4 @@
-"""What commands suggest to do next, by the clips that there are."""
+"""What commands suggest to do next, by the clips and the students that there are."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,8 @@ from audio.clips import LABELLED_FOLDS, POOL, SPLITS, UNLABELLED, Corpus
 from audio.corpora.cuts import LONGEST_S
 from audio.findings import find_complete_splits
 from audio.pools import OWN_UNLABELLED
+from jobs.plan.options import CorpusOptions
+from logit_store import strip_fingerprint
 
 FEW_CLIPS = 1_000
 """With fewer labelled clips to learn from, a probe knows more than what can be taught from them, and the
@@ -63,3 +65,11 @@ def _has_unlabelled(clips: pa.Table, splits: Sequence[int]) -> bool:
         pc.any(pc.and_(unlabelled, pc.equal(clips[f"fold_{split}"], POOL))).as_py()
         for split in splits
     )
+
+
+def make_export_command(options: CorpusOptions, member: str, *, in_c: bool = False) -> list[str]:
+    """Return the command that exports a student for `python -m students.classify`, or in C for a device."""
+    name = strip_fingerprint(member)
+    form, to = ("c", f"{name}_c") if in_c else ("onnx-int8", f"{name}.onnx")
+    how = ["--form", form, "--with-front-end", "--to", to]
+    return ["python", "-m", "students.export", member, *options.list_data_options(), *how]

@@ -21,7 +21,7 @@ from jobs.log.files import AttemptRecord, DriverRecord, PlannedTask
 from jobs.log.progress import JobProgress, TaskProgress
 from jobs.plan import dry_run
 from jobs.plan.estimates import Estimate
-from jobs.plan.next_commands import make_export_command
+from jobs.plan.next_steps import make_export_command
 from jobs.plan.options import CorpusOptions
 from jobs.plan.records import Machine
 from jobs.plan.students import StudentsOptions
