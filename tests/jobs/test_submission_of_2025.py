@@ -127,7 +127,8 @@ def test_both_packages_follow_the_rules_and_say_what_the_networks_say(options, s
 @pytest.fixture
 def without_run(monkeypatch):
     """The packages are not run: another test does that."""
-    monkeypatch.setattr(validate_inference, "_ask", lambda *_: {"networks": {}, "classes": []})
+    answer = {"networks": {}, "logits": [], "classes": []}
+    monkeypatch.setattr(validate_inference, "_ask", lambda *_: answer)
     monkeypatch.setattr(validate_inference, "_check_logits", lambda *_: [])
 
 
