@@ -12,10 +12,10 @@ from audio.several import make_targets
 from logit_store.clips_table import fold_column, has_several_labels
 from logit_store.footer import SCORED_FOLDS, FoldScores
 from metrics import log_loss, mean_average_precision
-from metrics.scores import check_predictions, hits, losses
 
-_BLOCK = 16_384
-"""Clips at a time: intermediate results of this many fit into the processor's cache."""
+_BLOCK = 4_096
+"""Clips at a time: the logits of this many, in float64, stay in the processor's cache, and no other memory
+is asked of the system, which would take longer than the exponentials."""
 
 
 def name_scored_columns(split: int) -> list[str]:
@@ -46,7 +46,7 @@ def score_folds(
     devices = sorted(pc.unique(clips["recording_device"]).to_pylist())
     device_N = _number_values(clips["recording_device"], devices)[inside]
     labels_N = _number_values(clips["scene"], classes)[inside]
-    hit_N, loss_N = _judge_clips(logits_KN[:, inside], labels_N)
+    hit_N, loss_N = _judge_clips(logits_KN, inside, labels_N)
     group_N = fold_N[inside] * len(devices) + device_N
 
     def sums(weights_N: NDArray[np.generic] | None) -> NDArray[np.float64]:
@@ -99,17 +99,28 @@ def _score_several(
 
 
 def _judge_clips(
-    logits_KN: NDArray[np.float16], labels_N: NDArray[np.int64]
+    logits_KN: NDArray[np.float16], rows_R: NDArray[np.int64], labels_R: NDArray[np.int64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Return for each clip whether it was recognised, and its log loss."""
-    n = len(labels_N)
-    hit_N, loss_N = np.empty(n, np.bool_), np.empty(n)
-    for begin in range(0, n, _BLOCK):
-        block = slice(begin, begin + _BLOCK)
-        # Classes stay the first axis in memory: twice as fast as rows of ten numbers.
-        logits, labels = check_predictions(logits_KN[:, block].T, labels_N[block])
-        hit_N[block], loss_N[block] = hits(logits, labels), losses(logits, labels)
-    return hit_N, loss_N
+    """Return for R rows whether the clip was recognised, and its log loss in nats, [R].
+
+    As `metrics.accuracy` and `metrics.log_loss` judge, one class of a block of clips after the other: five
+    times as fast, because each number is read and written in the cache.
+    """
+    hit_R, loss_R = np.empty(len(rows_R), np.bool_), np.empty(len(rows_R))
+    shifted_KB = np.empty((len(logits_KN), _BLOCK))
+    for begin in range(0, len(rows_R), _BLOCK):
+        labels_B = labels_R[begin : begin + _BLOCK]
+        block_KB = shifted_KB[:, : len(labels_B)]
+        block_KB[...] = np.take(logits_KN, rows_R[begin : begin + _BLOCK], axis=1)
+        block_KB -= block_KB.max(axis=0)
+        true_B = block_KB[labels_B, np.arange(len(labels_B))]
+        hit_R[begin : begin + _BLOCK] = true_B == 0
+        # Among equal logits the first class wins.
+        tied = np.flatnonzero(np.add.reduce(block_KB == 0, axis=0, dtype=np.int16) > 1)
+        hit_R[begin + tied] = block_KB[:, tied].argmax(axis=0) == labels_B[tied]
+        np.exp(block_KB, out=block_KB)
+        loss_R[begin : begin + _BLOCK] = np.log(block_KB.sum(axis=0)) - true_B
+    return hit_R, loss_R
 
 
 def _number_values(values: pa.ChunkedArray, order: Sequence[str]) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
 
 import pyarrow as pa
@@ -36,6 +36,10 @@ class FoldScores:
     accuracy: float
     """0...1. Of corpora with several labels a clip it is the mAP, `metrics.mean_average_precision`."""
 
+    def to_plain(self) -> dict[str, str | int | float | None]:
+        """Return what JSON can hold, as `dataclasses.asdict`, which took half the time of a catalogue."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Footer:
@@ -65,7 +69,7 @@ class Footer:
             "tutti.class_order": json.dumps(self.classes),
             "tutti.largest_logit": repr(self.largest_logit),
             "tutti.logits_hash": self.logits_hash,
-            "tutti.figures": json.dumps([asdict(each) for each in self.scores]),
+            "tutti.figures": json.dumps([each.to_plain() for each in self.scores]),
             "tutti.record": json.dumps(self.record, sort_keys=True, allow_nan=False),
         }
 
