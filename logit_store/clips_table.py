@@ -28,6 +28,9 @@ CLIPS_SCHEMA = pa.schema(
 )
 """One row per clip, in the corpus's own order; a null fold: the clip is not in the split."""
 
+REPEATED_COLUMNS = ("scene", "city", "recording_device", *map(fold_column, SPLITS))
+"""Columns with few different texts."""
+
 
 def check_clips(corpus: str, table: pa.Table) -> pa.Table:
     """Check a table of clips and return it with the columns of CLIPS_SCHEMA.

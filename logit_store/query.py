@@ -3,7 +3,7 @@
 import re
 import tempfile
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -16,14 +16,18 @@ from logit_store.embeddings import Embeddings
 from logit_store.ensemble_file import ENSEMBLES_SCHEMA
 from logit_store.ensembles import Ensembles
 from logit_store.errors import QueryFailed
-from logit_store.files import Files
+from logit_store.files import Entry, Files
 from logit_store.footer import ClipsHeader
 from logit_store.listing import LogitsListing
 from logit_store.parquet import make_empty
 from logit_store.passed_over import keep_usable
+from logit_store.predictions import JudgedFiles, Predictions
 from logit_store.runs import RUNS_SCHEMA
 from logit_store.sound import keep_sound, keep_sound_embeddings
 from logit_store.sql_text import ALLOWED, check_query, lock
+
+_JUDGED = "judged_predictions"
+"""Name of the table of the predictions that are made while they are read."""
 
 KEY_COLUMNS = {"corpus": "VARCHAR", "split": "INTEGER", "member": "VARCHAR", "view": "INTEGER"}
 """Columns that come from the path of a file of logits."""
@@ -44,7 +48,11 @@ class CorpusFiles:
     clips: str
     """Name of the table of its clips."""
     logits: Mapping[tuple[str, ...], tuple[str, ...]]
-    """Files that were checked against the clips, by their classes."""
+    """Files that DuckDB reads; they were checked against the clips, by their classes."""
+    several: bool
+    """Whether a clip may have several labels."""
+    judged: Sequence[JudgedFiles]
+    """Files that we read for DuckDB."""
 
     def list_logits(self) -> list[str]:
         """List all files of logits."""
@@ -84,8 +92,8 @@ def run_query(text: str, source: Source) -> pa.Table:
         QueryFailed: it is not such a statement, or DuckDB refuses it.
     """
     files, listing = source.files, source.listing
-    clips, classes = _read_corpora(text, source)
-    corpora = _list_files(text, files, listing, classes)
+    clips, headers = _read_corpora(text, source)
+    corpora = _list_files(text, files, listing, clips, headers)
     tables = _make_tables(text, listing, source.ensembles)
     tables |= {each.clips: clips[each.corpus] for each in corpora}
     embedded = _list_embeddings(text, source.embeddings)
@@ -98,11 +106,12 @@ def run_query(text: str, source: Source) -> pa.Table:
         find = _check_find(files.attach(connection))
         for name, table in tables.items():
             connection.register(name, table)
+        judged = [each for corpus in corpora for each in corpus.judged]
+        connection.register(_JUDGED, Predictions(files, judged))
         try:
             connection.execute(f"create view clips as {_select_clips(corpora)}")
             connection.execute(f"create view logits as {_select_logits(corpora, find)}")
-            several = {each.classes for each in corpora if has_several_labels(clips[each.corpus])}
-            predictions = _select_predictions(corpora, find, several)
+            predictions = _select_predictions(corpora, find)
             connection.execute(f"create view predictions as {predictions}")
             connection.execute(f"create view embeddings as {_select_embeddings(embedded, find)}")
             names = [name for each in corpora for name in each.list_logits()] + embedded
@@ -117,51 +126,70 @@ def run_query(text: str, source: Source) -> pa.Table:
             raise QueryFailed(str(error)) from error
 
 
-def _read_corpora(
-    text: str, source: Source
-) -> tuple[dict[str, pa.Table], dict[str, tuple[str, ...]]]:
-    """Read the clips and the classes of each corpus whose clips can be used.
+def _read_corpora(text: str, source: Source) -> tuple[dict[str, pa.Table], dict[str, ClipsHeader]]:
+    """Read the clips of each corpus whose clips can be used, and what their files say of them.
 
     The clips are without rows if the text needs none.
     """
     clips: dict[str, pa.Table] = {}
-    classes: dict[str, tuple[str, ...]] = {}
+    headers: dict[str, ClipsHeader] = {}
     needs_clips = may_name(text, "clips", "predictions")
 
     def add(corpus: str) -> None:
         if needs_clips:
-            header, clips[corpus] = source.read_clips(corpus)
+            headers[corpus], clips[corpus] = source.read_clips(corpus)
         else:
-            header, clips[corpus] = source.read_header(corpus), make_empty(CLIPS_SCHEMA)
-        classes[corpus] = header.classes
+            headers[corpus], clips[corpus] = source.read_header(corpus), make_empty(CLIPS_SCHEMA)
 
     keep_usable(source.corpora, add)
-    return clips, classes
+    return clips, headers
 
 
 def _list_files(
-    text: str, files: Files, listing: LogitsListing, classes: Mapping[str, Sequence[str]]
+    text: str,
+    files: Files,
+    listing: LogitsListing,
+    clips: Mapping[str, pa.Table],
+    headers: Mapping[str, ClipsHeader],
 ) -> list[CorpusFiles]:
     """List the files behind the views, as far as the text may need them."""
     # Without these names no values of logits can matter, and DuckDB looks long at thousands of files.
-    needs_logits = may_name(text, "logits", "predictions")
-    return [
-        CorpusFiles(
-            corpus=corpus,
-            classes=tuple(of_corpus),
-            clips=f"clips_{place}",
-            logits=_list_sound(files, listing, corpus) if needs_logits else {},
+    needs_logits, needs_predictions = may_name(text, "logits"), may_name(text, "predictions")
+    corpora = []
+    for place, (corpus, header) in enumerate(headers.items()):
+        several = has_several_labels(clips[corpus])
+        reads_itself = needs_logits or (needs_predictions and several)
+        usable = listing.list_usable(corpus) if needs_logits or needs_predictions else {}
+        corpora.append(
+            CorpusFiles(
+                corpus=corpus,
+                classes=header.classes,
+                clips=f"clips_{place}",
+                several=several,
+                logits=_keep_sound(files, usable) if reads_itself else {},
+                judged=[]
+                if several
+                else [
+                    JudgedFiles(
+                        corpus=corpus,
+                        header=header,
+                        clips=clips[corpus],
+                        classes=of_logits,
+                        entries=entries,
+                    )
+                    for of_logits, entries in usable.items()
+                ],
+            )
         )
-        for place, (corpus, of_corpus) in enumerate(classes.items())
-    ]
+    return corpora
 
 
-def _list_sound(
-    files: Files, listing: LogitsListing, corpus: str
+def _keep_sound(
+    files: Files, usable: Mapping[tuple[str, ...], Sequence[Entry]]
 ) -> dict[tuple[str, ...], tuple[str, ...]]:
     sound = {
         classes: tuple(each.name for each in keep_sound(files, entries))
-        for classes, entries in listing.list_usable(corpus).items()
+        for classes, entries in usable.items()
     }
     return {classes: names for classes, names in sound.items() if names}
 
@@ -247,41 +275,14 @@ def _select_embeddings(names: Sequence[str], find: Find) -> str:
     )
 
 
-def _select_predictions(
-    corpora: Sequence[CorpusFiles], find: Find, several: Collection[tuple[str, ...]]
-) -> str:
-    texts = dict.fromkeys([*CLIP_COLUMNS, "fold", "predicted"], "VARCHAR")
-    figures = {"correct": "BOOLEAN", "log_loss": "DOUBLE"}
-    nothing = _select_nothing({**KEY_COLUMNS, "row": "INTEGER", **texts, **figures})
+def _select_predictions(corpora: Sequence[CorpusFiles], find: Find) -> str:
     each = [
-        (_select_several_of if classes in several else _select_predictions_of)(
-            files, classes, names, find
-        )
+        _select_several_of(files, classes, names, find)
         for files in corpora
+        if files.several
         for classes, names in files.logits.items()
     ]
-    return " union all ".join([nothing, *each])
-
-
-def _select_predictions_of(
-    files: CorpusFiles, classes: Sequence[str], names: Sequence[str], find: Find
-) -> str:
-    logit_of = {scene: f"logit_{k}" for k, scene in enumerate(classes)}
-    largest = f"greatest({', '.join(logit_of.values())})"
-    # Among equal logits the first class wins, as in numpy.
-    predicted = _make_case({f"{logit} = largest": _quote_text(s) for s, logit in logit_of.items()})
-    # Null for a clip without a label, and so is all that is made of it.
-    true = _make_case({f"scene = {_quote_text(s)}": logit for s, logit in logit_of.items()})
-    fold = _make_case({f"split = {split}": fold_column(split) for split in SPLITS})
-    # Subtracting the largest logit prevents overflow, and the sum is at least 1.
-    total = " + ".join(f"exp({logit} - largest)" for logit in logit_of.values())
-    logits = _select_logits_of(files.corpus, classes, names, find, numbered=True)
-    return f"""
-        select logits.corpus, split, member, view, logits.row, {", ".join(CLIP_COLUMNS)},
-            {fold} as fold, {predicted} as predicted, predicted = scene as correct,
-            ln({total}) + (largest - {true}) as log_loss
-        from (select *, {largest} as largest from ({logits})) as logits
-        join ({_select_clips_of(files)}) as clips on logits.row = clips.row"""
+    return " union all ".join([f"from {_JUDGED}", *each])
 
 
 def _select_several_of(

@@ -14,7 +14,7 @@ from logit_store import clips_file, logits_file, parquet, pools
 from logit_store.address import open_files
 from logit_store.catalogue import CataloguedLogits
 from logit_store.clips_file import check_rows
-from logit_store.clips_table import CLIPS_SCHEMA, check_clips
+from logit_store.clips_table import CLIPS_SCHEMA, REPEATED_COLUMNS, check_clips
 from logit_store.embeddings import Embeddings
 from logit_store.ensembles import Ensembles
 from logit_store.errors import (
@@ -343,12 +343,17 @@ class LogitStore:
             self.files,
             self._list_logits(None),
             self.corpora(),
-            self.read_clips_and_header,
+            self._read_encoded_clips,
             self._read_header,
             self.ensembles,
             self.embeddings,
         )
         return query.run_query(text, source)
+
+    def _read_encoded_clips(self, corpus: str) -> tuple[ClipsHeader, pa.Table]:
+        """Read clips with few different texts as dictionaries, which takes half as long."""
+        with self._open_clips(corpus, dictionaries=REPEATED_COLUMNS) as (file, header):
+            return header, file.read(use_threads=False)
 
     def _list_logits(self, corpus: str | None, split: int | None = None) -> LogitsListing:
         return LogitsListing.of(self.files, corpus, self._read_header, split)
