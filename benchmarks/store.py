@@ -23,13 +23,14 @@ import safetensors.torch
 import torch
 
 from benchmarks.clips import SCENES, make_clips
+from benchmarks.readers import READERS_NOTE, make_rivals
 from benchmarks.results import format_table, publish, ratio, take_turns
 from logit_store import LogitKey, LogitStore
 from logit_store.paths import catalogue_path, clips_path, logits_path
 from training import fetch_weights
 
 CPU = torch.device("cpu")
-N_LISTED, N_ASKED, N_READ = 2_000, 110, 6
+N_LISTED, N_ASKED, N_READ = 2_000, (22, 110), 6
 N_FEW, N_TRAINING, N_ALL = 29_680, 139_620, 230_350
 """Numbers of TAU's test clips, training clips, and all clips."""
 RECORD = {
@@ -52,7 +53,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         rows += _measure(_make_listing_sides(root / "listed"), rounds)
-        rows += _measure(_make_query_sides(root / "asked"), rounds)
+        for n_members in N_ASKED:
+            rows += _measure(_make_query_sides(root / f"asked-{n_members}", n_members), rounds)
         rows += _measure(_make_whole_sides(root / "whole"), rounds)
         rows += _measure(_make_clips_sides(root / "clips"), rounds)
         rows += _measure(_make_weights_sides(root / "weights"), rounds)
@@ -65,7 +67,7 @@ def main() -> None:
         "catalogue from all footers; that of a query is `LogitStore.read` of the files that it "
         "reads; that of a write (including scores, hash and footer) is np.save of the same "
         "float16 logits with fsync; that of a read is np.load of as many such files. All reads but "
-        "the baselines compare checksums."
+        f"the baselines compare checksums. {READERS_NOTE}"
     )
     table = format_table(["", "ms", "ratio to the baseline"], rows)
     publish("store.py", "Logit store (cpu)", CPU, f"{table}\n\n{notes}")
@@ -95,6 +97,7 @@ def _make_listing_sides(root: Path) -> Sides:
     for key in others:
         (root / logits_path(key)).parent.mkdir(parents=True)
         shutil.copy(root / logits_path(first), root / logits_path(key))
+    files = [root / logits_path(key) for key in (first, *others)]
 
     def rebuild() -> pa.Table:
         (root / catalogue_path("tau")).unlink(missing_ok=True)
@@ -104,11 +107,21 @@ def _make_listing_sides(root: Path) -> Sides:
         f"rebuilding the catalogue of {N_LISTED:,} members": rebuild,
         f"listing {N_LISTED:,} members": store.members,
         f"SQL over {N_LISTED:,} members": lambda: store.sql("select count(*) from members"),
+        f"reading the bytes of {N_LISTED:,} footers": lambda: [_read_end(file) for file in files],
     }
 
 
-def _make_query_sides(root: Path) -> Sides:
-    store, keys = _create_store(root, N_ALL), _make_keys(N_ASKED)
+def _read_end(file: Path) -> bytes:
+    """Read a Parquet file's footer; its length stands before the mark at its end."""
+    with file.open("rb") as opened:
+        size = opened.seek(-8, os.SEEK_END) + 8
+        n_bytes = int.from_bytes(opened.read(4), "little") + 8
+        opened.seek(size - n_bytes)
+        return opened.read(n_bytes)
+
+
+def _make_query_sides(root: Path, n_members: int) -> Sides:
+    store, keys = _create_store(root, N_ALL), _make_keys(n_members)
     logits_NK = _draw_logits(N_ALL)
     for key in keys:
         store.write(key, logits_NK, RECORD)
@@ -117,9 +130,11 @@ def _make_query_sides(root: Path) -> Sides:
         "where recording_device = 's3' and split = 25 group by all"
     )
     return {
-        f"reading {N_ASKED} members x {N_ALL:,} clips": lambda: _read_one_by_one(store, keys),
-        "SQL: accuracy by member and scene for one recording device": lambda: store.sql(by_scene),
-        "SQL: the same with log loss": lambda: store.sql(
+        f"reading {n_members} members x {N_ALL:,} clips": lambda: _read_one_by_one(store, keys),
+        f"SQL: accuracy by member and scene for one recording device, {n_members} members": (
+            lambda: store.sql(by_scene)
+        ),
+        f"SQL: the same with log loss, {n_members} members": lambda: store.sql(
             by_scene.replace("avg(correct::int)", "avg(correct::int), avg(log_loss)")
         ),
     }
@@ -160,12 +175,15 @@ def _make_reading_sides(root: Path, n_clips: int) -> Sides:
             keys, dtype=np.float16
         ),
         f"reading {N_READ} x {n_clips:,} clips, float32": lambda: store.read(keys),
+        **make_rivals(
+            root, [store.files.fetch(logits_path(key)) for key in keys], logits_NK, SCENES
+        ),
     }
 
 
 def _make_whole_sides(root: Path) -> Sides:
     """Compare reads, which compare all checksums, with reading the bytes of the same files."""
-    store, keys = _create_store(root, N_FEW), _make_keys(N_ASKED)
+    store, keys = _create_store(root, N_FEW), _make_keys(N_ASKED[-1])
     logits_NK = _draw_logits(N_FEW)
     for key in keys:
         store.write(key, logits_NK, RECORD)
@@ -173,8 +191,8 @@ def _make_whole_sides(root: Path) -> Sides:
     for array in arrays:
         np.save(array, logits_NK.astype(np.float16))
     return {
-        f"np.load of {N_ASKED} x {N_FEW:,} clips": lambda: [np.load(array) for array in arrays],
-        f"reading {N_ASKED} x {N_FEW:,} clips with their checksums, float16": lambda: store.read(
+        f"np.load of {len(keys)} x {N_FEW:,} clips": lambda: [np.load(array) for array in arrays],
+        f"reading {len(keys)} x {N_FEW:,} clips with their checksums, float16": lambda: store.read(
             keys, dtype=np.float16
         ),
     }

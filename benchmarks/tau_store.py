@@ -52,7 +52,7 @@ def main() -> None:
         f"{len(corpus):,} clips, {N_TEACHERS} teachers x {len(SPLITS)} splits, "
         f"{n_bytes / 2**20:,.0f} MiB of logits files ({n_bytes / _count_plain_bytes(corpus):.3f} "
         f"times the float16 values alone). Reading the lists of the corpus took {reading_s:.1f} s. "
-        "Wall time, one thread, files in the page cache."
+        "Wall time, one thread (DuckDB: two), files in the page cache."
     )
     table = format_table(["", "s", "ratio to reading the same files' bytes"], rows)
     publish(
@@ -86,7 +86,7 @@ def _measure_uses(corpus: Corpus, store: LogitStore) -> tuple[list[list[str]], i
     rows_25 = corpus.rows(25, "select")
     labels = corpus.labels()[rows_25]
     by_device = (
-        "set threads = 1; select member, avg(correct::int), avg(log_loss) from predictions "
+        "select member, avg(correct::int), avg(log_loss) from predictions "
         "where recording_device = 's3' and split = 25 and fold = 'select' group by member"
     )
     logits_MNK, gathering_s = _measure_time(lambda: store.read(quarter, rows_25, dtype=np.float16))
