@@ -51,7 +51,7 @@ def predict_classes(
     """
     largest_R: NDArray[np.int32] | None = None
     for k, logits_N in enumerate(columns):
-        bits_R = logits_N.view(np.int16)[rows_R]
+        bits_R = logits_N.view(np.int16).take(rows_R)
         # Integers in the order of the logits, in which 0 and -0 are equal; and below, in the lower half, in
         # that of the classes from the last to the first: so one maximum finds both, without a branch.
         sign_R = bits_R >> 15

@@ -187,7 +187,7 @@ def check_belongs(path: str, footer: Footer, n: int, header: ClipsHeader) -> Non
 def convert_to_float16(
     key: LogitKey, logits_NK: ArrayLike, header: ClipsHeader, clip_id: Callable[[int], str]
 ) -> tuple[Float16s, float]:
-    """Return logits as float16 [K, N], and their largest absolute value.
+    """Return logits as float16 [N, K], and their largest absolute value.
 
     Args:
         key: for error messages.
@@ -212,9 +212,8 @@ def convert_to_float16(
         row, column = map(int, np.argwhere(~(np.abs(logits) <= MAX_LOGIT))[0])
         scene, value = header.classes[column], float(logits[row, column])
         raise UnstorableLogits(key, clip_id=clip_id(row), scene=scene, value=value)
-    logits_KN = np.ascontiguousarray(logits.T).astype(np.float16, copy=False)
     # Rounding keeps the order, so the largest value stays the largest.
-    return logits_KN, float(np.float16(largest))
+    return logits.astype(np.float16, order="C", copy=False), float(np.float16(largest))
 
 
 def encode_logits(logits_KN: Float16s, footer: Footer) -> pa.Buffer:
@@ -229,9 +228,9 @@ def encode_logits(logits_KN: Float16s, footer: Footer) -> pa.Buffer:
     return parquet.encode_plain(table, metadata)
 
 
-def hash_logits(logits_KN: Float16s) -> str:
+def hash_logits(logits_NK: Float16s) -> str:
     """Return 16 hex digits that stand for the logits: SHA-256 over their bytes, clip by clip."""
-    return hashlib.sha256(logits_KN.T.tobytes()).hexdigest()[:16]
+    return hashlib.sha256(np.ascontiguousarray(logits_NK)).hexdigest()[:16]
 
 
 def widen(single_N: Float32s, half_N: Float16s) -> None:

@@ -135,7 +135,9 @@ class _Scan:
                 # The filter names a column that is made of the logits.
                 names = names | {*_JUDGED}
         if table.num_rows:
-            columns = self._judge(judged, entry, table["row"].to_numpy(), clips.labels_N, names)
+            columns = self._judge(
+                judged, entry, table["row"].to_numpy().astype(np.intp), clips.labels_N, names
+            )
             for name, column in columns.items():
                 table = table.append_column(SCHEMA.field(name), column)
             found.append(_select(table, self.projected_schema.names, passes))
@@ -144,7 +146,7 @@ class _Scan:
         self,
         judged: JudgedFiles,
         entry: Entry,
-        rows_R: NDArray[np.int32],
+        rows_R: NDArray[np.intp],
         labels_N: NDArray[np.int64],
         names: Collection[str],
     ) -> dict[str, pa.Array]:

@@ -114,14 +114,16 @@ class LogitStore:
         """
         return self.read_clips_and_header(corpus)[1]
 
-    def read_clips_and_header(self, corpus: str) -> tuple[ClipsHeader, pa.Table]:
-        """Return the table of a corpus's clips, and what their file says of them.
+    def read_clips_and_header(
+        self, corpus: str, *, dictionaries: Sequence[str] = ()
+    ) -> tuple[ClipsHeader, pa.Table]:
+        """Return the table of a corpus's clips, some columns as dictionaries, and what their file says.
 
         Raises:
             MissingClips: they were never written.
         """
-        with self._open_clips(corpus) as (file, header):
-            return header, file.read().cast(CLIPS_SCHEMA)
+        with self._open_clips(corpus, dictionaries=dictionaries) as (file, header):
+            return header, file.read() if dictionaries else file.read().cast(CLIPS_SCHEMA)
 
     def corpora(self) -> list[str]:
         """Return the names of the corpora in the store, sorted."""
@@ -167,14 +169,15 @@ class LogitStore:
                 raise WrongRowOrder(key, given=row_order, expected=header.row_order_hash)
             clips = file.read(columns=wanted, use_threads=False)
         header = pools.choose_classes(key, header, classes)
-        logits_KN, largest = logits_file.convert_to_float16(
+        half_NK, largest = logits_file.convert_to_float16(
             key, logits_NK, header, lambda row: self.read_clips(key.corpus)["clip_id"][row].as_py()
         )
+        logits_KN = np.ascontiguousarray(half_NK.T)
         footer = Footer(
             row_order_hash=header.row_order_hash,
             classes=header.classes,
             largest_logit=largest,
-            logits_hash=logits_file.hash_logits(logits_KN),
+            logits_hash=logits_file.hash_logits(half_NK),
             scores=score_folds(logits_KN, clips, header.classes, key.split),
             record=dict(record),
         )
@@ -335,25 +338,19 @@ class LogitStore:
         Raises:
             QueryFailed: it is not one SELECT statement that only reads, or DuckDB refuses it.
         """
-        # Imports DuckDB, which only SQL needs.
-        from logit_store import query
+        from logit_store import query  # imports DuckDB, which only SQL needs
 
         check_exists(self.files, self.address)
         source = query.Source(
             self.files,
             self._list_logits(None),
             self.corpora(),
-            self._read_encoded_clips,
+            lambda each: self.read_clips_and_header(each, dictionaries=REPEATED_COLUMNS),
             self._read_header,
             self.ensembles,
             self.embeddings,
         )
         return query.run_query(text, source)
-
-    def _read_encoded_clips(self, corpus: str) -> tuple[ClipsHeader, pa.Table]:
-        """Read clips with few different texts as dictionaries, which takes half as long."""
-        with self._open_clips(corpus, dictionaries=REPEATED_COLUMNS) as (file, header):
-            return header, file.read(use_threads=False)
 
     def _list_logits(self, corpus: str | None, split: int | None = None) -> LogitsListing:
         return LogitsListing.of(self.files, corpus, self._read_header, split)

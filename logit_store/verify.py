@@ -206,7 +206,7 @@ def _compare_values(
     logits_KN: Float16s, footer: Footer, clips: pa.Table, split: int
 ) -> Iterator[str]:
     """Compare the footer with the logits."""
-    computed = logits_file.hash_logits(logits_KN)
+    computed = logits_file.hash_logits(logits_KN.T)
     if footer.logits_hash != computed:
         yield f"logits_hash {footer.logits_hash} in the footer, {computed} computed again"
     largest = float(np.abs(logits_KN).max())

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
 from scipy.special import log_softmax
 
 from logit_store import LogitKey, LogitStore, QueryFailed
+from logit_store.paths import logits_path
 from metrics import log_loss, score_groups
 
 MakeClips = Callable[..., pa.Table]
@@ -77,6 +79,55 @@ def test_predictions_are_stable_and_the_first_of_equal_classes_wins(
     assert set(answer["predicted"].to_pylist()) == {min(clips["scene"].to_pylist())}
     expected_N = -log_softmax(logits_NK.astype(float), axis=1)[np.arange(60), labels_N]
     np.testing.assert_allclose(answer["log_loss"].to_numpy(), expected_N, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "recording_device = 's1'",
+        "member = 'm-1' and fold in ('fit', 'select')",
+        "split < 25 or city = 'oslo'",
+        "correct",
+        "log_loss > 3 and recording_device <> 'a' and member = 'm-2'",
+        "predicted = 'airport' or fold is null",
+        "scene >= 'b' and predicted is not null and row between 5 and 40",
+    ],
+)
+def test_a_filter_gives_the_rows_of_all_that_pass_it(filled: LogitStore, where: str) -> None:
+    order = "order by member, row"
+    everything = filled.sql(f"from predictions {order}")
+    with duckdb.connect() as connection:
+        connection.register("everything", everything)
+        passing = connection.sql(f"from everything where {where} {order}").to_arrow_table()
+    assert 0 < passing.num_rows < everything.num_rows
+    assert filled.sql(f"from predictions where {where} {order}").to_pylist() == passing.to_pylist()
+    # Few columns, and none of those that the filter names.
+    few = filled.sql(f"select clip_id, view from predictions where {where} {order}")
+    assert few.to_pylist() == passing.select(["clip_id", "view"]).to_pylist()
+
+
+def test_members_that_a_filter_excludes_are_not_read(
+    filled: LogitStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = Path(filled.files.locate(logits_path(LogitKey("tau", 10, "m-2"))))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 4] ^= 1
+    path.write_bytes(data)
+    query = "select distinct member from predictions"
+    assert filled.sql(f"{query} where split = 25")["member"].to_pylist() == ["m-1"]
+    assert caplog.messages == []
+    assert filled.sql(query)["member"].to_pylist() == ["m-1"]
+    assert [str(path) in each for each in caplog.messages] == [True]
+
+
+def test_a_query_may_read_predictions_twice(filled: LogitStore) -> None:
+    agreement = filled.sql(
+        "select avg((a.predicted = b.predicted)::int) as x from predictions a join predictions b"
+        " using (row) where a.member = 'm-1' and b.member = 'm-2'"
+    )
+    logits_MNK = filled.read(filled.keys(view=0))
+    first_N, second_N = logits_MNK.argmax(axis=2)
+    assert agreement["x"][0].as_py() == pytest.approx((first_N == second_N).mean())
 
 
 def test_logits_join_clips_by_row(filled: LogitStore, clips: pa.Table) -> None:
