@@ -56,10 +56,10 @@ class Convolution:
             self._spectra_RQ = torch.fft.rfft(responses_RL, n=self._n_fft)
 
     def __call__(self, waveforms_BS: Tensor, choice_B: Tensor) -> Tensor:
-        """Return each clip convolved with its chosen impulse response.
+        """Convolve each clip with its chosen impulse response, in place; return the clips.
 
         Args:
-            waveforms_BS: The clips.
+            waveforms_BS: The clips; those with a response are overwritten.
             choice_B: The response of each clip, on the host; -1 leaves the clip bit for bit as it
                 is.
 
@@ -76,12 +76,12 @@ class Convolution:
         product_BQ = torch.fft.rfft(waveforms_BS.index_select(0, at), n=self._n_fft)
         product_BQ *= self._spectra_RQ[which]
         output_BS = torch.fft.irfft(product_BQ, n=self._n_fft)[:, : self.n_samples]
-        return waveforms_BS.index_copy(0, at, output_BS)
+        return waveforms_BS.index_copy_(0, at, output_BS)
 
 
 def convolve(waveforms_BS: Tensor, responses_RL: Tensor, choice_B: Tensor) -> Tensor:
-    """Convolve a single batch; see `Convolution`."""
-    return Convolution(responses_RL, waveforms_BS.shape[1])(waveforms_BS, choice_B)
+    """Return a single batch convolved, and leave it as it is; see `Convolution`."""
+    return Convolution(responses_RL, waveforms_BS.shape[1])(waveforms_BS.clone(), choice_B)
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:

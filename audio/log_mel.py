@@ -93,12 +93,13 @@ class LogMel(nn.Module):
         front_end = self.front_end
         if front_end.pre_emphasis is not None:
             waveforms_BS = waveforms_BS[:, 1:] - front_end.pre_emphasis * waveforms_BS[:, :-1]
-        half = front_end.n_fft // 2
-        mirrored_BS = functional.pad(waveforms_BS, (half, half), mode="reflect")
+        mirrored_BS = _mirror_ends(waveforms_BS, front_end.n_fft // 2)
         frames = mirrored_BS.unfold(1, front_end.n_fft, front_end.hop_samples) * self.window
         n_clips, n_frames, _ = frames.shape
         # Squared while interleaved: separating real and imaginary parts first is slower on a CPU.
-        squares_Q2 = torch.view_as_real(torch.fft.rfft(frames.flatten(0, 1))).square()
+        parts_Q2 = torch.view_as_real(torch.fft.rfft(frames.flatten(0, 1)))
+        # A gradient needs the parts themselves; without one, their memory is used again.
+        squares_Q2 = parts_Q2.square() if parts_Q2.requires_grad else parts_Q2.square_()
         power_Q = squares_Q2[..., 0] + squares_Q2[..., 1]
         blocks = [
             power_Q[:, bins] @ self.get_buffer(f"bank_{index}")
@@ -180,12 +181,22 @@ def _build_window(front_end: FrontEnd) -> Tensor:
     return functional.pad(window, (before, after))
 
 
+def _mirror_ends(waveforms_BS: Tensor, n_samples: int) -> Tensor:
+    """Return the clips with this many samples mirrored before their first and after their last one."""
+    before = waveforms_BS[:, 1 : n_samples + 1].flip(1)
+    after = waveforms_BS[:, -n_samples - 1 : -1].flip(1)
+    # functional.pad gives the same in one call, but takes five times as long on a CPU.
+    return torch.cat([before, waveforms_BS, after], dim=1)
+
+
 def _compute_slope(log_mel_BFT: Tensor) -> Tensor:
     # Least squares over five frames: sum over k = -2...2 of k x[t + k], divided by sum of k^2 = 10.
-    padded = functional.pad(log_mel_BFT, (2, 2), mode="replicate")
-    n_frames = log_mel_BFT.shape[-1]
-    at = [padded.narrow(-1, offset, n_frames) for offset in range(5)]
-    return (2 * (at[4] - at[0]) + (at[3] - at[1])) / 10
+    # Frame by frame, as the transform leaves them in memory: the other way takes three times as long.
+    frames_BTF = log_mel_BFT.transpose(1, 2)
+    first, last = frames_BTF[:, :1], frames_BTF[:, -1:]
+    padded = torch.cat([first, first, frames_BTF, last, last], dim=1)
+    at = [padded.narrow(1, offset, frames_BTF.shape[1]) for offset in range(5)]
+    return ((2 * (at[4] - at[0]) + (at[3] - at[1])) / 10).transpose(1, 2)
 
 
 def _standardise(log_mel_BCFT: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ def test_convolution_is_that_of_numpy_cropped_to_the_clip(waveforms_BS, generato
         np.convolve(clip_S.double().numpy(), responses_RL[which].double().numpy())[:1_000]
         for clip_S, which in zip(waveforms_BS, choice_B.tolist(), strict=True)
     ]
-    output_BS = Convolution(responses_RL, 1_000)(waveforms_BS, choice_B)
+    output_BS = Convolution(responses_RL, 1_000)(waveforms_BS.clone(), choice_B)
     # Rounding of float32 transforms, for sums of up to 1000 products of size 0.1.
     np.testing.assert_allclose(output_BS.numpy(), np.stack(expected_BS), rtol=0, atol=2e-5)
 
@@ -76,7 +76,7 @@ def test_convolution_is_that_of_numpy_cropped_to_the_clip(waveforms_BS, generato
 def test_clips_without_a_response_do_not_change_in_any_bit(waveforms_BS, generator):
     responses_RL = torch.randn(2, 50, generator=generator)
     choice_B = torch.tensor([-1, 1, -1, 0, -1])
-    output_BS = Convolution(responses_RL, 1_000)(waveforms_BS, choice_B)
+    output_BS = Convolution(responses_RL, 1_000)(waveforms_BS.clone(), choice_B)
     assert torch.equal(output_BS[[0, 2, 4]], waveforms_BS[[0, 2, 4]])
     assert not torch.isclose(output_BS[[1, 3]], waveforms_BS[[1, 3]]).any(dim=1).all()
 
@@ -84,7 +84,7 @@ def test_clips_without_a_response_do_not_change_in_any_bit(waveforms_BS, generat
 def test_a_batch_without_any_response_does_not_change(waveforms_BS):
     nothing_B = torch.full((5,), -1)
     for responses_RL in (torch.ones(2, 50), torch.ones(0, 50)):
-        output_BS = Convolution(responses_RL, 1_000)(waveforms_BS, nothing_B)
+        output_BS = Convolution(responses_RL, 1_000)(waveforms_BS.clone(), nothing_B)
         assert torch.equal(output_BS, waveforms_BS)
 
 
@@ -93,14 +93,14 @@ def test_a_convolution_gives_the_same_for_each_batch(waveforms_BS, generator):
     convolution = Convolution(responses_RL, 1_000)
     for choice_B in (torch.tensor([2, -1, 0, 1, 1]), torch.tensor([0, 0, -1, -1, 2])):
         single_BS = convolve(waveforms_BS, responses_RL, choice_B)
-        assert torch.equal(convolution(waveforms_BS, choice_B), single_BS)
+        assert torch.equal(convolution(waveforms_BS.clone(), choice_B), single_BS)
 
 
 def test_a_delayed_impulse_delays_the_clip(waveforms_BS):
     responses_RL = torch.zeros(1, 40)
     responses_RL[0, 30] = 1.0
     convolution = Convolution(responses_RL, 1_000)
-    output_BS = convolution(waveforms_BS, torch.zeros(5, dtype=torch.int64))
+    output_BS = convolution(waveforms_BS.clone(), torch.zeros(5, dtype=torch.int64))
     # Float32 rounding of values up to 0.4.
     torch.testing.assert_close(output_BS[:, 30:], waveforms_BS[:, :-30], rtol=0, atol=1e-6)
     assert output_BS[:, :30].abs().max() < 1e-6
@@ -228,7 +228,7 @@ def test_changes_are_the_same_on_a_gpu(waveforms_BS, power_BFT, generator):
     # Rounding of two float32 transforms.
     torch.testing.assert_close(
         Convolution(responses_RL.cuda(), 1_000)(waveforms_BS.cuda(), draws_B).cpu(),
-        Convolution(responses_RL, 1_000)(waveforms_BS, draws_B),
+        Convolution(responses_RL, 1_000)(waveforms_BS.clone(), draws_B),
         rtol=0,
         atol=2e-5,
     )
