@@ -22,6 +22,7 @@ from audio.front_ends import FrontEnd
 from audio.lengths import ClipLength
 from audio.views import Augmentation
 from audio.waveforms import Waveforms
+from training.freed_memory import keep_freed_memory
 from training.loop import descend
 from training.needs import DryStep, Footprint
 from training.optimizer import make_optimizer
@@ -38,6 +39,7 @@ NOISE_SPLIT = 100
 """The split of noise in whose fold fit all clips are."""
 
 
+@keep_freed_memory()
 def measure_step(run: Run) -> DryStep:
     """Take a few training steps, and predict a few times.
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from training.averaging import recompute_statistics, update_average
 from training.checkpoint import Checkpoint, Progress
 from training.epoch_metrics import EpochMetrics, OnEpoch
+from training.freed_memory import keep_freed_memory
 from training.optimizer import make_optimizer
 from training.parallel import WorkerGroup, share_gradients, share_norms
 from training.prediction import Judge
@@ -21,6 +22,7 @@ from training.run import Batch, Run
 from training.steps import StepPlan, seed_step
 
 
+@keep_freed_memory()
 def fit(run: Run, checkpoint: Checkpoint, on_epoch: OnEpoch) -> Progress:
     """Train the run's module on the clips of its split; leave the weights to keep in it.
 
