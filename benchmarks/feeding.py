@@ -15,7 +15,6 @@ import torch
 from benchmarks.results import format_table, publish, ratio, take_turns
 from benchmarks.steps import Step, open_feed
 from benchmarks.transforms import TRANSFORMS_NOTE, make_transforms
-from benchmarks.utilisation import count_step_flops, find_peak_flops, project_hours
 from teachers.recipes import RECIPES
 
 FAMILIES = (
@@ -28,8 +27,8 @@ FAMILIES = (
     "cpr_128_dir_fms",
 )
 CPU_BATCH = {"passt": 16, "cpr_128": 256, "mn04_as": 256}
-"""Clips in a batch on a CPU where it is not 32: the recipe's, if memory and a few seconds suffice."""
-GPU_CALLS = 10
+"""Clips in a batch where it is not 32: the recipe's, if memory and a few seconds suffice."""
+DEVICE = torch.device("cpu")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,35 +47,29 @@ class TeacherStepSpeed:
     """Time of everything but the model, divided by that of the plain transforms."""
     rest_over_best: float
     """The same for the transforms of a few clips at a time."""
-    flops: int
 
 
 def main() -> None:
     """Measure and publish."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--recipes", nargs="+", default=FAMILIES, choices=sorted(RECIPES))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    device = torch.device(options.device)
     measured = []
     for name in options.recipes:
-        measured.append(_measure(name, device, options.rounds))
+        measured.append(_measure(name, options.rounds))
         print(measured[-1])
-    body = "\n\n".join(
-        [_format_speeds(measured), _describe(device), *_report_gpu(measured, device)]
-    )
-    publish("feeding.py", f"Training step of teachers ({device.type})", device, body)
+    body = f"{_format_speeds(measured)}\n\n{_describe()}"
+    publish("feeding.py", "Training step of teachers (cpu)", DEVICE, body)
 
 
-def _measure(name: str, device: torch.device, rounds: int) -> TeacherStepSpeed:
+def _measure(name: str, rounds: int) -> TeacherStepSpeed:
     recipe = RECIPES[name]
-    on_gpu = device.type == "cuda"
-    n_clips = recipe.training.batch_size if on_gpu else CPU_BATCH.get(recipe.model, 32)
-    feed = open_feed(recipe, device)
+    n_clips = CPU_BATCH.get(recipe.model, 32)
+    feed = open_feed(recipe, DEVICE)
     step = Step(recipe, feed, n_clips)
-    plain, best = make_transforms(recipe.front_end, n_clips, device)
+    plain, best = make_transforms(recipe.front_end, n_clips, DEVICE)
     sides = {
         "bare": lambda: step.take(step.get_random),
         "whole": lambda: step.take(step.draw_clips),
@@ -84,8 +77,7 @@ def _measure(name: str, device: torch.device, rounds: int) -> TeacherStepSpeed:
         "plain": plain,
         "best": best,
     }
-    calls = GPU_CALLS if on_gpu else 1
-    seconds = take_turns(sides, rounds=rounds, device=device, calls=calls)
+    seconds = take_turns(sides, rounds=rounds, device=DEVICE)
     return TeacherStepSpeed(
         model=recipe.model,
         n_clips=n_clips,
@@ -95,7 +87,6 @@ def _measure(name: str, device: torch.device, rounds: int) -> TeacherStepSpeed:
         transforms_over_bare=ratio(seconds["plain"], seconds["bare"]),
         rest_over_plain=ratio(seconds["feed"], seconds["plain"]),
         rest_over_best=ratio(seconds["feed"], seconds["best"]),
-        flops=count_step_flops(step),
     )
 
 
@@ -126,45 +117,16 @@ def _format_speeds(measured: list[TeacherStepSpeed]) -> str:
     return format_table(header, rows)
 
 
-def _describe(device: torch.device) -> str:
-    corpus = open_feed(RECIPES["cpr_128_dir_fms"], device).corpus
+def _describe() -> str:
+    corpus = open_feed(RECIPES["cpr_128_dir_fms"], DEVICE).corpus
     share = float((corpus.column("recording_device") == corpus.reference_device).mean())
-    precision = "bfloat16 where autocast allows" if device.type == "cuda" else "float32"
     return (
-        f"A step is forward pass, cross-entropy, backward pass and AdamW in {precision}. Model "
+        "A step is forward pass, cross-entropy, backward pass and AdamW in float32. Model "
         "alone: on random inputs. Whole step: on clips of the demo corpus with all random changes "
         f"of the recipe (impulse responses, roll, masks, Freq-MixStyle). {share:.0%} of these "
         "clips are from the reference device and may get an impulse response; of TAU's training "
         f"clips, 73% are. {TRANSFORMS_NOTE}"
     )
-
-
-def _report_gpu(measured: list[TeacherStepSpeed], device: torch.device) -> list[str]:
-    """Return what to publish about a GPU's utilisation and hours; nothing on a CPU."""
-    if device.type != "cuda":
-        return []
-    peak = find_peak_flops(device)
-    if peak is None:
-        parts = ["No utilisation: this GPU's peak is not in benchmarks/utilisation.py."]
-    else:
-        rows = [
-            [
-                figures.model,
-                f"{figures.flops / figures.n_clips / 1e9:.1f}",
-                f"{figures.flops / figures.n_clips * figures.clips_per_s / peak:.1%}",
-            ]
-            for figures in measured
-        ]
-        header = ["teacher", "GFLOP per clip", f"share of {peak / 1e12:.0f} TFLOP/s, whole step"]
-        parts = [format_table(header, rows)]
-    speeds = {figures.model: figures.clips_per_s for figures in measured}
-    if len(measured) == len(FAMILIES):
-        hours = project_hours(speeds)
-        parts.append(
-            "Training the 22 published teachers on 5 splits of TAU (110 models, all their epochs) "
-            f"takes {hours:.0f} hours on one such GPU, one after the other, without evaluation."
-        )
-    return parts
 
 
 if __name__ == "__main__":

@@ -46,13 +46,19 @@ def take_turns(
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds + 1):
         for name, side in sides.items():
-            _synchronise(device)
+            synchronise(device)
             began = clock()
             for _ in range(calls):
                 side()
-            _synchronise(device)
+            synchronise(device)
             seconds[name].append((clock() - began) / calls)
     return {name: times[1:] for name, times in seconds.items()}
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until a GPU has done all that it was asked to do; a CPU has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> float:
@@ -96,11 +102,6 @@ def replace_section(text: str, title: str, section: str) -> str:
         own.append(False)
     replaced = [section if mine else part for part, mine in zip(parts, own, strict=True)]
     return "\n".join(part.strip("\n") + "\n" for part in replaced)
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _read_processor() -> str:

@@ -15,16 +15,25 @@ import torch
 
 from benchmarks.results import format_table, publish, ratio, take_turns
 from benchmarks.student_steps import StudentStep, keep_only_model
-from benchmarks.students_on_gpu import measure_on_gpu
 from benchmarks.transforms import TRANSFORMS_NOTE, make_transforms
 from students import RECIPES, StudentRecipe
+from training.freed_memory import keep_freed_memory
 
 STUDENTS = ("isotropic", "cp_mobile_2023", "dcase24_baseline", "dsmn_model1")
 CPU_BATCH = 64
-"""Largest batch on a CPU, in clips; on a GPU the batch is the recipe's."""
-GPU_CALLS = 20
+"""Largest batch, in clips; `benchmarks/gpu.py` takes the recipe's."""
+DEVICE = torch.device("cpu")
 OURS = "channels last"
 FORMATS = {"channels first": torch.contiguous_format, OURS: torch.channels_last}
+NOTES = (
+    "A whole step is the recipe's, on the demo corpus with all its random changes, in float32, and in "
+    "a process that keeps freed memory, as runs do. One thread is timed by processor time, two by the "
+    "wall clock. Model alone: the same model and optimiser with the loss of the true labels, on random "
+    "inputs and one thread. All but the model: gathering, random changes, front-end and soft labels. "
+    f"{TRANSFORMS_NOTE} Both, and what is compared with them, are measured in a process that has not "
+    "run a model, and gives freed memory back. The last four columns are for channels last, in which "
+    "students are trained."
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,55 +57,48 @@ class StudentStepSpeed:
 def main() -> None:
     """Measure and publish."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--students", nargs="+", default=STUDENTS, choices=sorted(RECIPES))
     options = parser.parse_args()
-    device = torch.device(options.device)
     torch.set_num_threads(1)
     # Measured before any model runs: memory that a model frees makes the plain transforms faster.
-    rests = {name: _measure_rest(name, device, options.rounds) for name in options.students}
+    rests = {name: _measure_rest(name, options.rounds) for name in options.students}
     measured = []
-    for name, rest in rests.items():
-        measured.append(_measure(name, rest, device, options.rounds))
-        print(measured[-1])
+    # As in a run.
+    with keep_freed_memory():
+        for name, rest in rests.items():
+            measured.append(_measure(name, rest, options.rounds))
+            print(measured[-1])
     torch.set_num_threads(1)
-    parts = [_format_speeds(measured), _describe(device)]
-    if device.type == "cuda":
-        parts += measure_on_gpu(device)
-    publish(
-        "student_step.py", f"Training step of students ({device.type})", device, "\n\n".join(parts)
-    )
+    body = f"{_format_speeds(measured)}\n\n{NOTES}"
+    publish("student_step.py", "Training step of students (cpu)", DEVICE, body)
 
 
-def _measure_rest(name: str, device: torch.device, rounds: int) -> dict[str, list[float]]:
+def _measure_rest(name: str, rounds: int) -> dict[str, list[float]]:
     """Return the seconds of everything in a step but its model, and of the transforms."""
     recipe = RECIPES[name]
-    step = StudentStep(recipe, _find_batch_size(recipe, device), device)
-    plain, best = make_transforms(recipe.front_end, step.n_clips, device)
+    step = StudentStep(recipe, _find_batch_size(recipe), DEVICE)
+    plain, best = make_transforms(recipe.front_end, step.n_clips, DEVICE)
     sides: dict[str, Callable[[], object]] = {"fed": step.draw_clips, "plain": plain, "best": best}
     if recipe.distillation is not None:
         sides["soft labels"] = step.learn_from_soft_labels
-    return take_turns(sides, rounds=rounds, device=device, calls=_count_calls(device))
+    return take_turns(sides, rounds=rounds, device=DEVICE)
 
 
-def _measure(
-    name: str, rest: dict[str, list[float]], device: torch.device, rounds: int
-) -> StudentStepSpeed:
+def _measure(name: str, rest: dict[str, list[float]], rounds: int) -> StudentStepSpeed:
     recipe = RECIPES[name]
-    n_clips = _find_batch_size(recipe, device)
+    n_clips = _find_batch_size(recipe)
     torch.set_num_threads(1)
-    steps = {how: StudentStep(recipe, n_clips, device, FORMATS[how]) for how in FORMATS}
-    model = StudentStep(keep_only_model(recipe), n_clips, device)
+    steps = {how: StudentStep(recipe, n_clips, DEVICE, FORMATS[how]) for how in FORMATS}
+    model = StudentStep(keep_only_model(recipe), n_clips, DEVICE)
     sides = {how: lambda step=step: step.take(step.draw_clips()) for how, step in steps.items()}
     alone = {"model": lambda: model.take(model.get_random())}
-    seconds = take_turns(sides | alone, rounds=rounds, device=device, calls=_count_calls(device))
+    seconds = take_turns(sides | alone, rounds=rounds, device=DEVICE)
     clips_per_s = {f"{how}, 1 thread": n_clips / statistics.median(seconds[how]) for how in sides}
-    if device.type == "cpu":
-        torch.set_num_threads(2)
-        on_two = take_turns(sides, rounds=rounds, device=device, by_the_wall=True)
-        for how in sides:
-            clips_per_s[f"{how}, 2 threads"] = n_clips / statistics.median(on_two[how])
+    torch.set_num_threads(2)
+    on_two = take_turns(sides, rounds=rounds, device=DEVICE, by_the_wall=True)
+    for how in sides:
+        clips_per_s[f"{how}, 2 threads"] = n_clips / statistics.median(on_two[how])
     soft = rest.get("soft labels")
     all_but_model = [fed + (soft[at] if soft else 0.0) for at, fed in enumerate(rest["fed"])]
     return StudentStepSpeed(
@@ -110,13 +112,8 @@ def _measure(
     )
 
 
-def _find_batch_size(recipe: StudentRecipe, device: torch.device) -> int:
-    n_clips = recipe.training.batch_size
-    return n_clips if device.type == "cuda" else min(n_clips, CPU_BATCH)
-
-
-def _count_calls(device: torch.device) -> int:
-    return GPU_CALLS if device.type == "cuda" else 1
+def _find_batch_size(recipe: StudentRecipe) -> int:
+    return min(recipe.training.batch_size, CPU_BATCH)
 
 
 def _format_speeds(measured: list[StudentStepSpeed]) -> str:
@@ -142,21 +139,6 @@ def _format_speeds(measured: list[StudentStepSpeed]) -> str:
         for figures in measured
     ]
     return format_table(header, rows)
-
-
-def _describe(device: torch.device) -> str:
-    if device.type == "cuda":
-        how = "bfloat16 where autocast allows"
-    else:
-        how = "float32. One thread is timed by processor time, two by the wall clock"
-    return (
-        f"A whole step is the recipe's, on the demo corpus with all its random changes, in {how}. "
-        "Model alone: the same model and optimiser with the loss of the true labels, on random "
-        "inputs and one thread. All but the model: gathering, random changes, front-end and soft "
-        f"labels. {TRANSFORMS_NOTE} Both, and what is compared with them, are measured in a "
-        "process that has not run a model. The last four columns are for channels last, in which "
-        "students are trained."
-    )
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ TRAINING_CLIPS = 139_620
 
 
 def find_peak_flops(device: torch.device) -> float | None:
-    """Return the GPU's peak floating-point operations per second; None if it is not known here."""
+    """Return the GPU's peak floating-point operations per second; None if it is not known here, or a CPU."""
+    if device.type != "cuda":
+        return None
     name = torch.cuda.get_device_name(device)
     known = [peak for start, peak in PEAK_TFLOPS.items() if name.startswith(start)]
     return known[0] * 1e12 if known else None
