@@ -17,7 +17,7 @@ from audio.front_ends import FrontEnd
 BANDS_PER_BLOCK = 16
 """Mel bands that share one matrix product over the bins that any of them covers. Measured with the
 published 256 bands: 0.10 ms per clip, 0.12 ms in blocks of 32, 1.0 ms for the whole bank at once."""
-FRAME_CHUNK_BYTES = 2 * 1024**2
+FRAME_CHUNK_BYTES = 3 * 1024**2
 """Size of the windowed frames that a CPU thread transforms at a time: small enough for its cache, and
 for the allocator to reuse the same memory. Measured: 0.5 ms per clip, 1.2 ms for 256 clips at once."""
 
@@ -59,9 +59,13 @@ class LogMel(nn.Module):
         # Mel power reaches 1e6: its product with the bank would overflow in half precision.
         with torch.autocast(waveforms_BS.device.type, enabled=False):
             waveforms_BS = waveforms_BS.to(self.window.dtype)
+            # Once for all chunks: a module looks its buffers up slowly.
+            banks = [self.get_buffer(f"bank_{index}") for index in range(len(self._bins))]
             chunks = waveforms_BS.split(self._choose_chunk_clips(waveforms_BS, n_frames))
             # Concatenated in memory order, then transposed: three times as fast as the other way.
-            return torch.cat([self._transform(chunk_BS) for chunk_BS in chunks]).transpose(1, 2)
+            return torch.cat([self._transform(chunk_BS, banks) for chunk_BS in chunks]).transpose(
+                1, 2
+            )
 
     def compress(self, power_BFT: Tensor) -> Tensor:
         """Apply logarithm, normalisation and delta channel to mel power; return (B, C, F, T)."""
@@ -88,7 +92,7 @@ class LogMel(nn.Module):
         clip_bytes = n_frames * self.front_end.n_fft * waveforms_BS.element_size()
         return max(1, torch.get_num_threads() * FRAME_CHUNK_BYTES // clip_bytes)
 
-    def _transform(self, waveforms_BS: Tensor) -> Tensor:
+    def _transform(self, waveforms_BS: Tensor, banks: list[Tensor]) -> Tensor:
         """Return mel power (B, T, F), the memory order that the transform produces."""
         front_end = self.front_end
         if front_end.pre_emphasis is not None:
@@ -101,10 +105,7 @@ class LogMel(nn.Module):
         # A gradient needs the parts themselves; without one, their memory is used again.
         squares_Q2 = parts_Q2.square() if parts_Q2.requires_grad else parts_Q2.square_()
         power_Q = squares_Q2[..., 0] + squares_Q2[..., 1]
-        blocks = [
-            power_Q[:, bins] @ self.get_buffer(f"bank_{index}")
-            for index, bins in enumerate(self._bins)
-        ]
+        blocks = [power_Q[:, bins] @ bank for bins, bank in zip(self._bins, banks, strict=True)]
         return torch.cat(blocks, dim=1).view(n_clips, n_frames, -1)
 
 
