@@ -1,8 +1,9 @@
 """Memory that tensors free, which the process keeps for the next ones.
 
 The GNU C library gives large freed blocks back to the kernel at once, and the kernel clears them before it
-gives them out again. Each step of a training frees and asks for the same sizes: on a CPU, clearing took 5 % of
-the time of a step of Isotropic, and 17 % of one of a DSMN.
+gives them out again. Each step of a training frees and asks for the same sizes: on a CPU, Isotropic's step of 256
+clips had 1.3 million pages cleared, and took 5.6 s where it now takes 2.5 s; that of a DSMN took a sixth more.
+The price is memory that lies in gaps: 4.7 GB instead of 3.3 GB, which `training.dry_step` counts.
 """
 
 import ctypes
@@ -23,7 +24,7 @@ _USUAL = {_TRIM_THRESHOLD: 2**26, _MMAP_THRESHOLD: 2**25}
 def keep_freed_memory() -> Generator[None]:
     """Keep freed memory within the block, and give it back at its end; elsewhere than with glibc do nothing.
 
-    It changes no result. The process takes as much memory as at its peak until the end of the block.
+    It changes no result. The process takes more memory, until the end of the block.
     """
     if platform.libc_ver()[0] != "glibc":
         yield
