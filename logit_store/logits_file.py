@@ -230,7 +230,7 @@ def encode_logits(logits_KN: Float16s, footer: Footer) -> pa.Buffer:
 
 def hash_logits(logits_NK: Float16s) -> str:
     """Return 16 hex digits that stand for the logits: SHA-256 over their bytes, clip by clip."""
-    return hashlib.sha256(np.ascontiguousarray(logits_NK)).hexdigest()[:16]
+    return hashlib.sha256(np.ascontiguousarray(logits_NK).data).hexdigest()[:16]
 
 
 def widen(single_N: Float32s, half_N: Float16s) -> None:

@@ -1,5 +1,6 @@
 import platform
 import resource
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,21 +11,21 @@ N_BYTES = 48 * 1024**2
 """More than glibc keeps of its own accord."""
 
 
-def count_faults() -> int:
-    """Return how many pages the kernel gives for tensors that are made and freed, after ten others."""
-    counts = []
-    for _ in range(12):
-        torch.ones(N_BYTES, dtype=torch.uint8)
-        counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
-    return counts[-1] - counts[-3]
+def measure_resident_bytes():
+    resident_pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return resident_pages * resource.getpagesize()
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="nothing is kept elsewhere")
-def test_freed_memory_is_used_again_within_the_block_and_given_back_after_it():
+def test_freed_memory_is_kept_within_the_block_and_given_back_after_it():
+    before = measure_resident_bytes()
     with keep_freed_memory():
-        within = count_faults()
-    after = count_faults()
-    assert 4 * within < after
+        tensors = [torch.ones(N_BYTES, dtype=torch.uint8) for _ in range(4)]
+        del tensors
+        kept = measure_resident_bytes() - before
+    left = measure_resident_bytes() - before
+    assert kept > 3 * N_BYTES
+    assert left < N_BYTES
 
 
 def test_without_glibc_nothing_happens(monkeypatch):
