@@ -114,16 +114,48 @@ def as_double(typing_context: Any, value: Any) -> Any:
 
 
 @intrinsic
-def larger_magnitude(typing_context: Any, largest: Any, bits: Any) -> Any:
-    """Return the larger of an integer and another without its sign bit; numba would widen both."""
+def magnitude(typing_context: Any, number: Any) -> Any:
+    """Return the bits of an absolute float32 as an integer: it grows with it, and NaN is the largest."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        positive = ir.IntType(bits.bitwidth)((1 << (bits.bitwidth - 1)) - 1)
-        magnitude = builder.and_(arguments[1], positive)
-        is_larger = builder.icmp_signed(">", arguments[0], magnitude)
-        return builder.select(is_larger, arguments[0], magnitude)
+        bits = ir.IntType(32)
+        return builder.and_(builder.bitcast(arguments[0], bits), bits((1 << 31) - 1))
 
-    return bits(bits, bits), generate
+    return numba.int32(number), generate
+
+
+def _load(context: Any, builder: Any, kind: Any, arguments: Any) -> Any:
+    """Load a number from a flat array, where no index is negative or too large, as a float."""
+    array = context.make_array(kind)(context, builder, arguments[0])
+    address = builder.gep(array.data, [arguments[1]], inbounds=True)
+    number = builder.load(address, align=kind.dtype.bitwidth // 8)
+    # Kernels read through these functions only what they do not write: LLVM need not ask at run time.
+    number.set_metadata("invariant.load", builder.module.add_metadata([]))
+    return builder.bitcast(number, ir.HalfType()) if kind.dtype == numba.int16 else number
+
+
+@intrinsic
+def single_at(typing_context: Any, numbers: Any, index: Any) -> Any:
+    """Return an element of a flat array of floats, or of float16s' bits, as float32."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        number, single = _load(context, builder, numbers, arguments), ir.FloatType()
+        if numbers.dtype == numba.int16:
+            return builder.fpext(number, single)
+        return builder.fptrunc(number, single) if numbers.dtype == numba.float64 else number
+
+    return numba.float32(numbers, numba.int64), generate
+
+
+@intrinsic
+def double_at(typing_context: Any, numbers: Any, index: Any) -> Any:
+    """Return an element of a flat array of floats, or of float16s' bits, as float64."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        number = _load(context, builder, numbers, arguments)
+        return number if numbers.dtype == numba.float64 else builder.fpext(number, ir.DoubleType())
+
+    return numba.float64(numbers, numba.int64), generate
 
 
 @intrinsic
@@ -282,10 +314,11 @@ def take_exponents(products_L: Floats, exponents_L: Integers) -> None:
         products_L[i] = _double_of_bits((bits & _MANTISSA) | _ONE)
 
 
-@compiled()
+@compiled(inline="always")
 def log_of_lanes(products_L: Floats, exponents_L: Integers) -> float:
     """Return the logarithm of the product of all lanes, as `take_exponents` left them."""
-    product = 1.0
+    product, exponent = 1.0, 0
     for i in range(LANES):
         product *= products_L[i]
-    return math.log(product) + exponents_L.sum() * math.log(2.0)
+        exponent += exponents_L[i]
+    return math.log(product) + exponent * math.log(2.0)

@@ -1,14 +1,14 @@
 """Log loss of mean logits, the inner loop of selection (M members, N clips, K classes).
 
-B clips in a block, L lanes of a product, J chunks.
+B clips in a block, L lanes of a product, J chunks, C candidates.
 
-Logits are laid out as [K, N], clips side by side, and processed a block of B clips at a time: a
-loop over b becomes a few vector instructions, and the numbers of a block stay in the caches next to
-the core. Members take turns after each chunk, whose sums stay in the second-level cache, and
-prefetch the next block while they compute.
+Logits are laid out as [M, K, N], clips side by side. Kernels take them flat, as `Flat`, and the place
+where a member's begin: a loop over the clips of a class becomes a few vector instructions.
 
-The code avoids what keeps LLVM from using vectors: loops over many arrays, as it would have to
-check at run time that none overlap; loads behind a condition; Python's error at a division by 0.
+What keeps LLVM from using vectors, or takes it long to compile, is avoided: loops over many arrays, as it
+would have to check at run time that none overlap; loads behind a condition; Python's error at a division
+by 0; slices, new arrays and numpy's functions, each of which is compiled again in each kernel. So arrays
+that are filled, or only worked in, are arguments.
 """
 
 import numpy as np
@@ -18,31 +18,41 @@ from ensemble.arithmetic import (
     LANES,
     LOG2_E,
     Singles,
-    as_double,
-    as_single,
     constants,
     constants_single,
+    double_at,
     exp2,
     exp2_single,
-    larger_magnitude,
     log_of_lanes,
-    prefetch,
+    magnitude,
+    single_at,
     take_exponents,
 )
-from ensemble.blocks import (
-    CLIPS_PER_BLOCK,
-    Rows,
-)
+from ensemble.blocks import CLIPS_PER_BLOCK, Rows
 from ensemble.numba_cache import compiled
 from metrics.scores import Floats, Integers
 
 CLIPS_PER_CHUNK = 8 * CLIPS_PER_BLOCK
+CANDIDATES_AT_ONCE = 4
+"""Candidates of `products` that share a read of the weights."""
+_CLIPS_PER_SUM = CLIPS_PER_BLOCK // 2
+"""Numbers that `products` adds in float32."""
 
+Flat = Rows
+"""Logits of all members, one after another, [M * K * N]; float16 as its bits."""
 Labels = NDArray[np.int32]
-Magnitudes = NDArray[np.signedinteger]
 
 
-@compiled(inline="always")
+class Workspace:
+    """Arrays that kernels work in."""
+
+    def __init__(self) -> None:
+        """Make them."""
+        self.singles_B = np.empty(CLIPS_PER_BLOCK, np.float32)
+        self.doubles_B = np.empty(CLIPS_PER_BLOCK)
+        self.products_L, self.exponents_L = np.empty(LANES), np.empty(LANES, np.int64)
+
+
 def count_chunks(n: int) -> int:
     """Return the number of chunks of n clips."""
     return -(-n // CLIPS_PER_CHUNK)
@@ -50,113 +60,193 @@ def count_chunks(n: int) -> int:
 
 @compiled(error_model="numpy", fastmath={"contract"})
 def survey(
-    logits_KN: Rows, magnitudes_KN: Magnitudes, labels_N: Labels, with_logs: bool
-) -> tuple[Magnitudes, float, float, float]:
+    logits: Flat,
+    place: int,
+    n_classes: int,
+    labels_N: Labels,
+    with_logs: bool,
+    work_B: Singles,
+    label_sums_B: Floats,
+    products_L: Floats,
+    exponents_L: Integers,
+) -> tuple[int, float, float]:
     """Return what is to be known of a member before it is used.
 
     Args:
-        logits_KN: logits of the member.
-        magnitudes_KN: the same memory as signed integers. Without the sign bit, they have the order
-            of the absolute logits, and NaN is above infinity.
+        logits: of all members.
+        place: where the member's begin.
+        n_classes: K.
         labels_N: true classes.
         with_logs: whether to compute the last result, which takes most of the time.
+        work_B: to work in.
+        label_sums_B: to work in.
+        products_L: to work in.
+        exponents_L: to work in.
 
     Returns:
-        Magnitudes, the largest among them; the mean over clips of the largest absolute logit; the
-        sum of the labels' logits; what `logs_of_sums` returns for the member alone, if it is small
-        enough for that.
+        The largest absolute logit, as `magnitude` returns it; the sum of the labels' logits; what
+        `logs_of_sums` returns for the member alone, if it is small enough for that.
     """
-    n_classes, n = logits_KN.shape
-    scale, c = np.float32(LOG2_E), constants_single()
-    size_B = np.empty(CLIPS_PER_BLOCK, magnitudes_KN.dtype)
-    largest_B, label_B = np.zeros_like(size_B), np.zeros(CLIPS_PER_BLOCK, logits_KN.dtype)
-    labels_B, sizes_B = np.zeros(CLIPS_PER_BLOCK), np.zeros(CLIPS_PER_BLOCK)
-    sum_B = np.empty(CLIPS_PER_BLOCK, np.float32)
-    products_L, exponents_L = np.ones(LANES), np.zeros(LANES, np.int64)
+    n, scale, c = len(labels_N), np.float32(LOG2_E), constants_single()
+    largest = np.int32(0)
+    for b in range(CLIPS_PER_BLOCK):
+        label_sums_B[b] = 0
+    for lane in range(LANES):
+        products_L[lane], exponents_L[lane] = 1, 0
     for start in range(0, n, CLIPS_PER_BLOCK):
         class_B = labels_N[start : start + CLIPS_PER_BLOCK]
-        size_B[:] = 0
-        sum_B[:] = 0
+        n_inside = len(class_B)
+        for b in range(CLIPS_PER_BLOCK):
+            work_B[b] = 0 if b < n_inside and with_logs else 1
         for k in range(n_classes):
-            magnitude_B = magnitudes_KN[k, start : start + CLIPS_PER_BLOCK]
-            for b in range(len(magnitude_B)):
-                size_B[b] = larger_magnitude(size_B[b], magnitude_B[b])
-            row_B = logits_KN[k, start : start + CLIPS_PER_BLOCK]
-            prefetch(logits_KN[k, start + 2 * CLIPS_PER_BLOCK : start + 3 * CLIPS_PER_BLOCK])
-            for b in range(len(class_B)):
-                logit, other = row_B[b], label_B[b]
-                label_B[b] = logit if class_B[b] == k else other
-            for b in range(len(row_B) if with_logs else 0):
-                sum_B[b] += exp2_single(scale * as_single(row_B[b]), c)
-        for b in range(CLIPS_PER_BLOCK):
-            largest_B[b] = larger_magnitude(largest_B[b], size_B[b])
-        for b in range(CLIPS_PER_BLOCK):
-            sizes_B[b] += as_double(size_B[b])
-        for b in range(len(class_B)):
-            labels_B[b] += as_double(label_B[b])
-        sum_B[n - start if with_logs else 0 :] = 1
-        _multiply(products_L, exponents_L, sum_B)
-    return largest_B, sizes_B.sum() / n, labels_B.sum(), log_of_lanes(products_L, exponents_L)
+            row = place + k * n + start
+            for b in range(n_inside):
+                largest = max(largest, magnitude(single_at(logits, row + b)))
+            for b in range(n_inside if with_logs else 0):
+                work_B[b] += exp2_single(scale * single_at(logits, row + b), c)
+        for b in range(n_inside):
+            label_sums_B[b] += double_at(logits, place + class_B[b] * n + start + b)
+        _multiply(products_L, exponents_L, work_B)
+    label_sum = 0.0
+    for b in range(CLIPS_PER_BLOCK):
+        label_sum += label_sums_B[b]
+    return largest, label_sum, log_of_lanes(products_L, exponents_L)
 
 
 @compiled(error_model="numpy", fastmath={"contract"})
 def logs_of_sums(
-    logits_MKN: Rows,
-    candidates: Integers,
-    base_KN: Singles,
+    logits: Flat,
+    places_C: Integers,
+    base: Singles,
+    n_classes: int,
     scale: np.float32,
     rests_CJ: Floats,
     limits_C: Floats,
-) -> Floats:
-    """Return the sum over clips of ln(sum over classes of 2^(base + scale * logit)) of candidates.
+    sum_B: Singles,
+    products_L: Floats,
+    exponents_L: Integers,
+    result_C: Floats,
+) -> None:
+    """Fill in the sum over clips of ln(sum over classes of 2^(base + scale * logit)) of candidates.
 
     In float32 except for the logarithms; no exponent may reach +-126 minus the digits of K.
 
     Args:
-        logits_MKN: logits of all members.
-        candidates: C of the members.
-        base_KN: as above.
+        logits: of all members.
+        places_C: where the candidates' begin.
+        base: as above, [K * N].
+        n_classes: K.
         scale: as above.
         rests_CJ: lower bounds of what the chunks from this one on add.
         limits_C: a candidate that is certain to end above its limit is given up; its result is inf.
+        sum_B: to work in.
+        products_L: to work in.
+        exponents_L: to work in.
+        result_C: zeros, to be filled.
     """
-    n, c = logits_MKN.shape[2], constants_single()
-    result = np.zeros(len(candidates))
-    sum_B = np.empty(CLIPS_PER_BLOCK, np.float32)
-    products_L = np.empty(LANES)
-    exponents_L = np.empty(LANES, np.int64)
+    n, c = len(base) // n_classes, constants_single()
     for chunk in range(0, n, CLIPS_PER_CHUNK):
-        for i in range(len(candidates)):
-            if result[i] + rests_CJ[i, chunk // CLIPS_PER_CHUNK] > limits_C[i]:
-                result[i] = np.inf
+        for i in range(len(places_C)):
+            if result_C[i] + rests_CJ[i, chunk // CLIPS_PER_CHUNK] > limits_C[i]:
+                result_C[i] = np.inf
                 continue
-            products_L[:] = 1
-            exponents_L[:] = 0
+            for lane in range(LANES):
+                products_L[lane], exponents_L[lane] = 1, 0
             for start in range(chunk, min(chunk + CLIPS_PER_CHUNK, n), CLIPS_PER_BLOCK):
-                next_KN = _next_block(logits_MKN, candidates, i, chunk, start)
-                sum_B[:] = 0
-                for k in range(logits_MKN.shape[1]):
-                    row_B = logits_MKN[candidates[i], k, start : start + CLIPS_PER_BLOCK]
-                    base_B = base_KN[k, start : start + CLIPS_PER_BLOCK]
-                    prefetch(next_KN[k, :CLIPS_PER_BLOCK])
-                    for b in range(len(row_B)):
-                        sum_B[b] += exp2_single(base_B[b] + scale * as_single(row_B[b]), c)
+                n_inside = min(CLIPS_PER_BLOCK, n - start)
                 # There are no clips behind the last one; ln 1 is 0.
-                sum_B[n - start :] = 1
+                for b in range(CLIPS_PER_BLOCK):
+                    sum_B[b] = 0 if b < n_inside else 1
+                for k in range(n_classes):
+                    row, base_row = places_C[i] + k * n + start, k * n + start
+                    for b in range(n_inside):
+                        logit = single_at(logits, row + b)
+                        sum_B[b] += exp2_single(single_at(base, base_row + b) + scale * logit, c)
                 _multiply(products_L, exponents_L, sum_B)
-            result[i] += log_of_lanes(products_L, exponents_L)
-    return result
+            result_C[i] += log_of_lanes(products_L, exponents_L)
 
 
-@compiled(inline="always")
-def _next_block(logits_MKN: Rows, candidates: Integers, i: int, chunk: int, start: int) -> Rows:
-    """Return the block that is read next: the chunk's next, or the next candidate's first."""
-    start += CLIPS_PER_BLOCK
-    if start < min(chunk + CLIPS_PER_CHUNK, logits_MKN.shape[2]):
-        return logits_MKN[candidates[i], :, start:]
-    if i + 1 < len(candidates):
-        return logits_MKN[candidates[i + 1], :, chunk:]
-    return logits_MKN[candidates[0], :, chunk + CLIPS_PER_CHUNK :]
+@compiled(error_model="numpy", fastmath={"contract"})
+def softmax(
+    logits: Flat,
+    place: int,
+    sum_: Floats,
+    n_classes: int,
+    scale: float,
+    soft: Singles,
+    total_N: Floats,
+    agreement_N: Floats,
+    power_B: Floats,
+) -> None:
+    """Fill in the softmax of the mean of some members and one more, in float64 but for the last step.
+
+    Args:
+        logits: of all members.
+        place: where the one more member's begin.
+        sum_: sum of the other members' logits, [K * N].
+        n_classes: K.
+        scale: log2(e) over the number of members with the one more.
+        soft: the softmax, [K * N].
+        total_N: the sum over classes of e^mean.
+        agreement_N: the softmax times the sum of all members.
+        power_B: to work in.
+    """
+    n, c = len(total_N), constants()
+    for start in range(0, n, CLIPS_PER_BLOCK):
+        total_B = total_N[start : start + CLIPS_PER_BLOCK]
+        agreement_B = agreement_N[start : start + CLIPS_PER_BLOCK]
+        for b in range(len(total_B)):
+            total_B[b], agreement_B[b] = 0, 0
+        for k in range(n_classes):
+            row = k * n + start
+            soft_B = soft[row : row + len(total_B)]
+            for b in range(len(total_B)):
+                logit = double_at(sum_, row + b) + double_at(logits, place + row + b)
+                power_B[b] = exp2(logit * scale, c)
+            for b in range(len(total_B)):
+                total_B[b] += power_B[b]
+            for b in range(len(total_B)):
+                logit = double_at(sum_, row + b) + double_at(logits, place + row + b)
+                agreement_B[b] += power_B[b] * logit
+            for b in range(len(soft_B)):
+                soft_B[b] = power_B[b]
+        for b in range(len(total_B)):
+            power_B[b] = 1 / total_B[b]
+        for b in range(len(total_B)):
+            agreement_B[b] *= power_B[b]
+        for k in range(n_classes):
+            soft_B = soft[k * n + start : k * n + start + len(total_B)]
+            for b in range(len(soft_B)):
+                soft_B[b] *= np.float32(power_B[b])
+
+
+@compiled(error_model="numpy", fastmath={"contract"})
+def logs_by_chunk(
+    total_N: Floats,
+    work_B: Floats,
+    products_L: Floats,
+    exponents_L: Integers,
+    logs_J: Floats,
+) -> None:
+    """Fill in the logarithm of the product of each chunk's positive numbers.
+
+    Args:
+        total_N: the numbers.
+        work_B: to work in.
+        products_L: to work in.
+        exponents_L: to work in.
+        logs_J: the result.
+    """
+    n = len(total_N)
+    for chunk in range(len(logs_J)):
+        for lane in range(LANES):
+            products_L[lane], exponents_L[lane] = 1, 0
+        first = chunk * CLIPS_PER_CHUNK
+        for start in range(first, min(first + CLIPS_PER_CHUNK, n), CLIPS_PER_BLOCK):
+            for b in range(CLIPS_PER_BLOCK):
+                work_B[b] = total_N[start + b] if start + b < n else 1.0
+            _multiply(products_L, exponents_L, work_B)
+        logs_J[chunk] = log_of_lanes(products_L, exponents_L)
 
 
 @compiled(inline="always")
@@ -166,58 +256,6 @@ def _multiply(products_L: Floats, exponents_L: Integers, sum_B: Floats | Singles
         for lane in range(LANES):
             products_L[lane] *= sum_B[b + lane]
     take_exponents(products_L, exponents_L)
-
-
-@compiled(error_model="numpy", fastmath={"contract"})
-def logs_and_softmax(
-    logits_KN: Floats, sum_KN: Floats, n_members: int, soft_KN: Singles
-) -> tuple[Floats, Floats]:
-    """Return `logs_of_sums` in float64 for the mean of some members and one more.
-
-    Args:
-        logits_KN: logits of the one more member.
-        sum_KN: sum of the other members' logits.
-        n_members: the number of members with the one more.
-        soft_KN: filled with the softmax of the mean.
-
-    Returns:
-        Summed over each chunk: the logarithms; the softmax times the sum of all members.
-    """
-    n_classes, n = logits_KN.shape
-    scale, c = LOG2_E / n_members, constants()
-    powers_KB = np.empty((n_classes, CLIPS_PER_BLOCK), np.float32)
-    total_B, product_B = np.empty(CLIPS_PER_BLOCK), np.empty(CLIPS_PER_BLOCK)
-    agreement_B = np.zeros(CLIPS_PER_BLOCK)
-    products_L, exponents_L = np.ones(LANES), np.zeros(LANES, np.int64)
-    logs_J, agreements_J = np.empty(count_chunks(n)), np.empty(count_chunks(n))
-    for start in range(0, n, CLIPS_PER_BLOCK):
-        total_B[:] = 0
-        product_B[:] = 0
-        for k in range(n_classes):
-            row_B = logits_KN[k, start : start + CLIPS_PER_BLOCK]
-            base_B, powers_B = sum_KN[k, start : start + CLIPS_PER_BLOCK], powers_KB[k]
-            for b in range(len(row_B)):
-                logit = base_B[b] + row_B[b]
-                power = exp2(logit * scale, c)
-                total_B[b] += power
-                product_B[b] += power * logit
-                powers_B[b] = power
-        total_B[n - start :] = 1
-        _multiply(products_L, exponents_L, total_B)
-        for b in range(CLIPS_PER_BLOCK):
-            total_B[b] = 1 / total_B[b]
-        for b in range(CLIPS_PER_BLOCK):
-            agreement_B[b] += product_B[b] * total_B[b]
-        for k in range(n_classes):
-            soft_B, powers_B = soft_KN[k, start : start + CLIPS_PER_BLOCK], powers_KB[k]
-            for b in range(len(soft_B)):
-                soft_B[b] = powers_B[b] * np.float32(total_B[b])
-        end = start + CLIPS_PER_BLOCK
-        if end % CLIPS_PER_CHUNK == 0 or end >= n:
-            logs_J[start // CLIPS_PER_CHUNK] = log_of_lanes(products_L, exponents_L)
-            agreements_J[start // CLIPS_PER_CHUNK] = agreement_B.sum()
-            products_L[:], exponents_L[:], agreement_B[:] = 1, 0, 0
-    return logs_J, agreements_J
 
 
 @compiled(error_model="numpy", fastmath={"contract"})
@@ -261,34 +299,46 @@ def sum_log_loss(logits_KN: Floats, sum_KN: Floats, n_members: int, labels_N: La
 
 
 @compiled(error_model="numpy", fastmath={"contract"})
-def add_member(logits_KN: Floats, sum_KN: Floats, scale: float, base_KN: Singles) -> None:
-    """Add a member to a sum, and fill base_KN with the sum times a scale."""
-    for k in range(len(sum_KN)):
-        row_N, sum_N, base_N = logits_KN[k], sum_KN[k], base_KN[k]
-        for n in range(len(row_N)):
-            total = sum_N[n] + row_N[n]
-            sum_N[n] = total
-            base_N[n] = total * scale
+def add_member(logits: Flat, place: int, sum_: Floats, scale: float, base: Singles) -> None:
+    """Add a member, whose logits begin at a place, to a sum; fill base with the sum times a scale."""
+    for i in range(len(sum_)):
+        total = sum_[i] + double_at(logits, place + i)
+        sum_[i] = total
+        base[i] = total * scale
 
 
 @compiled(error_model="numpy", fastmath={"contract", "reassoc"})
-def products(rows_MKN: Rows, candidates: Integers, weights_KN: Singles) -> Floats:
-    """Return the sum over classes and a chunk's clips of weight times number, [C, J].
+def products(
+    rows: Flat, places_C: Integers, weights: Singles, n_classes: int, result_CJ: Floats
+) -> None:
+    """Fill in the sum over classes and a chunk's clips of weight times number, [C, J].
 
-    In float32 within a block and class, in float64 beyond.
+    In float32 for `_CLIPS_PER_SUM` clips and a class, in float64 beyond. Candidates are read from
+    start to end, which is as fast as memory gives; the weights are nearer.
+
+    Args:
+        rows: numbers of all members.
+        places_C: where the candidates' begin; C is a multiple of CANDIDATES_AT_ONCE.
+        weights: [K * N].
+        n_classes: K.
+        result_CJ: zeros, to be filled.
     """
-    n = rows_MKN.shape[2]
-    result_CJ = np.zeros((len(candidates), count_chunks(n)))
-    for chunk in range(0, n, CLIPS_PER_CHUNK):
-        for i in range(len(candidates)):
-            for start in range(chunk, min(chunk + CLIPS_PER_CHUNK, n), CLIPS_PER_BLOCK):
-                next_KN = _next_block(rows_MKN, candidates, i, chunk, start)
-                for k in range(rows_MKN.shape[1]):
-                    row_B = rows_MKN[candidates[i], k, start : start + CLIPS_PER_BLOCK]
-                    weights_B = weights_KN[k, start : start + CLIPS_PER_BLOCK]
-                    prefetch(next_KN[k, :CLIPS_PER_BLOCK])
-                    part = np.float32(0)
-                    for b in range(len(row_B)):
-                        part += as_single(row_B[b]) * weights_B[b]
-                    result_CJ[i, chunk // CLIPS_PER_CHUNK] += part
-    return result_CJ
+    n = len(weights) // n_classes
+    for i in range(0, len(places_C), CANDIDATES_AT_ONCE):
+        for k in range(n_classes):
+            first, second = places_C[i] + k * n, places_C[i + 1] + k * n
+            third, fourth = places_C[i + 2] + k * n, places_C[i + 3] + k * n
+            for start in range(0, n, _CLIPS_PER_SUM):
+                zero = np.float32(0)
+                sum_1, sum_2, sum_3, sum_4 = zero, zero, zero, zero
+                for b in range(start, min(start + _CLIPS_PER_SUM, n)):
+                    weight = single_at(weights, k * n + b)
+                    sum_1 += weight * single_at(rows, first + b)
+                    sum_2 += weight * single_at(rows, second + b)
+                    sum_3 += weight * single_at(rows, third + b)
+                    sum_4 += weight * single_at(rows, fourth + b)
+                chunk = start // CLIPS_PER_CHUNK
+                result_CJ[i, chunk] += sum_1
+                result_CJ[i + 1, chunk] += sum_2
+                result_CJ[i + 2, chunk] += sum_3
+                result_CJ[i + 3, chunk] += sum_4

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from ensemble import kernels, probability_kernels, score_kernels
+from ensemble.arithmetic import LOG2_E, Singles
 from ensemble.blocks import (
     Rows,
     as_float64,
@@ -21,8 +22,8 @@ from metrics.scores import Floats, Integers
 _EPSILON = 2.0**-24
 """Largest relative error of a rounding to float32."""
 _PRODUCT_ROUNDINGS = 80
-"""Consecutive roundings in a block of `kernels.products`: 512 numbers go into at least 16 sums,
-which are added at the end, and up to 48 numbers do not fill a vector."""
+"""Consecutive roundings in a sum of `kernels.products`: 256 numbers go into at least four sums, which
+are added at the end with up to three numbers that do not fill a vector."""
 
 _WORTH_A_TANGENT = 20
 """With fewer candidates, trying them is faster than bounding them, as it takes no exponentials."""
@@ -74,21 +75,24 @@ class LogLossOfLogits:
             label_sums_M: sum of the labels' logits.
             logs_M: the result of `kernels.logs_of_sums` for each member alone.
         """
-        n_members, n_classes, self._n = logits_MKN.shape
-        self._logits_MKN, self._logs_of_single_M = logits_MKN, logs_M
+        n_members, self._n_classes, self._n = logits_MKN.shape
+        self._logits, self._logs_of_single_M = logits_MKN.reshape(-1), logs_M
+        self._places_M = np.arange(n_members) * (self._n_classes * self._n)
         self._label_sums_M, self._label_sum = label_sums_M, 0.0
-        self._sum_KN = np.zeros((n_classes, self._n))
+        self._sum = np.zeros(self._n_classes * self._n)
         self._n_chosen = 0
         self._tangents = Tangents(n_members)
         self._size = float(sizes_M.max())
         # A mean logit has five roundings (of its sum, twice of the scale, of the product, and of a
         # float64 candidate itself), a sum of exponentials one for each class and four for the
         # power.
-        self.error = _EPSILON * (5 * self._size + n_classes + 4)
+        self.error = _EPSILON * (5 * self._size + self._n_classes + 4)
         # The chosen members' part of the exponents in `approximate`.
-        self._base_KN = np.empty((n_classes, self._n), np.float32)
+        self._base = np.empty(len(self._sum), np.float32)
         # The softmax of the last computed mean, the member it was for, and the sums of its chunks.
-        self._soft_KN = np.empty((n_classes, self._n), np.float32)
+        self._soft = np.empty(len(self._sum), np.float32)
+        self._work = kernels.Workspace()
+        self._total_N, self._agreement_N = np.empty(self._n), np.empty(self._n)
         self._last_M = (logs_M - label_sums_M) / self._n
         self._soft_of = -1
         self._logs_J, self._agreements_J = np.empty(0), np.empty(0)
@@ -111,8 +115,9 @@ class LogLossOfLogits:
         """
         if not self._n_chosen:
             return
-        products_M = np.full(len(self._logits_MKN), np.nan)
-        products_CJ = kernels.products(self._logits_MKN, candidates, self._soft_KN)
+        products_M = np.full(len(self._places_M), np.nan)
+        places_C, n_classes = self._places_M[candidates], self._n_classes
+        products_CJ = compute_products(self._logits, places_C, self._soft, n_classes)
         # The largest effect of rounding on the products and on the labels' sums.
         doubt = (_PRODUCT_ROUNDINGS + 2) * _EPSILON * self._size
         agreements = products_CJ.sum(axis=1) - self._label_sums_M[candidates]
@@ -132,28 +137,35 @@ class LogLossOfLogits:
         scale = self._scale()
         # The labels' logits take the same scale as the exponents.
         labels = (self._label_sum + self._label_sums_M[candidates]) * (scale * math.log(2))
-        logs = (
-            kernels.logs_of_sums(
-                self._logits_MKN,
-                candidates,
-                self._base_KN,
-                np.float32(scale),
-                self._rests_MJ[candidates],
-                self._n * (limit + self.error) + labels,
-            )
-            if self._n_chosen
-            else self._logs_of_single_M[candidates]
-        )
+        if self._n_chosen:
+            limits_C = self._n * (limit + self.error) + labels
+            logs = self._compute_logs(candidates, scale, limits_C)
+        else:
+            logs = self._logs_of_single_M[candidates]
         losses = (logs - labels) / self._n
         self._last_M[candidates] = losses
         return losses
 
     def compute(self, member: int) -> float:
         """Also compute the softmax of the mean, for `sharpen`; see `SelectionObjective`."""
-        n_members = self._n_chosen + 1
-        self._logs_J, self._agreements_J = kernels.logs_and_softmax(
-            as_float64(self._logits_MKN[member]), self._sum_KN, n_members, self._soft_KN
+        n_members, work = self._n_chosen + 1, self._work
+        kernels.softmax(
+            self._logits,
+            self._places_M[member],
+            self._sum,
+            self._n_classes,
+            LOG2_E / n_members,
+            self._soft,
+            self._total_N,
+            self._agreement_N,
+            work.doubles_B,
         )
+        self._logs_J = np.empty(kernels.count_chunks(self._n))
+        kernels.logs_by_chunk(
+            self._total_N, work.doubles_B, work.products_L, work.exponents_L, self._logs_J
+        )
+        firsts_J = np.arange(len(self._logs_J)) * kernels.CLIPS_PER_CHUNK
+        self._agreements_J = np.add.reduceat(self._agreement_N, firsts_J)
         self._soft_of = member
         label_sum = self._label_sum + float(self._label_sums_M[member])
         return (float(self._logs_J.sum()) - label_sum / n_members) / self._n
@@ -163,12 +175,29 @@ class LogLossOfLogits:
         if self._soft_of != member:
             self.compute(member)
         self._n_chosen += 1
-        logits_KN = as_float64(self._logits_MKN[member])
-        kernels.add_member(logits_KN, self._sum_KN, self._scale(), self._base_KN)
+        place = self._places_M[member]
+        kernels.add_member(self._logits, place, self._sum, self._scale(), self._base)
         self._soft_of = -1
         self._label_sum += float(self._label_sums_M[member])
         self._rests_MJ[:] = -np.inf
         self._tangents.add(member)
+
+    def _compute_logs(self, candidates: Integers, scale: float, limits_C: Floats) -> Floats:
+        work, result_C = self._work, np.zeros(len(candidates))
+        kernels.logs_of_sums(
+            self._logits,
+            self._places_M[candidates],
+            self._base,
+            self._n_classes,
+            np.float32(scale),
+            self._rests_MJ[candidates],
+            limits_C,
+            work.singles_B,
+            work.products_L,
+            work.exponents_L,
+            result_C,
+        )
+        return result_C
 
     def _scale(self) -> float:
         """Return the scale of the next candidates' exponents, rounded to float32."""
@@ -219,8 +248,9 @@ class LogLossOfProbabilities:
         if not self._n_chosen or len(candidates) < _WORTH_A_TANGENT:
             return
         logs, heights = probability_kernels.tangent(self._sum_N, self._n_chosen, self._slopes_N)
-        rows_M1N, slopes_1N = self._likelihoods_MN[:, None], self._slopes_N[None]
-        products = kernels.products(rows_M1N, candidates, slopes_1N).sum(axis=1) / self._n
+        rows = self._likelihoods_MN.reshape(-1)
+        products_CJ = compute_products(rows, candidates * self._n, self._slopes_N, 1)
+        products = products_CJ.sum(axis=1) / self._n
         products *= 1 + _EPSILON * _PRODUCT_ROUNDINGS
         products_M = np.full(len(self._likelihoods_MN), np.nan)
         products_M[candidates] = -products
@@ -256,6 +286,17 @@ class LogLossOfProbabilities:
             logits_KN = as_float64(self._logits_MKN[member])
             self._precise[member] = probability_kernels.of_labels(logits_KN, self._labels_N)
         return self._precise[member]
+
+
+def compute_products(rows: Rows, places_C: Integers, weights: Singles, n_classes: int) -> Floats:
+    """Return the result of `kernels.products` for any number of candidates, [C, J]."""
+    n_chunks = kernels.count_chunks(len(weights) // n_classes)
+    n_more = -len(places_C) % kernels.CANDIDATES_AT_ONCE
+    result_CJ = np.zeros((len(places_C) + n_more, n_chunks))
+    kernels.products(
+        rows, np.pad(places_C, (0, n_more), mode="edge"), weights, n_classes, result_CJ
+    )
+    return result_CJ[: len(places_C)]
 
 
 class EveryCandidate:

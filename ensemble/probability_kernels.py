@@ -102,7 +102,7 @@ def about_of_labels(logits_KN: Rows, labels_N: Labels, small: bool, result_N: Si
             result_B[b] = max(power / total_B[b], np.float32(SMALLEST_LIKELIHOOD))
 
 
-@compiled(error_model="numpy")
+@compiled(error_model="numpy", fastmath={"contract"})
 def tangent(sum_N: Floats, n_chosen: int, slopes_N: Singles) -> tuple[float, float]:
     """Fill slopes_N with the inverse of the mean likelihood.
 
@@ -123,7 +123,7 @@ def tangent(sum_N: Floats, n_chosen: int, slopes_N: Singles) -> tuple[float, flo
     return log_of_lanes(products_L, exponents_L), heights_L.sum()
 
 
-@compiled(error_model="numpy")
+@compiled(error_model="numpy", fastmath={"contract"})
 def sum_logs(rows_MN: NDArray[np.floating], candidates: Integers, base_N: Floats) -> Floats:
     """Return the sum over clips of ln(base + number) for each candidate."""
     n = rows_MN.shape[1]

@@ -15,7 +15,7 @@ from ensemble.blocks import (
     check_space,
     lay_out_by_class,
 )
-from ensemble.kernels import survey
+from ensemble.kernels import Labels, Workspace, survey
 from ensemble.objectives import (
     EveryCandidate,
     LogLossOfLogits,
@@ -25,6 +25,7 @@ from ensemble.objectives import (
 from ensemble.options import MeanSpace, SelectionMetric
 from ensemble.search import find_best_candidate, is_lower
 from ensemble.several import EveryPrecision
+from metrics.scores import Floats
 from metrics.several import check_targets
 
 DEFAULT_STEPS = 50
@@ -176,18 +177,10 @@ def _make_objective(
 ) -> SelectionObjective:
     of_precision = metric == "mean_average_precision"
     of_mean_logits = metric == "log_loss" and space == "logits"
-    kind = np.dtype(f"f{logits_MKN.itemsize}")
-    magnitudes_MKN = logits_MKN.view(f"i{logits_MKN.itemsize}")
     # Of several labels, no class is the label whose logits are summed.
     n_clips = logits_MKN.shape[2]
     labels_N = np.zeros(n_clips, np.int32) if of_precision else truth.astype(np.int32, copy=False)
-    surveys = [
-        survey(logits_KN, magnitudes_KN, labels_N, of_mean_logits)
-        for logits_KN, magnitudes_KN in zip(logits_MKN, magnitudes_MKN, strict=True)
-    ]
-    largest, *others = zip(*surveys, strict=True)
-    largest_M = np.max(largest, axis=1).view(kind).astype(np.float64)
-    sizes_M, label_sums_M, logs_M = np.array(others)
+    largest_M, label_sums_M, logs_M = survey_members(logits_MKN, labels_N, of_mean_logits)
     # Sums of members must stay finite. The comparison is written so that a NaN counts as wrong.
     wrong = np.flatnonzero(~(largest_M <= _LARGEST_LOGIT)).tolist()
     if wrong:
@@ -199,10 +192,35 @@ def _make_objective(
         return EveryPrecision(logits_MKN, truth.astype(np.bool_), space)
     small = bool(largest_M.max() + math.log(logits_MKN.shape[1]) <= _LARGEST_LOG)
     if metric == "log_loss" and space == "probabilities":
-        return LogLossOfProbabilities(logits_MKN, labels_N, sizes_M, small=small)
+        return LogLossOfProbabilities(logits_MKN, labels_N, largest_M, small=small)
     if of_mean_logits and small:
-        return LogLossOfLogits(logits_MKN, sizes_M, label_sums_M, logs_M)
+        return LogLossOfLogits(logits_MKN, largest_M, label_sums_M, logs_M)
     return EveryCandidate(logits_MKN, labels_N, space=space, metric=metric)
+
+
+def survey_members(
+    logits_MKN: Rows, labels_N: Labels, with_logs: bool
+) -> tuple[Floats, Floats, Floats]:
+    """Return the results of `kernels.survey` of each member, the first as an absolute logit, [M] each."""
+    n_members, n_classes, n = logits_MKN.shape
+    logits, work = logits_MKN.reshape(-1), Workspace()
+    found = [
+        survey(
+            logits,
+            member * n_classes * n,
+            n_classes,
+            labels_N,
+            with_logs,
+            work.singles_B,
+            work.doubles_B,
+            work.products_L,
+            work.exponents_L,
+        )
+        for member in range(n_members)
+    ]
+    largest, *others = zip(*found, strict=True)
+    largest_M = np.array(largest, np.int32).view(np.float32).astype(np.float64)
+    return largest_M, *np.array(others)
 
 
 def _check_names(names: Sequence[str] | None, n_members: int) -> Sequence[str]:
