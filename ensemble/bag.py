@@ -6,17 +6,23 @@ from typing import Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ensemble.arithmetic import Singles
 from ensemble.blocks import (
     Rows,
+    check_labels,
     check_logits,
     lay_out_by_class,
 )
 from ensemble.combine import mean_logits
 from ensemble.numba_cache import compiled
 from ensemble.options import SelectionOptions
-from ensemble.stepwise import Selection, select
-from metrics import brier, log_loss, macro_accuracy
-from metrics.scores import Integers
+from ensemble.plan import Plan, make_plan
+from ensemble.stepwise import Selection, are_small, make_selection, select, survey_members
+from ensemble.together import select_together
+from metrics import brier, macro_accuracy
+from metrics.scores import Integers, losses
+
+_CLIPS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -45,7 +51,8 @@ def select_in_bags(
     """Select on random shares of the recordings and average the weights (Caruana et al. 2004, 2.3).
 
     The paper leaves out members; here recordings are left out, as clips of a recording are alike.
-    Bags are processed one after another; each takes the memory of its share of the logits.
+    By log loss of mean logits, all bags are selected at once, which takes the memory of a member in float64
+    for each time that bags part. Otherwise they follow one another; each takes its share of the logits.
 
     Args:
         logits_MNK: as for `select`.
@@ -71,16 +78,13 @@ def select_in_bags(
         raise ValueError(
             f"labels of shape {labels.shape}, expected {group_N.shape}: one for each clip"
         )
-    logits_MKN, is_half = lay_out_by_class(logits), logits.dtype == np.float16
+    plan = make_plan(len(logits), **options)
+    logits_MKN, labels = lay_out_by_class(logits), check_labels(labels, *logits.shape[1:])
     randomness, n_groups = np.random.default_rng(seed), int(group_N.max()) + 1
-    bags: list[Selection] = []
-    for _ in range(n_bags):
-        n_inside = max(1, round(share * n_groups))
-        inside = randomness.choice(n_groups, n_inside, replace=False)
-        rows = np.flatnonzero(np.isin(group_N, inside))
-        some_MKN = _take_clips(logits_MKN, rows)
-        some_MNK = (some_MKN.view(np.float16) if is_half else some_MKN).transpose(0, 2, 1)
-        bags.append(select(some_MNK, labels[rows], **options))
+    n_inside = max(1, round(share * n_groups))
+    drawn = [randomness.choice(n_groups, n_inside, replace=False) for _ in range(n_bags)]
+    inside_BN = np.array([np.isin(group_N, inside) for inside in drawn])
+    bags = _select_in_each(logits_MKN, labels, inside_BN, plan, options)
     weights_M = np.mean([bag.weights for bag in bags], axis=0)
     weights_M.setflags(write=False)
     heaviest = np.argsort(-weights_M, kind="stable")[: np.count_nonzero(weights_M)]
@@ -93,6 +97,31 @@ def select_in_bags(
         ),
         bags=tuple(bags),
     )
+
+
+def _select_in_each(
+    logits_MKN: Rows,
+    labels_N: Integers,
+    inside_BN: NDArray[np.bool_],
+    plan: Plan,
+    options: SelectionOptions,
+) -> list[Selection]:
+    """Select in each bag: in all at once where the log loss of mean logits, in float32, is enough."""
+    n_members, n_classes, _ = logits_MKN.shape
+    if plan.metric == "log_loss" and plan.space == "logits":
+        largest_M, *_ = survey_members(logits_MKN, labels_N.astype(np.int32), with_logs=False)
+        # A NaN, which is in no comparison, is refused in the bags that have it.
+        if are_small(largest_M, n_classes):
+            largest = float(largest_M.max())
+            paths = select_together(logits_MKN, labels_N, inside_BN, largest, plan)
+            return [make_selection(path, n_members) for path in paths]
+    bags = []
+    for inside_N in inside_BN:
+        rows = np.flatnonzero(inside_N)
+        some_MKN = _take_clips(logits_MKN, rows)
+        floats_MKN = some_MKN.view(np.float16) if some_MKN.dtype == np.int16 else some_MKN
+        bags.append(select(floats_MKN.transpose(0, 2, 1), labels_N[rows], **options))
+    return bags
 
 
 @compiled()
@@ -120,7 +149,7 @@ def _measure_loss(
     mean_NK = mean_logits(logits_MNK, some_M, space=options.get("space", "logits"))
     match options.get("metric", "log_loss"):
         case "log_loss":
-            return log_loss(mean_NK, labels_N)
+            return _mean_log_loss(mean_NK, labels_N)
         case "brier":
             return brier(mean_NK, labels_N)
         case "macro_accuracy":
@@ -129,6 +158,17 @@ def _measure_loss(
             raise ValueError(
                 "bags of the mAP: not done, as a bag may lack a class; take the log loss"
             )
+
+
+def _mean_log_loss(mean_NK: Singles, labels_N: Integers) -> float:
+    """Return `metrics.log_loss`, which is several times faster on clips that fit into a cache."""
+    starts = range(0, len(labels_N), _CLIPS_AT_ONCE)
+    blocks = [slice(start, start + _CLIPS_AT_ONCE) for start in starts]
+    return float(
+        np.concatenate(
+            [losses(mean_NK[block].astype(np.float64), labels_N[block]) for block in blocks]
+        ).mean()
+    )
 
 
 def _check_groups(groups_N: ArrayLike, n: int) -> NDArray[np.generic]:

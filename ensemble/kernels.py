@@ -342,3 +342,54 @@ def products(
                 result_CJ[i + 1, chunk] += sum_2
                 result_CJ[i + 2, chunk] += sum_3
                 result_CJ[i + 3, chunk] += sum_4
+
+
+@compiled(error_model="numpy", fastmath={"contract"})
+def totals(
+    logits: Flat,
+    places_C: Integers,
+    base: Singles,
+    n_classes: int,
+    scale: np.float32,
+    total_CN: Singles,
+) -> None:
+    """Fill in, for each clip, the sum over classes whose logarithm `logs_of_sums` sums up."""
+    n, c = total_CN.shape[1], constants_single()
+    for i in range(len(places_C)):
+        total_N = total_CN[i]
+        for b in range(n):
+            total_N[b] = 0
+        for k in range(n_classes):
+            row, base_row = places_C[i] + k * n, k * n
+            for b in range(n):
+                exponent = single_at(base, base_row + b) + scale * single_at(logits, row + b)
+                total_N[b] += exp2_single(exponent, c)
+
+
+@compiled(error_model="numpy", fastmath={"contract"})
+def agreements(
+    logits: Flat, places_C: Integers, soft: Singles, n_classes: int, agreement_CN: Singles
+) -> None:
+    """Fill in, for each clip, the sum over classes of the softmax times the candidate's logit."""
+    n = agreement_CN.shape[1]
+    for i in range(len(places_C)):
+        agreement_N = agreement_CN[i]
+        for b in range(n):
+            agreement_N[b] = 0
+        for k in range(n_classes):
+            row, soft_row = places_C[i] + k * n, k * n
+            for b in range(n):
+                agreement_N[b] += single_at(soft, soft_row + b) * single_at(logits, row + b)
+
+
+@compiled()
+def sum_runs(number_CN: Singles, ends_R: Integers, result_CR: Floats) -> None:
+    """Fill in the sums of neighbouring numbers, in float64; `ends_R` are the places behind each run."""
+    for i in range(len(result_CR)):
+        n = 0
+        for run in range(len(ends_R)):
+            total = 0.0
+            while n < ends_R[run]:
+                total += number_CN[i, n]
+                n += 1
+            result_CR[i, run] = total

@@ -1,5 +1,7 @@
 """One step of a selection: find the best candidate without trying most of them."""
 
+from typing import overload
+
 import numpy as np
 
 from ensemble.objectives import SelectionObjective
@@ -12,9 +14,18 @@ _BATCH = 8
 """Candidates that are tried before bounds are compared again; they share one read of the sum."""
 
 
+@overload
+def slack(loss: float) -> float: ...
+@overload
+def slack(loss: Floats) -> Floats: ...
+def slack(loss: float | Floats) -> float | Floats:
+    """Return by how much a loss may be above another one that is equal but for rounding."""
+    return np.where(np.isfinite(loss), _ROUNDING * np.maximum(1.0, np.abs(loss)), 0.0)[()]
+
+
 def is_lower(loss: float, other: float) -> bool:
     """Return whether a loss is lower than another by more than rounding."""
-    return loss < other - _slack(other)
+    return loss < other - slack(other)
 
 
 def find_best_candidate(
@@ -35,7 +46,7 @@ def find_best_candidate(
         return None
     losses = np.array([objective.compute(int(member)) for member in finalists])
     lowest = float(losses.min())
-    best = int((losses <= lowest + _slack(lowest)).argmax())
+    best = int((losses <= lowest + slack(lowest)).argmax())
     return int(finalists[best]), float(losses[best])
 
 
@@ -51,7 +62,7 @@ def _find_finalists(objective: SelectionObjective, candidates: Integers, limit: 
     n_next, is_sharp = 1, False
     while len(waiting):
         tried, waiting = waiting[:n_next], waiting[n_next:]
-        losses[tried] = objective.approximate(candidates[tried], ceiling + _slack(ceiling))
+        losses[tried] = objective.approximate(candidates[tried], ceiling + slack(ceiling))
         ceiling = min(ceiling, float(losses[tried].min()) + objective.error)
         waiting = _keep_promising(waiting, bounds, ceiling)
         if len(waiting) and not is_sharp:
@@ -61,13 +72,9 @@ def _find_finalists(objective: SelectionObjective, candidates: Integers, limit: 
                 waiting[bounds[waiting].argsort(kind="stable")], bounds, ceiling
             )
             is_sharp, n_next = True, _BATCH
-    return candidates[losses - objective.error <= ceiling + _slack(ceiling)]
+    return candidates[losses - objective.error <= ceiling + slack(ceiling)]
 
 
 def _keep_promising(waiting: Integers, bounds: Floats, ceiling: float) -> Integers:
     """Return the waiting candidates whose bound is not above the ceiling."""
-    return waiting[bounds[waiting] <= ceiling + _slack(ceiling)]
-
-
-def _slack(loss: float) -> float:
-    return _ROUNDING * max(1.0, abs(loss)) if np.isfinite(loss) else 0.0
+    return waiting[bounds[waiting] <= ceiling + slack(ceiling)]

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +11,6 @@ from ensemble.blocks import (
     Rows,
     check_labels,
     check_logits,
-    check_space,
     lay_out_by_class,
 )
 from ensemble.kernels import Labels, Workspace, survey
@@ -23,13 +21,11 @@ from ensemble.objectives import (
     SelectionObjective,
 )
 from ensemble.options import MeanSpace, SelectionMetric
-from ensemble.search import find_best_candidate, is_lower
+from ensemble.plan import Path, Plan, make_plan
+from ensemble.search import find_best_candidate
 from ensemble.several import EveryPrecision
 from metrics.scores import Floats
 from metrics.several import check_targets
-
-DEFAULT_STEPS = 50
-"""The default number of additions with replacement, which is what is usually measured."""
 
 _LARGEST_LOGIT = float(np.finfo(np.float32).max)
 _LARGEST_LOG = 85.0
@@ -94,103 +90,64 @@ def select(
         ValueError: arguments are not as described, or values are not finite.
     """
     logits = check_logits(logits_MNK)
-    n_members = len(logits)
-    check_space(space)
-    _check_metric(metric)
+    plan = make_plan(
+        len(logits),
+        space=space,
+        metric=metric,
+        with_replacement=with_replacement,
+        max_members=max_members,
+        patience=patience,
+        required=required,
+        forbidden=forbidden,
+        names=names,
+    )
     if metric == "mean_average_precision":
         # Of the logits only the shape is checked here, as for one label a clip.
         labels = check_targets(np.zeros(logits.shape[1:]), labels_N)[1]
     else:
         labels = check_labels(labels_N, *logits.shape[1:]).astype(np.int32)
-    _check_count("patience", patience, 0)
-    names = _check_names(names, n_members)
-    first = _check_members("required", required, n_members)
-    if len(set(first)) < len(first) and not with_replacement:
-        raise ValueError(f"required members {first} hold one twice, which takes replacement")
-    never = _check_members("forbidden", forbidden, n_members)
-    if set(first) & set(never):
-        raise ValueError(f"members {sorted(set(first) & set(never))} are required and forbidden")
-    if len(set(never)) == n_members:
-        raise ValueError(f"all {n_members} members are forbidden")
-    n_steps = _check_steps(max_members, n_members, len(first), with_replacement)
-    objective = _make_objective(lay_out_by_class(logits), labels, names, space, metric)
-    candidates = np.setdiff1d(np.arange(n_members), never)
-    members, path = _grow(
-        objective,
-        _sort_by_name(names, candidates),
-        first,
-        with_replacement=with_replacement,
-        n_steps=n_steps,
-        patience=patience,
-    )
+    path = _grow(_make_objective(lay_out_by_class(logits), labels, plan), plan)
+    return make_selection(path, len(logits))
+
+
+def make_selection(path: Path, n_members: int) -> Selection:
+    """Return what a path found."""
+    members, losses = path.cut()
     weights = np.bincount(members, minlength=n_members) / len(members)
     weights.setflags(write=False)
-    return Selection(members=tuple(members), weights=weights, losses=tuple(path))
+    return Selection(members=tuple(members), weights=weights, losses=tuple(losses))
 
 
-def _grow(
-    objective: SelectionObjective,
-    candidates: NDArray[np.int64],
-    required: Sequence[int],
-    *,
-    with_replacement: bool,
-    n_steps: int,
-    patience: int,
-) -> tuple[list[int], list[float]]:
-    """Return members and losses up to the lowest loss; of equal candidates, the first is added."""
-    members: list[int] = []
-    path: list[float] = []
-    for member in required:
-        members.append(member)
-        path.append(objective.compute(member))
+def _grow(objective: SelectionObjective, plan: Plan) -> Path:
+    """Add the best candidate until the path ends; of equal candidates, the first is added."""
+    path = Path(plan)
+    for member in plan.required:
+        path.require(member, objective.compute(member))
         objective.add(member)
-    if not with_replacement:
-        candidates = candidates[~np.isin(candidates, required)]
-    n_best = len(members)
-    while len(members) < n_steps and len(candidates):
-        # In the last try, only a lower loss is of use.
-        last_try = n_best > 0 and len(members) - n_best == patience
-        limit = path[n_best - 1] if last_try else np.inf
-        best = find_best_candidate(objective, candidates, limit)
-        if best is None:
+    while len(candidates := path.list_candidates()):
+        best = find_best_candidate(objective, candidates, path.limit())
+        if best is None or not path.add(*best):
             break
-        member, loss = best
-        lower = n_best == 0 or is_lower(loss, path[n_best - 1])
-        if last_try and not lower:
-            break
-        members.append(member)
-        path.append(loss)
-        objective.add(member)
-        if lower:
-            n_best = len(members)
-        if not with_replacement:
-            candidates = candidates[candidates != member]
-    return members[:n_best], path[:n_best]
+        objective.add(best[0])
+    return path
 
 
 def _make_objective(
     logits_MKN: Rows,
     truth: NDArray[np.int32] | NDArray[np.bool_],
-    names: Sequence[str],
-    space: MeanSpace,
-    metric: SelectionMetric,
+    plan: Plan,
 ) -> SelectionObjective:
+    space, metric = plan.space, plan.metric
     of_precision = metric == "mean_average_precision"
     of_mean_logits = metric == "log_loss" and space == "logits"
     # Of several labels, no class is the label whose logits are summed.
     n_clips = logits_MKN.shape[2]
     labels_N = np.zeros(n_clips, np.int32) if of_precision else truth.astype(np.int32, copy=False)
     largest_M, label_sums_M, logs_M = survey_members(logits_MKN, labels_N, of_mean_logits)
-    # Sums of members must stay finite. The comparison is written so that a NaN counts as wrong.
-    wrong = np.flatnonzero(~(largest_M <= _LARGEST_LOGIT)).tolist()
-    if wrong:
-        raise ValueError(
-            f"logits of members {', '.join(names[m] for m in wrong)} hold values that are not "
-            f"finite or beyond +-{_LARGEST_LOGIT:.2g}: leave these members out"
-        )
+    check_members_finite(largest_M, plan.names)
     if of_precision:
         return EveryPrecision(logits_MKN, truth.astype(np.bool_), space)
-    small = bool(largest_M.max() + math.log(logits_MKN.shape[1]) <= _LARGEST_LOG)
+    small = are_small(largest_M, logits_MKN.shape[1])
     if metric == "log_loss" and space == "probabilities":
         return LogLossOfProbabilities(logits_MKN, labels_N, largest_M, small=small)
     if of_mean_logits and small:
@@ -223,48 +180,17 @@ def survey_members(
     return largest_M, *np.array(others)
 
 
-def _check_names(names: Sequence[str] | None, n_members: int) -> Sequence[str]:
-    """Check the names; without names, return indices with leading zeros, which sort as numbers."""
-    if names is None:
-        width = len(str(n_members - 1))
-        return [str(m).zfill(width) for m in range(n_members)]
-    if len(names) != n_members:
-        raise ValueError(f"{len(names)} names, expected {n_members}: one for each member")
-    if len(set(names)) < n_members:
-        twice = sorted({name for name in names if list(names).count(name) > 1})
-        raise ValueError(f"names {twice} are given to several members each")
-    return names
-
-
-def _sort_by_name(names: Sequence[str], members: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.array(sorted(members.tolist(), key=names.__getitem__), np.int64)
-
-
-def _check_members(what: str, members: Sequence[int], n_members: int) -> list[int]:
-    wrong = [m for m in members if m not in range(n_members)]
+def check_members_finite(largest_M: Floats, names: Sequence[str]) -> None:
+    """Refuse members whose sums would not stay finite."""
+    # The comparison is written so that a NaN counts as wrong.
+    wrong = np.flatnonzero(~(largest_M <= _LARGEST_LOGIT)).tolist()
     if wrong:
-        raise ValueError(f"{what} members {wrong}, expected 0...{n_members - 1}")
-    return [int(m) for m in members]
-
-
-def _check_steps(
-    max_members: int | None, n_members: int, n_required: int, with_replacement: bool
-) -> int:
-    if max_members is None:
-        return max(DEFAULT_STEPS, n_required) if with_replacement else n_members
-    _check_count("max_members", max_members, 1)
-    if max_members < n_required:
-        raise ValueError(f"max_members {max_members}, but {n_required} members are required")
-    return max_members
-
-
-def _check_count(what: str, count: int, lowest: int) -> None:
-    if type(count) is not int or count < lowest:
-        raise ValueError(f"{what} {count!r}, expected {lowest}, {lowest + 1}, {lowest + 2}...")
-
-
-def _check_metric(metric: SelectionMetric) -> None:
-    if metric not in get_args(SelectionMetric):
         raise ValueError(
-            f"metric {metric!r}, expected one of {', '.join(get_args(SelectionMetric))}"
+            f"logits of members {', '.join(names[m] for m in wrong)} hold values that are not "
+            f"finite or beyond +-{_LARGEST_LOGIT:.2g}: leave these members out"
         )
+
+
+def are_small(largest_M: Floats, n_classes: int) -> bool:
+    """Tell whether sums of exponentials stay in float32, and products of eight in float64."""
+    return bool(largest_M.max() + math.log(n_classes) <= _LARGEST_LOG)

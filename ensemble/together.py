@@ -1,0 +1,302 @@
+"""Selections in many bags of clips at once (M members, N clips, K classes, B bags, C candidates).
+
+Bags share most of their clips, and choose much the same members. So bags that have chosen the same ones
+are one group, whose mean is computed once for all clips; a bag's loss is a sum over its clips. A tangent
+(`ensemble.tangents`) is one of each clip's loss, so it bounds the losses of all bags, wherever its mean was.
+A group parts where its bags choose different members. Losses that decide are computed as `LogLossOfLogits`
+computes them on a bag's clips alone, to the last bit.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble import kernels
+from ensemble.arithmetic import LOG2_E
+from ensemble.blocks import CLIPS_PER_BLOCK, Rows
+from ensemble.plan import Path, Plan
+from ensemble.search import slack
+from metrics.scores import Floats, Integers
+
+_EPSILON = 2.0**-24
+"""Largest relative error of a rounding to float32."""
+_LOG_ROUNDINGS = 8
+"""Of numpy's logarithm in float32, which is within four units in the last place."""
+_BATCH = 8
+"""Candidates that are tried before bounds are compared again."""
+_MOST_TANGENTS = 32
+"""The last ones; each is the work of trying all candidates, and a few numbers for each bag and member."""
+_WORTH_A_TANGENT = 16
+"""With fewer candidates, trying them is faster than bounding them."""
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """Bags that have chosen the same members in the same order."""
+
+    members: list[int]
+    bags: Integers
+    sum_: Floats
+    """Sum of the members' logits, [K * N]."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tangent:
+    """loss >= constant + mean of the chosen members' products, for each bag."""
+
+    constant_B: Floats
+    product_BM: Floats
+    """NaN where it is unknown."""
+
+
+def select_together(
+    logits_MKN: Rows, labels_N: Integers, inside_BN: NDArray[np.bool_], largest: float, plan: Plan
+) -> list[Path]:
+    """Select by the log loss of mean logits in each bag, [B].
+
+    Args:
+        logits_MKN: as for `LogLossOfLogits`.
+        labels_N: true classes.
+        inside_BN: the clips of each bag, at least one.
+        largest: the largest absolute logit.
+        plan: options, which hold for each bag.
+    """
+    shared = _SharedLosses(logits_MKN, labels_N, inside_BN, largest)
+    paths = [Path(plan) for _ in inside_BN]
+    bags, sum_ = np.arange(len(paths)), np.zeros(logits_MKN[0].size)
+    # The last member of each is still to be added to its sum; of groups with a common sum, the first in
+    # the list, which comes last, adds to the sum itself, and the others to a copy.
+    waiting: list[tuple[Group, bool]] = [(Group([], bags, sum_), False)]
+    while waiting:
+        group, of_others = waiting.pop()
+        if of_others:
+            group.sum_ = group.sum_.copy()
+        shared.enter(group)
+        parts: dict[int, list[int]] = {}
+        for bag, best in zip(group.bags, _find_best(shared, group, paths, plan), strict=True):
+            if best is not None:
+                parts.setdefault(best, []).append(int(bag))
+        for member, some in parts.items():
+            child = Group([*group.members, member], np.array(some), group.sum_)
+            waiting.append((child, member != next(iter(parts))))
+    return paths
+
+
+def _find_best(
+    shared: "_SharedLosses", group: Group, paths: Sequence[Path], plan: Plan
+) -> list[int | None]:
+    """Add the next member to the path of each bag of a group; return it, or None where a path ends."""
+    if len(group.members) < len(plan.required):
+        member = plan.required[len(group.members)]
+        for bag, loss in zip(group.bags, shared.compute(group, member, group.bags), strict=True):
+            paths[bag].require(member, float(loss))
+        return [member] * len(group.bags)
+    candidates = paths[group.bags[0]].list_candidates()
+    limit_B = np.array([paths[bag].limit() for bag in group.bags])
+    finalist_BC = _find_finalists(shared, group, candidates, limit_B)
+    loss_BC = np.full(finalist_BC.shape, np.inf)
+    for i in np.flatnonzero(finalist_BC.any(axis=0)):
+        judges = finalist_BC[:, i]
+        loss_BC[judges, i] = shared.compute(group, int(candidates[i]), group.bags[judges])
+    found: list[int | None] = []
+    for bag, loss_C in zip(group.bags, loss_BC, strict=True):
+        lowest = float(loss_C.min(initial=np.inf))
+        best = int((loss_C <= lowest + slack(lowest)).argmax()) if np.isfinite(lowest) else -1
+        added = best >= 0 and paths[bag].add(int(candidates[best]), float(loss_C[best]))
+        found.append(int(candidates[best]) if added else None)
+    return found
+
+
+def _find_finalists(
+    shared: "_SharedLosses", group: Group, candidates: Integers, limit_B: Floats
+) -> NDArray[np.bool_]:
+    """Return which candidates may be the best of each bag, [B, C]; see `search`, which is for one bag."""
+    loss_BC = np.full((len(group.bags), len(candidates)), np.inf)
+    ceiling_B, bound_BC = limit_B, shared.bound(group, candidates)
+    waiting = shared.expect(candidates).argsort(kind="stable")
+    n_next, is_sharp = 1, False
+    while True:
+        limits_B = ceiling_B + slack(ceiling_B)
+        waiting = waiting[(bound_BC[:, waiting] <= limits_B[:, None]).any(axis=0)]
+        if not len(waiting):
+            return loss_BC - shared.error <= limits_B[:, None]
+        if np.isfinite(loss_BC).any() and not is_sharp:
+            is_sharp, n_next = True, _BATCH
+            if group.members and len(waiting) >= _WORTH_A_TANGENT:
+                shared.sharpen(group, candidates[waiting])
+                bound_BC = shared.bound(group, candidates)
+                excess_C = (bound_BC[:, waiting] - ceiling_B[:, None]).min(axis=0)
+                waiting = waiting[excess_C.argsort(kind="stable")]
+                continue
+        tried, waiting = waiting[:n_next], waiting[n_next:]
+        loss_BC[:, tried] = shared.approximate(group, candidates[tried])
+        ceiling_B = np.minimum(ceiling_B, loss_BC[:, tried].min(axis=1) + shared.error)
+
+
+class _SharedLosses:
+    """Log losses of mean logits in all bags."""
+
+    def __init__(
+        self,
+        logits_MKN: Rows,
+        labels_N: Integers,
+        inside_BN: NDArray[np.bool_],
+        largest: float,
+    ) -> None:
+        """Start without members; arguments are those of `select_together`."""
+        self._logits_MKN, self._logits = logits_MKN, logits_MKN.reshape(-1)
+        n_members, self._n_classes, self._n = logits_MKN.shape
+        self._places_M = np.arange(n_members) * logits_MKN[0].size
+        self._labels_at_N = labels_N * self._n + np.arange(self._n)
+        # Clips side by side that are in the same bags, as those of a recording are, are summed up first.
+        parts = (inside_BN[:, 1:] != inside_BN[:, :-1]).any(axis=0)
+        firsts_R = np.concatenate([[0], np.flatnonzero(parts) + 1])
+        self._ends_R = np.append(firsts_R[1:], self._n)
+        self._inside_BR = inside_BN[:, firsts_R].astype(np.float64)
+        self._run_CR = np.empty((_BATCH, len(firsts_R)))
+        self._number_CN = np.empty((_BATCH, self._n), np.float32)
+        self._rows_B = [np.flatnonzero(inside_N) for inside_N in inside_BN]
+        self._n_B = inside_BN.sum(axis=1)
+        # As in `LogLossOfLogits`, with roundings of labels and of the logarithm, which is of that size.
+        self.error = _EPSILON * (
+            6 * largest
+            + self._n_classes
+            + 4
+            + _LOG_ROUNDINGS * (largest + float(np.log(self._n_classes)))
+        )
+        self._size = largest
+        self._work = kernels.Workspace()
+        self._base, self._soft = np.empty((2, logits_MKN[0].size), np.float32)
+        self._zeros = np.zeros(logits_MKN[0].size, logits_MKN.dtype)
+        self._total_N, self._agreement_N = np.empty((2, self._n))
+        self._precise: dict[int, list[float]] = {}
+        self._last_M = np.zeros(n_members)
+        self._tangents: deque[_Tangent] = deque(maxlen=_MOST_TANGENTS)
+        self._label_sum_BM = np.empty((len(inside_BN), n_members))
+        for member in range(n_members):
+            self._number_CN[0] = self._of_labels(member)
+            self._label_sum_BM[:, member] = self._sum_by_bag(1)[:, 0]
+
+    def enter(self, group: Group) -> None:
+        """Add a group's last member to its sum, and prepare for its candidates."""
+        logits, place = self._zeros, 0
+        if group.members:
+            logits, place = self._logits, self._places_M[group.members[-1]]
+        kernels.add_member(logits, place, group.sum_, self._scale(group), self._base)
+
+    def expect(self, candidates: Integers) -> Floats:
+        """Return losses of the last tries, [C]; candidates with lower ones are tried sooner."""
+        return self._last_M[candidates]
+
+    def bound(self, group: Group, candidates: Integers) -> Floats:
+        """Return lower bounds of the losses, [B, C]; -inf where nothing is known."""
+        if not self._tangents:
+            return np.full((len(group.bags), len(candidates)), -np.inf)
+        constant_TB = np.array([tangent.constant_B[group.bags] for tangent in self._tangents])
+        product_TBM = np.array([tangent.product_BM[group.bags] for tangent in self._tangents])
+        height_TB = product_TBM[:, :, group.members].sum(axis=2)
+        slope_TBC = (height_TB[:, :, None] + product_TBM[:, :, candidates]) / (
+            len(group.members) + 1
+        )
+        return np.fmax.reduce(constant_TB[:, :, None] + slope_TBC, axis=0, initial=-np.inf)
+
+    def approximate(self, group: Group, candidates: Integers) -> Floats:
+        """Return the losses up to `error`, [B, C]."""
+        scale, places_C = self._scale(group), self._places_M[candidates]
+        total_CN = self._number_CN[: len(candidates)]
+        kernels.totals(
+            self._logits, places_C, self._base, self._n_classes, np.float32(scale), total_CN
+        )
+        np.log(total_CN, out=total_CN)
+        log_BC = self._sum_by_bag(len(candidates))[group.bags]
+        labels_BM = self._label_sum_BM[group.bags]
+        label_BC = labels_BM[:, group.members].sum(axis=1)[:, None] + labels_BM[:, candidates]
+        loss_BC = (log_BC - label_BC * (scale * np.log(2))) / self._n_B[group.bags, None]
+        self._last_M[candidates] = loss_BC.mean(axis=0)
+        return loss_BC
+
+    def sharpen(self, group: Group, candidates: Integers) -> None:
+        """Add a tangent at the mean of a group's members, for these candidates and the members."""
+        n_members, n_B = len(group.members), self._n_B[:, None]
+        # No other member is added: the sum has the group's last one already.
+        self._fill_softmax(self._zeros, 0, group.sum_, n_members)
+        self._number_CN[0], self._number_CN[1] = np.log(self._total_N), self._agreement_N
+        log_B, agreement_B = self._sum_by_bag(2).T
+        label_B = self._label_sum_BM[:, group.members].sum(axis=1)
+        height_B = (agreement_B - label_B) / self._n_B
+        loss_B = (log_B - label_B / n_members) / self._n_B
+        known = np.union1d(candidates, group.members)
+        product_BM = np.full(self._label_sum_BM.shape, np.nan)
+        doubt = (self._n_classes + 4) * _EPSILON * self._size
+        for start in range(0, len(known), _BATCH):
+            some = known[start : start + _BATCH]
+            kernels.agreements(
+                self._logits, self._places_M[some], self._soft, self._n_classes, self._number_CN
+            )
+            sum_BC = self._sum_by_bag(len(some))
+            product_BM[:, some] = (sum_BC - self._label_sum_BM[:, some]) / n_B - doubt
+        # As in `LogLossOfLogits`, with the rounding of logarithms and agreements.
+        tilt = 8 * _EPSILON * self._size
+        self._tangents.append(_Tangent(loss_B - height_B / n_members - tilt, product_BM))
+
+    def compute(self, group: Group, member: int, bags: Integers) -> Floats:
+        """Return the losses with one more member in some bags of a group, [B], to the last bit."""
+        n_members = len(group.members) + 1
+        self._fill_softmax(self._logits, self._places_M[member], group.sum_, n_members)
+        return np.array([self._compute_in_bag(int(bag), group, member) for bag in bags])
+
+    def _compute_in_bag(self, bag: int, group: Group, member: int) -> float:
+        rows, work = self._rows_B[bag], self._work
+        log_J = np.empty(kernels.count_chunks(len(rows)))
+        totals = self._total_N[rows]
+        kernels.logs_by_chunk(totals, work.doubles_B, work.products_L, work.exponents_L, log_J)
+        label_sum = 0.0
+        for each in (*group.members, member):
+            label_sum += self._sum_labels(each)[bag]
+        return (float(log_J.sum()) - label_sum / (len(group.members) + 1)) / len(rows)
+
+    def _sum_labels(self, member: int) -> list[float]:
+        """Return the sum of the labels' logits in each bag, in the order of `kernels.survey`."""
+        if member not in self._precise:
+            label_N = self._of_labels(member)
+            self._precise[member] = [_sum_in_lanes(label_N[rows]) for rows in self._rows_B]
+        return self._precise[member]
+
+    def _fill_softmax(self, logits: Rows, place: int, sum_: Floats, n_members: int) -> None:
+        kernels.softmax(
+            logits,
+            place,
+            sum_,
+            self._n_classes,
+            LOG2_E / n_members,
+            self._soft,
+            self._total_N,
+            self._agreement_N,
+            self._work.doubles_B,
+        )
+
+    def _of_labels(self, member: int) -> Floats:
+        """Return the logits of the labels, [N]."""
+        numbers = self._logits_MKN[member].reshape(-1)[self._labels_at_N]
+        floats = numbers.view(np.float16) if numbers.dtype == np.int16 else numbers
+        return floats.astype(np.float64)
+
+    def _sum_by_bag(self, n_rows: int) -> Floats:
+        """Return the sums over the clips of each bag of the first rows of `_number_CN`, [B, C]."""
+        run_CR = self._run_CR[:n_rows]
+        kernels.sum_runs(self._number_CN, self._ends_R, run_CR)
+        return self._inside_BR @ run_CR.T
+
+    def _scale(self, group: Group) -> float:
+        """Return the scale of the next candidates' exponents, rounded to float32."""
+        return float(np.float32(LOG2_E / (len(group.members) + 1)))
+
+
+def _sum_in_lanes(numbers_N: Floats) -> float:
+    """Return the sum of numbers that are dealt to lanes, each of which is summed up first."""
+    lanes = np.zeros((-(-len(numbers_N) // CLIPS_PER_BLOCK), CLIPS_PER_BLOCK))
+    lanes.reshape(-1)[: len(numbers_N)] = numbers_N
+    return float(lanes.sum(axis=0).cumsum()[-1])
