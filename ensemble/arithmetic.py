@@ -5,11 +5,13 @@ lanes that are added in a fixed order at the end, so equal inputs give equal bit
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numba
 import numpy as np
 from llvmlite import ir
+from numba.core import cgutils
 from numba.extending import intrinsic as _untyped_intrinsic
 from numpy.typing import NDArray
 
@@ -58,6 +60,9 @@ _POWER_SINGLE = (
     np.float32(0.0013276471979479397),
 )
 
+_CONTRACT = ("contract",)
+"""A product may be added without a rounding between, as where kernels are compiled with this flag."""
+
 Singles = NDArray[np.float32]
 
 intrinsic: Any = _untyped_intrinsic
@@ -65,23 +70,39 @@ intrinsic: Any = _untyped_intrinsic
 
 
 @intrinsic
-def _double_of_bits(typing_context: Any, bits: Any) -> Any:
-    """Return the double that has these 64 bits."""
+def exponent_of(typing_context: Any, number: Any) -> Any:
+    """Return n of a positive normal double in 2^n ... 2^(n + 1)."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.DoubleType())
+        int64 = ir.IntType(64)
+        bits = builder.bitcast(arguments[0], int64)
+        return builder.sub(builder.ashr(bits, int64(52)), int64(1023))
 
-    return numba.float64(numba.int64), generate
+    return numba.int64(numba.float64), generate
 
 
 @intrinsic
-def _bits_of_double(typing_context: Any, value: Any) -> Any:
-    """Return the 64 bits of a double."""
+def mantissa_of(typing_context: Any, number: Any) -> Any:
+    """Return a positive normal double over 2^(its exponent), 1 <= result < 2."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.IntType(64))
+        int64 = ir.IntType(64)
+        bits = builder.and_(builder.bitcast(arguments[0], int64), int64(_MANTISSA))
+        return builder.bitcast(builder.or_(bits, int64(_ONE)), ir.DoubleType())
 
-    return numba.int64(numba.float64), generate
+    return numba.float64(numba.float64), generate
+
+
+@intrinsic
+def _power_of_two(typing_context: Any, shifted: Any) -> Any:
+    """Return 2^n of a double to which `_ROUND_TO_INTEGER` was added, with n in its lowest bits."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        int64 = ir.IntType(64)
+        exponent = builder.add(builder.bitcast(arguments[0], int64), int64(1023))
+        return builder.bitcast(builder.shl(exponent, int64(52)), ir.DoubleType())
+
+    return numba.float64(numba.float64), generate
 
 
 @intrinsic
@@ -158,33 +179,36 @@ def double_at(typing_context: Any, numbers: Any, index: Any) -> Any:
     return numba.float64(numbers, numba.int64), generate
 
 
-@intrinsic
-def _hold(typing_context: Any, number: Any) -> Any:
+def _hold(builder: Any, number: Any) -> Any:
     """Hide from LLVM that a float is constant, so that it stays in a register.
 
     LLVM would read a constant from memory each time, which takes longer than a multiplication.
     """
+    bits = ir.IntType(32 if isinstance(number.type, ir.FloatType) else 64)
+    value = builder.bitcast(number, bits)
+    same = builder.asm(ir.FunctionType(bits, [bits]), "", "=r,0", [value], side_effect=False)
+    return builder.bitcast(same, number.type)
+
+
+def _hold_all(kind: Any, numbers: Sequence[float]) -> Any:
+    """Return type and code of a function that returns these numbers, held."""
+    result = numba.types.UniTuple(kind, len(numbers))
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        bits = ir.IntType(number.bitwidth)
-        value = builder.bitcast(arguments[0], bits)
-        same = builder.asm(ir.FunctionType(bits, [bits]), "", "=r,0", [value], side_effect=False)
-        return builder.bitcast(same, arguments[0].type)
+        real = context.get_value_type(kind)
+        held = [_hold(builder, real(float(number))) for number in numbers]
+        return context.make_tuple(builder, result, held)
 
-    return number(number), generate
+    return result(), generate
 
 
-@intrinsic
-def _times_power_of_two(typing_context: Any, value: Any, shifted: Any) -> Any:
-    """Multiply a float32 by 2^n, n in the lowest bits of `shifted`, by adding to its exponent."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        int32 = ir.IntType(32)
-        bits, power = (builder.bitcast(argument, int32) for argument in arguments)
-        scaled = builder.add(bits, builder.shl(power, int32(23)))
-        return builder.bitcast(scaled, ir.FloatType())
-
-    return numba.float32(numba.float32, numba.float32), generate
+def _evaluate(builder: Any, coefficients: Sequence[Any], r: Any) -> Any:
+    """Evaluate a polynomial whose first coefficient is the constant one."""
+    value = coefficients[-1]
+    for coefficient in reversed(coefficients[:-1]):
+        product = builder.fmul(value, r, flags=_CONTRACT)
+        value = builder.fadd(product, coefficient, flags=_CONTRACT)
+    return value
 
 
 @intrinsic
@@ -237,69 +261,56 @@ def exp(x: float) -> float:
     p = p * r + 0.5
     p = p * r + 1.0
     p = p * r + 1.0
-    return p * _double_of_bits((_bits_of_double(shifted) + 1023) << 52)
+    return p * _power_of_two(shifted)
 
 
-@compiled(inline="always")
-def constants() -> Any:
+@intrinsic
+def constants(typing_context: Any) -> Any:
     """Return the constants of `exp2`; call it before a loop."""
-    c = _POWER
-    return (
-        (_hold(c[0]), _hold(c[1]), _hold(c[2]), _hold(c[3]), _hold(c[4]), _hold(c[5]))
-        + (_hold(c[6]), _hold(c[7]), _hold(c[8]), _hold(c[9]), _hold(c[10]))
-        + (_hold(_ROUND_TO_INTEGER), _hold(_SMALLEST_EXPONENT))
-    )
+    return _hold_all(numba.float64, [*_POWER, _ROUND_TO_INTEGER, _SMALLEST_EXPONENT])
 
 
-@compiled(inline="always")
-def exp2(x: float, c: Any) -> float:
-    """Return 2^x for x <= 127, to a few units in the last place; shorter than `exp`.
-
-    Args:
-        x: the exponent.
-        c: what `constants` returned.
-    """
-    x = max(x, c[12])
-    shifted = x + c[11]
-    r = x - (shifted - c[11])
-    p = c[10] * r + c[9]
-    p = p * r + c[8]
-    p = p * r + c[7]
-    p = p * r + c[6]
-    p = p * r + c[5]
-    p = p * r + c[4]
-    p = p * r + c[3]
-    p = p * r + c[2]
-    p = p * r + c[1]
-    p = p * r + c[0]
-    return _double_of_bits(_bits_of_double(p) + (_bits_of_double(shifted) << 52))
-
-
-@compiled(inline="always")
-def constants_single() -> Any:
+@intrinsic
+def constants_single(typing_context: Any) -> Any:
     """Return the constants of `exp2_single`; call it before a loop."""
-    c = _POWER_SINGLE
-    return (_hold(c[0]), _hold(c[1]), _hold(c[2]), _hold(c[3]), _hold(c[4]), _hold(c[5])) + (
-        _hold(_ROUND_TO_INTEGER_SINGLE),
-    )
+    return _hold_all(numba.float32, [*_POWER_SINGLE, _ROUND_TO_INTEGER_SINGLE])
 
 
-@compiled(inline="always")
-def exp2_single(x: np.float32, c: Any) -> np.float32:
-    """Return 2^x in float32 for |x| < 126, to a relative error of 2e-7.
+# These are not compiled from Python: numba takes far longer to insert a function than to call one.
+@intrinsic
+def exp2(typing_context: Any, x: Any, c: Any) -> Any:
+    """Return 2^x for x <= 127, to a few units in the last place; c is what `constants` returned."""
 
-    Args:
-        x: the exponent.
-        c: what `constants_single` returned.
-    """
-    shifted = x + c[6]
-    r = x - (shifted - c[6])
-    p = c[5] * r + c[4]
-    p = p * r + c[3]
-    p = p * r + c[2]
-    p = p * r + c[1]
-    p = p * r + c[0]
-    return _times_power_of_two(p, shifted)
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        exponent, held = arguments[0], cgutils.unpack_tuple(builder, arguments[1])
+        *powers, rounder, smallest = held
+        is_larger = builder.fcmp_ordered(">", exponent, smallest)
+        exponent = builder.select(is_larger, exponent, smallest)
+        shifted = builder.fadd(exponent, rounder)
+        r = builder.fsub(exponent, builder.fsub(shifted, rounder))
+        int64 = ir.IntType(64)
+        value = builder.bitcast(_evaluate(builder, powers, r), int64)
+        n = builder.shl(builder.bitcast(shifted, int64), int64(52))
+        return builder.bitcast(builder.add(value, n), ir.DoubleType())
+
+    return numba.float64(numba.float64, c), generate
+
+
+@intrinsic
+def exp2_single(typing_context: Any, x: Any, c: Any) -> Any:
+    """Return 2^x for |x| < 126, to a relative error of 2e-7; c is what `constants_single` returned."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        exponent, held = arguments[0], cgutils.unpack_tuple(builder, arguments[1])
+        *powers, rounder = held
+        shifted = builder.fadd(exponent, rounder)
+        r = builder.fsub(exponent, builder.fsub(shifted, rounder))
+        int32 = ir.IntType(32)
+        value = builder.bitcast(_evaluate(builder, powers, r), int32)
+        n = builder.shl(builder.bitcast(shifted, int32), int32(23))
+        return builder.bitcast(builder.add(value, n), ir.FloatType())
+
+    return numba.float32(numba.float32, c), generate
 
 
 @compiled(inline="always")
@@ -309,16 +320,15 @@ def take_exponents(products_L: Floats, exponents_L: Integers) -> None:
     So the logarithm of a product of thousands of factors is one logarithm and a sum of integers.
     """
     for i in range(LANES):
-        bits = _bits_of_double(products_L[i])
-        exponents_L[i] += (bits >> 52) - 1023
-        products_L[i] = _double_of_bits((bits & _MANTISSA) | _ONE)
+        exponents_L[i] += exponent_of(products_L[i])
+        products_L[i] = mantissa_of(products_L[i])
 
 
 @compiled(inline="always")
 def log_of_lanes(products_L: Floats, exponents_L: Integers) -> float:
     """Return the logarithm of the product of all lanes, as `take_exponents` left them."""
     product, exponent = 1.0, 0
-    for i in range(LANES):
+    for i in range(len(products_L)):
         product *= products_L[i]
         exponent += exponents_L[i]
     return math.log(product) + exponent * math.log(2.0)

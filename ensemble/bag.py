@@ -1,5 +1,6 @@
 """Selection on many random halves of the recordings (M members, N clips, K classes)."""
 
+import functools
 from dataclasses import dataclass
 from typing import Unpack
 
@@ -20,9 +21,9 @@ from ensemble.plan import Plan, make_plan
 from ensemble.stepwise import Selection, are_small, make_selection, select, survey_members
 from ensemble.together import select_together
 from metrics import brier, macro_accuracy
-from metrics.scores import Integers, losses
+from metrics.scores import Integers
 
-_CLIPS_AT_ONCE = 1024
+_CLIPS_AT_ONCE = 2048
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -161,14 +162,17 @@ def _measure_loss(
 
 
 def _mean_log_loss(mean_NK: Singles, labels_N: Integers) -> float:
-    """Return `metrics.log_loss`, which is several times faster on clips that fit into a cache."""
-    starts = range(0, len(labels_N), _CLIPS_AT_ONCE)
-    blocks = [slice(start, start + _CLIPS_AT_ONCE) for start in starts]
-    return float(
-        np.concatenate(
-            [losses(mean_NK[block].astype(np.float64), labels_N[block]) for block in blocks]
-        ).mean()
-    )
+    """Return `metrics.log_loss`, to the last bit, in half the time: for clips that fit into a cache."""
+    losses_N = np.empty(len(labels_N))
+    for start in range(0, len(labels_N), _CLIPS_AT_ONCE):
+        block = slice(start, start + _CLIPS_AT_ONCE)
+        logits_BK, labels_B = mean_NK[block].astype(np.float64), labels_N[block]
+        # Numpy is slow along a short last axis; the largest is the same in any order, and a sum is not.
+        logits_BK -= functools.reduce(np.maximum, logits_BK.T)[:, None]
+        label_B = logits_BK[np.arange(len(labels_B)), labels_B]
+        np.exp(logits_BK, out=logits_BK)
+        losses_N[block] = -(label_B - np.log(logits_BK.sum(axis=1)))
+    return float(losses_N.mean())
 
 
 def _check_groups(groups_N: ArrayLike, n: int) -> NDArray[np.generic]:

@@ -293,9 +293,8 @@ def compute_products(rows: Rows, places_C: Integers, weights: Singles, n_classes
     n_chunks = kernels.count_chunks(len(weights) // n_classes)
     n_more = -len(places_C) % kernels.CANDIDATES_AT_ONCE
     result_CJ = np.zeros((len(places_C) + n_more, n_chunks))
-    kernels.products(
-        rows, np.pad(places_C, (0, n_more), mode="edge"), weights, n_classes, result_CJ
-    )
+    places = np.concatenate([places_C, np.repeat(places_C[-1:], n_more)])
+    kernels.products(rows, places, weights, n_classes, result_CJ)
     return result_CJ[: len(places_C)]
 
 

@@ -29,8 +29,8 @@ _BATCH = 8
 """Candidates that are tried before bounds are compared again."""
 _MOST_TANGENTS = 32
 """The last ones; each is the work of trying all candidates, and a few numbers for each bag and member."""
-_WORTH_A_TANGENT = 16
-"""With fewer candidates, trying them is faster than bounding them."""
+_WORTH_A_TANGENT = 32
+"""With fewer candidates, trying them is as fast as bounding them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -117,7 +117,7 @@ def _find_finalists(
     loss_BC = np.full((len(group.bags), len(candidates)), np.inf)
     ceiling_B, bound_BC = limit_B, shared.bound(group, candidates)
     waiting = shared.expect(candidates).argsort(kind="stable")
-    n_next, is_sharp = 1, False
+    n_next, is_sharp = 2, False
     while True:
         limits_B = ceiling_B + slack(ceiling_B)
         waiting = waiting[(bound_BC[:, waiting] <= limits_B[:, None]).any(axis=0)]
@@ -172,7 +172,7 @@ class _SharedLosses:
         self._base, self._soft = np.empty((2, logits_MKN[0].size), np.float32)
         self._zeros = np.zeros(logits_MKN[0].size, logits_MKN.dtype)
         self._total_N, self._agreement_N = np.empty((2, self._n))
-        self._precise: dict[int, list[float]] = {}
+        self._precise: dict[int, Floats] = {}
         self._last_M = np.zeros(n_members)
         self._tangents: deque[_Tangent] = deque(maxlen=_MOST_TANGENTS)
         self._label_sum_BM = np.empty((len(inside_BN), n_members))
@@ -205,11 +205,11 @@ class _SharedLosses:
 
     def approximate(self, group: Group, candidates: Integers) -> Floats:
         """Return the losses up to `error`, [B, C]."""
-        scale, places_C = self._scale(group), self._places_M[candidates]
-        total_CN = self._number_CN[: len(candidates)]
+        scale, places_C = self._scale(group), self._find_places(candidates)
         kernels.totals(
-            self._logits, places_C, self._base, self._n_classes, np.float32(scale), total_CN
+            self._logits, places_C, self._base, self._n_classes, np.float32(scale), self._number_CN
         )
+        total_CN = self._number_CN[: len(candidates)]
         np.log(total_CN, out=total_CN)
         log_BC = self._sum_by_bag(len(candidates))[group.bags]
         labels_BM = self._label_sum_BM[group.bags]
@@ -234,7 +234,7 @@ class _SharedLosses:
         for start in range(0, len(known), _BATCH):
             some = known[start : start + _BATCH]
             kernels.agreements(
-                self._logits, self._places_M[some], self._soft, self._n_classes, self._number_CN
+                self._logits, self._find_places(some), self._soft, self._n_classes, self._number_CN
             )
             sum_BC = self._sum_by_bag(len(some))
             product_BM[:, some] = (sum_BC - self._label_sum_BM[:, some]) / n_B - doubt
@@ -246,23 +246,35 @@ class _SharedLosses:
         """Return the losses with one more member in some bags of a group, [B], to the last bit."""
         n_members = len(group.members) + 1
         self._fill_softmax(self._logits, self._places_M[member], group.sum_, n_members)
-        return np.array([self._compute_in_bag(int(bag), group, member) for bag in bags])
+        # Added in the order of choice.
+        label_sum_B = np.zeros(len(self._rows_B))
+        for each in (*group.members, member):
+            label_sum_B += self._sum_labels(each)
+        return np.array(
+            [self._compute_in_bag(bag, n_members, float(label_sum_B[bag])) for bag in bags]
+        )
 
-    def _compute_in_bag(self, bag: int, group: Group, member: int) -> float:
+    def _compute_in_bag(self, bag: int, n_members: int, label_sum: float) -> float:
         rows, work = self._rows_B[bag], self._work
         log_J = np.empty(kernels.count_chunks(len(rows)))
         totals = self._total_N[rows]
         kernels.logs_by_chunk(totals, work.doubles_B, work.products_L, work.exponents_L, log_J)
-        label_sum = 0.0
-        for each in (*group.members, member):
-            label_sum += self._sum_labels(each)[bag]
-        return (float(log_J.sum()) - label_sum / (len(group.members) + 1)) / len(rows)
+        return (float(log_J.sum()) - label_sum / n_members) / len(rows)
 
-    def _sum_labels(self, member: int) -> list[float]:
+    def _find_places(self, members: Integers) -> Integers:
+        """Return where members' logits begin, the last one twice if their number is odd."""
+        places_C = self._places_M[members]
+        return np.append(places_C, places_C[-1]) if len(members) % 2 else places_C
+
+    def _sum_labels(self, member: int) -> Floats:
         """Return the sum of the labels' logits in each bag, in the order of `kernels.survey`."""
+        if self._logits.dtype == np.int16:
+            # Sums of float16 are exact in float64, in any order.
+            return self._label_sum_BM[:, member]
         if member not in self._precise:
             label_N = self._of_labels(member)
-            self._precise[member] = [_sum_in_lanes(label_N[rows]) for rows in self._rows_B]
+            sums = [_sum_in_lanes(label_N[rows]) for rows in self._rows_B]
+            self._precise[member] = np.array(sums)
         return self._precise[member]
 
     def _fill_softmax(self, logits: Rows, place: int, sum_: Floats, n_members: int) -> None:

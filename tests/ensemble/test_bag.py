@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from slow_selection import problem, slow_loss
 
-from ensemble import BaggedSelection, select, select_in_bags
+from ensemble import BaggedSelection, mean_logits, select, select_in_bags
+from metrics import log_loss
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,36 @@ def test_weights_are_the_mean_of_selections_on_halves_of_the_recordings(
     np.testing.assert_array_equal(found.weights, np.mean(weights, axis=0))
     assert found.weights.sum() == pytest.approx(1, abs=1e-15)
     assert len({bag.members for bag in found.bags}) > 1
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32])
+@pytest.mark.parametrize(
+    ("scale", "options"),
+    [
+        (0.3, {}),
+        (1.0, {"with_replacement": True, "max_members": 9}),
+        (1.0, {"patience": 2, "required": [7, 2], "forbidden": [0, 5]}),
+        # Too large for float32: bags follow one another.
+        (60.0, {}),
+    ],
+)
+def test_bags_together_select_as_each_alone_to_the_last_bit(
+    kind: type[np.floating], scale: float, options: dict[str, Any]
+) -> None:
+    # More members than are worth a tangent, equal ones among them; recordings in pieces.
+    logits_MNK, labels_N = problem(50, 1300, 4, seed=3, scale=scale)
+    logits_MNK[9] = logits_MNK[8]
+    logits_MNK, groups_N = logits_MNK.astype(kind), np.arange(1300) // 7 % 90
+    found = select_in_bags(logits_MNK, labels_N, groups_N, n_bags=5, seed=1, **options)
+    randomness = np.random.default_rng(1)
+    for bag in found.bags:
+        rows = np.isin(groups_N, randomness.choice(90, 45, replace=False))
+        expected = select(logits_MNK[:, rows], labels_N[rows], **options)
+        assert (bag.members, bag.losses) == (expected.members, expected.losses)
+        np.testing.assert_array_equal(bag.weights, expected.weights)
+    weights_M, chosen = np.zeros(50), list(found.members)
+    weights_M[chosen] = found.weights[chosen] / found.weights[chosen].sum()
+    assert found.losses[-1] == log_loss(mean_logits(logits_MNK, weights_M), labels_N)
 
 
 def test_members_are_those_that_a_bag_chose_heaviest_first(
