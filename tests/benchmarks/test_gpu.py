@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -67,8 +68,10 @@ def test_students_at_once_are_faster_than_nothing():
 
 
 @pytest.mark.slow
-def test_a_compiled_step_of_a_student_and_of_a_teacher_can_be_measured():
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile on a CPU needs g++")
+# torch imports a module of its own that torch deprecates.
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")
+def test_a_compiled_step_can_be_measured():
     from benchmarks.gpu_steps import measure_compiled
 
-    for recipe in SMALL.recipes:
-        assert measure_compiled(recipe, CPU, rounds=1, calls=1, n_clips=4) > 0
+    assert measure_compiled("tiny_isotropic", CPU, rounds=1, calls=1, n_clips=4) > 0
