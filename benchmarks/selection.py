@@ -7,6 +7,7 @@ if __name__ == "__main__" and not __package__:
     import _root  # noqa: F401
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -18,23 +19,42 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import cross_entropy
 
 from benchmarks.clips import make_clips
 from benchmarks.results import format_table, publish, ratio, take_turns
-from ensemble import select
+from benchmarks.selection_rivals import (
+    CANDIDATES_AT_ONCE,
+    Floats,
+    Integers,
+    compute_chunk_losses,
+    compute_naive_losses,
+    compute_published_losses,
+    select_as_autogluon,
+    select_as_phem,
+    select_as_tabrepo,
+    select_greedily,
+)
+from ensemble import select, select_in_bags
 from logit_store import LogitKey, LogitStore
 
 CLASSES = 10
 SIZES = ((22, 29_680), (110, 29_680), (500, 29_680), (2000, 29_680), (22, 230_350))
 NAIVE_UP_TO, CHUNKS_UP_TO = 110, 500
 """Largest numbers of members for which these methods are measured; beyond, they take minutes."""
-CANDIDATES_AT_ONCE = 8
 STEPS_OF_PROBABILITIES = 40
+BAGS = 20
+CLIPS_OF_A_RECORDING = 10
+ROOT = Path(__file__).resolve().parent.parent
+FIRST = """
+import time
+import numpy as np
+from ensemble import select
+logits_MNK = np.random.default_rng(0).normal(size=(8, 600, 10)).astype(np.float16)
+select(logits_MNK, np.arange(600) % 10)
+print(time.process_time())
+"""
 CPU = torch.device("cpu")
 
-Floats = NDArray[np.floating]
-Integers = NDArray[np.int64]
 Sides = dict[str, Callable[[], object]]
 
 
@@ -53,6 +73,7 @@ def main() -> None:
     rounds = options.rounds
     logits = [_measure_mean_logits(n_members, n, rounds) for n_members, n in SIZES]
     likelihoods = [_measure_mean_probabilities(n_members, n, rounds) for n_members, n in SIZES[:3]]
+    bags = [_measure_bags(n_members, n, rounds) for n_members, n in SIZES[:2]]
     memory = [
         [f"{m} {kind}", _measure_growth_of_process(m, kind)]
         for m in (110, 500)
@@ -71,7 +92,18 @@ def main() -> None:
             ],
             logits,
         ),
-        format_table(["mean probabilities", "ms", "TabRepo's method, ratio to ours"], likelihoods),
+        format_table(
+            [
+                "mean probabilities",
+                "ms",
+                "TabRepo's method, ratio to ours",
+                "AutoGluon's and TabArena's, ratio to ours",
+                "phem's, ratio to ours",
+            ],
+            likelihoods,
+        ),
+        format_table([f"{BAGS} bags", "ms", "ratio to one selection"], bags),
+        format_table(["selection", "s"], _measure_first()),
         format_table(
             ["110 members on disk", "ms", "ratio to store.read"], _measure_from_disk(rounds)
         ),
@@ -91,7 +123,11 @@ NOTES = (
     "running sum, and log-softmax of every candidate. Published method: each candidate loads "
     f"every member's .pt file. Torch: logsumexp of {CANDIDATES_AT_ONCE} candidates at a time. "
     "TabRepo's method: the labels' probabilities, then a running sum and the mean logarithm of "
-    "every candidate's mean; both methods start from the logits. Memory: largest growth of the "
+    "every candidate's mean. AutoGluon's, which TabArena calls, and phem's, which is auto-sklearn's: a "
+    "running mean or sum of all probabilities, from what they publish, with the log loss in numpy. All "
+    f"start from the logits. Bags: halves of the recordings, of {CLIPS_OF_A_RECORDING} clips each. First: "
+    "processor time of a new process from its start to the end of a small selection, without and with "
+    "compiled kernels on disk. Memory: largest growth of the "
     "resident set, including the logits. Milliseconds of processor time on one thread, medians."
 )
 
@@ -143,15 +179,15 @@ def _make_other_sides(logits_MNK: Floats, labels_N: Integers, n_steps: int, fold
     """Return the other methods that select the same members, as far as this size allows."""
     single_MNK, labels = np.ascontiguousarray(logits_MNK, np.float32), torch.from_numpy(labels_N)
     n_members, n, _ = single_MNK.shape
-    ways = {"torch": partial(_compute_chunk_losses, torch.from_numpy(single_MNK), labels)}
+    ways = {"torch": partial(compute_chunk_losses, torch.from_numpy(single_MNK), labels)}
     if n_members <= NAIVE_UP_TO:
-        ways["naive"] = partial(_compute_naive_losses, single_MNK, labels_N)
+        ways["naive"] = partial(compute_naive_losses, single_MNK, labels_N)
     if (n_members, n) == SIZES[0]:
         files = [folder / f"{m}.pt" for m in range(n_members)]
         for file, logits_NK in zip(files, single_MNK, strict=True):
             torch.save(torch.from_numpy(logits_NK.copy()), file)
-        ways["published"] = partial(_compute_published_losses, files, labels)
-    return {name: partial(_select_greedily, n_members, n_steps, way) for name, way in ways.items()}
+        ways["published"] = partial(compute_published_losses, files, labels)
+    return {name: partial(select_greedily, n_members, n_steps, way) for name, way in ways.items()}
 
 
 def _measure_mean_probabilities(n_members: int, n: int, rounds: int) -> list[str]:
@@ -167,81 +203,49 @@ def _measure_mean_probabilities(n_members: int, n: int, rounds: int) -> list[str
         patience=STEPS_OF_PROBABILITIES,
     )
     single_MNK = np.ascontiguousarray(logits_MNK, np.float32)
-    sides: Sides = {"ours": ours, "tabrepo": partial(_select_as_tabrepo, single_MNK, labels_N)}
+    others = {"tabrepo": select_as_tabrepo}
+    if n_members <= NAIVE_UP_TO:
+        others |= {"autogluon": select_as_autogluon, "phem": select_as_phem}
+    sides: Sides = {"ours": ours}
+    for name, method in others.items():
+        sides[name] = partial(method, single_MNK, labels_N, STEPS_OF_PROBABILITIES)
     seconds = take_turns(sides, rounds=rounds, device=CPU)
     milliseconds = 1e3 * statistics.median(seconds["ours"])
     size = f"{n_members} x {n:,}"
-    return [size, f"{milliseconds:.1f}", _format_ratio(seconds, "tabrepo")]
+    ratios = [_format_ratio(seconds, side) for side in ("tabrepo", "autogluon", "phem")]
+    return [size, f"{milliseconds:.1f}", *ratios]
 
 
-def _format_ratio(seconds: dict[str, list[float]], side: str) -> str:
-    return f"{ratio(seconds[side], seconds['ours']):.1f}" if side in seconds else ""
+def _measure_bags(n_members: int, n: int, rounds: int) -> list[str]:
+    """Return one row of the table of bags."""
+    logits_MNK, labels_N = draw_pool(n_members, n, np.dtype(np.float16))
+    recordings_N = np.arange(n) // CLIPS_OF_A_RECORDING
+    sides: Sides = {
+        "one": lambda: select(logits_MNK, labels_N),
+        "bags": lambda: select_in_bags(logits_MNK, labels_N, recordings_N, n_bags=BAGS),
+    }
+    seconds = take_turns(sides, rounds=rounds, device=CPU)
+    milliseconds = 1e3 * statistics.median(seconds["bags"])
+    return [f"{n_members} x {n:,}", f"{milliseconds:.1f}", _format_ratio(seconds, "bags", "one")]
 
 
-def _select_greedily(
-    n_members: int,
-    n_steps: int,
-    losses_of: Callable[[list[int], list[int]], list[float]],
-) -> list[int]:
-    """Choose the best candidate n_steps times; `losses_of` takes the chosen and the candidates."""
-    chosen: list[int] = []
-    for _ in range(n_steps):
-        candidates = [m for m in range(n_members) if m not in chosen]
-        chosen.append(candidates[int(np.argmin(losses_of(chosen, candidates)))])
-    return chosen
+def _measure_first() -> list[list[str]]:
+    """Return the rows of the table of new processes, without and with compiled kernels."""
+    with tempfile.TemporaryDirectory() as folder:
+        variables = {**os.environ, "NUMBA_CACHE_DIR": folder}
+        command = [sys.executable, "-c", FIRST]
+        runs = [
+            subprocess.run(
+                command, check=True, capture_output=True, text=True, env=variables, cwd=ROOT
+            )
+            for _ in range(2)
+        ]
+    names = ("the first on a machine", "the first in a process")
+    return [[name, f"{float(run.stdout):.2f}"] for name, run in zip(names, runs, strict=True)]
 
 
-def _compute_naive_losses(
-    logits_MNK: Floats, labels_N: Integers, chosen: list[int], candidates: list[int]
-) -> list[float]:
-    sum_NK, rows = logits_MNK[chosen].sum(axis=0), np.arange(len(labels_N))
-    losses = []
-    for m in candidates:
-        mean_NK = (sum_NK + logits_MNK[m]) / (len(chosen) + 1)
-        mean_NK -= mean_NK.max(axis=1, keepdims=True)
-        logs_N = np.log(np.exp(mean_NK).sum(axis=1))
-        losses.append(float((logs_N - mean_NK[rows, labels_N]).mean()))
-    return losses
-
-
-def _compute_chunk_losses(
-    logits_MNK: torch.Tensor, labels_N: torch.Tensor, chosen: list[int], candidates: list[int]
-) -> list[float]:
-    sum_NK, losses = logits_MNK[chosen].sum(0), []
-    for start in range(0, len(candidates), CANDIDATES_AT_ONCE):
-        some = candidates[start : start + CANDIDATES_AT_ONCE]
-        mean_CNK = (sum_NK + logits_MNK[some]) / (len(chosen) + 1)
-        index_CN1 = labels_N.expand(len(some), -1)[..., None]
-        losses_CN = mean_CNK.logsumexp(-1) - mean_CNK.gather(-1, index_CN1)[..., 0]
-        losses += losses_CN.mean(-1).tolist()
-    return losses
-
-
-def _compute_published_losses(
-    files: list[Path], labels_N: torch.Tensor, chosen: list[int], candidates: list[int]
-) -> list[float]:
-    losses = []
-    for m in candidates:
-        logits_MNK = torch.stack([torch.load(files[member]) for member in [*chosen, m]])
-        losses.append(cross_entropy(logits_MNK.mean(0), labels_N).item())
-    return losses
-
-
-def _select_as_tabrepo(logits_MNK: Floats, labels_N: Integers) -> list[int]:
-    """Select by a running sum of the labels' probabilities, which needs one logarithm per clip."""
-    n_members, n, _ = logits_MNK.shape
-    likelihoods_MN, rows = np.empty((n_members, n), np.float32), np.arange(n)
-    for likelihoods_N, logits_NK in zip(likelihoods_MN, logits_MNK, strict=True):
-        powers_NK = np.exp(logits_NK - logits_NK.max(axis=1, keepdims=True))
-        likelihoods_N[:] = powers_NK[rows, labels_N] / powers_NK.sum(axis=1)
-    chosen: list[int] = []
-    sum_N = np.zeros(n, np.float32)
-    for step in range(STEPS_OF_PROBABILITIES):
-        share = np.float32(1 / (step + 1))
-        losses = [-np.log((sum_N + row_N) * share).mean() for row_N in likelihoods_MN]
-        chosen.append(int(np.argmin(losses)))
-        sum_N += likelihoods_MN[chosen[-1]]
-    return chosen
+def _format_ratio(seconds: dict[str, list[float]], side: str, below: str = "ours") -> str:
+    return f"{ratio(seconds[side], seconds[below]):.1f}" if side in seconds else ""
 
 
 def _measure_bytes_per_s() -> float:

@@ -122,14 +122,13 @@ def as_single(typing_context: Any, value: Any) -> Any:
 
 @intrinsic
 def as_double(typing_context: Any, value: Any) -> Any:
-    """Convert a float, or the one that has these 16, 32 or 64 bits, to a double without loss."""
-    kinds = {numba.int16: ir.HalfType(), numba.int32: ir.FloatType(), numba.int64: ir.DoubleType()}
+    """Convert a float, or the float16 that has these 16 bits, to a double without loss."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         number = arguments[0]
-        if value in kinds:
-            number = builder.bitcast(number, kinds[value])
-        return number if value.bitwidth == 64 else builder.fpext(number, ir.DoubleType())
+        if value == numba.int16:
+            number = builder.bitcast(number, ir.HalfType())
+        return number if value == numba.float64 else builder.fpext(number, ir.DoubleType())
 
     return numba.float64(value), generate
 
@@ -190,7 +189,7 @@ def _hold(builder: Any, number: Any) -> Any:
     return builder.bitcast(same, number.type)
 
 
-def _hold_all(kind: Any, numbers: Sequence[float]) -> Any:
+def _hold_all(kind: Any, numbers: Sequence[float | np.float32]) -> Any:
     """Return type and code of a function that returns these numbers, held."""
     result = numba.types.UniTuple(kind, len(numbers))
 

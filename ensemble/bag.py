@@ -139,7 +139,7 @@ def _take_clips(logits_MKN: Rows, rows: Integers) -> Rows:
 
 def _measure_loss(
     logits_MNK: NDArray[np.floating],
-    labels_N: NDArray[np.integer],
+    labels_N: Integers,
     weights_M: NDArray[np.float64],
     members: Integers,
     options: SelectionOptions,

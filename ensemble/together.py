@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble import kernels
+from ensemble import bag_kernels, kernels
 from ensemble.arithmetic import LOG2_E
 from ensemble.blocks import CLIPS_PER_BLOCK, Rows
 from ensemble.plan import Path, Plan
@@ -206,7 +206,7 @@ class _SharedLosses:
     def approximate(self, group: Group, candidates: Integers) -> Floats:
         """Return the losses up to `error`, [B, C]."""
         scale, places_C = self._scale(group), self._find_places(candidates)
-        kernels.totals(
+        bag_kernels.totals(
             self._logits, places_C, self._base, self._n_classes, np.float32(scale), self._number_CN
         )
         total_CN = self._number_CN[: len(candidates)]
@@ -233,7 +233,7 @@ class _SharedLosses:
         doubt = (self._n_classes + 4) * _EPSILON * self._size
         for start in range(0, len(known), _BATCH):
             some = known[start : start + _BATCH]
-            kernels.agreements(
+            bag_kernels.agreements(
                 self._logits, self._find_places(some), self._soft, self._n_classes, self._number_CN
             )
             sum_BC = self._sum_by_bag(len(some))
@@ -299,7 +299,7 @@ class _SharedLosses:
     def _sum_by_bag(self, n_rows: int) -> Floats:
         """Return the sums over the clips of each bag of the first rows of `_number_CN`, [B, C]."""
         run_CR = self._run_CR[:n_rows]
-        kernels.sum_runs(self._number_CN, self._ends_R, run_CR)
+        bag_kernels.sum_runs(self._number_CN, self._ends_R, run_CR)
         return self._inside_BR @ run_CR.T
 
     def _scale(self, group: Group) -> float:
