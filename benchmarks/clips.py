@@ -7,6 +7,7 @@ from logit_store import CLIPS_SCHEMA
 
 SCENES = tuple("abcdefghij")
 DEVICES = ("a", "b", "c", "s1", "s2", "s3")
+UNSEEN_DEVICES = ("s4", "s5", "s6")
 FOLDS = ("fit", "fit", "fit", "select", "test")
 
 
@@ -27,3 +28,25 @@ def make_clips(n: int) -> pa.Table:
     fold_N = np.array(FOLDS)[rows // 10 % len(FOLDS)]
     folds = {name: fold_N for name in CLIPS_SCHEMA.names if name.startswith("fold_")}
     return pa.table({"row": rows, **text, **folds}).cast(CLIPS_SCHEMA)
+
+
+def make_judged_clips(n_test: int) -> pa.Table:
+    """Return a table of `n_test` test clips, a third of them of devices that no other clip is of.
+
+    A quarter as many clips are to learn from and to choose by. Ten consecutive clips are one
+    recording of one scene, as in TAU.
+    """
+    n_others = n_test // 4
+    table = make_clips(n_test + n_others)
+    recording_N = np.arange(len(table)) // 10
+    is_test_N = np.arange(len(table)) >= n_others
+    device_N = np.where(
+        is_test_N,
+        np.array(DEVICES + UNSEEN_DEVICES)[recording_N % 9],
+        np.array(DEVICES)[recording_N % 6],
+    )
+    fold_N = np.where(is_test_N, "test", np.array(FOLDS[:-1])[recording_N % 4])
+    columns = {"scene": np.array(SCENES)[recording_N % 10], "recording_device": device_N}
+    columns |= {name: fold_N for name in table.column_names if name.startswith("fold_")}
+    replaced = {name: columns.get(name, table[name]) for name in table.column_names}
+    return pa.table(replaced).cast(CLIPS_SCHEMA)

@@ -69,15 +69,17 @@ class _Member:
     record: Mapping[str, Any]
 
 
-def make_large_store(root: Path, *, n_members: int, n_units: int) -> LogitStore:
-    """Make a store of the demo's corpus in a new folder.
+def make_large_store(
+    root: Path, *, n_members: int, n_units: int, corpus: Corpus | None = None
+) -> LogitStore:
+    """Make a store of a corpus in a new folder; None: of the demo's.
 
     Half of its members are teachers, in equal parts of all splits. The others are students, every
     second one taught by an ensemble. All have two seeds for each recipe, and recipes of one name
     differ in their learning rate. There is one ensemble for each split with teachers, and one job
     that has ended, whose tasks made the first `n_units` members.
     """
-    store, corpus = LogitStore(root), demo.read()
+    store, corpus = LogitStore(root), corpus or demo.read()
     store.files = _Unsynced(root)
     store.write_clips(corpus.name, corpus.clips_table())
     generator = np.random.default_rng(0)

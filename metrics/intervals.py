@@ -3,8 +3,9 @@
 A seeds, N clips, K classes, G recordings, J parts of a metric (classes, or one), R resamples.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -20,6 +21,9 @@ MIN_SEEDS = 3
 
 # 256 resamples of TAU's 2,968 test recordings take 6 MB.
 _RESAMPLES_AT_ONCE = 256
+# A report judges thousands of systems on the same few sets of recordings: all of TAU's test fold, those of
+# unseen devices, of each device, of each scene. The first of these are 6 MB, one byte a count.
+_DRAWS_KEPT, _MOST_KEPT = 16, 2**23
 # Halves the range in which an end of an interval lies to a 10^12th of it.
 _HALVINGS = 40
 _RANGES: dict[str, tuple[float, float]] = {
@@ -95,7 +99,7 @@ def bootstrap(
 ) -> Interval:
     """Return a metric of one system with its interval; see `paired_bootstrap`."""
     recording_N, n_recordings = _number_recordings(recordings_N, labels_N)
-    sums = _sum_parts(logits, labels_N, recording_N, metric)
+    sums = _sum_parts(_list_seeds(logits), labels_N, recording_N, metric)
     _check_settings(level, n_resamples)
     drawn = [sums.compute(w) for w in _draw_weights(n_recordings, n_resamples, seed)]
     return _build_interval(
@@ -156,20 +160,19 @@ def paired_bootstrap(
             two recordings.
     """
     recording_N, n_recordings = _number_recordings(recordings_N, labels_N)
-    one = _sum_parts(first, labels_N, recording_N, metric)
-    two = _sum_parts(second, labels_N, recording_N, metric)
-    if one.n_seeds != two.n_seeds:
+    one_ANK, two_ANK = _list_seeds(first), _list_seeds(second)
+    n_seeds = len(one_ANK)
+    if n_seeds != len(two_ANK):
         raise ValueError(
-            f"{one.n_seeds} seed(s) of the first system and {two.n_seeds} of the "
+            f"{n_seeds} seed(s) of the first system and {len(two_ANK)} of the "
             "second, expected as many, in the same order"
         )
+    # What both are divided by, which the labels give, is computed once for each draw.
+    sums = _sum_parts([*one_ANK, *two_ANK], labels_N, recording_N, metric)
     _check_settings(level, n_resamples)
-    pairs = [
-        (one.compute(weights_RG), two.compute(weights_RG))
-        for weights_RG in _draw_weights(n_recordings, n_resamples, seed)
-    ]
-    one_RA, two_RA = (np.concatenate(drawn) for drawn in zip(*pairs, strict=True))
-    one_A, two_A = one.compute_values(), two.compute_values()
+    drawn = [sums.compute(w) for w in _draw_weights(n_recordings, n_resamples, seed)]
+    one_RA, two_RA = np.split(np.concatenate(drawn), [n_seeds], axis=1)
+    one_A, two_A = np.split(sums.compute_values(), [n_seeds])
     low, high = limits = _RANGES[metric]
     return PairedComparison(
         first=_build_interval(one_A, one_RA, level, limits),
@@ -197,13 +200,21 @@ def _check_settings(level: float, n_resamples: int) -> None:
         raise ValueError(f"n_resamples={n_resamples!r}, expected at least 1")
 
 
-def _sum_parts(
-    logits: ArrayLike, labels_N: ArrayLike, recording_N: Integers, metric: IntervalMetric
-) -> _Sums | PrecisionsOfGroups:
+def _list_seeds(logits: ArrayLike) -> list[np.ndarray]:
+    """Return the logits [N, K] of each seed."""
     logits_ANK = np.asarray(logits)
     logits_ANK = logits_ANK[None] if logits_ANK.ndim == 2 else logits_ANK
     if len(logits_ANK) == 0:
         raise ValueError("logits of no seed, expected (clips, classes) or (seeds, clips, classes)")
+    return list(logits_ANK)
+
+
+def _sum_parts(
+    logits_ANK: Sequence[np.ndarray],
+    labels_N: ArrayLike,
+    recording_N: Integers,
+    metric: IntervalMetric,
+) -> _Sums | PrecisionsOfGroups:
     if metric == "mean_average_precision":
         return PrecisionsOfGroups(logits_ANK, labels_N, recording_N)
     sums = [_sum_parts_of_seed(each, labels_N, recording_N, metric) for each in logits_ANK]
@@ -240,13 +251,26 @@ def _sum_losses(loss_N: Floats, recording_N: Integers) -> tuple[Floats, Floats]:
 
 def _draw_weights(n_recordings: int, n_resamples: int, seed: int) -> Iterator[Floats]:
     """Yield how often each recording occurs in each resample, a block of resamples at a time."""
+    is_kept = n_recordings * n_resamples <= _MOST_KEPT
+    draw = _keep_counts if is_kept else _draw_counts
+    for counts_RG in draw(n_recordings, n_resamples, seed):
+        yield counts_RG.astype(np.float64)
+
+
+@lru_cache(_DRAWS_KEPT)
+def _keep_counts(n_recordings: int, n_resamples: int, seed: int) -> tuple[Integers, ...]:
+    """Draw once for all systems that are judged on the same recordings, and keep it in few bytes."""
+    blocks = _draw_counts(n_recordings, n_resamples, seed)
+    return tuple(each.astype(np.min_scalar_type(each.max())) for each in blocks)
+
+
+def _draw_counts(n_recordings: int, n_resamples: int, seed: int) -> Iterator[Integers]:
     generator = np.random.default_rng(seed)
     for start in range(0, n_resamples, _RESAMPLES_AT_ONCE):
         n = min(_RESAMPLES_AT_ONCE, n_resamples - start)
         drawn_RG = generator.integers(n_recordings, size=(n, n_recordings))
         cells = drawn_RG + n_recordings * np.arange(n)[:, None]
-        counts = np.bincount(cells.ravel(), minlength=n * n_recordings)
-        yield counts.reshape(n, n_recordings).astype(np.float64)
+        yield np.bincount(cells.ravel(), minlength=n * n_recordings).reshape(n, n_recordings)
 
 
 def _divide(above_RJ: Floats, below_RJ: Floats, occurs_RJ: NDArray[np.bool_]) -> Floats:

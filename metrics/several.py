@@ -3,6 +3,8 @@
 A logit is the log odds of a class; targets are 1 for each class that a clip has, else 0.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -122,7 +124,7 @@ class PrecisionsOfGroups:
     """The mAP of seeds under any draw of groups of clips (A seeds, R draws, G groups)."""
 
     def __init__(
-        self, logits_ANK: Floats, targets_NK: ArrayLike, group_N: NDArray[np.int64]
+        self, logits_ANK: Sequence[ArrayLike], targets_NK: ArrayLike, group_N: NDArray[np.int64]
     ) -> None:
         """Rank the clips of each seed and class.
 

@@ -3,7 +3,7 @@
 Dimensions: P test clips of a split, K classes; A seeds.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from report.parts import Figure, Section
 from report.results import JudgedSystem, Results
 from report.summary import (
     TOO_FEW_SEEDS,
+    JudgedClips,
     compare_logits,
     describe_intervals,
     describe_score,
@@ -48,12 +49,7 @@ class _Pupils:
 def build_distillation(results: Results) -> Section:
     """Build the section of paired differences of accuracy, with intervals over recordings and seeds."""
     groups = _find_pupils(results)
-    rows = [
-        row
-        for group in groups
-        for way in group.taught
-        for row in _measure_gains(results, group, way)
-    ]
+    rows = [row for group in groups for row in _measure_ways(results, group)]
     if not rows:
         text = "No student model was trained both alone and by teachers with the same seed."
         return Section(name=NAME, title=TITLE, text=text)
@@ -90,19 +86,36 @@ def _find_pupils(results: Results) -> list[_Pupils]:
     return sorted(groups, key=lambda group: (-group.alone.split, group.name))
 
 
-def _measure_gains(results: Results, group: _Pupils, way: JudgedSystem) -> Iterator[dict[str, Any]]:
-    """Yield rows for the mean and for each seed, on all clips and on those of unseen devices."""
-    test = results.clips[way.split]
-    first, second = _read_common_seeds(results, group.alone, way)
+def _measure_ways(results: Results, group: _Pupils) -> Iterator[dict[str, Any]]:
+    """Yield the rows of all ways; the student alone is read once."""
+    alone = dict(zip(group.alone.seeds, results.read_logits(group.alone), strict=True))
+    for way in group.taught:
+        taught = dict(zip(way.seeds, results.read_logits(way), strict=True))
+        seeds = [seed for seed in alone if seed in taught]
+        pair = ({seed: each[seed] for seed in seeds} for each in (alone, taught))
+        yield from _measure_gains(results.clips[way.split], group.name, way.name, *pair)
+
+
+def _measure_gains(
+    test: JudgedClips,
+    against: str,
+    way: str,
+    first: Mapping[int | None, np.ndarray],
+    second: Mapping[int | None, np.ndarray],
+) -> Iterator[dict[str, Any]]:
+    """Yield rows for the mean and for each seed, on all clips and on those of unseen devices.
+
+    The logits [P, K] of both are of the same seeds.
+    """
     for clips, unseen_only in ((ALL, False), (UNSEEN, True)):
         inside = ~test.seen if unseen_only else np.ones_like(test.seen)
-        if not first or len(np.unique(test.recordings[inside])) < 2:
+        if not first or len(np.unique(test.groups[inside])) < 2:
             continue
         pair = (list(first.values()), list(second.values()))
         gain = compare_logits(test, *pair, unseen_only=unseen_only).difference
         common = {
-            "against": group.name,
-            "way": way.name,
+            "against": against,
+            "way": way,
             "clips": clips,
         }
         yield common | {
@@ -125,18 +138,6 @@ def _measure_gains(results: Results, group: _Pupils, way: JudgedSystem) -> Itera
                 "seeds": 1,
                 "interval over": None,
             }
-
-
-def _read_common_seeds(
-    results: Results, first: JudgedSystem, second: JudgedSystem
-) -> tuple[dict[int | None, np.ndarray], dict[int | None, np.ndarray]]:
-    """Return the logits [P, K] of each system by seed, for the seeds that both have."""
-    both = [
-        dict(zip(system.seeds, results.read_logits(system), strict=True))
-        for system in (first, second)
-    ]
-    seeds = [seed for seed in both[0] if seed in both[1]]
-    return {seed: both[0][seed] for seed in seeds}, {seed: both[1][seed] for seed in seeds}
 
 
 def _describe(group: _Pupils, rows: list[dict[str, Any]]) -> str:

@@ -84,9 +84,8 @@ def test_intervals_of_a_comparison_are_over_recordings_and_seeds(corpus):
 def test_sources_are_drawn_where_a_corpus_names_them(corpus):
     named = with_sources(corpus)
     test = JudgedClips.of(named, 100)
-    assert test.groups.tolist() == [
-        f"source of {clip}" for clip in named.column("clip_id")[test.rows]
-    ]
+    sources = named.column("source")[test.rows].tolist()
+    assert test.groups.tolist() == [sorted(set(sources)).index(source) for source in sources]
     assert (test.name_drawn(2), test.name_drawn(3)) == ("sources alone", "sources and seeds")
     system = System("x", 100, [logits(corpus, 0, 1.0)])
     assert summarise(named, system).accuracy != summarise(corpus, system).accuracy
