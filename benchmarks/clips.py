@@ -30,14 +30,14 @@ def make_clips(n: int) -> pa.Table:
     return pa.table({"row": rows, **text, **folds}).cast(CLIPS_SCHEMA)
 
 
-def make_judged_clips(n_test: int) -> pa.Table:
-    """Return a table of `n_test` test clips, a third of them of devices that no other clip is of.
+def make_judged_clips(n: int) -> pa.Table:
+    """Return a table of clips of which four fifths are test clips, to measure what judges systems.
 
-    A quarter as many clips are to learn from and to choose by. Ten consecutive clips are one
-    recording of one scene, as in TAU.
+    A third of these are of devices that no other clip is of. Ten consecutive clips are one recording
+    of one scene, as in TAU.
     """
-    n_others = n_test // 4
-    table = make_clips(n_test + n_others)
+    n_others = n // 5
+    table = make_clips(n)
     recording_N = np.arange(len(table)) // 10
     is_test_N = np.arange(len(table)) >= n_others
     device_N = np.where(

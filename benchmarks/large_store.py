@@ -70,12 +70,17 @@ class _Member:
 
 
 def make_large_store(
-    root: Path, *, n_members: int, n_units: int, corpus: Corpus | None = None
+    root: Path,
+    *,
+    n_members: int,
+    n_units: int,
+    corpus: Corpus | None = None,
+    n_seeds: int = N_SEEDS,
 ) -> LogitStore:
     """Make a store of a corpus in a new folder; None: of the demo's.
 
     Half of its members are teachers, in equal parts of all splits. The others are students, every
-    second one taught by an ensemble. All have two seeds for each recipe, and recipes of one name
+    second one taught by an ensemble. All have `n_seeds` seeds for each recipe, and recipes of one name
     differ in their learning rate. There is one ensemble for each split with teachers, and one job
     that has ended, whose tasks made the first `n_units` members.
     """
@@ -83,35 +88,39 @@ def make_large_store(
     store.files = _Unsynced(root)
     store.write_clips(corpus.name, corpus.clips_table())
     generator = np.random.default_rng(0)
-    teachers = list(islice(_list_teachers(corpus), n_members // 2))
+    teachers = list(islice(_list_teachers(corpus, n_seeds), n_members // 2))
     for member in teachers:
         _write_member(store, corpus, member, generator)
     references = {
         split: _write_ensemble(store, corpus, [m.key for m in teachers if m.key.split == split])
         for split in sorted({member.key.split for member in teachers})
     }
-    students = list(islice(_list_students(corpus, references), n_members - len(teachers)))
+    students = list(islice(_list_students(corpus, references, n_seeds), n_members - len(teachers)))
     for member in students:
         _write_member(store, corpus, member, generator)
     _write_job(store, [member.key for member in [*teachers, *students][:n_units]])
     return store
 
 
-def _list_teachers(corpus: Corpus) -> Iterator[_Member]:
+def _list_teachers(corpus: Corpus, n_seeds: int) -> Iterator[_Member]:
     for step in range(10**6):
         for name in TEACHER_NAMES:
             recipe = _vary(TEACHERS[name], step)
             for split in SPLITS:
-                yield from _list_seeds(corpus, "teacher", recipe, split, {"family": name})
+                more = {"family": name}
+                yield from _list_seeds(corpus, "teacher", recipe, split, more, n_seeds)
 
 
-def _list_students(corpus: Corpus, references: Mapping[int, str]) -> Iterator[_Member]:
+def _list_students(
+    corpus: Corpus, references: Mapping[int, str], n_seeds: int
+) -> Iterator[_Member]:
     taught = STUDENTS["demo_isotropic"]
     for step in range(10**6):
         for split, reference in references.items():
             for recipe, teacher in ((taught, reference), (drop_teachers(taught), None)):
                 more = {"ensemble": teacher, "macs": 29_747_784, "params": 47_816}
-                yield from _list_seeds(corpus, "student", _vary(recipe, step), split, more)
+                varied = _vary(recipe, step)
+                yield from _list_seeds(corpus, "student", varied, split, more, n_seeds)
 
 
 def _vary(recipe: Any, step: int) -> Any:
@@ -120,9 +129,14 @@ def _vary(recipe: Any, step: int) -> Any:
 
 
 def _list_seeds(
-    corpus: Corpus, kind: str, recipe: Any, split: int, more: Mapping[str, Any]
+    corpus: Corpus,
+    kind: str,
+    recipe: Any,
+    split: int,
+    more: Mapping[str, Any],
+    n_seeds: int,
 ) -> Iterator[_Member]:
-    for seed in range(N_SEEDS):
+    for seed in range(n_seeds):
         name = name_member(recipe.name, {"recipe": recipe, "split": split, "seed": seed, **more})
         record = {
             "kind": kind,
@@ -144,8 +158,9 @@ def _write_member(
     store: LogitStore, corpus: Corpus, member: _Member, generator: np.random.Generator
 ) -> None:
     record = {**member.record, **_PROVENANCE}
-    right_NK = np.eye(len(corpus.scenes))[corpus.labels()]
-    logits_NK = generator.normal(size=right_NK.shape) + generator.uniform(0.5, 2) * right_NK
+    labels_N = corpus.labels()
+    logits_NK = generator.standard_normal((len(labels_N), len(corpus.scenes)), np.float32)
+    logits_NK[np.arange(len(labels_N)), labels_N] += generator.uniform(0.5, 2)
     store.write(member.key, logits_NK, record)
     content = json.dumps(record | {"history": [_make_epoch(n) for n in range(1, N_EPOCHS + 1)]})
     name = locate_record(member.record["kind"], member.key.member)

@@ -128,17 +128,20 @@ def _use_cold(command: str, store: LogitStore) -> Use:
 
 
 def _use(command: str, store: LogitStore) -> Use:
-    """Run a command, and return what it took.
+    member = next(path.name for path in sorted(Path(store.address).glob("teachers/v1/*")))
+    with tempfile.TemporaryDirectory() as folder:
+        return use(command.format(store=store.address, folder=folder, member=member))
+
+
+def use(line: str) -> Use:
+    """Run a command that begins with `python`, in a process of its own, and return what it took.
 
     Raises:
         RuntimeError: it failed.
     """
-    member = next(path.name for path in sorted(Path(store.address).glob("teachers/v1/*")))
-    with tempfile.TemporaryDirectory() as folder:
-        line = command.format(store=store.address, folder=folder, member=member)
-        words = [sys.executable, "-c", _RUN, sys.executable, *shlex.split(line)[1:]]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        done = subprocess.run(words, cwd=ROOT, check=True, stdout=subprocess.PIPE, env=environment)
+    words = [sys.executable, "-c", _RUN, sys.executable, *shlex.split(line)[1:]]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, cwd=ROOT, check=True, stdout=subprocess.PIPE, env=environment)
     code, seconds, peak_kib = json.loads(done.stdout)
     if code:
         raise RuntimeError(f"{line}: exit code {code}")

@@ -109,6 +109,13 @@ def test_the_seed_determines_the_interval():
     assert results[0] != results[2]
 
 
+def test_draws_that_are_kept_are_those_that_would_be_drawn_anew(monkeypatch):
+    pair = predictions()
+    kept = [paired_bootstrap(*pair) for _ in range(2)]
+    monkeypatch.setattr("metrics.intervals._MOST_KEPT", 0)
+    assert kept == [paired_bootstrap(*pair)] * 2
+
+
 def test_recordings_of_identical_clips_are_as_uncertain_as_single_clips():
     first_NK, _, labels_N, recordings_N = predictions(clips_each=1)
     tenfold = bootstrap(
