@@ -18,7 +18,15 @@ from ensemble.combine import mean_logits
 from ensemble.numba_cache import compiled
 from ensemble.options import SelectionOptions
 from ensemble.plan import Plan, make_plan
-from ensemble.stepwise import Selection, are_small, make_selection, select, survey_members
+from ensemble.stepwise import (
+    Selection,
+    are_small,
+    continue_path,
+    make_objective,
+    make_selection,
+    select,
+    survey_members,
+)
 from ensemble.together import select_together
 from metrics import brier, macro_accuracy
 from metrics.scores import Integers
@@ -114,19 +122,31 @@ def _select_in_each(
         # A NaN, which is in no comparison, is refused in the bags that have it.
         if are_small(largest_M, n_classes):
             largest = float(largest_M.max())
-            paths = select_together(logits_MKN, labels_N, inside_BN, largest, plan)
+            paths, alone = select_together(logits_MKN, labels_N, inside_BN, largest, plan)
+            for bag in alone:
+                rows = np.flatnonzero(inside_BN[bag])
+                some_MKN = lay_out_by_class(_take_clips(logits_MKN, rows))
+                objective = make_objective(some_MKN, labels_N[rows].astype(np.int32), plan)
+                for member in paths[bag].members:
+                    objective.add(member)
+                continue_path(objective, paths[bag])
             return [make_selection(path, n_members) for path in paths]
     bags = []
     for inside_N in inside_BN:
         rows = np.flatnonzero(inside_N)
-        some_MKN = _take_clips(logits_MKN, rows)
-        floats_MKN = some_MKN.view(np.float16) if some_MKN.dtype == np.int16 else some_MKN
-        bags.append(select(floats_MKN.transpose(0, 2, 1), labels_N[rows], **options))
+        bags.append(select(_take_clips(logits_MKN, rows), labels_N[rows], **options))
     return bags
 
 
+def _take_clips(logits_MKN: Rows, rows: Integers) -> NDArray[np.floating]:
+    """Return the logits of some clips, [M, N, K], in the layout of the store."""
+    some_MKN = _copy_clips(logits_MKN, rows)
+    floats_MKN: NDArray[np.floating] = some_MKN.view(f"f{some_MKN.itemsize}")
+    return floats_MKN.transpose(0, 2, 1)
+
+
 @compiled()
-def _take_clips(logits_MKN: Rows, rows: Integers) -> Rows:
+def _copy_clips(logits_MKN: Rows, rows: Integers) -> Rows:
     """Take the logits of some clips; numpy is several times slower along a last axis."""
     n_members, n_classes, _ = logits_MKN.shape
     some_MKN = np.empty((n_members, n_classes, len(rows)), logits_MKN.dtype)

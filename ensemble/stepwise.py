@@ -106,7 +106,7 @@ def select(
         labels = check_targets(np.zeros(logits.shape[1:]), labels_N)[1]
     else:
         labels = check_labels(labels_N, *logits.shape[1:]).astype(np.int32)
-    path = _grow(_make_objective(lay_out_by_class(logits), labels, plan), plan)
+    path = _grow(make_objective(lay_out_by_class(logits), labels, plan), plan)
     return make_selection(path, len(logits))
 
 
@@ -119,24 +119,30 @@ def make_selection(path: Path, n_members: int) -> Selection:
 
 
 def _grow(objective: SelectionObjective, plan: Plan) -> Path:
-    """Add the best candidate until the path ends; of equal candidates, the first is added."""
+    """Add members until the path ends; of equal candidates, the first is added."""
     path = Path(plan)
     for member in plan.required:
         path.require(member, objective.compute(member))
         objective.add(member)
+    continue_path(objective, path)
+    return path
+
+
+def continue_path(objective: SelectionObjective, path: Path) -> None:
+    """Add the best candidates until a path, whose members the objective has, ends."""
     while len(candidates := path.list_candidates()):
         best = find_best_candidate(objective, candidates, path.limit())
         if best is None or not path.add(*best):
             break
         objective.add(best[0])
-    return path
 
 
-def _make_objective(
+def make_objective(
     logits_MKN: Rows,
     truth: NDArray[np.int32] | NDArray[np.bool_],
     plan: Plan,
 ) -> SelectionObjective:
+    """Return what a selection minimises, before its first member; truth is labels [N], or flags [N, K]."""
     space, metric = plan.space, plan.metric
     of_precision = metric == "mean_average_precision"
     of_mean_logits = metric == "log_loss" and space == "logits"

@@ -31,6 +31,8 @@ _MOST_TANGENTS = 32
 """The last ones; each is the work of trying all candidates, and a few numbers for each bag and member."""
 _WORTH_A_TANGENT = 32
 """With fewer candidates, trying them is as fast as bounding them."""
+_ALONE_UP_TO = 4
+"""A bag that is alone with so few members will stay so: on its own clips it is faster from here on."""
 
 
 @dataclass(slots=True, eq=False)
@@ -54,8 +56,8 @@ class _Tangent:
 
 def select_together(
     logits_MKN: Rows, labels_N: Integers, inside_BN: NDArray[np.bool_], largest: float, plan: Plan
-) -> list[Path]:
-    """Select by the log loss of mean logits in each bag, [B].
+) -> tuple[list[Path], list[int]]:
+    """Select by the log loss of mean logits in each bag.
 
     Args:
         logits_MKN: as for `LogLossOfLogits`.
@@ -63,10 +65,14 @@ def select_together(
         inside_BN: the clips of each bag, at least one.
         largest: the largest absolute logit.
         plan: options, which hold for each bag.
+
+    Returns:
+        The path of each bag, and the bags whose paths are still to be continued, each alone.
     """
     shared = _SharedLosses(logits_MKN, labels_N, inside_BN, largest)
     paths = [Path(plan) for _ in inside_BN]
     bags, sum_ = np.arange(len(paths)), np.zeros(logits_MKN[0].size)
+    alone: list[int] = []
     # The last member of each is still to be added to its sum; of groups with a common sum, the first in
     # the list, which comes last, adds to the sum itself, and the others to a copy.
     waiting: list[tuple[Group, bool]] = [(Group([], bags, sum_), False)]
@@ -79,10 +85,16 @@ def select_together(
         for bag, best in zip(group.bags, _find_best(shared, group, paths, plan), strict=True):
             if best is not None:
                 parts.setdefault(best, []).append(int(bag))
+        shares_sum = False
+        few = len(group.members) + 1 <= len(plan.required) + _ALONE_UP_TO
         for member, some in parts.items():
+            if len(some) == 1 and few:
+                alone += some
+                continue
             child = Group([*group.members, member], np.array(some), group.sum_)
-            waiting.append((child, member != next(iter(parts))))
-    return paths
+            waiting.append((child, shares_sum))
+            shares_sum = True
+    return paths, alone
 
 
 def _find_best(

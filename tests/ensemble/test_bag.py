@@ -42,6 +42,8 @@ def test_weights_are_the_mean_of_selections_on_halves_of_the_recordings(
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32])
+# Small bags go on alone; large ones choose the same members for longer.
+@pytest.mark.parametrize("share", [0.3, 0.9])
 @pytest.mark.parametrize(
     ("scale", "options"),
     [
@@ -53,16 +55,16 @@ def test_weights_are_the_mean_of_selections_on_halves_of_the_recordings(
     ],
 )
 def test_bags_together_select_as_each_alone_to_the_last_bit(
-    kind: type[np.floating], scale: float, options: dict[str, Any]
+    kind: type[np.floating], share: float, scale: float, options: dict[str, Any]
 ) -> None:
     # More members than are worth a tangent, equal ones among them; recordings in pieces.
     logits_MNK, labels_N = problem(50, 1300, 4, seed=3, scale=scale)
     logits_MNK[9] = logits_MNK[8]
     logits_MNK, groups_N = logits_MNK.astype(kind), np.arange(1300) // 7 % 90
-    found = select_in_bags(logits_MNK, labels_N, groups_N, n_bags=5, seed=1, **options)
+    found = select_in_bags(logits_MNK, labels_N, groups_N, n_bags=5, share=share, seed=1, **options)
     randomness = np.random.default_rng(1)
     for bag in found.bags:
-        rows = np.isin(groups_N, randomness.choice(90, 45, replace=False))
+        rows = np.isin(groups_N, randomness.choice(90, round(90 * share), replace=False))
         expected = select(logits_MNK[:, rows], labels_N[rows], **options)
         assert (bag.members, bag.losses) == (expected.members, expected.losses)
         np.testing.assert_array_equal(bag.weights, expected.weights)
