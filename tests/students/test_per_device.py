@@ -10,6 +10,7 @@ from tiny import RECIPE
 from tiny_student import CPU, TINY_STUDENT, make_teacher_logits, open_store
 
 from audio.errors import CorpusError
+from audio.parts import leave_out
 from logit_store.paths import logits_path
 from students import NoStudent, drop_teachers, per_device
 from students.devices import find_known_devices
@@ -90,6 +91,16 @@ def test_a_network_learns_no_clip_of_another_device(corpus):
         assert set(kept.column("recording_device")[kept.rows(SPLIT, fold)]) == {"b"}
     np.testing.assert_array_equal(kept.rows(SPLIT, "test"), corpus.rows(SPLIT, "test"))
     assert len(kept) == len(corpus)
+
+
+def test_without_select_clips_of_a_device_those_of_all_devices_show_how_its_run_goes(corpus):
+    select, is_b = corpus.rows(SPLIT, "select"), corpus.column("recording_device") == "b"
+    left_out_N = np.zeros(len(corpus), bool)
+    left_out_N[select] = is_b[select]
+    without = leave_out(corpus, SPLIT, left_out_N)
+    others = without.rows(SPLIT, "select")
+    assert len(others) > 0
+    np.testing.assert_array_equal(keep_device(without, SPLIT, "b").rows(SPLIT, "select"), others)
 
 
 def test_a_stage_that_was_interrupted_trains_only_the_networks_that_are_missing(
