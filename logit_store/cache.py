@@ -7,13 +7,13 @@ import math
 import os
 import tempfile
 import time
-import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
+from zlib_ng import zlib_ng
 
 from disk import find_cache_folder
 from logit_store.errors import StoreFull, UnusableCache
@@ -69,7 +69,7 @@ class Cache:
             UnusableCache: the folder is full or cannot be written to.
         """
         with _translate_errors():
-            self._folder.put(f"{_name_copy(version)}-{zlib.crc32(data):08x}", data)
+            self._folder.put(f"{_name_copy(version)}-{zlib_ng.crc32(data):08x}", data)
         # Another process over the limit may have removed it already: then make it again.
         return self.path(version) or self.put(version, data)
 
@@ -138,7 +138,7 @@ def _compute_checksum(path: Path) -> int:
     checksum = 0
     with path.open("rb") as file:
         while block := file.read(_BLOCK_BYTES):
-            checksum = zlib.crc32(block, checksum)
+            checksum = zlib_ng.crc32(block, checksum)
     return checksum
 
 

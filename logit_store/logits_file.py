@@ -1,7 +1,6 @@
 """The file of one member's logits (N clips, K classes)."""
 
 import hashlib
-import zlib
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
+from zlib_ng import zlib_ng
 
 from logit_store import parquet
 from logit_store.errors import (
@@ -125,7 +125,7 @@ def make_page_header(n: int, values: pa.Buffer) -> bytes:
     Its fields are the type of the page, its bytes before and after compression, their CRC-32, and a
     structure: the number of values, three encodings (PLAIN, RLE, RLE), and statistics without content.
     """
-    checksum = zlib.crc32(values)
+    checksum = zlib_ng.crc32(values)
     signed = checksum - (checksum >> 31 << 32)
     page = [0, len(values), len(values), signed]
     of_values = [n, 0, 3, 3]
