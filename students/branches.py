@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-Model = TypeVar("Model", bound=nn.Module)
+from students.convolution import Side, find_padding, make_convolution
 
-Side = tuple[int, int]
-"""Size of a kernel: (mel bands, frames), odd numbers."""
+Model = TypeVar("Model", bound=nn.Module)
 
 
 class Branches(nn.Module):
@@ -47,18 +46,7 @@ class Branches(nn.Module):
         super().__init__()
         self.kernel, self.stride = kernels[0], stride
         self.convolutions = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(
-                    in_channels,
-                    out_channels,
-                    kernel,
-                    stride=stride,
-                    padding=_find_padding(kernel),
-                    groups=groups,
-                    bias=False,
-                ),
-                nn.BatchNorm2d(out_channels),
-            )
+            make_convolution(in_channels, out_channels, kernel, stride=stride, groups=groups)
             for kernel in kernels
         )
         keeps_shape = in_channels == out_channels and stride == (1, 1)
@@ -85,7 +73,7 @@ class Branches(nn.Module):
                 largest.out_channels,
                 self.kernel,
                 stride=self.stride,
-                padding=_find_padding(self.kernel),
+                padding=find_padding(self.kernel),
                 groups=largest.groups,
                 device=largest.weight.device,
                 dtype=largest.weight.dtype,
@@ -151,7 +139,3 @@ def _pad_kernel(weight: Tensor, kernel: Side) -> Tensor:
         (large - small) // 2 for large, small in zip(kernel, weight.shape[2:], strict=True)
     )
     return functional.pad(weight, (frames, frames, bands, bands))
-
-
-def _find_padding(kernel: Side) -> Side:
-    return kernel[0] // 2, kernel[1] // 2

@@ -6,6 +6,7 @@ Dimensions: B clips, C channels, D features, F mel bands, T frames, H hidden val
 import torch
 from torch import Tensor, nn
 
+from students.convolution import make_convolution
 from students.student import Student, check_sizes
 
 FIRST_WIDTH = 7
@@ -56,11 +57,11 @@ class CNNGRU(Student):
         self.n_features = widest // divisor
         half = channels // 2
         self.stem = nn.Sequential(
-            _make_convolution(1, FIRST_WIDTH, (3, 3)),
-            _make_convolution(FIRST_WIDTH, half, (1, 1)),
+            make_convolution(1, FIRST_WIDTH, (3, 3)),
+            make_convolution(FIRST_WIDTH, half, (1, 1)),
             _Shuffle(channels // 4),
-            _make_convolution(half, channels, (3, 1), groups=half),
-            _make_convolution(channels, channels, (1, 3), groups=half),
+            make_convolution(half, channels, (3, 1), groups=half),
+            make_convolution(channels, channels, (1, 3), groups=half),
             nn.SiLU(),
             _Excitation(channels),
         )
@@ -70,13 +71,13 @@ class CNNGRU(Student):
         self.mix_mean, self.mix_max, self.mix_branches, self.mix_sequence = (
             nn.Parameter(torch.tensor(0.5)) for _ in range(4)
         )
-        self.residual = _make_convolution(wide, wide, (1, 1))
+        self.residual = make_convolution(wide, wide, (1, 1))
         self.tail = nn.Sequential(
             _Shuffle(wide // 2),
-            _make_convolution(wide, widest, (5, 1), stride=(2, 1), groups=wide),
+            make_convolution(wide, widest, (5, 1), stride=(2, 1), groups=wide),
             nn.SiLU(),
             nn.Dropout2d(0.3),
-            _make_convolution(widest, self.n_features, (5, 1)),
+            make_convolution(widest, self.n_features, (5, 1)),
             nn.SiLU(),
         )
         self.recurrence = GRU(bands // BANDS_PER_STEP, hidden)
@@ -187,34 +188,11 @@ class _Excitation(nn.Module):
 
 def _make_branch(in_channels: int, narrow: int, wide: int) -> nn.Sequential:
     return nn.Sequential(
-        _make_convolution(in_channels, narrow, (1, 1)),
-        _make_convolution(narrow, wide, (5, 1), groups=narrow),
-        _make_convolution(wide, wide, (1, 5), stride=(2, 2), groups=wide),
+        make_convolution(in_channels, narrow, (1, 1)),
+        make_convolution(narrow, wide, (5, 1), groups=narrow),
+        make_convolution(wide, wide, (1, 5), stride=(2, 2), groups=wide),
         nn.SiLU(),
         _Excitation(wide),
-    )
-
-
-def _make_convolution(
-    in_channels: int,
-    out_channels: int,
-    kernel: tuple[int, int],
-    *,
-    stride: tuple[int, int] = (1, 1),
-    groups: int = 1,
-) -> nn.Sequential:
-    """Return a convolution and a norm: most of them are followed by no activation."""
-    return nn.Sequential(
-        nn.Conv2d(
-            in_channels,
-            out_channels,
-            kernel,
-            stride=stride,
-            padding=(kernel[0] // 2, kernel[1] // 2),
-            groups=groups,
-            bias=False,
-        ),
-        nn.BatchNorm2d(out_channels),
     )
 
 

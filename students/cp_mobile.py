@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from students.convolution import make_convolution, make_rectified
 from students.student import Student, check_sizes
 
 Stride = tuple[int, int]
@@ -54,8 +55,8 @@ class CPMobile(Student):
         n_stages = len(BLOCKS_PER_STAGE)
         widths = [base, *(round_width(base * channels_multiplier**i) for i in range(n_stages))]
         self.in_c = nn.Sequential(
-            _make_convolution(1, base // 4, 3, stride=(2, 2)),
-            _make_convolution(base // 4, base, 3, stride=(2, 2)),
+            make_rectified(1, base // 4, (3, 3), stride=(2, 2)),
+            make_rectified(base // 4, base, (3, 3), stride=(2, 2)),
         )
         self.stages = nn.Sequential()
         numbered = enumerate(_parse_strides(strides), start=1)
@@ -143,9 +144,9 @@ class _Block(nn.Module):
         self.after_block_norm = GlobalResponseNorm() if response_norm else nn.Identity()
         self.after_block_activation = nn.ReLU()
         self.block = nn.Sequential(
-            _make_convolution(in_channels, inside, 1),
-            _make_convolution(inside, inside, 3, stride=stride, groups=inside),
-            _make_convolution(inside, out_channels, 1)[:2],
+            make_rectified(in_channels, inside, (1, 1)),
+            make_rectified(inside, inside, (3, 3), stride=stride, groups=inside),
+            make_convolution(inside, out_channels, (1, 1)),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -166,30 +167,6 @@ def round_width(width: float) -> int:
 
 def _make_shortcut(stride: Stride) -> nn.Module:
     return nn.Identity() if stride == (1, 1) else nn.AvgPool2d(3, stride, padding=1)
-
-
-def _make_convolution(
-    in_channels: int,
-    out_channels: int,
-    kernel: int,
-    *,
-    stride: Stride = (1, 1),
-    groups: int = 1,
-) -> nn.Sequential:
-    """Return a convolution, a norm and a ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(
-            in_channels,
-            out_channels,
-            kernel,
-            stride=stride,
-            padding=kernel // 2,
-            groups=groups,
-            bias=False,
-        ),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(),
-    )
 
 
 def _initialise(model: nn.Module) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from students.convolution import make_rectified
 from students.student import Student, check_sizes
 
 MULTIPLES = (1.0, 1.5, 2.0, 2.5)
@@ -55,8 +56,8 @@ class TFSepNet(Student):
         width = 2 * channels
         make_norm = AdaptiveResidualNorm if adaptive_norm else ResidualNorm
         self.stem = nn.Sequential(
-            _make_convolution(1, channels // 2, (3, 3), stride=2),
-            _make_convolution(channels // 2, width, (3, 3), stride=2, groups=channels // 2),
+            make_rectified(1, channels // 2, (3, 3), stride=(2, 2)),
+            make_rectified(channels // 2, width, (3, 3), stride=(2, 2), groups=channels // 2),
             make_norm(width),
         )
         self.stages = nn.ModuleList()
@@ -158,13 +159,13 @@ class _Block(nn.Module):
         super().__init__()
         changes = in_channels != out_channels
         self.transition = (
-            _make_convolution(in_channels, out_channels, (1, 1)) if changes else nn.Identity()
+            make_rectified(in_channels, out_channels, (1, 1)) if changes else nn.Identity()
         )
         self.n_half = half = out_channels // 2
-        self.along_bands = _make_convolution(half, half, (3, 1), groups=half)
-        self.mix_frames = _make_convolution(half, half, (1, 1))
-        self.along_frames = _make_convolution(half, half, (1, 3), groups=half)
-        self.mix_bands = _make_convolution(half, half, (1, 1))
+        self.along_bands = make_rectified(half, half, (3, 1), groups=half)
+        self.mix_frames = make_rectified(half, half, (1, 1))
+        self.along_frames = make_rectified(half, half, (1, 3), groups=half)
+        self.mix_bands = make_rectified(half, half, (1, 1))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, maps_BCFT: Tensor) -> Tensor:
@@ -175,31 +176,6 @@ class _Block(nn.Module):
         frames = self.mix_frames(self.along_bands(first).mean(2, keepdim=True))
         bands = self.mix_bands(self.along_frames(second).mean(3, keepdim=True))
         return torch.cat([first + self.dropout(frames), second + self.dropout(bands)], dim=1)
-
-
-def _make_convolution(
-    in_channels: int,
-    out_channels: int,
-    kernel: tuple[int, int],
-    *,
-    stride: int = 1,
-    groups: int = 1,
-) -> nn.Sequential:
-    """Return a convolution, a norm and a ReLU."""
-    padding = (kernel[0] // 2, kernel[1] // 2)
-    return nn.Sequential(
-        nn.Conv2d(
-            in_channels,
-            out_channels,
-            kernel,
-            stride=stride,
-            padding=padding,
-            groups=groups,
-            bias=False,
-        ),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(),
-    )
 
 
 def _check_blocks(blocks: Sequence[int]) -> None:

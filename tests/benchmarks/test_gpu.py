@@ -63,7 +63,7 @@ def test_figures_of_a_gpu_are_not_replaced_where_there_is_none(page):
 
 
 @pytest.mark.slow
-def test_students_at_once_are_faster_than_nothing():
+def test_students_that_train_at_once_are_timed_together():
     assert measure_at_once("tiny_isotropic", CPU, 2, 2) > 0
 
 
