@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 
 from audio.clips import SPLITS, Corpus
@@ -28,6 +27,7 @@ from jobs.log.files import (
     locate_plan,
 )
 from logit_store import LogitKey, LogitStore, name_member
+from logit_store.files import Part
 from logit_store.folder import Folder
 from students import RECIPES as STUDENTS
 from students import drop_teachers
@@ -57,10 +57,10 @@ _OPTIMISM = {
 class _Unsynced(Folder):
     """A folder whose files do not survive a power failure: thousands of fsyncs take minutes."""
 
-    def put(self, name: str, data: bytes | memoryview | pa.Buffer) -> None:
+    def put(self, name: str, *parts: Part) -> None:
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        path.write_bytes(b"".join(map(memoryview, parts)))
 
 
 @dataclass(frozen=True, slots=True)

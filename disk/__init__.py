@@ -10,7 +10,14 @@ from disk.places import (
     find_own_folder,
     has_home,
 )
-from disk.whole import identify_processes, open_whole, publish, remove_abandoned, write_whole
+from disk.whole import (
+    identify_processes,
+    open_whole,
+    publish,
+    remove_abandoned,
+    write_parts,
+    write_whole,
+)
 
 __all__ = [
     "NoCacheFolder",
@@ -25,6 +32,7 @@ __all__ = [
     "open_whole",
     "publish",
     "remove_abandoned",
+    "write_parts",
     "write_whole",
     "write_whole_folder",
 ]

@@ -27,10 +27,26 @@ _ABANDONED_AFTER_S = 24 * 3600
 """Age at which a temporary file without a lock is abandoned: far longer than any write."""
 
 
+_MOST_PARTS = 1024
+"""So many parts Linux takes in one call (IOV_MAX)."""
+
+
 def write_whole(path: Path, data: bytes | memoryview) -> None:
     """Write a file as `open_whole` does."""
     with open_whole(path) as file:
         file.write(data)
+
+
+def write_parts(file: BinaryIO, parts: Iterable[bytes | bytearray | memoryview]) -> None:
+    """Write bytes that lie in several places one after another, without copying them to one place before."""
+    file.flush()
+    left = [memoryview(part).cast("B") for part in parts]
+    while left:
+        n_written = os.writev(file.fileno(), left[:_MOST_PARTS])
+        while left and n_written >= len(left[0]):
+            n_written -= len(left.pop(0))
+        if n_written:
+            left[0] = left[0][n_written:]
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 
 from logit_store.cache import Cache, open_machine_cache
 from logit_store.errors import UnsupportedAddress
-from logit_store.files import Entry
+from logit_store.files import Entry, Part
 from logit_store.paths import matches
 from logit_store.s3 import MAX_REQUESTS, Requests, is_absent, is_past_the_end, translate_errors
 
@@ -172,13 +172,13 @@ class Bucket:
         root = glob.escape(self.locate("").removeprefix(SCHEME))
         return lambda name: f"{SCHEME}{root}{name}"
 
-    def put(self, name: str, data: bytes | memoryview | pa.Buffer) -> None:
+    def put(self, name: str, *parts: Part) -> None:
         """Write or replace a file in one request, so whole or not at all.
 
         S3 takes at most 5 GiB in one request.
         """
         self._prefetched.pop(name, None)
-        body = data if isinstance(data, bytes) else bytes(memoryview(data))
+        body = b"".join(map(memoryview, parts))
         self._ask(name, "put_object", Key=self._key(name), Body=body)
 
     @contextlib.contextmanager

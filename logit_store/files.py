@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import duckdb
 
 
+Part = bytes | bytearray | memoryview | pa.Buffer
+"""Bytes of a file."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
     """A file in a listing."""
@@ -85,8 +89,13 @@ class Files(Protocol):
         """
         ...
 
-    def put(self, name: str, data: bytes | memoryview | pa.Buffer) -> None:
-        """Write or replace a file, whole or not at all; it survives a power failure."""
+    def put(self, name: str, *parts: Part) -> None:
+        """Write or replace a file, whole or not at all; it survives a power failure.
+
+        Args:
+            name: of the file.
+            parts: its bytes, which follow one another.
+        """
         ...
 
     def create(self, name: str, n_bytes: int) -> AbstractContextManager[BinaryIO]:

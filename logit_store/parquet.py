@@ -20,52 +20,16 @@ _TAIL_BYTES = 8
 def encode_small(
     table: pa.Table, metadata: Mapping[str, str], *, seal_all: bool = False
 ) -> pa.Buffer:
-    """Encode a table as a small Parquet file.
+    """Encode a table as a small Parquet file, with checksums of its pages and a digest of its footer.
 
     Args:
         table: its content.
         metadata: key-value pairs of the footer.
         seal_all: the digest in the footer stands for the whole file.
     """
-    return _encode(table, metadata, {"compression": "zstd"}, seal_all=seal_all)
-
-
-def encode_plain(table: pa.Table, metadata: Mapping[str, str]) -> pa.Buffer:
-    """Encode a table as a Parquet file whose columns, except the first, need no decoding.
-
-    It has one row group and one page per column, neither encoded nor compressed. Only the row
-    numbers in the first column are delta-encoded: plain, they would be a sixth of a file of ten
-    classes.
-
-    Args:
-        table: row numbers, then columns of numbers.
-        metadata: key-value pairs of the footer.
-    """
-    row, *others = table.column_names
-    n = table.num_rows
-    options = {
-        "compression": "none",
-        "use_dictionary": False,
-        "column_encoding": {row: "DELTA_BINARY_PACKED", **dict.fromkeys(others, "PLAIN")},
-        "write_statistics": False,
-        "data_page_size": 2**30,
-        "max_rows_per_page": n,
-        "write_batch_size": n,
-    }
-    return _encode(table, metadata, options)
-
-
-def _encode(
-    table: pa.Table,
-    metadata: Mapping[str, str],
-    options: dict[str, Any],
-    *,
-    seal_all: bool = False,
-) -> pa.Buffer:
-    """Encode a table with checksums of its pages, and with a digest of its footer in the footer."""
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
-        sink, table.schema, store_schema=False, write_page_checksum=True, **options
+        sink, table.schema, store_schema=False, write_page_checksum=True, compression="zstd"
     ) as writer:
         # A row group must have a row, even if the table has none.
         writer.write_table(table, row_group_size=max(1, table.num_rows))

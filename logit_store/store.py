@@ -24,10 +24,11 @@ from logit_store.errors import (
     WrongRowOrder,
 )
 from logit_store.files import Entry, Files, check_exists
-from logit_store.fold_scores import name_scored_columns, score_folds
+from logit_store.fold_scores import Score, keep_last, name_scored_columns, prepare_scoring
 from logit_store.footer import ClipsHeader, Footer
 from logit_store.keys import LogitKey, find_corpus, sort_keys
 from logit_store.listing import Found, LogitsListing, look_up_keys, make_filter
+from logit_store.logits_pages import encode_logits
 from logit_store.objects import Objects
 from logit_store.passed_over import keep_usable
 from logit_store.paths import (
@@ -163,29 +164,19 @@ class LogitStore:
             UnstorableLogits: a value is not finite or too large for float16.
             ValueError: wrong shape, type or classes, or the record is no JSON.
         """
-        wanted = name_scored_columns(key.split)
-        with self._open_clips(key.corpus, dictionaries=wanted) as (file, header):
-            if row_order is not None and row_order != header.row_order_hash:
-                raise WrongRowOrder(key, given=row_order, expected=header.row_order_hash)
-            clips = file.read(columns=wanted, use_threads=False)
-        header = pools.choose_classes(key, header, classes)
-        half_NK, largest = logits_file.convert_to_float16(
+        name = clips_path(key.corpus)
+        version = [(each.name, each.version) for each in self.files.find(name)]
+        header, score = keep_last(
+            (self.address, key.split, *version, *(classes or ())),
+            lambda: self._prepare_scoring(key, classes),
+        )
+        if row_order is not None and row_order != header.row_order_hash:
+            raise WrongRowOrder(key, given=row_order, expected=header.row_order_hash)
+        stored = logits_file.convert_to_float16(
             key, logits_NK, header, lambda row: self.read_clips(key.corpus)["clip_id"][row].as_py()
         )
-        logits_KN = np.ascontiguousarray(half_NK.T)
-        footer = Footer(
-            row_order_hash=header.row_order_hash,
-            classes=header.classes,
-            largest_logit=largest,
-            logits_hash=logits_file.hash_logits(half_NK),
-            scores=score_folds(logits_KN, clips, header.classes, key.split),
-            record=dict(record),
-        )
-        try:
-            data = logits_file.encode_logits(logits_KN, footer)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{key}: the record is no JSON: {error}") from error
-        self.files.put(logits_path(key), data)
+        scores = score(stored.logits_KN)
+        self.files.put(logits_path(key), *encode_logits(key, header, stored, scores, record))
 
     def __contains__(self, key: LogitKey) -> bool:
         return self.files.has(logits_path(key))
@@ -383,6 +374,15 @@ class LogitStore:
             self.files, corpus, end_only=end_only, dictionaries=dictionaries
         ) as opened:
             yield opened
+
+    def _prepare_scoring(
+        self, key: LogitKey, classes: Sequence[str] | None
+    ) -> tuple[ClipsHeader, Score]:
+        wanted = name_scored_columns(key.split)
+        with self._open_clips(key.corpus, dictionaries=wanted) as (file, header):
+            header = pools.choose_classes(key, header, classes)
+            clips = file.read(columns=wanted, use_threads=False)
+        return header, prepare_scoring(clips, header.classes, key.split)
 
     def _read_header(self, corpus: str) -> ClipsHeader:
         with self._open_clips(corpus, end_only=True) as (_, header):

@@ -13,7 +13,7 @@ from logit_store import catalogue, logits_file
 from logit_store.clips_table import check_clips
 from logit_store.errors import LogitStoreError, UnreadableFile
 from logit_store.files import Entry, check_exists
-from logit_store.fold_scores import score_folds
+from logit_store.fold_scores import prepare_scoring
 from logit_store.footer import FORMAT_VERSION, ClipsHeader, FoldScores, Footer
 from logit_store.keys import LogitKey
 from logit_store.logits_file import Float16s
@@ -213,7 +213,7 @@ def _compare_values(
     if footer.largest_logit != largest:
         yield f"largest_logit {footer.largest_logit} in the footer, {largest} computed again"
     stored_of = _group_scores(footer.scores)
-    computed_of = _group_scores(score_folds(logits_KN, clips, footer.classes, split))
+    computed_of = _group_scores(prepare_scoring(clips, footer.classes, split)(logits_KN))
     for group in sorted({*stored_of, *computed_of}):
         stored, again = stored_of.get(group), computed_of.get(group)
         if stored is None or again is None or not _agree(stored, again):

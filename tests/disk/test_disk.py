@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from disk import hold_lock, open_whole, remove_abandoned, write_whole
+from disk import hold_lock, open_whole, remove_abandoned, write_parts, write_whole
 from disk.whole import hash_host
 from terminal import describe_error
 
@@ -69,6 +69,23 @@ def test_a_file_appears_when_the_block_ends_and_replaces_the_old_one(
             assert (path.read_bytes() if path.exists() else None) == before
         assert path.read_bytes() == content
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("taken", [1, 3, 100_000])
+def test_parts_follow_one_another_however_many_bytes_the_system_takes_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: int
+) -> None:
+    def take(file: int, parts: list[memoryview]) -> int:
+        assert len(parts) <= os.sysconf("SC_IOV_MAX")
+        return os.write(file, b"".join(parts)[:taken])
+
+    monkeypatch.setattr(os, "writev", take)
+    parts = [b"", b"one", bytearray(b"two"), memoryview(b"three")[1:], b"", *3_000 * [b"."], b""]
+    with open_whole(tmp_path / "file") as file:
+        file.write(b"before ")
+        write_parts(file, parts)
+        file.write(b" after")
+    assert (tmp_path / "file").read_bytes() == b"before onetwohree" + 3_000 * b"." + b" after"
 
 
 def test_an_error_in_the_block_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow_logits import encode_logits
 
 from logit_store import LogitKey, LogitStore, MissingStore, parquet
 from logit_store.catalogue import encode_catalogue
@@ -45,7 +46,7 @@ def rewrite(
         table, metadata = file.read(), dict(file.metadata.metadata)
     told = {key.decode(): value.decode() for key, value in metadata.items()}
     told |= {f"tutti.{name}": value for name, value in pairs.items()}
-    write = parquet.encode_plain if path.name == "logits.parquet" else parquet.encode_small
+    write = encode_logits if path.name == "logits.parquet" else parquet.encode_small
     path.write_bytes(write(change(table), told))
 
 

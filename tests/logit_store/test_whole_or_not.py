@@ -40,17 +40,7 @@ def die(*arguments):
     os.kill(os.getpid(), signal.SIGKILL)
 stage = sys.argv[2]
 if stage == "half of the bytes":
-    real = pathlib.Path.open
-    class Half:
-        def __init__(self, file): self.file = file
-        def __enter__(self): return self
-        def __exit__(self, *error): pass
-        def __getattr__(self, name): return getattr(self.file, name)
-        def write(self, data):
-            self.file.write(bytes(data)[: len(data) // 2])
-            self.file.flush()
-            die()
-    pathlib.Path.open = lambda *a, **k: Half(real(*a, **k)) if a[1:] == ("xb",) else real(*a, **k)
+    os.writev = lambda file, parts: (os.write(file, parts[0][: len(parts[0]) // 2]), die())
 elif stage == "before fsync":
     os.fsync = die
 elif stage == "before rename":
