@@ -25,7 +25,7 @@ _LAST = dict[tuple[Hashable, ...], Prepared]()
 
 
 def name_scored_columns(split: int) -> list[str]:
-    """Return the names of the columns that `score_folds` needs of the clips."""
+    """Return the names of the columns that `prepare_scoring` needs of the clips."""
     return ["scene", "recording_device", fold_column(split)]
 
 

@@ -30,6 +30,7 @@ Float16s = NDArray[np.float16]
 MAX_LOGIT = 65504.0
 """Largest finite float16."""
 _MAX_LOGIT_BITS = 0x7BFF
+"""Its bits; those of a larger value may be rounded to them, or are larger."""
 
 _CONVERTED_AT_A_TIME = 163_840
 """Logits that stay in the processor's cache until they are rounded, hashed, and sorted by class."""
@@ -218,7 +219,7 @@ def convert_to_float16(
     for begin in range(0, n, n_block):
         block_BK = logits[begin : begin + n_block]
         half_BK = _round(block_BK)
-        # Without their signs, bits are in the order of the values, and those of NaN and infinity beyond them.
+        # Without their signs, bits are in the order of the values, and those of infinity and NaN come after them.
         block_bits = int((half_BK.view(np.uint16) & 0x7FFF).max())
         if block_bits >= _MAX_LOGIT_BITS:
             for row, column in np.argwhere(~(np.abs(block_BK) <= MAX_LOGIT))[:1].tolist():
