@@ -114,13 +114,12 @@ def load_block(logits_KN: Rows, start: int, scale: float, block_KB: Floats) -> N
             block_KB[k, b] = scale * as_double(row_B[b])
 
 
-@numba.njit(cache=True)
-def apply_softmax(logits_KB: Floats, scale: float) -> tuple[Floats, Floats]:
-    """Replace logits by the softmax over the first axis of the logits times a scale.
+@numba.njit(cache=True, inline="always")
+def raise_e(logits_KB: Floats, scale: float) -> tuple[Floats, Floats]:
+    """Replace logits by the exponentials of the logits minus the largest of the clip, times a scale.
 
     Returns:
-        The largest logit of each clip; the sum of the exponentials of the scaled logits minus the
-        scaled largest one.
+        The largest logit of each clip; the sum of its exponentials.
     """
     n_classes, n_inside = logits_KB.shape
     largest_B = logits_KB[0].copy()
@@ -132,6 +131,14 @@ def apply_softmax(logits_KB: Floats, scale: float) -> tuple[Floats, Floats]:
         for b in range(n_inside):
             logits_KB[k, b] = exp(scale * (logits_KB[k, b] - largest_B[b]))
             total_B[b] += logits_KB[k, b]
+    return largest_B, total_B
+
+
+@numba.njit(cache=True)
+def apply_softmax(logits_KB: Floats, scale: float) -> tuple[Floats, Floats]:
+    """Replace logits by the softmax over the first axis of the logits times a scale; returns as `raise_e`."""
+    n_classes, n_inside = logits_KB.shape
+    largest_B, total_B = raise_e(logits_KB, scale)
     share_B = 1 / total_B
     for k in range(n_classes):
         for b in range(n_inside):

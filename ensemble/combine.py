@@ -17,11 +17,12 @@ from ensemble.blocks import (
     check_space,
     lay_out_by_class,
     load_block,
+    raise_e,
 )
 from ensemble.numba_cache import compiled
 from ensemble.options import MeanSpace
 from ensemble.several import from_choices, sigmoid, to_choices
-from metrics.scores import Floats
+from metrics.scores import Floats, Integers
 
 Flags = NDArray[np.bool_]
 
@@ -169,6 +170,9 @@ def _fill(
     copy of each kernel for each type of logits, and runs no faster.
     """
     _, n_classes, n = logits_MKN.shape
+    shares_M = weights_M * scales_M
+    members_U = np.flatnonzero(shares_M)
+    shares_U = shares_M[members_U]
     for start in range(0, n, _CLIPS_AT_ONCE):
         mean_KB = np.zeros((n_classes, min(_CLIPS_AT_ONCE, n - start)))
         if of_probabilities:
@@ -179,29 +183,50 @@ def _fill(
                 block_MKB = logits_MKN[:, :, start : start + _CLIPS_AT_ONCE]
                 _recover(block_MKB, weights_M, scales_M, lost_KB, mean_KB)
         else:
-            _add_logits(logits_MKN, start, weights_M, scales_M, mean_KB)
-        wrong = _find_wrong(mean_KB)
-        if wrong >= 0:
-            return start + wrong
-        if temperature is not None:
-            apply_softmax(mean_KB, 1 / temperature)
-        result_NK[start : start + _CLIPS_AT_ONCE] = mean_KB.T
+            _add_logits(logits_MKN, start, members_U, shares_U, mean_KB)
+        if _count_wrong(mean_KB):
+            # The comparison is written so that a NaN counts as wrong.
+            wrong_KB = ~(np.abs(mean_KB) <= _LARGEST_LOGIT)
+            return start + int(wrong_KB.any(axis=0).argmax())
+        result_BK = result_NK[start : start + _CLIPS_AT_ONCE]
+        if temperature is None:
+            result_BK[...] = mean_KB.T
+        else:
+            _soften(mean_KB, 1 / temperature, result_BK)
     return -1
 
 
 @compiled()
 def _add_logits(
-    logits_MKN: Rows, start: int, weights_M: Floats, scales_M: Floats, mean_KB: Floats
+    logits_MKN: Rows, start: int, members_U: Integers, shares_U: Floats, mean_KB: Floats
 ) -> None:
     n_classes, n_inside = mean_KB.shape
-    for m in range(len(logits_MKN)):
-        share = weights_M[m] * scales_M[m]
-        if share == 0:
-            continue
-        for k in range(n_classes):
-            row_B, mean_B = logits_MKN[m, k, start : start + n_inside], mean_KB[k]
+    n_members, end = len(members_U), start + n_inside
+    for k in range(n_classes):
+        mean_B = mean_KB[k]
+        # Two members at a time, because each time the mean is read and written.
+        for u in range(0, n_members - 1, 2):
+            row_B, share = logits_MKN[members_U[u], k, start:end], shares_U[u]
+            next_B, next_share = logits_MKN[members_U[u + 1], k, start:end], shares_U[u + 1]
+            for b in range(n_inside):
+                one = mean_B[b] + share * as_double(row_B[b])
+                mean_B[b] = one + next_share * as_double(next_B[b])
+        if n_members % 2:
+            row_B, share = logits_MKN[members_U[-1], k, start:end], shares_U[-1]
             for b in range(n_inside):
                 mean_B[b] += share * as_double(row_B[b])
+
+
+@compiled()
+def _soften(mean_KB: Floats, scale: float, result_BK: Singles) -> None:
+    """Write the softmax of logits times a scale, as `apply_softmax` computes it; the logits are lost."""
+    n_classes, n_inside = mean_KB.shape
+    share_B = raise_e(mean_KB, scale)[1]
+    for b in range(n_inside):
+        share_B[b] = 1 / share_B[b]
+    for k in range(n_classes):
+        for b in range(n_inside):
+            result_BK[b, k] = mean_KB[k, b] * share_B[b]
 
 
 @compiled()
@@ -250,12 +275,10 @@ def _recover(
 
 
 @compiled()
-def _find_wrong(mean_KB: Floats) -> int:
-    n_wrong_B = np.zeros(mean_KB.shape[1], np.int64)
+def _count_wrong(mean_KB: Floats) -> int:
+    n_wrong = 0
     for k in range(len(mean_KB)):
         for b in range(mean_KB.shape[1]):
-            n_wrong_B[b] += not abs(mean_KB[k, b]) <= _LARGEST_LOGIT
-    for b in range(len(n_wrong_B)):
-        if n_wrong_B[b]:
-            return b
-    return -1
+            # A NaN counts as wrong.
+            n_wrong += not abs(mean_KB[k, b]) <= _LARGEST_LOGIT
+    return n_wrong
