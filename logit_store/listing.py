@@ -52,8 +52,7 @@ class LogitsListing:
 
         def add(corpus: str) -> None:
             found.append(self._look_up(corpus, is_wanted))
-            for error in found[-1].unreadable.values():
-                passed_over.warn(error)
+            _warn_of_unreadable(found[-1])
 
         passed_over.keep_usable(self.entries, add)
         return found
@@ -77,7 +76,7 @@ class LogitsListing:
         return logits.keep_belonging(self.read_header(corpus), self.files.locate)
 
     def list_usable(self, corpus: str) -> dict[tuple[str, ...], list[Entry]]:
-        """List the files of a corpus's logits that can be used, by their classes.
+        """List the files of a corpus's logits that can be used, by their classes; warn of the others.
 
         Only in a pool, whose clips have no labels, may members have other classes than others.
 
@@ -87,6 +86,7 @@ class LogitsListing:
         if corpus not in self.entries:
             return {}
         logits = self._look_up(corpus, make_filter(None))
+        _warn_of_unreadable(logits)
         paths = map(logits_path, logits.keys)
         classes_of = dict(zip(paths, logits.rows["classes"].to_pylist(), strict=True))
         usable: dict[tuple[str, ...], list[Entry]] = {}
@@ -131,6 +131,11 @@ def look_up_keys(
         for logits in listing.look_up_all(wanted.__contains__):
             found |= get(logits)
     return {key: found[key] for key in keys if key in found}
+
+
+def _warn_of_unreadable(logits: CataloguedLogits) -> None:
+    for error in logits.unreadable.values():
+        passed_over.warn(error)
 
 
 def _sort(table: pa.Table, *columns: str) -> pa.Table:

@@ -2,7 +2,7 @@
 
 import hashlib
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -62,11 +62,13 @@ class LogitsFile:
         """
         check_belongs(self.path, self.footer, self.n, header)
 
-    def read_columns(self) -> list[Float16s]:
-        """Return the logits of each class, [N], as a view of the file.
+    def read_columns(self) -> Iterator[Float16s]:
+        """Return the logits of one class after the other, [N], as views of the file.
+
+        A column is compared with its checksum just before it is returned, so it is in the processor's cache.
 
         Raises:
-            DamagedFile: a column is not one plain page.
+            DamagedFile: a column is not one plain page, or not as it was written.
         """
         metadata = self.parquet.metadata
         wanted = logits_schema(self.footer.classes)
@@ -77,8 +79,18 @@ class LogitsFile:
                 f"{metadata.num_row_groups} row group(s) of {schema}, expected one of row and "
                 f"float16 columns {list(self.footer.classes)}",
             )
-        group = metadata.row_group(0)
-        return [self._read_column(group.column(i)) for i in range(1, group.num_columns)]
+        group, is_sealed = metadata.row_group(0), parquet.is_sealed(self.parquet)
+        for i in range(1, group.num_columns):
+            yield self._read_column(group.column(i), is_sealed)
+
+    def compare_columns(self) -> None:
+        """Compare the logits with their checksums.
+
+        Raises:
+            DamagedFile: a column is not as it was written.
+        """
+        for _ in self.read_columns():
+            pass
 
     def check_pages(self) -> None:
         """Compare all pages with their checksums, and the numbers of the rows with those expected.
@@ -86,12 +98,12 @@ class LogitsFile:
         Raises:
             DamagedFile: one differs.
         """
-        self.read_columns()
+        self.compare_columns()
         rows = self.parquet.read(columns=["row"], use_threads=False)["row"].to_numpy()
         if not np.array_equal(rows, np.arange(self.n)):
             raise DamagedFile(self.path, f"rows are not numbered from 0 to {self.n - 1}")
 
-    def _read_column(self, column: pq.ColumnChunkMetaData) -> Float16s:
+    def _read_column(self, column: pq.ColumnChunkMetaData, is_sealed: bool) -> Float16s:
         n_bytes = 2 * self.n
         header_bytes = column.total_compressed_size - n_bytes
         if (
@@ -112,17 +124,13 @@ class LogitsFile:
         header, values = page[:header_bytes], page[header_bytes:]
         if len(values) != n_bytes:
             raise DamagedFile(self.path, f"{column.path_in_schema!r} ends before its last row")
-        self._check_page(column.path_in_schema, header, values)
-        return np.frombuffer(values, np.float16)
-
-    def _check_page(self, name: str, header: pa.Buffer, values: pa.Buffer) -> None:
-        """Compare a page with its header, which holds its checksum; in old files it holds none."""
-        if not parquet.is_sealed(self.parquet):
-            return
-        if header.to_pybytes() != make_page_header(self.n, values):
+        # The header holds the checksum; in old files it holds none.
+        if is_sealed and header.to_pybytes() != make_page_header(self.n, values):
             raise DamagedFile(
-                self.path, f"the page of {name!r} has not the checksum or header that was written"
+                self.path,
+                f"the page of {column.path_in_schema!r} has not the checksum or header that was written",
             )
+        return np.frombuffer(values, np.float16)
 
 
 @dataclass(frozen=True, slots=True)

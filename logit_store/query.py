@@ -1,17 +1,26 @@
 """SQL over a store: DuckDB in memory, with views over the Parquet files."""
 
+import functools
 import re
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from audio.clips import SPLITS, UNLABELLED
 from audio.several import BAR
-from logit_store.clips_table import CLIPS_SCHEMA, fold_column, has_several_labels
+from logit_store.catalogue import MEMBERS_SCHEMA
+from logit_store.clips_table import (
+    CLIPS_SCHEMA,
+    REPEATED_COLUMNS,
+    fold_column,
+    has_several_labels,
+)
 from logit_store.embeddings import Embeddings
 from logit_store.ensemble_file import ENSEMBLES_SCHEMA
 from logit_store.ensembles import Ensembles
@@ -26,6 +35,8 @@ from logit_store.runs import RUNS_SCHEMA
 from logit_store.sound import keep_sound, keep_sound_embeddings
 from logit_store.sql_text import ALLOWED, check_query, lock
 
+_VIEWS = ("members", "runs", "ensembles", "clips", "logits", "predictions", "embeddings")
+
 _JUDGED = "judged_predictions"
 """Name of the table of the predictions that are made while they are read."""
 
@@ -36,6 +47,17 @@ EMBEDDING_COLUMNS = {"corpus": "VARCHAR", "backbone": "VARCHAR", "view": "INTEGE
 """Columns that come from the path of a file of embeddings."""
 
 CLIP_COLUMNS = ("clip_id", "scene", "recording", "city", "recording_device")
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusClips:
+    """The clips of a corpus."""
+
+    header: ClipsHeader
+    table: pa.Table
+    """Without rows, unless DuckDB may need it."""
+    several: bool
+    """Whether a clip may have several labels, as far as the query may need to know."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,12 +93,20 @@ class Source:
     listing: LogitsListing
     """All logits, which are checked against the clips."""
     corpora: Sequence[str]
-    read_clips: Callable[[str], tuple[ClipsHeader, pa.Table]]
-    """From a corpus to its clips. DuckDB does not read their files itself: it compares no checksums."""
-    read_header: Callable[[str], ClipsHeader]
-    """The same without the clips themselves."""
+    open_clips: Callable[..., AbstractContextManager[tuple[pq.ParquetFile, ClipsHeader]]]
+    """Opens a corpus's clips, as `clips_file.open_clips` does. DuckDB does not read their files itself: it compares no checksums."""
     ensembles: Ensembles
     embeddings: Embeddings
+
+    def read_clips(self, corpus: str, columns: Sequence[str]) -> tuple[ClipsHeader, pa.Table]:
+        """Read some columns of a corpus's clips; texts that occur often are dictionaries."""
+        with self.open_clips(corpus, dictionaries=REPEATED_COLUMNS) as (file, header):
+            return header, file.read(columns=list(columns), use_threads=False)
+
+    def read_header(self, corpus: str) -> ClipsHeader:
+        """Read what the file of a corpus's clips says of them."""
+        with self.open_clips(corpus, end_only=True) as (_, header):
+            return header
 
 
 def run_query(text: str, source: Source) -> pa.Table:
@@ -92,11 +122,16 @@ def run_query(text: str, source: Source) -> pa.Table:
         QueryFailed: it is not such a statement, or DuckDB refuses it.
     """
     files, listing = source.files, source.listing
-    clips, headers = _read_corpora(text, source)
-    corpora = _list_files(text, files, listing, clips, headers)
+    clips = _read_corpora(text, source)
+    corpora = _list_files(text, source, clips)
     tables = _make_tables(text, listing, source.ensembles)
-    tables |= {each.clips: clips[each.corpus] for each in corpora}
+    tables |= {
+        each.clips: clips[each.corpus].table
+        for each in corpora
+        if each.several or "clips" in _choose_named(text, ["clips"])
+    }
     embedded = _list_embeddings(text, source.embeddings)
+    judged = [each for corpus in corpora for each in corpus.judged]
     with duckdb.connect(":memory:") as connection:
         # Otherwise an unknown table could be a Python variable of that name.
         connection.execute("set python_enable_replacements = false")
@@ -106,14 +141,16 @@ def run_query(text: str, source: Source) -> pa.Table:
         find = _check_find(files.attach(connection))
         for name, table in tables.items():
             connection.register(name, table)
-        judged = [each for corpus in corpora for each in corpus.judged]
         connection.register(_JUDGED, Predictions(files, judged))
+        views = {
+            "clips": lambda: _select_clips(corpora),
+            "logits": lambda: _select_logits(corpora, find),
+            "predictions": lambda: _select_predictions(corpora, find),
+            "embeddings": lambda: _select_embeddings(embedded, find),
+        }
         try:
-            connection.execute(f"create view clips as {_select_clips(corpora)}")
-            connection.execute(f"create view logits as {_select_logits(corpora, find)}")
-            predictions = _select_predictions(corpora, find)
-            connection.execute(f"create view predictions as {predictions}")
-            connection.execute(f"create view embeddings as {_select_embeddings(embedded, find)}")
+            for name in _choose_named(text, views):
+                connection.execute(f"create view {name} as {views[name]()}")
             names = [name for each in corpora for name in each.list_logits()] + embedded
             # DuckDB asks for the pattern that a view names, and for the path that matches it.
             lock(connection, [place(name) for name in names for place in (find, files.locate)])
@@ -126,59 +163,51 @@ def run_query(text: str, source: Source) -> pa.Table:
             raise QueryFailed(str(error)) from error
 
 
-def _read_corpora(text: str, source: Source) -> tuple[dict[str, pa.Table], dict[str, ClipsHeader]]:
-    """Read the clips of each corpus whose clips can be used, and what their files say of them.
-
-    The clips are without rows if the text needs none.
-    """
-    clips: dict[str, pa.Table] = {}
-    headers: dict[str, ClipsHeader] = {}
-    needs_clips = may_name(text, "clips", "predictions")
+def _read_corpora(text: str, source: Source) -> dict[str, CorpusClips]:
+    """Read of each corpus whose clips can be used what the text may need of them."""
+    found: dict[str, CorpusClips] = {}
+    needs_clips, needs_predictions = may_name(text, "clips"), may_name(text, "predictions")
 
     def add(corpus: str) -> None:
-        if needs_clips:
-            headers[corpus], clips[corpus] = source.read_clips(corpus)
+        table, several = make_empty(CLIPS_SCHEMA), False
+        if needs_clips or needs_predictions:
+            header, scenes = source.read_clips(corpus, ["scene"])
+            several = has_several_labels(scenes)
         else:
-            headers[corpus], clips[corpus] = source.read_header(corpus), make_empty(CLIPS_SCHEMA)
+            header = source.read_header(corpus)
+        if needs_clips or several:
+            header, table = source.read_clips(corpus, CLIPS_SCHEMA.names)
+        found[corpus] = CorpusClips(header, table, several)
 
     keep_usable(source.corpora, add)
-    return clips, headers
+    return found
 
 
-def _list_files(
-    text: str,
-    files: Files,
-    listing: LogitsListing,
-    clips: Mapping[str, pa.Table],
-    headers: Mapping[str, ClipsHeader],
-) -> list[CorpusFiles]:
+def _list_files(text: str, source: Source, clips: Mapping[str, CorpusClips]) -> list[CorpusFiles]:
     """List the files behind the views, as far as the text may need them."""
     # Without these names no values of logits can matter, and DuckDB looks long at thousands of files.
     needs_logits, needs_predictions = may_name(text, "logits"), may_name(text, "predictions")
     corpora = []
-    for place, (corpus, header) in enumerate(headers.items()):
-        several = has_several_labels(clips[corpus])
-        reads_itself = needs_logits or (needs_predictions and several)
-        usable = listing.list_usable(corpus) if needs_logits or needs_predictions else {}
+    for place, (corpus, each) in enumerate(clips.items()):
+        reads_itself = needs_logits or (needs_predictions and each.several)
+        usable = source.listing.list_usable(corpus) if needs_logits or needs_predictions else {}
+        judged = [
+            JudgedFiles(
+                corpus=corpus,
+                read_clips=functools.partial(source.read_clips, corpus),
+                classes=of_logits,
+                entries=entries,
+            )
+            for of_logits, entries in usable.items()
+        ]
         corpora.append(
             CorpusFiles(
                 corpus=corpus,
-                classes=header.classes,
+                classes=each.header.classes,
                 clips=f"clips_{place}",
-                several=several,
-                logits=_keep_sound(files, usable) if reads_itself else {},
-                judged=[]
-                if several
-                else [
-                    JudgedFiles(
-                        corpus=corpus,
-                        header=header,
-                        clips=clips[corpus],
-                        classes=of_logits,
-                        entries=entries,
-                    )
-                    for of_logits, entries in usable.items()
-                ],
+                several=each.several,
+                logits=_keep_sound(source.files, usable) if reads_itself else {},
+                judged=[] if each.several else judged,
             )
         )
     return corpora
@@ -201,14 +230,25 @@ def _list_embeddings(text: str, embeddings: Embeddings) -> list[str]:
 
 
 def _make_tables(text: str, listing: LogitsListing, ensembles: Ensembles) -> dict[str, pa.Table]:
-    """Return the views that are no files; records and ensembles are decoded if the text names them."""
-    return {
-        "members": listing.tabulate_members(),
-        "runs": listing.tabulate_runs() if may_name(text, "runs") else make_empty(RUNS_SCHEMA),
-        "ensembles": (
-            ensembles.tabulate() if may_name(text, "ensembles") else make_empty(ENSEMBLES_SCHEMA)
-        ),
+    """Return the views that are no files, without rows if the text does not name them."""
+    views = {
+        "members": (listing.tabulate_members, MEMBERS_SCHEMA),
+        "runs": (listing.tabulate_runs, RUNS_SCHEMA),
+        "ensembles": (ensembles.tabulate, ENSEMBLES_SCHEMA),
     }
+    return {
+        name: views[name][0]() if may_name(text, name) else make_empty(views[name][1])
+        for name in _choose_named(text, views)
+    }
+
+
+def _choose_named(text: str, views: Collection[str]) -> list[str]:
+    """Return those of some views that a query may name, as each takes a millisecond; all, if it names no view.
+
+    Such a query may ask for their names.
+    """
+    names_one = any(may_name(text, name) for name in _VIEWS)
+    return [name for name in views if may_name(text, name) or not names_one]
 
 
 def may_name(text: str, *views: str) -> bool:

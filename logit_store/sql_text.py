@@ -94,16 +94,12 @@ def lock(connection: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> None:
 
     Allowing a folder would not be enough: on S3, DuckDB accepts `FOLDER/../FILE` as being in it.
     """
-    for setting in (
-        "autoinstall_known_extensions",
-        "autoload_known_extensions",
-        "allow_community_extensions",
-        "allow_persistent_secrets",
-    ):
-        connection.execute(f"set {setting} = false")
     connection.execute("set allowed_paths = $1", [list(paths)])
-    connection.execute("set enable_external_access = false")
-    connection.execute("set lock_configuration = true")
+    connection.execute(
+        "set autoinstall_known_extensions = false; set autoload_known_extensions = false; "
+        "set allow_community_extensions = false; set allow_persistent_secrets = false; "
+        "set enable_external_access = false; set lock_configuration = true"
+    )
 
 
 def _extract_statements(connection: duckdb.DuckDBPyConnection, text: str) -> list[duckdb.Statement]:

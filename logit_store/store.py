@@ -14,7 +14,7 @@ from logit_store import clips_file, logits_file, parquet, pools
 from logit_store.address import open_files
 from logit_store.catalogue import CataloguedLogits
 from logit_store.clips_file import check_rows
-from logit_store.clips_table import CLIPS_SCHEMA, REPEATED_COLUMNS, check_clips
+from logit_store.clips_table import CLIPS_SCHEMA, check_clips
 from logit_store.embeddings import Embeddings
 from logit_store.ensembles import Ensembles
 from logit_store.errors import (
@@ -115,16 +115,14 @@ class LogitStore:
         """
         return self.read_clips_and_header(corpus)[1]
 
-    def read_clips_and_header(
-        self, corpus: str, *, dictionaries: Sequence[str] = ()
-    ) -> tuple[ClipsHeader, pa.Table]:
-        """Return the table of a corpus's clips, some columns as dictionaries, and what their file says.
+    def read_clips_and_header(self, corpus: str) -> tuple[ClipsHeader, pa.Table]:
+        """Return the table of a corpus's clips, and what their file says of them.
 
         Raises:
             MissingClips: they were never written.
         """
-        with self._open_clips(corpus, dictionaries=dictionaries) as (file, header):
-            return header, file.read() if dictionaries else file.read().cast(CLIPS_SCHEMA)
+        with self._open_clips(corpus) as (file, header):
+            return header, file.read().cast(CLIPS_SCHEMA)
 
     def corpora(self) -> list[str]:
         """Return the names of the corpora in the store, sorted."""
@@ -336,8 +334,7 @@ class LogitStore:
             self.files,
             self._list_logits(None),
             self.corpora(),
-            lambda each: self.read_clips_and_header(each, dictionaries=REPEATED_COLUMNS),
-            self._read_header,
+            self._open_clips,
             self.ensembles,
             self.embeddings,
         )

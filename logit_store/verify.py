@@ -162,7 +162,7 @@ class _Checker:
             wrong = np.flatnonzero(row_N != np.arange(file.n))
             if len(wrong):
                 yield f"row {row_N[wrong[0]]} in place {wrong[0]}, expected 0, 1, 2..."
-            logits_KN = np.stack(file.read_columns())
+            logits_KN = np.stack([*file.read_columns()])
         footer = file.footer
         n_wrong = int(np.count_nonzero(~np.isfinite(logits_KN)))
         if n_wrong:

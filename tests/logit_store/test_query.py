@@ -6,11 +6,12 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scipy.special import log_softmax
 
 from logit_store import LogitKey, LogitStore, QueryFailed
-from logit_store.paths import logits_path
+from logit_store.paths import clips_path, logits_path
 from metrics import log_loss, score_groups
 
 MakeClips = Callable[..., pa.Table]
@@ -85,6 +86,8 @@ def test_predictions_are_stable_and_the_first_of_equal_classes_wins(
     "where",
     [
         "recording_device = 's1'",
+        "recording_device in ('a', 's1') and fold = 'fit' and corpus = 'tau'",
+        "recording_device = 'a' and recording > 'k' or clip_id > 't' and view = 0",
         "member = 'm-1' and fold in ('fit', 'select')",
         "split < 25 or city = 'oslo'",
         "correct",
@@ -117,6 +120,23 @@ def test_members_that_a_filter_excludes_are_not_read(
     assert filled.sql(f"{query} where split = 25")["member"].to_pylist() == ["m-1"]
     assert caplog.messages == []
     assert filled.sql(query)["member"].to_pylist() == ["m-1"]
+    assert [str(path) in each for each in caplog.messages] == [True]
+
+
+def test_only_the_columns_of_the_clips_that_a_query_needs_are_read(
+    filled: LogitStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = Path(filled.files.locate(clips_path("tau")))
+    data = bytearray(path.read_bytes())
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    (city,) = (c for c in map(group.column, range(11)) if c.path_in_schema == "city")
+    data[city.dictionary_page_offset + 40] ^= 1
+    path.write_bytes(data)
+    query = "select count(*) as n from predictions where recording_device <> 'a'"
+    n = filled.sql(query)["n"][0].as_py()
+    assert n > 0
+    assert caplog.messages == []
+    assert filled.sql(f"{query} and city <> ''")["n"][0].as_py() == 0
     assert [str(path) in each for each in caplog.messages] == [True]
 
 
