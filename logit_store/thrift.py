@@ -3,6 +3,7 @@
 The protocol is `doc/specs/thrift-compact-protocol.md` of apache/thrift. Each value is its type's number and its bytes.
 """
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -20,8 +21,9 @@ class Value(NamedTuple):
     content: bytes
 
 
+@functools.lru_cache(256)
 def encode_number(number: int) -> bytes:
-    """Encode a number with its sign in the lowest bit."""
+    """Encode a number with its sign in the lowest bit; the headers of pages have mostly the same."""
     return encode_unsigned((number << 1) ^ (number >> 63))
 
 
