@@ -5,6 +5,7 @@ from disk.folders import check_empty, write_whole_folder
 from disk.lock import hold_lock
 from disk.places import (
     NoCacheFolder,
+    choose_numba_cache,
     equip_user,
     find_cache_folder,
     find_own_folder,
@@ -23,6 +24,7 @@ __all__ = [
     "NoCacheFolder",
     "PortableError",
     "check_empty",
+    "choose_numba_cache",
     "equip_user",
     "find_cache_folder",
     "find_own_folder",

@@ -69,3 +69,15 @@ def find_own_folder(variable: str, below: str = "") -> Path:
     if above != folder and not os.access(above, os.W_OK):
         raise NoCacheFolder(f"{folder} cannot be made, because {above} is read-only", variable)
     return folder
+
+
+def choose_numba_cache() -> None:
+    """Give numba a folder for compiled functions, unless it can write beside their source.
+
+    Without one, and without a home directory to write to, it fails. It reads this when it is imported.
+
+    Raises:
+        NoCacheFolder: there is no such folder.
+    """
+    if "NUMBA_CACHE_DIR" not in os.environ and not os.access(Path(__file__).parent, os.W_OK):
+        os.environ["NUMBA_CACHE_DIR"] = str(find_cache_folder() / "numba")

@@ -3,12 +3,10 @@
 A name is imported when it is first used, because numba and the kernels take seconds.
 """
 
-import os
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from disk import find_cache_folder
+from disk import choose_numba_cache
 
 if TYPE_CHECKING:
     from ensemble.bag import BaggedSelection, select_in_bags
@@ -67,17 +65,5 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'ensemble' has no attribute {name!r}")
-    _choose_numba_cache()
+    choose_numba_cache()
     return getattr(import_module(f"ensemble.{_HOMES[name]}"), name)
-
-
-def _choose_numba_cache() -> None:
-    """Give numba a folder for compiled functions, unless it can write beside their source.
-
-    Without one, and without a home directory to write to, it fails. It reads this when it is imported.
-
-    Raises:
-        NoCacheFolder: there is no such folder.
-    """
-    if "NUMBA_CACHE_DIR" not in os.environ and not os.access(Path(__file__).parent, os.W_OK):
-        os.environ["NUMBA_CACHE_DIR"] = str(find_cache_folder() / "numba")

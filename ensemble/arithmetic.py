@@ -15,7 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic as _untyped_intrinsic
 from numpy.typing import NDArray
 
-from ensemble.numba_cache import compiled
+from disk.numba_cache import compiled
 from metrics.scores import Floats, Integers
 
 LANES = 64

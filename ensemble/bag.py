@@ -7,6 +7,7 @@ from typing import Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from disk.numba_cache import compiled
 from ensemble.arithmetic import Singles
 from ensemble.blocks import (
     Rows,
@@ -15,7 +16,6 @@ from ensemble.blocks import (
     lay_out_by_class,
 )
 from ensemble.combine import mean_logits
-from ensemble.numba_cache import compiled
 from ensemble.options import SelectionOptions
 from ensemble.plan import Plan, make_plan
 from ensemble.stepwise import (

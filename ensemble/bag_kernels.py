@@ -5,9 +5,9 @@ C candidates, N clips, R runs of clips.
 
 import numpy as np
 
+from disk.numba_cache import compiled
 from ensemble.arithmetic import Singles, constants_single, exp2_single, single_at
 from ensemble.kernels import Flat
-from ensemble.numba_cache import compiled
 from metrics.scores import Floats, Integers
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import root_scalar
 
+from disk.numba_cache import compiled
 from ensemble.arithmetic import (
     exp,
 )
@@ -19,7 +20,6 @@ from ensemble.blocks import (
     lay_out_by_class,
     load_block,
 )
-from ensemble.numba_cache import compiled
 from metrics import calibration_error, log_loss
 from metrics.scores import Floats, Integers
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from disk.numba_cache import compiled
 from ensemble.arithmetic import Singles
 from ensemble.blocks import (
     CLIPS_PER_BLOCK,
@@ -19,7 +20,6 @@ from ensemble.blocks import (
     load_block,
     raise_e,
 )
-from ensemble.numba_cache import compiled
 from ensemble.options import MeanSpace
 from ensemble.several import from_choices, sigmoid, to_choices
 from metrics.scores import Floats, Integers

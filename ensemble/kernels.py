@@ -14,6 +14,7 @@ that are filled, or only worked in, are arguments.
 import numpy as np
 from numpy.typing import NDArray
 
+from disk.numba_cache import compiled
 from ensemble.arithmetic import (
     LANES,
     LOG2_E,
@@ -30,7 +31,6 @@ from ensemble.arithmetic import (
     single_at,
 )
 from ensemble.blocks import CLIPS_PER_BLOCK, Rows
-from ensemble.numba_cache import compiled
 from metrics.scores import Floats, Integers
 
 CLIPS_PER_CHUNK = 8 * CLIPS_PER_BLOCK

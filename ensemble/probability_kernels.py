@@ -7,6 +7,7 @@ in the loop over candidates.
 import numpy as np
 from numpy.typing import NDArray
 
+from disk.numba_cache import compiled
 from ensemble.arithmetic import (
     FACTORS,
     LANES,
@@ -26,7 +27,6 @@ from ensemble.blocks import (
     Rows,
 )
 from ensemble.kernels import Labels
-from ensemble.numba_cache import compiled
 from metrics.scores import Floats, Integers
 
 SMALLEST_LIKELIHOOD = 1e-30

@@ -5,6 +5,7 @@ In float64, a block of clips at a time, so that the block stays in the caches ne
 
 import numpy as np
 
+from disk.numba_cache import compiled
 from ensemble.arithmetic import (
     exp,
 )
@@ -12,7 +13,6 @@ from ensemble.blocks import (
     CLIPS_PER_BLOCK,
 )
 from ensemble.kernels import Labels
-from ensemble.numba_cache import compiled
 from metrics.scores import Floats, Integers
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from disk.numba_cache import compiled
 from ensemble.blocks import (
     SMALLEST_PROBABILITY,
     Rows,
@@ -22,7 +23,6 @@ from ensemble.blocks import (
     lay_out_by_class,
     load_block,
 )
-from ensemble.numba_cache import compiled
 from ensemble.options import MeanSpace
 from metrics.scores import Floats, Integers
 

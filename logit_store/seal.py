@@ -10,6 +10,7 @@ import io
 import re
 import zipfile
 
+from disk.tail import has_right_tail
 from logit_store.errors import DamagedFile
 
 UNSEALED = "tutti-blake2b:" + 32 * "0"
@@ -17,8 +18,6 @@ UNSEALED = "tutti-blake2b:" + 32 * "0"
 DIGEST_KEY = "tutti.digest"
 """Name of the value in which a file holds this text."""
 
-_TAIL_MARK = b"\ntutti-blake2b:"
-_TAIL_DIGEST_BYTES = 32
 _ZEROS = 32 * b"0"
 _MARK = b"tutti-blake2b:"
 _SEAL = re.compile(_MARK + rb"([0-9a-f]{32})")
@@ -57,23 +56,6 @@ def check_seal(part: bytes, path: str) -> bool:
     if hashed.hexdigest().encode() != found[1]:
         raise DamagedFile(path, "its digest does not match")
     return True
-
-
-def make_tail(content: bytes | memoryview) -> bytes:
-    """Return the bytes that are written after a file's content: a mark, and a digest of the content."""
-    return _TAIL_MARK + _compute_tail(content)
-
-
-def has_right_tail(data: bytes) -> bool | None:
-    """Tell whether the tail of a file has the digest of its content; None if it has no tail."""
-    end = len(data) - len(_TAIL_MARK) - _TAIL_DIGEST_BYTES
-    if end <= 0 or data[end : end + len(_TAIL_MARK)] != _TAIL_MARK:
-        return None
-    return _compute_tail(memoryview(data)[:end]) == data[-_TAIL_DIGEST_BYTES:]
-
-
-def _compute_tail(content: bytes | memoryview) -> bytes:
-    return hashlib.blake2b(content, digest_size=_TAIL_DIGEST_BYTES).digest()
 
 
 def find_damage(data: bytes) -> str | None:

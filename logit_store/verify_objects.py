@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from disk.tail import has_right_tail
 from logit_store import logits_file
 from logit_store.embeddings_file import open_embeddings, summarise
 from logit_store.errors import DamagedFile, UnreadableFile
@@ -11,7 +12,7 @@ from logit_store.files import Entry, Files
 from logit_store.footer import ClipsHeader
 from logit_store.json_objects import decode_json
 from logit_store.paths import logits_pattern
-from logit_store.seal import find_damage, has_right_tail
+from logit_store.seal import find_damage
 
 OBJECT_PATTERNS = (
     *(f"{kind}/v1/*/*" for kind in ("teachers", "students", "weights", "search", "jobs")),

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from disk.tail import make_tail
 from logit_store import LogitStore, MissingObject
-from logit_store.seal import find_damage, make_tail
+from logit_store.seal import find_damage
 from training.parallel import WorkerGroup
 
 logger = logging.getLogger(__name__)

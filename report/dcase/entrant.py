@@ -18,8 +18,8 @@ from audio.feed import Feed
 from audio.front_ends import FrontEnd
 from audio.pools import REST
 from audio.views import Augmentation
+from disk.tail import has_right_tail, make_tail
 from logit_store import LogitKey, LogitStore, fingerprint
-from logit_store.seal import has_right_tail, make_tail
 from report.dcase.meta import SubmissionError
 from students import build, runtime, stored
 from students.branches import fold_branches

@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow_logits import encode_logits
 
+from disk.tail import make_tail
 from logit_store import LogitKey, LogitStore, MissingStore, parquet
 from logit_store.catalogue import encode_catalogue
 from logit_store.collect import find_garbage, remove_garbage
 from logit_store.files import Entry
 from logit_store.folder import Folder
-from logit_store.seal import make_tail
 from logit_store.verify import StoreProblem, verify
 
 KEYS = [LogitKey("tau", 25, "a"), LogitKey("tau", 5, "b"), LogitKey("tau", 25, "a", 1)]

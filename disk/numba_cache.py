@@ -12,7 +12,7 @@ from typing import Any
 import numba
 from numba.core import caching
 
-from logit_store.seal import has_right_tail, make_tail
+from disk.tail import has_right_tail, make_tail
 
 logger = logging.getLogger(__name__)
 

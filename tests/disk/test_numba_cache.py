@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 SOURCE = """
-from ensemble.numba_cache import compiled
+from disk.numba_cache import compiled
 
 @compiled()
 def add(first, second):
