@@ -7,6 +7,7 @@ T frames, R impulse responses, L samples of a response, S samples of a clip.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,10 +19,14 @@ from audio.clips import Corpus
 from audio.decoding import FULL_SCALE
 from audio.front_ends import FrontEnd
 from audio.lengths import ClipLength
-from audio.log_mel import LogMel
+from audio.log_mel import BANDS_PER_BLOCK, LogMel
 from audio.modulation import measure_colours
 from audio.views import Augmentation, Changes, SpectrumModulation
 from audio.waveforms import Waveforms
+from disk import choose_numba_cache
+
+if TYPE_CHECKING:
+    from audio.cpu_log_mel import CpuLogMel
 
 EVALUATION_BATCH = 64
 """Clips in a batch when nothing is trained."""
@@ -77,7 +82,8 @@ class Feed:
         self._names = [corpus.name, *(each.name for each, _ in corpus.foreign)]
         self._clip_samples = self._maps.clip_samples
         self._n_samples = length.count_samples(corpus.clip_duration_s, front_end.sample_rate)
-        self._log_mel = LogMel(front_end).to(device)
+        self._fast_log_mel = _make_fast_log_mel(front_end, device)
+        self._log_mel = self._fast_log_mel or LogMel(front_end).to(device)
         self._shape = front_end.compute_shape(self._n_samples)
         self._is_reference_N = _find_reference_clips(corpus)
         self._n_responses = len(responses_RL)
@@ -148,18 +154,25 @@ class Feed:
     def _make_power(self, rows_B: np.ndarray, view: int) -> Tensor:
         """Return the mel power of one view of these clips, masked, [B, F, T]."""
         changes = self._draw_changes(rows_B, view)
-        power_BFT = torch.cat(
-            [
-                self._log_mel.power_mel(self._change_waveforms(rows_B[part], changes.select(part)))
-                for part in self._split(len(rows_B))
-            ]
-        )
+        power_BFT = self._hear(rows_B, changes)
         if changes.band_width_B.any():
             starts_B, widths_B = self._send(changes.band_start_B, changes.band_width_B)
             power_BFT = augment.mask_bands(power_BFT, starts_B, widths_B)
         if changes.frame_width_B.any():
             starts_B, widths_B = self._send(changes.frame_start_B, changes.frame_width_B)
             power_BFT = augment.mask_frames(power_BFT, starts_B, widths_B)
+        return power_BFT
+
+    def _hear(self, rows_B: np.ndarray, changes: Changes) -> Tensor:
+        """Return the mel power of clips after all changes of their waveforms, [B, F, T]."""
+        parts, fast = self._split(len(rows_B)), self._fast_log_mel
+        if fast is None or not fast.is_faster():
+            waves = (self._change_waveforms(rows_B[part], changes.select(part)) for part in parts)
+            return torch.cat([self._log_mel.power_mel(waves_bS) for waves_bS in waves])
+        power_BFT = torch.empty(len(rows_B), *self._shape[1:])
+        for part in parts:
+            waves_bS, shifts_b = self._change_but_roll(rows_B[part], changes.select(part))
+            fast.fill_power(power_BFT[part], waves_bS, shifts_b)
         return power_BFT
 
     @torch.no_grad()
@@ -274,17 +287,26 @@ class Feed:
 
     def _change_waveforms(self, rows_B: np.ndarray, changes: Changes) -> Tensor:
         """Return the clips with all changes of their waveforms, within -1...1, float32 [B, S]."""
+        return self._roll(*self._change_but_roll(rows_B, changes))
+
+    def _change_but_roll(self, rows_B: np.ndarray, changes: Changes) -> tuple[Tensor, np.ndarray]:
+        """Return the clips with all changes but the last one, a roll, and its shifts, [B]."""
         waveforms_BS = self._maps.gather(rows_B).to(torch.float32).mul_(1 / FULL_SCALE)
-        waveforms_BS = self._convolution(waveforms_BS, torch.from_numpy(changes.response_B))
+        if (changes.response_B >= 0).any():
+            waveforms_BS = self._convolution(waveforms_BS, torch.from_numpy(changes.response_B))
+        if self._n_samples > self._clip_samples:
+            rolled_BS = self._roll(waveforms_BS, changes.roll_B)
+            return self._extend(rolled_BS), np.zeros_like(changes.roll_B)
         if self._n_samples < self._clip_samples:
             (starts_B,) = self._send(changes.crop_B)
             waveforms_BS = augment.crop(waveforms_BS, starts_B, self._n_samples)
-        if changes.roll_B.any():
-            (shifts_B,) = self._send(changes.roll_B)
-            waveforms_BS = augment.roll(waveforms_BS, shifts_B)
-        if self._n_samples > self._clip_samples:
-            waveforms_BS = self._extend(waveforms_BS)
-        return waveforms_BS
+        return waveforms_BS, changes.roll_B
+
+    def _roll(self, waveforms_BS: Tensor, roll_B: np.ndarray) -> Tensor:
+        if not roll_B.any():
+            return waveforms_BS
+        (shifts_B,) = self._send(roll_B)
+        return augment.roll(waveforms_BS, shifts_B)
 
     def _extend(self, waveforms_BS: Tensor) -> Tensor:
         missing = self._n_samples - self._clip_samples
@@ -296,6 +318,16 @@ class Feed:
     def _send(self, *values_B: np.ndarray) -> tuple[Tensor, ...]:
         """Copy integer draws to the device in one transfer."""
         return self.to_device(np.stack(values_B)).unbind(0)
+
+
+def _make_fast_log_mel(front_end: FrontEnd, device: torch.device) -> "CpuLogMel | None":
+    if device.type != "cpu" or front_end.mel_bands % BANDS_PER_BLOCK:
+        return None
+    # Its loops are compiled by numba, which takes half a second to import and 0.1 GB.
+    choose_numba_cache()
+    from audio.cpu_log_mel import CpuLogMel
+
+    return CpuLogMel(front_end)
 
 
 def _find_reference_clips(corpus: Corpus) -> np.ndarray:

@@ -50,12 +50,7 @@ class LogMel(nn.Module):
         Raises:
             ValueError: The input is no batch of floating-point waveforms, or the clips are too short.
         """
-        if waveforms_BS.ndim != 2 or not waveforms_BS.is_floating_point():
-            raise ValueError(
-                f"waveforms are {waveforms_BS.dtype} of shape {tuple(waveforms_BS.shape)}, expected "
-                "floating point (clips, samples) within -1...1; divide int16 by 32768"
-            )
-        n_frames = self.front_end.count_frames(waveforms_BS.shape[1])
+        n_frames = self._count_frames(waveforms_BS)
         # Mel power reaches 1e6: its product with the bank would overflow in half precision.
         with torch.autocast(waveforms_BS.device.type, enabled=False):
             waveforms_BS = waveforms_BS.to(self.window.dtype)
@@ -75,7 +70,7 @@ class LogMel(nn.Module):
             log_mel_BFT = self.add_offset(power_BFT)
             log_mel_BFT = log_mel_BFT.log_() if front_end.log == "ln" else log_mel_BFT.log10_()
             if (front_end.shift, front_end.scale) != (0.0, 1.0):
-                log_mel_BFT = (log_mel_BFT + front_end.shift) / front_end.scale
+                log_mel_BFT = log_mel_BFT.add_(front_end.shift).div_(front_end.scale)
             log_mel_BCFT = log_mel_BFT.unsqueeze(1)
             if front_end.delta:
                 log_mel_BCFT = torch.stack([log_mel_BFT, _compute_slope(log_mel_BFT)], dim=1)
@@ -84,6 +79,15 @@ class LogMel(nn.Module):
     def add_offset(self, power_BFT: Tensor) -> Tensor:
         """Return the power whose logarithm is taken, as a new tensor."""
         return power_BFT + self.front_end.log_offset
+
+    def _count_frames(self, waveforms_BS: Tensor) -> int:
+        """Check waveforms, and return T."""
+        if waveforms_BS.ndim != 2 or not waveforms_BS.is_floating_point():
+            raise ValueError(
+                f"waveforms are {waveforms_BS.dtype} of shape {tuple(waveforms_BS.shape)}, expected "
+                "floating point (clips, samples) within -1...1; divide int16 by 32768"
+            )
+        return self.front_end.count_frames(waveforms_BS.shape[1])
 
     def _choose_chunk_clips(self, waveforms_BS: Tensor, n_frames: int) -> int:
         """Return the number of clips per chunk: all on a GPU, what the cache holds on a CPU."""
@@ -192,12 +196,10 @@ def _mirror_ends(waveforms_BS: Tensor, n_samples: int) -> Tensor:
 
 def _compute_slope(log_mel_BFT: Tensor) -> Tensor:
     # Least squares over five frames: sum over k = -2...2 of k x[t + k], divided by sum of k^2 = 10.
-    # Frame by frame, as the transform leaves them in memory: the other way takes three times as long.
-    frames_BTF = log_mel_BFT.transpose(1, 2)
-    first, last = frames_BTF[:, :1], frames_BTF[:, -1:]
-    padded = torch.cat([first, first, frames_BTF, last, last], dim=1)
-    at = [padded.narrow(1, offset, frames_BTF.shape[1]) for offset in range(5)]
-    return ((2 * (at[4] - at[0]) + (at[3] - at[1])) / 10).transpose(1, 2)
+    first, last = log_mel_BFT[..., :1], log_mel_BFT[..., -1:]
+    padded = torch.cat([first, first, log_mel_BFT, last, last], dim=2)
+    at = [padded.narrow(2, offset, log_mel_BFT.shape[2]) for offset in range(5)]
+    return (at[4] - at[0]).mul_(2).add_(at[3] - at[1]).div_(10)
 
 
 def _standardise(log_mel_BCFT: Tensor) -> Tensor:
@@ -206,4 +208,6 @@ def _standardise(log_mel_BCFT: Tensor) -> Tensor:
     # torch.std gives the same in one call, but takes six times as long on a CPU.
     spread = (centred.square().sum(dim=(2, 3), keepdim=True) / (n_values - 1)).sqrt()
     # Digital silence has only rounding noise: the floor keeps it near 0 and affects no real sound.
-    return centred / spread.clamp_min(1e-3)
+    spread = spread.clamp_min(1e-3)
+    # As for the squares of the transform: without a gradient, the memory is used again.
+    return centred / spread if centred.requires_grad else centred.div_(spread)

@@ -141,19 +141,26 @@ def draw_changes(
     def uniform(purpose: str) -> np.ndarray:
         return _uniform(f"{corpus}/{purpose}", rows_B, view)
 
-    span = augmentation.max_roll_samples
-    coloured_B = reference_B & (uniform("coloured") < augmentation.impulse_response_probability)
-    response_B = np.floor(uniform("response") * n_responses).astype(np.int64)
-    band_width_B = np.floor(uniform("band width") * augmentation.max_masked_bands)
-    frame_width_B = np.floor(uniform("frame width") * augmentation.max_masked_frames)
+    def below(limit: int | np.ndarray, purpose: str) -> np.ndarray:
+        # Nothing is drawn where there is no choice: a draw takes as long as a mask.
+        if isinstance(limit, int) and limit <= 1:
+            return nothing
+        return np.floor(uniform(purpose) * limit).astype(np.int64)
+
+    span, response_B = augmentation.max_roll_samples, nothing - 1
+    if augmentation.impulse_response_probability > 0:
+        coloured_B = reference_B & (uniform("coloured") < augmentation.impulse_response_probability)
+        response_B = np.where(coloured_B, below(n_responses, "response"), -1)
+    band_width_B = below(augmentation.max_masked_bands, "band width")
+    frame_width_B = below(augmentation.max_masked_frames, "frame width")
     return Changes(
-        roll_B=np.floor(uniform("roll") * (2 * span + 1)).astype(np.int64) - span,
-        response_B=np.where(coloured_B, response_B, -1),
-        band_start_B=np.floor(uniform("band") * (n_bands - band_width_B)).astype(np.int64),
-        band_width_B=band_width_B.astype(np.int64),
-        frame_start_B=np.floor(uniform("frame") * (n_frames - frame_width_B)).astype(np.int64),
-        frame_width_B=frame_width_B.astype(np.int64),
-        crop_B=np.floor(uniform("crop") * (spare_samples + 1)).astype(np.int64),
+        roll_B=below(2 * span + 1, "roll") - span,
+        response_B=response_B,
+        band_start_B=below(n_bands - band_width_B, "band"),
+        band_width_B=band_width_B,
+        frame_start_B=below(n_frames - frame_width_B, "frame"),
+        frame_width_B=frame_width_B,
+        crop_B=below(spare_samples + 1, "crop"),
     )
 
 

@@ -13,8 +13,8 @@ import torch
 import torchaudio
 from torch import Tensor
 
+from audio.cpu_log_mel import CpuLogMel
 from audio.front_ends import ASCDOMAIN_CNN, ASCDOMAIN_PASST, FrontEnd
-from audio.log_mel import LogMel
 from benchmarks.results import format_table, publish, ratio, take_turns
 from benchmarks.transforms import TRANSFORMS_NOTE, make_transforms
 
@@ -51,7 +51,7 @@ def main() -> None:
 @torch.no_grad()
 def _measure(front_end: FrontEnd, n_clips: int, rounds: int) -> list[str]:
     waveforms_BS = 0.1 * torch.randn(n_clips, front_end.sample_rate)
-    ours, theirs = LogMel(front_end), _Torchaudio(front_end)
+    ours, theirs = CpuLogMel(front_end), _Torchaudio(front_end)
     plain, best = make_transforms(front_end, n_clips, torch.device("cpu"))
     sides = {
         "ours": lambda: ours(waveforms_BS),

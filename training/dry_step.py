@@ -38,6 +38,9 @@ MEMORY_MARGIN = 1.1
 KEPT_SHARE = 1.6
 """Memory of the forward pass with the gaps between what a run keeps of it, see `keep_freed_memory`. Measured
 in steps of Isotropic with 256 clips: 4.7 GB in all, 3.3 GB where nothing is kept."""
+COMPILER_BYTES = 128 * 1024**2
+"""What a process takes for numba, which the first clips load on a CPU. Measured: 112 MB, or 131 MB where
+the loops of the front-end are compiled as well."""
 NOISE_SPLIT = 100
 """The split of noise in whose fold fit all clips are."""
 
@@ -83,7 +86,7 @@ def measure_footprint(model: nn.Module, shape_CFT: tuple[int, ...], batch_size: 
     Weights, gradients and two moments, what the backward pass of a batch needs of the forward one,
     and a process with all libraries in it: measured on few clips, in proportion to them.
     """
-    process_bytes = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    process_bytes = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + COMPILER_BYTES
     model.train()
     few, more = (_count_saved_bytes(model, torch.zeros(n, *shape_CFT)) for n in FEW_CLIPS)
     clip_bytes = (more - few) / (FEW_CLIPS[1] - FEW_CLIPS[0])
