@@ -9,7 +9,8 @@ from audio.log_mel import BANDS_PER_BLOCK, LogMel
 from audio.mel_kernels import cut_frames, make_workspace, plan_bands, sum_bands
 
 MOST_THREADS = 2
-"""The loops run on one thread, and torch's operations on all: with more threads, those are as fast."""
+"""The loops run on one thread, and torch's operations on all: with more threads, those are estimated to be as
+fast."""
 
 
 class CpuLogMel(LogMel):
