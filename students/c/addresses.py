@@ -15,10 +15,10 @@ class Addresses:
         place = self.plan.find(stored.buffer)
         return _print_address(place, stored, channel)
 
-    def print_numbers(self, stored: Stored, *, constant: bool = False) -> str:
-        """Return the address of float32 numbers."""
+    def print_numbers(self, stored: Stored, channel: str = "0", *, constant: bool = False) -> str:
+        """Return the address of a channel's float32 numbers."""
         kind = "const " * constant
-        return f"({kind}float *)({kind}void *)({self.print_codes(stored, '0')})"
+        return f"({kind}float *)({kind}void *)({self.print_codes(stored, channel)})"
 
     def find_stride(self, stored: Stored) -> int:
         """Return the bytes from one channel to the next."""
@@ -33,7 +33,8 @@ def multiply(text: str, number: int) -> str:
 
 
 def _print_address(place: Place, stored: Stored, channel: str) -> str:
-    offset = place.offset + stored.row_start * stored.shape[2]
+    element = 1 if stored.buffer.kind == "codes" else 4
+    offset = place.offset + stored.row_start * stored.shape[2] * element
     if place.run == 1:
         return f"arena + {offset}"
     if place.run:

@@ -6,7 +6,7 @@ from students.c.expressions import IntegerLayer
 from students.c.functions import tabulate
 from students.c.graph import Function, Grid
 from students.c.lines import wrap_items
-from students.c.text import print_float
+from students.c.text import Writer, print_float
 
 _TYPES = {"int8": "int8_t", "int32": "int32_t", "float32": "float"}
 
@@ -47,6 +47,13 @@ static const convolution {name} = {{
         for kind, values in kinds.items():
             if values is not None:
                 self.add_array(f"{layer.parameters}_{kind}", values)
+
+    def add_used(self, writer: Writer) -> None:
+        """Add what an expression needs that was written."""
+        for name, values in writer.constants.items():
+            self.add_array(name, values)
+        for layer in writer.layers.values():
+            self.add_parameters(layer)
 
     def add_array(self, name: str, values: np.ndarray) -> None:
         """Add numbers, once."""

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from students.c.graph import Arithmetic, Function, Grid, Shape, UnknownOperator
+from students.c.graph import Arithmetic, Function, Grid, PoolFunction, Shape
 from students.c.kernels import ConvolutionShape
 
 Kind = Literal["codes", "numbers"]
@@ -58,6 +58,8 @@ class Stored:
     shape: Shape
     channel_start: int = 0
     row_start: int = 0
+    scattered: bool = False
+    """Whether a channel of what is made of it may need any of these channels."""
 
     @property
     def size(self) -> int:
@@ -183,6 +185,18 @@ class Rectify:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Root:
+    """The square root of a number."""
+
+    value: "Expression"
+
+    @property
+    def shape(self) -> Shape:
+        """(C, H, W)."""
+        return self.value.shape
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Combine:
     """Arithmetic of two numbers."""
 
@@ -205,9 +219,49 @@ class Spread:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Pool:
-    """Means of windows."""
+class Repeat:
+    """Numbers that are the same in all rows, in all columns or in all channels, at each position of a map."""
 
+    value: "Expression"
+    """(C, 1, W), (C, H, 1) or (1, H, 1), as `shape` where it is not 1."""
+    shape: Shape
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Deal:
+    """Channels dealt like cards: of `groups` heaps in turn, one from each, and some of the result."""
+
+    value: "Expression"
+    groups: int
+    count: int
+    """How many of them are taken."""
+    start: int = 0
+    """The first one."""
+
+    @property
+    def shape(self) -> Shape:
+        """(C, H, W)."""
+        return (self.count, *self.value.shape[1:])
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Join:
+    """The channels of one map, then those of another."""
+
+    first: "Expression"
+    second: "Expression"
+
+    @property
+    def shape(self) -> Shape:
+        """(C, H, W)."""
+        return (self.first.shape[0] + self.second.shape[0], *self.first.shape[1:])
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Pool:
+    """Means of windows, or their largest numbers."""
+
+    function: PoolFunction
     value: "Expression"
     kernel: tuple[int, int]
     strides: tuple[int, int]
@@ -226,8 +280,12 @@ Expression = (
     | AddCodes
     | Lookup
     | Rectify
+    | Root
     | Combine
     | Spread
+    | Repeat
+    | Deal
+    | Join
     | Pool
 )
 
@@ -239,6 +297,8 @@ def list_children(value: Expression) -> tuple[Expression, ...]:
             return ()
         case Combine() | AddCodes():
             return (value.left, value.right)
+        case Join():
+            return (value.first, value.second)
         case _:
             return (value.value,)
 
@@ -250,6 +310,8 @@ def replace_children(value: Expression, children: Sequence[Expression]) -> Expre
             return value
         case Combine() | AddCodes():
             return replace(value, left=children[0], right=children[1])
+        case Join():
+            return replace(value, first=children[0], second=children[1])
         case _:
             return replace(value, value=children[0])
 
@@ -258,8 +320,10 @@ def iterate_leaves(value: Expression) -> Iterator[Stored]:
     """Yield every stored leaf of an expression; one that is used twice comes twice."""
     if isinstance(value, Stored):
         yield value
+    moves = isinstance(value, Deal | Join)
     for child in list_children(value):
-        yield from iterate_leaves(child)
+        for leaf in iterate_leaves(child):
+            yield replace(leaf, scattered=True) if moves else leaf
 
 
 def find_only_map(codes: Expression) -> Stored | None:
@@ -267,13 +331,13 @@ def find_only_map(codes: Expression) -> Stored | None:
 
     Numbers of a whole channel may take part: within a channel they are constants.
     """
-    if has_windows(codes) or _merges(codes):
+    if sees_others(codes) or _merges(codes):
         return None
     maps = {
         (id(each.buffer), each.channel_start, each.row_start): each for each in _iterate_maps(codes)
     }
     (found, *others) = maps.values() or (None,)
-    return None if others else found
+    return None if others or found is None or found.buffer.kind == "numbers" else found
 
 
 def _iterate_maps(value: Expression) -> Iterator[Stored]:
@@ -289,80 +353,12 @@ def has_windows(value: Expression) -> bool:
     return isinstance(value, Pool) or any(map(has_windows, list_children(value)))
 
 
+def sees_others(value: Expression) -> bool:
+    """Whether a position needs others of its map, its row and column numbers, or other channels."""
+    moves = isinstance(value, Pool | Repeat | Deal | Join)
+    return moves or any(map(sees_others, list_children(value)))
+
+
 def _merges(value: Expression) -> bool:
     merges = isinstance(value, Merge) and value.merged > 1
     return merges or any(map(_merges, list_children(value)))
-
-
-class Slicer:
-    """Cuts channels or rows out of expressions; equal cuts of one expression are one expression."""
-
-    def __init__(self) -> None:
-        self._done: dict[tuple[int, str, int, int], Expression] = {}
-        self._kept: list[Expression] = []
-
-    def cut_channels(self, value: Expression, start: int, count: int) -> Expression:
-        """Return some channels; one number for all channels stays as it is."""
-        return self._cut(value, "channels", start, count)
-
-    def cut_rows(self, value: Expression, start: int, count: int) -> Expression:
-        """Return some rows; numbers of channels stay as they are."""
-        return self._cut(value, "rows", start, count)
-
-    def _cut(self, value: Expression, axis: str, start: int, count: int) -> Expression:
-        key = (id(value), axis, start, count)
-        if key not in self._done:
-            cut = self._cut_channels if axis == "channels" else self._cut_rows
-            self._kept.append(value)
-            self._done[key] = cut(value, start, count)
-        return self._done[key]
-
-    def _cut_channels(self, value: Expression, start: int, count: int) -> Expression:
-        if value.shape[0] == 1 or (start, count) == (0, value.shape[0]):
-            return value
-        shape = (count, *value.shape[1:])
-        match value:
-            case Stored():
-                return replace(value, shape=shape, channel_start=value.channel_start + start)
-            case Constant():
-                return replace(value, count=count, start=value.start + start)
-            case Merge():
-                inside = self.cut_channels(value.value, start * value.merged, count * value.merged)
-                return replace(value, value=inside, start=value.start + start)
-            case Combine() | AddCodes():
-                left, right = (
-                    self.cut_channels(each, start, count) for each in (value.left, value.right)
-                )
-                return replace(value, left=left, right=right)
-            case Spread() | Pool():
-                inside = self.cut_channels(value.value, start, count)
-                return replace(value, value=inside, shape=shape)
-            case _:
-                return replace(value, value=self.cut_channels(value.value, start, count))
-
-    def _cut_rows(self, value: Expression, start: int, count: int) -> Expression:
-        if value.shape[1:] == (1, 1):
-            return value
-        shape = (value.shape[0], count, value.shape[2])
-        match value:
-            case Stored():
-                return replace(value, shape=shape, row_start=value.row_start + start)
-            case Combine() | AddCodes():
-                left, right = (
-                    self.cut_rows(each, start, count) for each in (value.left, value.right)
-                )
-                return replace(value, left=left, right=right)
-            case Spread():
-                return replace(value, shape=shape)
-            case Pool():
-                step = value.strides[0]
-                if value.pads[0] or value.kernel[0] != step:
-                    raise UnknownOperator(
-                        "Split", "of an AveragePool", "rows of overlapping windows"
-                    )
-                inside = self.cut_rows(value.value, start * step, count * step)
-                return replace(value, value=inside, shape=shape)
-            case Constant():
-                return value
-            case _:
-                return replace(value, value=self.cut_rows(value.value, start, count))

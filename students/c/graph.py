@@ -4,7 +4,7 @@ Shapes are those of one clip, without the batch: C channels, H rows, W columns, 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,9 +14,11 @@ from disk import PortableError
 from students.errors import NoPlan
 
 Shape = tuple[int, ...]
-Function = Literal["Relu", "Gelu", "Sigmoid"]
+Function = Literal["Relu", "Gelu", "Sigmoid", "Sqrt"]
 Arithmetic = Literal["Add", "Sub", "Mul", "Div"]
-Reduction = Literal["ReduceMean", "ReduceL2"]
+Reduction = Literal["ReduceMean", "ReduceL2", "ReduceSum"]
+PoolFunction = Literal["AveragePool", "MaxPool"]
+Axis = Literal["channels", "rows", "columns"]
 
 
 class UnknownOperator(PortableError, NoPlan):
@@ -97,23 +99,24 @@ class Applied(Node):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Combined(Node):
-    """Arithmetic of two values, of which one may be a constant or have one number per channel."""
+    """Arithmetic of two values, of which one may be a constant or have 1 position along some axes."""
 
     arithmetic: Arithmetic
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Reduced(Node):
-    """One number per channel, or one for all channels."""
+    """One number for all positions along some axes."""
 
     reduction: Reduction
-    over_channels: bool
+    over: tuple[Axis, ...]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Pooled(Node):
-    """Means of windows; padding counts as zeros."""
+    """Means of windows, in which padding counts as zeros, or their largest numbers."""
 
+    function: PoolFunction
     kernel: tuple[int, int]
     strides: tuple[int, int]
     pads: tuple[int, int]
@@ -123,7 +126,7 @@ class Pooled(Node):
 class Part(Node):
     """Some channels or rows of a value."""
 
-    axis: Literal["channels", "rows"]
+    axis: Axis
     start: int
     count: int
 
@@ -131,6 +134,13 @@ class Part(Node):
 @dataclass(frozen=True, eq=False, slots=True)
 class Joined(Node):
     """Values one after the other, along the channels."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Dealt(Node):
+    """The channels of a value, as one of each of `groups` heaps in turn."""
+
+    groups: int
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -160,6 +170,12 @@ def find_canonical(shape: Shape) -> Shape:
     if is_vector(shape):
         return (math.prod(shape), 1, 1)
     return find_map_shape(shape)
+
+
+def find_reduced_shape(shape: Shape, over: Sequence[Axis]) -> Shape:
+    """Return what is left of (C, H, W) when each of some axes becomes one position."""
+    axes: tuple[Axis, ...] = ("channels", "rows", "columns")
+    return tuple(1 if axis in over else size for axis, size in zip(axes, shape, strict=True))
 
 
 def is_vector(shape: Shape) -> bool:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Kernel = Literal["convolve_pointwise", "convolve_channel", "convolve"]
+Kernel = Literal["convolve_pointwise", "convolve_channel", "convolve_channels", "convolve"]
 BLOCK, SMALLEST_BLOCK, BLOCK_PAIRS = 64, 32, 2048
 """How many positions are laid out at a time: the numbers of kernels.h."""
 _INT16 = 2
@@ -32,28 +32,39 @@ class ConvolutionShape:
     @property
     def kernel(self) -> Kernel:
         """The function that computes it."""
-        if self.groups > 1 and self.groups == self.in_channels == self.out_channels:
+        if self.groups > 1 and self.groups == self.in_channels:
             strided_and_dilated = any(
                 each.stride > 1 and each.dilation > 1 for each in (self._rows, self._columns)
             )
-            return "convolve" if strided_and_dilated else "convolve_channel"
+            if self.out_channels == self.groups:
+                return "convolve" if strided_and_dilated else "convolve_channel"
+            if self._shrinks and not strided_and_dilated:
+                return "convolve_channels"
         return (
             "convolve_pointwise" if self.groups == 1 and self._sees_single_positions else "convolve"
         )
 
     def count_scratch_bytes(self) -> int:
         """Return the bytes of scratch, aligned to 4, that its kernel needs."""
-        if self.kernel == "convolve_channel":
+        if self.kernel in ("convolve_channel", "convolve_channels"):
             rows, columns = self._rows, self._columns
             if self._sees_single_positions:
                 return 0
             # The kernel chooses which direction is laid out in pairs.
-            return _INT16 * max(_count_channel(rows, columns), _count_channel(columns, rows))
+            laid = _INT16 * max(_count_channel(rows, columns), _count_channel(columns, rows))
+            copied = _round_up(self.in_height * self.in_width, 4)
+            return laid + copied * (self.kernel == "convolve_channels")
         inputs = self.in_channels // self.groups * self.kernel_height * self.kernel_width
         pairs = -(-inputs // 2)
         block = max(SMALLEST_BLOCK, min(BLOCK, BLOCK_PAIRS // pairs // 4 * 4))
         block = min(block, _round_up(self.out_height * self.out_width, 4))
         return _INT16 * pairs * (4 + 2 * block)
+
+    @property
+    def _shrinks(self) -> bool:
+        """Whether the outputs of a channel take no more bytes than the channel, so that they can lie there."""
+        outputs = self.out_channels // self.in_channels
+        return outputs * self.out_height * self.out_width <= self.in_height * self.in_width
 
     @property
     def _sees_single_positions(self) -> bool:

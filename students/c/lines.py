@@ -27,6 +27,24 @@ def print_for(loop: str, body: Sequence[str]) -> list[str]:
     return [f"for ({loop}) {{", *indent(body), "}"]
 
 
+def count_positions(shape: tuple[int, ...]) -> str:
+    """Return the head of a loop over the positions of a channel; shapes are (C, H, W)."""
+    return f"int i = 0; i < {shape[1] * shape[2]}; i++"
+
+
+def print_positions(
+    shape: tuple[int, ...], body: Sequence[str], *, with_rows: bool, by_columns: bool
+) -> list[str]:
+    """Return loops over the positions of a channel around the statements for a position."""
+    if not with_rows and not by_columns:
+        return print_for(count_positions(shape), body)
+    _, height, width = shape
+    rows, columns = f"int y = 0; y < {height}; y++", f"int x = 0; x < {width}; x++"
+    outer, inner = (columns, rows) if by_columns else (rows, columns)
+    position = [f"const int i = y * {width} + x;"] if any("[i]" in line for line in body) else []
+    return print_for(outer, print_for(inner, [*position, *body]))
+
+
 def print_while(name: str, call: str, count: int, body: Sequence[str]) -> list[str]:
     """Return a loop whose counter is moved on by a call, which stops where the body is needed."""
     head = [_WHY_INTEGERS, f"int {name} = 0;", f"while (({name} = {call}) < {count}) {{"]

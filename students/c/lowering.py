@@ -4,7 +4,6 @@ Only codes are stored, and numbers of channels. Everything between two layers is
 codes. A value that a shortcut takes unrounded is computed again from its codes.
 """
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,24 +17,35 @@ from students.c.expressions import (
     Buffer,
     Combine,
     Constant,
+    Deal,
     Expression,
     IntegerLayer,
-    Kind,
     Lookup,
     Merge,
     Pool,
     Rectify,
+    Repeat,
+    Root,
     Round,
-    Slicer,
     Spread,
     Stored,
     Widen,
     find_only_map,
 )
-from students.c.graph import Grid, Shape, UnknownOperator, find_canonical, find_needed_maps
+from students.c.graph import (
+    Grid,
+    Shape,
+    UnknownOperator,
+    find_canonical,
+    find_needed_maps,
+    find_reduced_shape,
+)
+from students.c.joining import join
 from students.c.layers import make_integer_layer
-from students.c.lines import find_free_name
+from students.c.naming import Names, name_constant
+from students.c.slicing import Slicer
 from students.c.statements import Classify, Convolve, Reduce, Statement, Store
+from students.c.values import Input, Parts, Sums, Value
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -59,48 +69,21 @@ def lower(graph: read.Graph) -> Lowered:
     return _Lowering(graph).run()
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Sums:
-    """A layer that is not rounded yet."""
-
-    layer: read.Layer
-    source: Expression
-    grid: Grid
-    rectified: bool = False
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Parts:
-    """Values one after the other, along the channels."""
-
-    parts: tuple[Expression, ...]
-
-    @property
-    def shape(self) -> Shape:
-        return (sum(each.shape[0] for each in self.parts), *self.parts[0].shape[1:])
-
-
-class _Input:
-    """The log-mels of a clip, before they are rounded."""
-
-
-_Value = Expression | _Sums | _Parts | _Input
-
-
 class _Lowering:
     def __init__(self, graph: read.Graph) -> None:
         self.graph = graph
         self.nodes = {node.name: node for node in graph.nodes}
         self.uses = Counter(name for node in graph.nodes for name in node.sources)
-        self.values: dict[str, _Value] = {graph.input_name: _Input()}
+        self.values: dict[str, Value] = {graph.input_name: Input()}
         self.rounded: dict[tuple[str, Grid], Expression] = {}
         """What values are in a grid, by their names."""
         self.needed = find_needed_maps(graph)
         self.statements: list[Statement] = []
         self.slicer = Slicer()
         self.stored: dict[int, tuple[Expression, Stored]] = {}
+        self.numbers: dict[int, tuple[Expression, Stored]] = {}
         self.tables: dict[int, tuple[Expression, Merge]] = {}
-        self.names: dict[str, set[str]] = {}
+        self.names = Names()
         self.input = Buffer("input", "codes", graph.input_shape)
         self.grid: Grid | None = None
 
@@ -109,17 +92,17 @@ class _Lowering:
             self.values[node.name] = self.lower(node)
         last = self.graph.nodes[-1]
         result = self._expect(self.values[self.graph.output_name], last)
-        logits = self._make_buffer("logits", "numbers", result.shape)
+        logits = self.names.make_buffer("logits", "numbers", result.shape)
         self.statements.append(Store(result, Stored(logits, logits.shape)))
         assert self.grid is not None
         return Lowered(tuple(self.statements), self.input, self.grid, logits)
 
     @singledispatchmethod
-    def lower(self, node: read.Node) -> _Value:
+    def lower(self, node: read.Node) -> Value:
         raise UnknownOperator(type(node).__name__, node.name, "C is not written for it")
 
     @lower.register
-    def _(self, node: read.Rounded) -> _Value:
+    def _(self, node: read.Rounded) -> Value:
         key = (node.sources[0], node.grid)
         if key not in self.rounded:
             rounded = self._round(node)
@@ -131,11 +114,11 @@ class _Lowering:
     def _round(self, node: read.Rounded) -> Expression:
         value = self.values[node.sources[0]]
         match value:
-            case _Input():
+            case Input():
                 return self._take_input(node)
-            case _Sums():
+            case Sums():
                 return self._finish_layer(node, value)
-            case _Parts():
+            case Parts():
                 return self._store_parts(node, value)
             case Widen(inside, grid) if grid == node.grid:
                 return inside
@@ -167,12 +150,12 @@ class _Lowering:
         self.grid = node.grid
         return Stored(self.input, self.input.shape)
 
-    def _finish_layer(self, node: read.Rounded, sums: _Sums) -> Expression:
+    def _finish_layer(self, node: read.Rounded, sums: Sums) -> Expression:
         if sums.rectified and node.grid.zero:
             raise UnknownOperator(
                 "QuantizeLinear", node.name, "expected 0 as the code for 0 after a ReLU"
             )
-        name = self._make_name(sums.layer.path, "layer")
+        name = self.names.name_layer(sums.layer.path)
         layer = make_integer_layer(name, sums.layer, sums.grid, node.grid)
         size = layer.shape
         plain = (size.kernel_height, size.kernel_width, size.stride_height, size.stride_width)
@@ -180,7 +163,7 @@ class _Lowering:
         if plain == (1, 1, 1, 1) and few and not sums.layer.is_linear:
             alone = layer.weights.shape[1] == 1
             return Merge(sums.source if alone else self._store(sums.source), layer)
-        buffer = self._make_buffer(layer.path, "codes", self._find_out_shape(sums.layer))
+        buffer = self.names.make_buffer(layer.path, "codes", self._find_out_shape(sums.layer))
         target = Stored(buffer, buffer.shape)
         source, table = self._find_source(sums.source, layer)
         self.statements.append(Convolve(layer, source, table, target))
@@ -216,13 +199,13 @@ class _Lowering:
         assert isinstance(codes, Round | Merge | AddCodes)
         if id(codes) not in self.stored:
             path = codes.layer.path if isinstance(codes, Merge) else codes.path
-            target = self._make_target("codes", codes.shape, path)
+            target = self.names.make_target("codes", codes.shape, path)
             self.statements.append(Store(codes, target))
             self.stored[id(codes)] = codes, target
         return self.stored[id(codes)][1]
 
-    def _store_parts(self, node: read.Rounded, value: _Parts) -> Stored:
-        whole = self._make_target("codes", value.shape, node.path)
+    def _store_parts(self, node: read.Rounded, value: Parts) -> Stored:
+        whole = self.names.make_target("codes", value.shape, node.path)
         start = 0
         for part in value.parts:
             target = self.slicer.cut_channels(whole, start, part.shape[0])
@@ -232,12 +215,12 @@ class _Lowering:
         return whole
 
     @lower.register
-    def _(self, node: read.Widened) -> _Value:
+    def _(self, node: read.Widened) -> Value:
         codes = self._expect(self.values[node.sources[0]], node)
         return Widen(codes, node.grid)
 
     @lower.register
-    def _(self, node: read.Layer) -> _Value:
+    def _(self, node: read.Layer) -> Value:
         value = self.values[node.sources[0]]
         if not isinstance(value, Widen):
             raise UnknownOperator(
@@ -245,17 +228,19 @@ class _Lowering:
                 node.name,
                 "its input is not int8: calibrate the student, or train it in int8",
             )
-        return _Sums(node, value.value, value.grid)
+        return Sums(node, value.value, value.grid)
 
     @lower.register
-    def _(self, node: read.Applied) -> _Value:
+    def _(self, node: read.Applied) -> Value:
         value = self.values[node.sources[0]]
         if node.function == "Relu":
-            if isinstance(value, _Sums):
+            if isinstance(value, Sums):
                 return replace(value, rectified=True)
-            if isinstance(value, _Parts):
-                return _Parts(tuple(map(Rectify, value.parts)))
+            if isinstance(value, Parts):
+                return Parts(tuple(map(Rectify, value.parts)))
             return Rectify(self._expect(value, node))
+        if node.function == "Sqrt":
+            return Root(self._expect(value, node))
         if not isinstance(value, Widen):
             raise UnknownOperator(
                 node.function, node.name, "expected codes: it is a table of 256 numbers"
@@ -263,18 +248,18 @@ class _Lowering:
         return Lookup(value.value, value.grid, node.function)
 
     @lower.register
-    def _(self, node: read.Combined) -> _Value:
+    def _(self, node: read.Combined) -> Value:
         left, right = (self._find_operand(name, node) for name in node.sources)
-        if not isinstance(left, _Parts) and not isinstance(right, _Parts):
+        if not isinstance(left, Parts) and not isinstance(right, Parts):
             return self._combine(node, left, right)
-        whole = left if isinstance(left, _Parts) else right
-        assert isinstance(whole, _Parts)
+        whole = left if isinstance(left, Parts) else right
+        assert isinstance(whole, Parts)
         counts = [part.shape[0] for part in whole.parts]
         pairs = zip(self._cut_like(left, counts), self._cut_like(right, counts), strict=True)
-        return _Parts(tuple(self._combine(node, *pair) for pair in pairs))
+        return Parts(tuple(self._combine(node, *pair) for pair in pairs))
 
-    def _cut_like(self, value: Expression | _Parts, counts: Sequence[int]) -> list[Expression]:
-        if isinstance(value, _Parts):
+    def _cut_like(self, value: Expression | Parts, counts: Sequence[int]) -> list[Expression]:
+        if isinstance(value, Parts):
             return list(value.parts)
         starts = np.cumsum([0, *counts[:-1]])
         return [
@@ -282,7 +267,7 @@ class _Lowering:
             for start, count in zip(starts, counts, strict=True)
         ]
 
-    def _find_operand(self, name: str, node: read.Node) -> Expression | _Parts:
+    def _find_operand(self, name: str, node: read.Node) -> Expression | Parts:
         if name in self.graph.constants:
             values = self.graph.constants[name]
             # Numbers of channels have axes of length 1 behind theirs, as the maps have longer ones.
@@ -291,9 +276,9 @@ class _Lowering:
                 raise UnknownOperator(
                     "arithmetic", node.name, f"a constant of shape {values.shape}"
                 )
-            return Constant(self._make_constant_name(name), values.reshape(-1), values.size)
+            return Constant(name_constant(name), values.reshape(-1), values.size)
         value = self.values[name]
-        if isinstance(value, _Parts):
+        if isinstance(value, Parts):
             return value
         return self._expect(value, node)
 
@@ -305,50 +290,72 @@ class _Lowering:
     def _spread(self, value: Expression, shape: Shape, node: read.Node) -> Expression:
         if value.shape == shape:
             return value
-        if value.shape not in ((shape[0], 1, 1), (1, 1, 1)):
+        if value.shape in ((shape[0], 1, 1), (1, 1, 1)):
+            return Spread(value, shape)
+        if any(own not in (1, size) for own, size in zip(value.shape, shape, strict=True)):
             raise UnknownOperator("arithmetic", node.name, f"shapes {value.shape} and {shape}")
-        return Spread(value, shape)
+        return Repeat(self._store_numbers(value, node), shape)
+
+    def _store_numbers(self, value: Expression, node: read.Node) -> Expression:
+        """Return numbers that are repeated as stored ones: they are computed once."""
+        if isinstance(value, Stored) or (
+            isinstance(value, Widen) and isinstance(value.value, Stored)
+        ):
+            return value
+        if id(value) not in self.numbers:
+            target = self.names.make_target("numbers", value.shape, f"{node.name}_by")
+            self.statements.append(Store(value, target))
+            self.numbers[id(value)] = value, target
+        return self.numbers[id(value)][1]
 
     @lower.register
-    def _(self, node: read.Reduced) -> _Value:
+    def _(self, node: read.Reduced) -> Value:
         value = self.values[node.sources[0]]
-        parts = value.parts if isinstance(value, _Parts) else (self._expect(value, node),)
-        n_channels = 1 if node.over_channels else sum(each.shape[0] for each in parts)
-        whole = self._make_target("numbers", (n_channels, 1, 1), node.name)
+        value = value if isinstance(value, Parts) else self._expect(value, node)
+        parts = value.parts if isinstance(value, Parts) else (value,)
+        if "channels" in node.over and len(parts) > 1:
+            raise UnknownOperator(node.reduction, node.name, "over joined channels")
+        whole = self.names.make_target(
+            "numbers", find_reduced_shape(value.shape, node.over), node.name
+        )
         start = 0
         for part in parts:
-            count = 1 if node.over_channels else part.shape[0]
+            count = whole.shape[0] if len(parts) == 1 else part.shape[0]
             target = self.slicer.cut_channels(whole, start, count)
             assert isinstance(target, Stored)
             by_columns = self.graph.transposed
-            self.statements.append(
-                Reduce(node.reduction, part, node.over_channels, by_columns, target)
-            )
+            self.statements.append(Reduce(node.reduction, part, node.over, by_columns, target))
             start += count
         return whole
 
     @lower.register
-    def _(self, node: read.Pooled) -> _Value:
+    def _(self, node: read.Pooled) -> Value:
         value = self._expect(self.values[node.sources[0]], node)
         shape = self.graph.shapes[node.name]
         by_columns = self.graph.transposed
-        return Pool(value, node.kernel, node.strides, node.pads, shape, by_columns)
+        return Pool(node.function, value, node.kernel, node.strides, node.pads, shape, by_columns)
 
     @lower.register
-    def _(self, node: read.Part) -> _Value:
+    def _(self, node: read.Part) -> Value:
         value = self._expect(self.values[node.sources[0]], node)
         if node.axis == "channels":
             return self.slicer.cut_channels(value, node.start, node.count)
         return self.slicer.cut_rows(value, node.start, node.count)
 
     @lower.register
-    def _(self, node: read.Joined) -> _Value:
-        return _Parts(tuple(self._expect(self.values[name], node) for name in node.sources))
+    def _(self, node: read.Joined) -> Value:
+        parts = tuple(self._expect(self.values[name], node) for name in node.sources)
+        return (join(*parts) if len(parts) == 2 else None) or Parts(parts)
 
     @lower.register
-    def _(self, node: read.Reshaped) -> _Value:
+    def _(self, node: read.Dealt) -> Value:
+        value = self._expect(self.values[node.sources[0]], node)
+        return Deal(value, node.groups, value.shape[0])
+
+    @lower.register
+    def _(self, node: read.Reshaped) -> Value:
         value = self.values[node.sources[0]]
-        if isinstance(value, _Input):
+        if isinstance(value, Input):
             return value
         value = self._expect(value, node)
         shape = find_canonical(self.graph.shapes[node.name])
@@ -358,42 +365,23 @@ class _Lowering:
             "Reshape", node.name, f"from {value.shape} to {shape}: expected the same axes"
         )
 
-    def _expect(self, value: _Value, node: read.Node) -> Expression:
+    def _expect(self, value: Value, node: read.Node) -> Expression:
         """Return the value as an expression."""
-        if isinstance(value, _Sums) and not value.layer.is_linear:
+        if isinstance(value, Sums) and not value.layer.is_linear:
             raise UnknownOperator("Conv", value.layer.name, "its result is not rounded")
-        if isinstance(value, _Sums):
+        if isinstance(value, Sums):
             return self._classify(value)
-        if isinstance(value, _Input):
+        if isinstance(value, Input):
             raise UnknownOperator(
                 type(node).__name__, node.name, "takes the log-mels before they are rounded"
             )
-        if isinstance(value, _Parts):
+        if isinstance(value, Parts):
             raise UnknownOperator(type(node).__name__, node.name, "takes joined channels")
         return value
 
-    def _classify(self, sums: _Sums) -> Expression:
-        name = self._make_name(sums.layer.path, "layer")
+    def _classify(self, sums: Sums) -> Expression:
+        name = self.names.name_layer(sums.layer.path)
         layer = make_integer_layer(name, sums.layer, sums.grid, None)
-        target = self._make_target("numbers", sums.layer.out_shape, sums.layer.path)
+        target = self.names.make_target("numbers", sums.layer.out_shape, sums.layer.path)
         self.statements.append(Classify(layer, self._store(sums.source), target))
         return Rectify(target) if sums.rectified else target
-
-    def _make_target(self, kind: Kind, shape: Shape, name: str) -> Stored:
-        buffer = self._make_buffer(name, kind, shape)
-        return Stored(buffer, shape)
-
-    def _make_buffer(self, name: str, kind: Kind, shape: Shape) -> Buffer:
-        return Buffer(self._make_name(name, "buffer"), kind, shape)
-
-    def _make_name(self, name: str, of: str) -> str:
-        """Return a name for C that nothing else of its kind has."""
-        plain = re.sub(r"\W+", "_", name).strip("_")
-        plain = plain if plain[:1].isalpha() else f"layer_{plain}"
-        taken = self.names.setdefault(of, set())
-        free = find_free_name(plain, taken)
-        taken.add(free)
-        return free
-
-    def _make_constant_name(self, name: str) -> str:
-        return re.sub(r"\W+", "_", name).strip("_")

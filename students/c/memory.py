@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from students.c.arrangement import Part, Use, arrange
 from students.c.expressions import Buffer, Stored
-from students.c.statements import Statement, count_scratch_bytes
+from students.c.statements import Convolve, Statement, count_scratch_bytes
 from students.c.steps import Step
 from students.c.turns import Space, plan_turn, works_in_place
 
@@ -151,9 +151,13 @@ class _Planner:
             return
         for buffer in dying:
             part, place = self.places[id(buffer)]
-            fits = self.may_grow or target.shape[0] <= buffer.shape[0]
+            grows = target.shape[0] > buffer.shape[0] and not _has_several_outputs(statement)
+            fits = self.may_grow or not grows
             same = buffer.kind == target.kind == "codes"
             if same and fits and works_in_place(statement, buffer):
+                if _has_several_outputs(statement):
+                    # Those of a channel lie in its place, without gaps.
+                    place = Place(place.offset, target.size // target.shape[0])
                 self._share(number, target, part, place)
                 return
 
@@ -194,6 +198,10 @@ class _Planner:
         if space.run == given.run:
             taken = Place(start, place.stride)
         self._share(number, space.buffer, part, taken)
+
+
+def _has_several_outputs(statement: Statement) -> bool:
+    return isinstance(statement, Convolve) and statement.layer.shape.kernel == "convolve_channels"
 
 
 def _find_hosts(

@@ -83,6 +83,8 @@ static inline uint8_t add_codes(uint8_t left, uint8_t right, float by_left, floa
   return round_to_code(fmaf((float)left, by_left, fmaf((float)right, by_right, offset)), 0);
 }
 
+static inline float take_largest(float one, float other) { return one > other ? one : other; }
+
 static inline float rectify(float value) { return value > 0.0f ? value : 0.0f; }
 
 /* A sum in the order of ONNX Runtime's means: in 8 lanes, which begin behind `head` values, where its

@@ -10,9 +10,17 @@ from students.c.constants import Constants
 from students.c.expressions import Expression, Stored, find_only_map
 from students.c.fixed_loops import FixedLoops
 from students.c.fixed_point import find_fixed_sum
-from students.c.graph import Shape
-from students.c.lines import find_free_name, indent, print_for, wrap_code, wrap_comment
+from students.c.lines import (
+    count_positions,
+    find_free_name,
+    indent,
+    print_for,
+    print_positions,
+    wrap_code,
+    wrap_comment,
+)
 from students.c.memory import Plan
+from students.c.reductions import Reductions
 from students.c.statements import (
     Classify,
     Convolve,
@@ -36,6 +44,7 @@ class Printer:
         self.plan = plan
         self.addresses = Addresses(plan)
         self.constants = Constants()
+        self.reductions = Reductions(self.addresses, self.constants)
         self.fixed = FixedLoops(self.constants.name_table)
         """Loops of the step that is printed."""
         self.functions: list[str] = []
@@ -118,28 +127,22 @@ class Printer:
         if fixed is None or len(fixed.terms) != 1:
             return [*writer.before, *print_for("int code = 0; code < 256; code++", fill)]
         loop = self.fixed.print_table(fixed, writer, fill)
-        self._take_constants(writer)
+        self.constants.add_used(writer)
         # Its names are its own: a channel may have several tables.
         return ["{", *indent([*writer.before, *loop]), "}"]
 
     def _write(self, writer: Writer, value: Expression, position: str) -> str:
         """Return the text of an expression, and add the constants that it needs."""
         text = strip(writer.write(value, "c", position))
-        self._take_constants(writer)
+        self.constants.add_used(writer)
         return text
-
-    def _take_constants(self, writer: Writer) -> None:
-        for name, values in writer.constants.items():
-            self.constants.add_array(name, values)
-        for layer in writer.layers.values():
-            self.constants.add_parameters(layer)
 
     def _print_positions(self, statement: Statement) -> list[str]:
         match statement:
             case Store():
                 return self._print_store(statement)
             case Reduce():
-                return self._print_reduction(statement)
+                return self.reductions.print_channel(statement)
             case _:
                 raise AssertionError(f"{type(statement).__name__} goes over all channels at once")
 
@@ -150,7 +153,7 @@ class Printer:
         if only is not None and shape[1] * shape[2] > TABLE_SIZE:
             source = f"const uint8_t *const source = {self.addresses.print_codes(only, 'c')};"
             table = self._fill_table(statement.value, only)
-            loop = print_for(_count_positions(shape), ["codes[i] = table[source[i]];"])
+            loop = print_for(count_positions(shape), ["codes[i] = table[source[i]];"])
             return [source, target, "uint8_t table[256];", *table, *loop]
         writer = Writer(self.addresses, self.constants.name_table)
         text = self._write(writer, statement.value, "i")
@@ -158,32 +161,10 @@ class Printer:
         fixed = find_fixed_sum(statement.value)
         if fixed is not None:
             loop = self.fixed.print_loop(fixed, writer, shape[1] * shape[2], body)
-            self._take_constants(writer)
+            self.constants.add_used(writer)
             return [*writer.before, target, *loop]
-        loop = _walk(shape, body, with_rows=writer.has_windows, by_columns=False)
+        loop = print_positions(shape, body, with_rows=writer.has_rows, by_columns=False)
         return [*writer.before, target, *loop]
-
-    def _print_reduction(self, statement: Reduce) -> list[str]:
-        shape = statement.value.shape
-        count = shape[1] * shape[2]
-        writer = Writer(self.addresses, self.constants.name_table)
-        text = self._write(writer, statement.value, "i")
-        name = statement.target.buffer.name
-        target = f"float *const {name} = {self.addresses.print_numbers(statement.target)};"
-        if statement.reduction == "ReduceL2":
-            start, add, end = ["float total = 0.0f;"], _SQUARE, "sqrtf(total)"
-            body = [*writer.inside, f"const float value = {text};", add]
-        else:
-            at = (
-                f"(c + {statement.target.channel_start})" if statement.target.channel_start else "c"
-            )
-            # ONNX Runtime's channels begin where those before them end.
-            head = f"-({at} * {count}) & 3" if count % 4 else "0"
-            start = ["ordered_sum sum;", f"start_ordered(&sum, {count}, {head});"]
-            body = [*writer.inside, f"add_ordered(&sum, {text});"]
-            end = f"finish_ordered(&sum) / {count}.0f"
-        loop = _walk(shape, body, with_rows=writer.has_windows, by_columns=statement.by_columns)
-        return [*writer.before, target, *start, *loop, f"{name}[c] = {end};"]
 
     def _print_whole(self, statement: Statement) -> list[str]:
         """Return what is done for all channels at once."""
@@ -204,9 +185,11 @@ class Printer:
             case Store():
                 return self._print_numbers(statement)
             case Reduce():
-                return self._print_total(statement)
+                return self.reductions.print_whole(statement)
 
     def _print_numbers(self, statement: Store) -> list[str]:
+        if statement.target.shape[1:] != (1, 1):
+            return self._print_map_of_numbers(statement)
         count = statement.target.shape[0]
         writer = Writer(self.addresses, self.constants.name_table)
         text = self._write(writer, statement.value, "0")
@@ -216,25 +199,19 @@ class Printer:
         else:
             target = f"float *const numbers = {self.addresses.print_numbers(statement.target)};"
         body = [*writer.inside, f"{kind}[c] = {text};"]
-        if writer.has_windows:
-            body = [*writer.before, *_walk((count, 1, 1), body, with_rows=True, by_columns=False)]
-            return [target, *print_for(f"int c = 0; c < {count}; c++", body)]
+        if writer.has_rows or writer.has_channels:
+            loop = print_positions((count, 1, 1), body, with_rows=writer.has_rows, by_columns=False)
+            return [target, *print_for(f"int c = 0; c < {count}; c++", [*writer.before, *loop])]
         return [*writer.before, target, *print_for(f"int c = 0; c < {count}; c++", body)]
 
-    def _print_total(self, statement: Reduce) -> list[str]:
-        count = statement.value.shape[0]
+    def _print_map_of_numbers(self, statement: Store) -> list[str]:
+        shape = statement.target.shape
         writer = Writer(self.addresses, self.constants.name_table)
-        text = self._write(writer, statement.value, "0")
-        body, end = [*writer.inside, f"total += {text};"], f"total / {count}.0f"
-        if statement.reduction == "ReduceL2":
-            body, end = [*writer.inside, f"const float value = {text};", _SQUARE], "sqrtf(total)"
-        name = statement.target.buffer.name
-        target = f"float *const {name} = {self.addresses.print_numbers(statement.target)};"
-        loop = print_for(f"int c = 0; c < {count}; c++", body)
-        return [*writer.before, target, "float total = 0.0f;", *loop, f"{name}[0] = {end};"]
-
-
-_SQUARE = "total += value * value;"
+        text = self._write(writer, statement.value, "i")
+        target = f"float *const numbers = {self.addresses.print_numbers(statement.target, 'c')};"
+        body = [*writer.inside, f"numbers[i] = {text};"]
+        loop = print_positions(shape, body, with_rows=writer.has_rows, by_columns=False)
+        return print_for(f"int c = 0; c < {shape[0]}; c++", [*writer.before, target, *loop])
 
 
 def _describe_step(step: Step) -> str:
@@ -246,18 +223,3 @@ def _describe_step(step: Step) -> str:
 
 def _name_scratch(statement: Convolve) -> str:
     return "scratch" if count_scratch_bytes(statement) else "0"
-
-
-def _count_positions(shape: Shape) -> str:
-    return f"int i = 0; i < {shape[1] * shape[2]}; i++"
-
-
-def _walk(shape: Shape, body: Sequence[str], *, with_rows: bool, by_columns: bool) -> list[str]:
-    """Return loops over the positions of a channel around the statements for a position."""
-    if not with_rows and not by_columns:
-        return print_for(_count_positions(shape), body)
-    _, height, width = shape
-    rows, columns = f"int y = 0; y < {height}; y++", f"int x = 0; x < {width}; x++"
-    outer, inner = (columns, rows) if by_columns else (rows, columns)
-    position = [f"const int i = y * {width} + x;"] if any("[i]" in line for line in body) else []
-    return print_for(outer, print_for(inner, [*position, *body]))

@@ -19,7 +19,14 @@ from students.c.splitting import split_layers
 from students.c.steps import Step, group_statements
 
 _HERE = Path(__file__).parent
-_COPIED = ("kernels.h", "products.h", "rounding.h", "numbers.h")
+_COPIED = (
+    "kernels.h",
+    "convolution.h",
+    "depthwise.h",
+    "products.h",
+    "rounding.h",
+    "numbers.h",
+)
 _SMOOTHING = "smoothing.h"
 """Follows one class at a time, so students that name several do without."""
 

@@ -1,7 +1,7 @@
 """Reads the ONNX graph of an int8 student; an operator that C is not written for is refused by name."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -10,6 +10,7 @@ from onnx import helper, numpy_helper, shape_inference
 from students.c.graph import (
     Applied,
     Arithmetic,
+    Axis,
     Combined,
     Function,
     Graph,
@@ -19,6 +20,7 @@ from students.c.graph import (
     Node,
     Part,
     Pooled,
+    PoolFunction,
     Reduced,
     Reduction,
     Reshaped,
@@ -28,6 +30,10 @@ from students.c.graph import (
     find_map_shape,
     is_vector,
 )
+from students.c.patterns import find_patterns
+
+MOST_INTEGERS = 2**24 // 255
+"""The sum of so many codes is exact in float32, in any order."""
 
 
 def read_graph(model: onnx.ModelProto) -> Graph:
@@ -50,7 +56,15 @@ class _Reader:
         }
         self.input_name, self.output_name = graph.input[0].name, graph.output[0].name
         self.weights: dict[str, onnx.NodeProto] = {}
-        self.transposed = any(node.op_type == "Transpose" for node in self.onnx_nodes)
+        self.integers: set[str] = set()
+        """Codes that are taken as the integers that they are."""
+        patterns = find_patterns(self.onnx_nodes, self.shapes, self.arrays)
+        self.patterns = {each.node.name: each.node for each in patterns}
+        self.inside = {name for each in patterns for name in each.inside}
+        self.transposed = any(
+            node.op_type == "Transpose" and node.output[0] not in self.inside
+            for node in self.onnx_nodes
+        )
         if self.transposed:
             turned = {k: v[:1] + v[:0:-1] for k, v in self.shapes.items() if len(v) == 3}
             self.shapes |= turned | {self.input_name: self.shapes[self.input_name]}
@@ -84,6 +98,10 @@ class _Reader:
                 )
 
     def _read_node(self, node: onnx.NodeProto) -> Sequence[Node]:
+        if node.output[0] in self.inside:
+            return []
+        if node.output[0] in self.patterns:
+            return [self.patterns[node.output[0]]]
         reader = _READERS.get(node.op_type)
         if reader is None:
             raise UnknownOperator(node.op_type, node.output[0], "C is not written for it")
@@ -189,6 +207,22 @@ class _Reader:
         function = cast(Function, node.op_type)
         return [Applied(node.output[0], tuple(node.input), function)]
 
+    def read_power(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> Sequence[Node]:
+        exponent = self.arrays.get(node.input[1])
+        if exponent is None or exponent.size != 1 or float(exponent.reshape(())) != 2:
+            raise UnknownOperator(node.op_type, node.output[0], "expected a square")
+        return [Combined(node.output[0], (node.input[0], node.input[0]), "Mul")]
+
+    def read_cast(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> Sequence[Node]:
+        """Read integers that a mean takes as they are."""
+        name = node.output[0]
+        makers = [each.op_type for each in self.onnx_nodes if node.input[0] in each.output]
+        takers = {each.op_type for each in self.onnx_nodes if name in each.input}
+        if makers != ["QuantizeLinear"] or takers != {"ReduceMean"} or attributes["to"] != 1:
+            raise UnknownOperator(node.op_type, name, "expected codes in float32, for a mean")
+        self.integers.add(name)
+        return [Widened(name, (node.input[0],), Grid(1.0, 0))]
+
     def read_arithmetic(
         self, node: onnx.NodeProto, attributes: Mapping[str, Any]
     ) -> Sequence[Node]:
@@ -196,24 +230,41 @@ class _Reader:
         return [Combined(node.output[0], tuple(node.input), arithmetic)]
 
     def read_reduction(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> Sequence[Node]:
+        reduction = cast(Reduction, node.op_type)
         rank = len(self.shapes[node.input[0]]) + 1
         axes = sorted(int(axis) % rank for axis in self.arrays[node.input[1]])
-        maps, channels = list(range(2, rank)), [1]
-        is_total = axes == channels and is_vector(self.shapes[node.input[0]])
-        if axes != maps and not is_total:
+        over = self._find_reduced_axes(node, axes)
+        if over is None:
             raise UnknownOperator(
                 node.op_type,
                 node.output[0],
-                f"over axes {axes} of {rank}, expected {maps}: C computes one number for each channel, and none "
-                "for each mel band or frame, as norms and means of a TF-SepNet are",
+                f"over axes {axes} of {rank}, expected {list(range(2, rank))}: one number for each channel. A mean "
+                "of each mel band or frame needs the form that an export as onnx-int8 gives it, whose sums are the "
+                "same on every machine",
             )
-        reduction = cast(Reduction, node.op_type)
-        return [Reduced(node.output[0], (node.input[0],), reduction, axes == channels)]
+        return [Reduced(node.output[0], (node.input[0],), reduction, over)]
+
+    def _find_reduced_axes(
+        self, node: onnx.NodeProto, axes: Sequence[int]
+    ) -> tuple[Axis, ...] | None:
+        """Return what a reduction adds along; None if C is not written for it."""
+        shape = self.shapes[node.input[0]]
+        rank, is_sum = len(shape) + 1, node.op_type == "ReduceSum"
+        if axes == list(range(2, rank)) and not is_sum:
+            return ("rows", "columns")
+        if axes == [1] and is_vector(shape) and not is_sum:
+            return ("channels",)
+        if rank != 4 or self.transposed or node.input[0] not in self.integers:
+            return None
+        if axes not in ([2], [3]) or shape[axes[0] - 1] > MOST_INTEGERS:
+            return None
+        return ("rows",) if axes == [2] else ("columns",)
 
     def read_pooling(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> Sequence[Node]:
         kernel, strides = attributes["kernel_shape"], attributes["strides"]
         pads = attributes.get("pads", [0, 0, 0, 0])
-        counts = attributes.get("count_include_pad", 0) or not any(pads)
+        function = cast(PoolFunction, node.op_type)
+        counts = attributes.get("count_include_pad", function == "MaxPool") or not any(pads)
         dilated = set(attributes.get("dilations", [1])) != {1}
         if not counts or attributes.get("ceil_mode", 0) or dilated:
             raise UnknownOperator(
@@ -221,7 +272,7 @@ class _Reader:
             )
         turn = -1 if self.transposed else 1
         sizes = [tuple(each[::turn]) for each in (kernel, strides, pads[:2])]
-        return [Pooled(node.output[0], (node.input[0],), *sizes)]
+        return [Pooled(node.output[0], (node.input[0],), function, *sizes)]
 
     def read_split(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> Sequence[Node]:
         axis = self._find_axis(node, attributes["axis"])
@@ -241,7 +292,7 @@ class _Reader:
             raise UnknownOperator(node.op_type, node.output[0], "expected to join channels")
         return [Joined(node.output[0], tuple(node.input))]
 
-    def _find_axis(self, node: onnx.NodeProto, axis: int) -> Literal["channels", "rows"]:
+    def _find_axis(self, node: onnx.NodeProto, axis: int) -> Axis:
         rank = len(self.shapes[node.input[0]]) + 1
         rows = 3 if self.transposed else 2
         if axis % rank == 1:
@@ -270,10 +321,12 @@ _READERS = {
     "DequantizeLinear": _Reader.read_widening,
     "Conv": _Reader.read_convolution,
     "Gemm": _Reader.read_linear,
-    **dict.fromkeys(("Relu", "Gelu", "Sigmoid"), _Reader.read_function),
+    "Cast": _Reader.read_cast,
+    "Pow": _Reader.read_power,
+    **dict.fromkeys(("Relu", "Gelu", "Sigmoid", "Sqrt"), _Reader.read_function),
     **dict.fromkeys(("Add", "Sub", "Mul", "Div"), _Reader.read_arithmetic),
-    **dict.fromkeys(("ReduceMean", "ReduceL2"), _Reader.read_reduction),
-    "AveragePool": _Reader.read_pooling,
+    **dict.fromkeys(("ReduceMean", "ReduceL2", "ReduceSum"), _Reader.read_reduction),
+    **dict.fromkeys(("AveragePool", "MaxPool"), _Reader.read_pooling),
     "Split": _Reader.read_split,
     "Concat": _Reader.read_join,
     **dict.fromkeys(("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"), _Reader.read_view),

@@ -13,7 +13,7 @@ from students.c.expressions import (
     has_windows,
     iterate_leaves,
 )
-from students.c.graph import Reduction, Shape
+from students.c.graph import Axis, Reduction, Shape
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -58,19 +58,18 @@ class Store:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Reduce:
-    """The mean or the norm of each channel, or of all numbers."""
+    """The mean, the sum or the norm of all positions along some axes."""
 
     reduction: Reduction
     value: Expression
-    over_channels: bool
-    """Whether it is one number for all channels."""
+    over: tuple[Axis, ...]
     by_columns: bool
     target: Stored
 
     @property
     def by_channel(self) -> bool:
         """Whether it goes channel by channel."""
-        return not self.over_channels
+        return "channels" not in self.over
 
     @property
     def inputs(self) -> tuple[Stored, ...]:
@@ -93,6 +92,7 @@ class Classify:
         return (self.source,)
 
 
+_REDUCTIONS = {"ReduceMean": "mean", "ReduceL2": "norm", "ReduceSum": "sum"}
 Statement = Convolve | Store | Reduce | Classify
 
 
@@ -111,8 +111,9 @@ def describe(statement: Statement) -> str:
             kernel = f"{size.kernel_height}x{size.kernel_width}{each}"
             return f"{layer.path}: {_print_shape(source.shape)} -> {shape}, {kernel}"
         case Reduce(value=value):
-            what = "mean" if statement.reduction == "ReduceMean" else "norm"
-            return f"{statement.target.buffer.name}: {what} of {_print_shape(value.shape)}"
+            what = _REDUCTIONS[statement.reduction]
+            into = "" if statement.target.shape[1:] == (1, 1) else f" -> {shape}"
+            return f"{statement.target.buffer.name}: {what} of {_print_shape(value.shape)}{into}"
         case Classify(layer=layer, source=source):
             return f"{layer.path}: {_print_shape(source.shape)} -> {shape}, linear"
         case Store(target=target):

@@ -186,6 +186,7 @@ def _reads_its_own_channels(statement: Statement, view: Stored, turns: int) -> b
     whole = view.channel_start == 0 and view.row_start == 0
     return (
         whole
+        and not view.scattered
         and view.buffer.kind == "codes"
         and view.shape[0] % turns == 0
         and isinstance(statement, (Convolve, Store, Reduce))

@@ -13,12 +13,16 @@ from students.c.expressions import (
     AddCodes,
     Combine,
     Constant,
+    Deal,
     Expression,
     IntegerLayer,
+    Join,
     Lookup,
     Merge,
     Pool,
     Rectify,
+    Repeat,
+    Root,
     Round,
     Spread,
     Stored,
@@ -70,12 +74,16 @@ class Writer:
     ) -> None:
         self.before: list[str] = []
         """Declarations for a channel."""
-        self.has_windows = False
+        self.has_rows = False
         """Whether they need the row y and the column x."""
+        self.has_channels = False
+        """Whether they need the channel c."""
         self.constants: dict[str, np.ndarray] = {}
         self.layers: dict[str, IntegerLayer] = {}
         self._addresses, self._name_table, self._code = addresses, name_table, code
         self._names: dict[tuple[int, str], str] = {}
+        self._channels: dict[str, str] = {}
+        """Names of channels that are dealt or joined, by their text."""
         self._taken: set[str] = set()
         self._scope = _Scope("y", "x")
         self._kept: list[Expression] = []
@@ -111,8 +119,16 @@ class Writer:
             case Combine(arithmetic, left, right):
                 one, other = (self.write(each, channel, position) for each in (left, right))
                 return self._shorten(f"({one} {SIGNS[arithmetic]} {other})")
+            case Root(inside):
+                return f"sqrtf({strip(self.write(inside, channel, position))})"
             case Spread(inside):
                 return self._declare_number(inside, channel)
+            case Repeat():
+                return self._write_repeated(value, channel)
+            case Deal():
+                return self.write(value.value, self._declare_dealt(value, channel), position)
+            case Join():
+                return self._write_joined(value, channel, position)
             case Pool():
                 return self._write_window(value, channel)
 
@@ -124,6 +140,10 @@ class Writer:
             name = f"{value.buffer.name}_{value.buffer.kind}"
             text = self._name(value, "", name, self._print_start(value), kind)
             return f"{text}[{'0' if value.shape[0] == 1 else channel}]"
+        if value.buffer.kind == "numbers":
+            address = self._addresses.print_numbers(value, channel, constant=True)
+            name = self._name(value, channel, f"{value.buffer.name}_numbers", address, "float")
+            return f"{name}[{position}]"
         return f"{self.write_address(value, channel)}[{position}]"
 
     def write_address(self, value: Stored, channel: str) -> str:
@@ -181,20 +201,60 @@ class Writer:
             self._kept.append(value)
         return self._names[key]
 
+    def _write_repeated(self, value: Repeat, channel: str) -> str:
+        """Return a number of another map at the row or the column of the position, or at both."""
+        self.has_rows = True
+        n_channels, n_rows, n_columns = value.value.shape
+        row, column = self._scope.row, self._scope.column
+        position = (
+            f"{row} * {n_columns} + {column}"
+            if n_rows > 1 < n_columns
+            else row
+            if n_rows > 1
+            else column
+        )
+        return self.write(value.value, channel if n_channels > 1 else "0", position)
+
+    def _declare_dealt(self, value: Deal, channel: str) -> str:
+        """Return the name of the channel that is dealt as another one."""
+        heap = value.value.shape[0] // value.groups
+        own = f"({_add(channel, value.start)})" if value.start or " " in channel else channel
+        text = f"{own} % {value.groups} * {heap} + {own} / {value.groups}"
+        return self._declare_channel(text, "dealt")
+
+    def _declare_channel(self, text: str, name: str) -> str:
+        self.has_channels = True
+        if text not in self._channels:
+            self._channels[text] = self._take_name(name)
+            self.before.append(f"const int {self._channels[text]} = {text};")
+        return self._channels[text]
+
+    def _write_joined(self, value: Join, channel: str, position: str) -> str:
+        """Return the number of either map; the channel of the other one is any that it has."""
+        count = value.first.shape[0]
+        own = f"({channel})" if " " in channel else channel
+        first = self._declare_channel(f"{own} < {count} ? {own} : 0", "first")
+        second = self._declare_channel(f"{own} < {count} ? 0 : {own} - {count}", "second")
+        one = self.write(value.first, first, position)
+        other = self.write(value.second, second, position)
+        return f"({own} < {count} ? {one} : {other})"
+
     def _write_window(self, value: Pool, channel: str) -> str:
-        """Return the name of a window's mean at the row and the column of its surroundings."""
+        """Return the name of a window's mean or largest number at the row and the column of its surroundings."""
         key = (id(value), channel)
         around = self._scope
         if key in around.windows:
             return around.windows[key]
         self._kept.append(value)
-        self.has_windows = True
+        self.has_rows = True
         name, row, column = map(self._take_name, ("window", "row", "column"))
         position = f"{row}_{column}"
         self._scope = around.enter(row, column)
         text = strip(self.write(value.value, channel, position))
         inside, self._scope = self._scope.lines, around
-        body = [*inside, f"{name} += {text};"]
+        is_mean = value.function == "AveragePool"
+        add = f"{name} += {text};" if is_mean else f"{name} = take_largest({name}, {text});"
+        body = [*inside, add]
         if any(f"[{position}]" in line for line in body):
             width = value.value.shape[2]
             body.insert(0, f"const int {position} = {row} * {width} + {column};")
@@ -204,7 +264,9 @@ class Writer:
             loop, skip = _walk(variable, at, value, axis)
             body = print_for(loop, [*skip, *body])
         size = value.kernel[0] * value.kernel[1]
-        around.lines += [f"float {name} = 0.0f;", *body, f"{name} /= {size}.0f;"]
+        start = "0.0f" if is_mean else "-INFINITY"
+        around.lines += [f"float {name} = {start};", *body]
+        around.lines += [f"{name} /= {size}.0f;"] * is_mean
         around.windows[key] = name
         return name
 

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 
 from students.c.expressions import (
     Buffer,
+    Deal,
     Expression,
+    Join,
     Pool,
     Stored,
-    has_windows,
     iterate_leaves,
     list_children,
+    sees_others,
 )
 from students.c.statements import Convolve, Statement, Store
 from students.c.steps import Step, count_channels
@@ -129,11 +131,13 @@ def _goes_forward(value: Expression, buffer: Buffer, target: Stored) -> bool:
         return value.buffer is not buffer or (
             value.is_whole and value.shape[1:] == target.shape[1:]
         )
+    if isinstance(value, Deal | Join):
+        return all(each.buffer is not buffer for each in iterate_leaves(value))
     if isinstance(value, Pool):
         leaves = [each for each in iterate_leaves(value) if each.buffer is buffer]
         apart = value.kernel == value.strides and value.pads == (0, 0)
         return not leaves or (
-            apart and not has_windows(value.value) and all(each.is_whole for each in leaves)
+            apart and not sees_others(value.value) and all(each.is_whole for each in leaves)
         )
     return all(_goes_forward(each, buffer, target) for each in list_children(value))
 
@@ -164,7 +168,7 @@ def _find_given(step: Step, buffer: Buffer) -> Space | None:
         for view in each.inputs
         if view.buffer is buffer
     ]
-    own = all(view.shape[0] == buffer.shape[0] for _, view in views)
+    own = all(view.shape[0] == buffer.shape[0] and not view.scattered for _, view in views)
     if not own or buffer.kind == "numbers" or buffer.shape[0] % step.turns:
         return None
     last = max(index for index, _ in views)

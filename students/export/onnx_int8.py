@@ -3,7 +3,7 @@
 Dimensions: O output channels of a layer.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ import onnx
 from onnx import NodeProto, helper, numpy_helper
 from torch import nn
 
+from students.export.exact_sums import ExactSums
 from students.quantise import (
     ActivationRange,
     QuantisedLayer,
@@ -33,7 +34,7 @@ def convert_to_integers(model: onnx.ModelProto, simulated: nn.Module) -> onnx.Mo
         ValueError: no clip has set a range, or a layer is not in the model; names it.
     """
     graph = model.graph
-    layers, results = {}, {}
+    layers, results, rectified = {}, {}, {}
     for path, module in simulated.named_modules():
         if not isinstance(module, QuantisedLayer):
             continue
@@ -44,9 +45,20 @@ def convert_to_integers(model: onnx.ModelProto, simulated: nn.Module) -> onnx.Mo
         for node in found:
             layers[node.output[0]] = layer
             if layer.output is not None:
-                results[_find_result(graph, node, rectified=module.rectified)] = layer.output
-    nodes = [each for node in graph.node for each in _rewrite(node, layers, results)]
-    return _replace_nodes(model, nodes, _collect_constants(layers.values()))
+                result = _find_result(graph, node, rectified=module.rectified)
+                results[result] = layer.output
+                if module.rectified:
+                    rectified[result] = f"{layer.output.name}.scale"
+    sums = ExactSums(graph, rectified)
+    rewritten = [
+        each
+        for node in graph.node
+        for changed in sums.rewrite(node)
+        for each in _rewrite(changed, layers, results)
+    ]
+    nodes = _drop_unused_widenings(rewritten, graph.output[0].name)
+    constants = _collect_constants(layers.values()) | sums.constants
+    return _replace_nodes(model, nodes, constants)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -143,6 +155,11 @@ def _rewrite(
     yield from after.make_rounding(copied.output[0], name)
 
 
+def _drop_unused_widenings(nodes: Sequence[NodeProto], result: str) -> list[NodeProto]:
+    taken = {name for node in nodes for name in node.input} | {result}
+    return [each for each in nodes if each.op_type != "DequantizeLinear" or each.output[0] in taken]
+
+
 def _collect_constants(layers: Iterable[_Layer]) -> dict[str, np.ndarray]:
     constants: dict[str, np.ndarray] = {}
     for layer in layers:
@@ -161,7 +178,9 @@ def _replace_nodes(
     copied.CopyFrom(model)
     taken = {name for node in nodes for name in node.input}
     kept = [each for each in model.graph.initializer if each.name in taken]
-    more = [numpy_helper.from_array(values, name) for name, values in constants.items()]
+    more = [
+        numpy_helper.from_array(values, name) for name, values in constants.items() if name in taken
+    ]
     for field, values in (("node", nodes), ("initializer", [*kept, *more])):
         copied.graph.ClearField(field)
         getattr(copied.graph, field).extend(values)
