@@ -43,6 +43,8 @@ STUDENTS = (
     "dcase24_baseline",
     "cp_mobile_2023",
     "dsmn_model1",
+    "tf_sepnet_40",
+    "tf_sepnet",
 )
 """Recipes; the demo's student, and one of each kind that was published."""
 COSTS = ("student", "flash", "RAM", "stack", "instructions", "of the front-end")

@@ -95,6 +95,11 @@ SMALL_STUDENTS = {
         shape=(1, 1, 32, 19),
         arguments={"base_channels": 8, "channels_multiplier": 1.5},
     ),
+    "tf_sepnet": SmallStudent(
+        model="tf_sepnet_40",
+        shape=(1, 1, 37, 41),
+        arguments={"channels": 4, "blocks": (2, 1, 1, 1)},
+    ),
     "dsmn": SmallStudent(
         model="dsmn_model1",
         shape=(1, 2, 64, 33),

@@ -117,6 +117,10 @@ OF_STUDENTS = {
     "dsmn's down, small": make_shape((4, 4), (2, 8), (3, 1), pads=(2, 0, 2, 0), dilation=(2, 2), groups=4),
     "dsmn's groups": make_shape((16, 8), (11, 32), (1, 1), groups=8),
     "dsmn's attention": make_shape((1, 1), (1, 16), (1, 3), pads=(0, 1, 0, 1)),
+    "tf_sepnet's second": make_shape((5, 20), (32, 16), (3, 3), stride=(2, 2), pads=(1, 1, 1, 1), groups=5),
+    "tf_sepnet's second, odd": make_shape((3, 9), (19, 13), (3, 3), stride=(2, 2), pads=(1, 1, 1, 1), groups=3),
+    "tf_sepnet's down": make_shape((4, 4), (32, 8), (3, 1), pads=(1, 0, 1, 0), groups=4),
+    "tf_sepnet's right": make_shape((4, 4), (32, 8), (1, 3), pads=(0, 1, 0, 1), groups=4),
     "full": make_shape((5, 7), (9, 11), (3, 3), pads=(1, 1, 1, 1)),
     "rounded linear": make_shape((224, 100), (1, 1), (1, 1)),
 }  # fmt: skip

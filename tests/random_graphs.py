@@ -104,9 +104,12 @@ class GraphBuilder:
         return kernel, draw(st.integers(1, 2)), dilation, padding
 
     def _find_step(self, name: str) -> float:
-        (node,) = (each for each in self.nodes if each.output[0] == name)
-        (array,) = (each for each in self.arrays if each.name == node.input[1])
+        (array,) = (each for each in self.arrays if each.name == self._name_step(name))
         return float(numpy_helper.to_array(array))
+
+    def _name_step(self, name: str) -> str:
+        (node,) = (each for each in self.nodes if each.output[0] == name)
+        return node.input[1]
 
     def is_widened(self, name: str) -> bool:
         """Whether a value comes directly from codes."""
@@ -143,7 +146,7 @@ class GraphBuilder:
             each.output[0]
             for each in self.nodes
             if self.values[each.output[0]].shape == self.values[name].shape
-            and each.op_type not in ("QuantizeLinear", "Conv", "Concat")
+            and each.op_type not in ("QuantizeLinear", "Conv", "Concat", "Cast", "Transpose")
             and not self._is_unrounded(each)
         ]
 
@@ -157,7 +160,7 @@ class GraphBuilder:
         return self.add_node("Mul", [name, weights], self.values[name] * self.values[weights])
 
     def pool(self, name: str, draw: Draw) -> str:
-        """Add means of windows: side by side, or overlapping ones that begin in the padding."""
+        """Add means or largest numbers of windows: side by side, or overlapping ones that begin in the padding."""
         height, width = self.values[name].shape[2:]
         if self.is_widened(name):
             # Rounded again at once, ONNX Runtime pools the codes: it may be one code off. No student does.
@@ -168,6 +171,11 @@ class GraphBuilder:
         else:
             kernel = (draw(st.integers(1, min(2, height))), draw(st.integers(1, min(2, width))))
             strides, pads = kernel, (0, 0)
+        if draw(st.booleans()):
+            value = functional.max_pool2d(self.values[name], kernel, strides, pads)
+            return self.add_node(
+                "MaxPool", [name], value, kernel_shape=kernel, strides=strides, pads=[*pads, *pads]
+            )
         value = functional.avg_pool2d(self.values[name], kernel, strides, pads)
         return self.add_node(
             "AveragePool", [name], value, kernel_shape=kernel, strides=strides,
@@ -188,12 +196,96 @@ class GraphBuilder:
         value = self.values[name]
         if value.shape[axis] % 2 or value.shape[2] * value.shape[3] == 2:
             return self.normalise(name, draw)
-        halves = value.chunk(2, dim=axis)
+        names = self._split(name, axis)
+        shifted = self.normalise(names[1], draw)
+        value = self.values[names[0]] + self.values[shifted]
+        return self.add_node("Add", [names[0], shifted], value)
+
+    def look_along(self, name: str, draw: Draw) -> str:
+        """Add what a layer makes of a layer's means along one axis; both keep the number of channels."""
+        rounded = self._convolve_each(name, "Relu")
+        axis = draw(st.sampled_from([2, 3]))
+        step = self._name_step(rounded)
+        integers = next(each.input[0] for each in self.nodes if each.output[0] == rounded)
+        value = self.values[rounded].mean(axis, keepdim=True)
+        numbers = self.add_node("Cast", [integers], self.values[rounded], to=1)
+        axes = self.add_array(np.array([axis], np.int64))
+        mean = self.add_node("ReduceMean", [numbers, axes], value, keepdims=1)
+        mixed = self._convolve_each(
+            self.add_node("Mul", [mean, step], value), draw(st.sampled_from(["", "Relu"]))
+        )
+        return self.add_node("Add", [name, mixed], self.values[name] + self.values[mixed])
+
+    def _convolve_each(self, name: str, function: str) -> str:
+        """Add a rounded layer of 1x1 from a value of a few channels to as many."""
+        source = self.round(name)
+        n_channels = self.values[source].shape[1]
+        scale = self.generator.uniform(0.005, 0.02, n_channels).astype(np.float32)
+        weights = self._add_weights((n_channels, n_channels, 1, 1), scale, np.int8)
+        value = functional.conv2d(self.values[source], self.values[weights])
+        sums = self.add_node(
+            "Conv", [source, weights], value, kernel_shape=[1, 1], strides=[1, 1], dilations=[1, 1],
+            pads=[0, 0, 0, 0], group=1,
+        )  # fmt: skip
+        if function:
+            sums = self.add_node(function, [sums], value.relu())
+        return self.round(sums, non_negative=bool(function))
+
+    def shuffle(self, name: str, draw: Draw) -> str:
+        """Deal channels like cards, and add what looks along rows to one half, and along columns to the other."""
+        value = self.values[name]
+        n_batch, n_channels, *shape = value.shape
+        if n_channels % 2 or shape == [1, 1]:
+            return self.normalise(name, draw)
+        groups = draw(st.sampled_from([2, n_channels // 2]))
+        heaps = (n_channels // groups, *shape)
+        shapes = [
+            self.add_array(np.array(each, np.int64))
+            for each in ((0, groups, *heaps), (0, n_channels, *shape))
+        ]
+        viewed = value.reshape(n_batch, groups, *heaps)
+        turned = viewed.transpose(1, 2)
+        names = self.add_node("Reshape", [name, shapes[0]], viewed)
+        names = self.add_node("Transpose", [names], turned, perm=[0, 2, 1, 3, 4])
+        dealt = self.add_node("Reshape", [names, shapes[1]], turned.reshape(value.shape))
+        halves = self._split(dealt, 1)
+        sums = [self.look_along(each, draw) for each in halves]
+        both = torch.cat([self.values[each] for each in sums], 1)
+        return self.add_node("Concat", sums, both, axis=1)
+
+    def _split(self, name: str, axis: int) -> list[str]:
         names = [f"{half}_half_{len(self.nodes)}" for half in ("first", "second")]
         self.nodes.append(helper.make_node("Split", [name], names, axis=axis, num_outputs=2))
-        self.values |= dict(zip(names, halves, strict=True))
-        shifted = self.normalise(names[1], draw)
-        return self.add_node("Add", [names[0], shifted], halves[0] + self.values[shifted])
+        self.values |= dict(zip(names, self.values[name].chunk(2, dim=axis), strict=True))
+        return names
+
+    def normalise_bands(self, name: str, draw: Draw) -> str:
+        """Subtract the mean of each row over channels and columns, and divide by its spread."""
+        value = self.values[name]
+        mean = self._reduce_bands("ReduceMean", name, value.mean((1, 3), keepdim=True))
+        centred = self.add_node("Sub", [name, mean], value - self.values[mean])
+        exponent = self.add_array(np.float32(2))
+        squares = self.add_node("Pow", [centred, exponent], self.values[centred].square())
+        total = self.values[squares].sum((1, 3), keepdim=True)
+        shifted = self.add_node(
+            "Add",
+            [self._reduce_bands("ReduceSum", squares, total), self.add_array(np.float32(0.1))],
+            total + 0.1,
+        )
+        spread = self.add_node("Sqrt", [shifted], self.values[shifted].sqrt())
+        return self.add_node("Div", [centred, spread], self.values[centred] / self.values[spread])
+
+    def _reduce_bands(self, kind: str, name: str, result: Tensor) -> str:
+        value = self.values[name]
+        turned = value.transpose(1, 2)
+        rows = turned.flatten(2)
+        shapes = [
+            self.add_array(np.array(each, np.int64)) for each in ([0, 0, -1], [2], [0, 1, -1, 1])
+        ]
+        node = self.add_node("Transpose", [name], turned, perm=[0, 2, 1, 3])
+        node = self.add_node("Reshape", [node, shapes[0]], rows)
+        node = self.add_node(kind, [node, shapes[1]], result.flatten(1)[:, :, None], keepdims=1)
+        return self.add_node("Reshape", [node, shapes[2]], result)
 
     def _reduce(self, kind: str, name: str, keepdims: int) -> str:
         axes = self.add_array(np.array([2, 3], np.int64))
@@ -235,6 +327,9 @@ def random_graphs(draw: Draw, longest: int = 7) -> onnx.ModelProto:
         builder.pool,
         builder.join,
         builder.fold,
+        builder.look_along,
+        builder.shuffle,
+        builder.normalise_bands,
     ]
     for operator in draw(st.lists(st.sampled_from(operators), min_size=1, max_size=longest)):
         name = operator(name, draw)

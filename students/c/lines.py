@@ -88,7 +88,7 @@ def wrap_code(line: str) -> list[str]:
 
 
 def _list_breaks(line: str) -> list[tuple[int, int]]:
-    """Return where a line may end, with the depth of what is there: behind a comma rather than before +."""
+    """Return where a line may end, with the depth of what is there: behind a comma rather than before + or :."""
     depth, places = 0, []
     start = len(line) - len(line.lstrip()) + 8
     for place, each in enumerate(line[:WIDTH]):
@@ -96,6 +96,6 @@ def _list_breaks(line: str) -> list[tuple[int, int]]:
         depth -= each in ")]}"
         if place > start and each == " " and line[place - 1] in ",=":
             places.append((2 * depth, place))
-        elif place > start and line[place : place + 3] == " + ":
+        elif place > start and line[place : place + 3] in (" + ", " : "):
             places.append((2 * depth + 1, place))
     return places

@@ -6,7 +6,7 @@ codes. A value that a shortcut takes unrounded is computed again from its codes.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import singledispatchmethod
 
 import numpy as np
@@ -39,25 +39,14 @@ from students.c.graph import (
     find_canonical,
     find_needed_maps,
     find_reduced_shape,
+    is_vector,
 )
 from students.c.joining import join
 from students.c.layers import make_integer_layer
 from students.c.naming import Names, name_constant
 from students.c.slicing import Slicer
-from students.c.statements import Classify, Convolve, Reduce, Statement, Store
+from students.c.statements import Classify, Convolve, Lowered, Reduce, Statement, Store
 from students.c.values import Input, Parts, Sums, Value
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Lowered:
-    """A student as statements, in an order in which they can run."""
-
-    statements: tuple[Statement, ...]
-    input: Buffer
-    """The codes of a clip, [C, F, T]."""
-    grid: Grid
-    """What they stand for."""
-    logits: Buffer
 
 
 def lower(graph: read.Graph) -> Lowered:
@@ -138,9 +127,24 @@ class _Lowering:
         left, right = (self.values.get(name) for name in source.sources)
         if not isinstance(left, Widen) or not isinstance(right, Widen):
             return None
-        if left.shape != right.shape or self.uses[source.name] != 1:
+        if self.uses[source.name] != 1:
             return None
-        return AddCodes(left.value, right.value, left.grid, right.grid, node.grid, node.path)
+        given = right.value
+        if left.shape != right.shape:
+            if is_vector(left.shape) or is_vector(right.shape):
+                return None
+            given = self._repeat_codes(right.value, left.shape, source)
+        return AddCodes(left.value, given, left.grid, right.grid, node.grid, node.path)
+
+    def _repeat_codes(self, codes: Expression, shape: Shape, node: read.Node) -> Repeat:
+        if np.prod(codes.shape) > np.prod(shape):
+            # There the operator's rounding depends on how ONNX Runtime lays out its maps.
+            raise UnknownOperator(
+                "Add",
+                node.name,
+                "its first operand is repeated, and only codes are made of it: exchange both",
+            )
+        return Repeat(self._store(codes), shape)
 
     def _take_input(self, node: read.Rounded) -> Stored:
         if self.grid not in (None, node.grid):

@@ -9,13 +9,14 @@ import onnx
 from audio.front_ends import FrontEnd
 from students.c.folder import FolderFacts, make_folder_files
 from students.c.front_end import FrontEndProgram, make_front_end
-from students.c.lowering import Lowered, lower
+from students.c.lowering import lower
 from students.c.memory import Plan, plan_memory
 from students.c.order import order_steps
 from students.c.printing import Printer
 from students.c.reading import read_graph
 from students.c.source import Clip, print_header, print_source
 from students.c.splitting import split_layers
+from students.c.statements import Lowered
 from students.c.steps import Step, group_statements
 
 _HERE = Path(__file__).parent

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from string import Template
 
-from students.c.lowering import Lowered
 from students.c.memory import Plan
 from students.c.memory_map import describe_arena
 from students.c.printing import Printer
+from students.c.statements import Lowered
 from students.c.text import print_float
 
 

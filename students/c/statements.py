@@ -7,13 +7,14 @@ statements can share a loop over the channels, with one channel of what is betwe
 from dataclasses import dataclass
 
 from students.c.expressions import (
+    Buffer,
     Expression,
     IntegerLayer,
     Stored,
     has_windows,
     iterate_leaves,
 )
-from students.c.graph import Axis, Reduction, Shape
+from students.c.graph import Axis, Grid, Reduction, Shape
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -94,6 +95,18 @@ class Classify:
 
 _REDUCTIONS = {"ReduceMean": "mean", "ReduceL2": "norm", "ReduceSum": "sum"}
 Statement = Convolve | Store | Reduce | Classify
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Lowered:
+    """A student as statements, in an order in which they can run."""
+
+    statements: tuple[Statement, ...]
+    input: Buffer
+    """The codes of a clip, [C, F, T]."""
+    grid: Grid
+    """What they stand for."""
+    logits: Buffer
 
 
 def count_scratch_bytes(statement: Statement) -> int:

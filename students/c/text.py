@@ -3,7 +3,8 @@
 Names in the text: `c` is the channel of the statement, `i` the position in it.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -84,6 +85,7 @@ class Writer:
         self._names: dict[tuple[int, str], str] = {}
         self._channels: dict[str, str] = {}
         """Names of channels that are dealt or joined, by their text."""
+        self._declared: set[str] = set()
         self._taken: set[str] = set()
         self._scope = _Scope("y", "x")
         self._kept: list[Expression] = []
@@ -126,7 +128,7 @@ class Writer:
             case Repeat():
                 return self._write_repeated(value, channel)
             case Deal():
-                return self.write(value.value, self._declare_dealt(value, channel), position)
+                return self._write_dealt(value, channel, position)
             case Join():
                 return self._write_joined(value, channel, position)
             case Pool():
@@ -206,38 +208,48 @@ class Writer:
         self.has_rows = True
         n_channels, n_rows, n_columns = value.value.shape
         row, column = self._scope.row, self._scope.column
-        position = (
-            f"{row} * {n_columns} + {column}"
-            if n_rows > 1 < n_columns
-            else row
-            if n_rows > 1
-            else column
-        )
+        position = row if n_rows > 1 else column
+        if n_rows > 1 < n_columns:
+            position = f"{row} * {n_columns} + {column}"
         return self.write(value.value, channel if n_channels > 1 else "0", position)
 
-    def _declare_dealt(self, value: Deal, channel: str) -> str:
-        """Return the name of the channel that is dealt as another one."""
+    def _write_dealt(self, value: Deal, channel: str, position: str) -> str:
         heap = value.value.shape[0] // value.groups
-        own = f"({_add(channel, value.start)})" if value.start or " " in channel else channel
-        text = f"{own} % {value.groups} * {heap} + {own} / {value.groups}"
-        return self._declare_channel(text, "dealt")
-
-    def _declare_channel(self, text: str, name: str) -> str:
-        self.has_channels = True
-        if text not in self._channels:
-            self._channels[text] = self._take_name(name)
-            self.before.append(f"const int {self._channels[text]} = {text};")
-        return self._channels[text]
+        own = _enclose(_add(channel, value.start))
+        dealt = self._name_channel(
+            f"{own} % {value.groups} * {heap} + {own} / {value.groups}", "dealt"
+        )
+        place = len(self.before)
+        text = self.write(value.value, dealt, position)
+        self._declare_channels(place, [dealt], text)
+        return text
 
     def _write_joined(self, value: Join, channel: str, position: str) -> str:
         """Return the number of either map; the channel of the other one is any that it has."""
-        count = value.first.shape[0]
-        own = f"({channel})" if " " in channel else channel
-        first = self._declare_channel(f"{own} < {count} ? {own} : 0", "first")
-        second = self._declare_channel(f"{own} < {count} ? 0 : {own} - {count}", "second")
+        own, count = _enclose(channel), value.first.shape[0]
+        first = self._name_channel(f"{own} < {count} ? {own} : 0", "first")
+        second = self._name_channel(f"{own} < {count} ? 0 : {own} - {count}", "second")
+        place = len(self.before)
         one = self.write(value.first, first, position)
         other = self.write(value.second, second, position)
-        return f"({own} < {count} ? {one} : {other})"
+        self._declare_channels(place, [first, second], one + other)
+        return self._shorten(f"({own} < {count} ? {one} : {other})")
+
+    def _name_channel(self, text: str, name: str) -> str:
+        """Return a name for the number of a channel."""
+        self.has_channels = True
+        if text not in self._channels:
+            self._channels[text] = self._take_name(name)
+        return self._channels[text]
+
+    def _declare_channels(self, place: int, names: Iterable[str], text: str) -> None:
+        """Declare channels before what was declared since, if it or the text has their names."""
+        written = "\n".join([*self.before[place:], *self._scope.lines, text])
+        texts = {name: text for text, name in self._channels.items()}
+        for name in names:
+            if name not in self._declared and re.search(rf"\b{name}\b", written):
+                self._declared.add(name)
+                self.before.insert(place, f"const int {name} = {texts[name]};")
 
     def _write_window(self, value: Pool, channel: str) -> str:
         """Return the name of a window's mean or largest number at the row and the column of its surroundings."""
@@ -304,6 +316,10 @@ def _add_codes(value: AddCodes, left: str, right: str) -> str:
 def _widen(code: str, grid: Grid) -> str:
     integer = f"({code} - {grid.zero})" if grid.zero else code
     return f"((float){integer} * {print_float(grid.scale)})"
+
+
+def _enclose(text: str) -> str:
+    return f"({text})" if " " in text else text
 
 
 def _add(text: str, number: int) -> str:

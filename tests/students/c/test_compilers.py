@@ -22,11 +22,10 @@ LEVELS = {"O1": ("-O1",), "O2": ("-O2",), "O3": ("-O3",), "sanitizers": SANITIZE
 pytestmark = [needs_gcc, needs_vnni]
 
 
+QUICK = {"rep_mobile": {"O1"}, "tf_sepnet": {"O1", "sanitizers"}}
+"""Levels outside of which a student is a slow test: a folded one has the layers of cp_mobile, and TF-SepNet has most code."""
 CASES = [
-    # A folded student has the layers of cp_mobile.
-    pytest.param(
-        name, level, marks=[pytest.mark.slow] if name == "rep_mobile" and level != "O1" else []
-    )
+    pytest.param(name, level, marks=[] if level in QUICK.get(name, LEVELS) else [pytest.mark.slow])
     for name in SMALL_STUDENTS
     for level in LEVELS
 ]

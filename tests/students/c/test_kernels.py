@@ -34,6 +34,7 @@ void any(const convolution *l, const uint8_t *in, uint8_t *out, int16_t *s) { co
 void channel(const convolution *l, int c, const uint8_t *in, const uint8_t *t, uint8_t *out, int16_t *s) {
   convolve_channel(l, c, in, t, out, s);
 }
+void channels(const convolution *l, const uint8_t *in, uint8_t *out, int16_t *s) { convolve_channels(l, in, out, s); }
 void linear(const convolution *l, const uint8_t *in, float *out) { compute_linear(l, in, out); }
 void quantise(const int32_t *sums, int count, float scale, int zero, uint8_t *out) {
   const rounding how = prepare_rounding(scale, zero);
@@ -70,7 +71,10 @@ class Kernels:
         """Compute a layer's codes; no byte around its scratch and its output may change."""
         shape = layer.shape
         channel_in, channel_out = layer.codes[0].size, shape.out_height * shape.out_width
-        stride_out = channel_in if in_place else channel_out + 5
+        several = shape.kernel == "convolve_channels"
+        # Several outputs of a channel lie in its place without gaps; one begins where the channel begins.
+        stride_in_place = channel_out if several else channel_in
+        stride_out = stride_in_place if in_place else channel_out + 5
         size = max(layer.codes.size, shape.out_channels * stride_out)
         output = np.full(GUARD + size + GUARD, 0xA5, np.uint8)
         into = output[GUARD : GUARD + size]
@@ -134,11 +138,8 @@ class Kernels:
     ) -> None:
         pointer = ctypes.c_void_p
         if layer.shape.kernel != "convolve_channel":
-            function = (
-                self.library.pointwise
-                if layer.shape.kernel == "convolve_pointwise"
-                else self.library.any
-            )
+            named = {"convolve_pointwise": "pointwise", "convolve_channels": "channels"}
+            function = getattr(self.library, named.get(layer.shape.kernel, "any"))
             function(
                 ctypes.byref(struct),
                 pointer(codes.ctypes.data),
@@ -255,6 +256,8 @@ def test_a_layer_may_overwrite_its_input(kernels: Kernels) -> None:
         "isotropic's pointwise",
         "cp_mobile's both strides",
         "dsmn's first",
+        "tf_sepnet's second",
+        "tf_sepnet's second, odd",
     ):
         layer = make_layer(OF_STUDENTS[name], 1)
         np.testing.assert_array_equal(

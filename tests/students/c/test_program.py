@@ -137,10 +137,62 @@ def use_transposed_maps():
 
 
 def use_means_of_bands():
+    """As an exporter writes them, before `students.export.exact_sums` gives their sums an order."""
     made, value = begin()
     axes = made.constant("channels_and_frames", [1, 3], np.int64)
     means = made.add("ReduceMean", [value, axes], "of_bands", keepdims=1)
     return end(made, made.add("Sub", [value, means], "centred"))
+
+
+def use_a_mean_of_frames_in_float():
+    made, value = begin()
+    axes = made.constant("frames", [3], np.int64)
+    means = made.add("ReduceMean", [value, axes], "of_frames", keepdims=1)
+    return end(made, made.add("Sub", [value, means], "centred"))
+
+
+def use_integers_as_a_map():
+    made, _ = begin()
+    numbers = made.add("Cast", ["stem.output.integers"], "as_numbers", to=1)
+    return end(made, made.add("Relu", [numbers], "relu"))
+
+
+def use_a_cube():
+    made, value = begin()
+    return end(made, made.add("Pow", [value, made.constant("three", 3)], "cubes"))
+
+
+def use_a_shuffle_of_rows():
+    made, value = begin()
+    shape = made.constant("parted", [0, 2, 2, 3, 6], np.int64)
+    back = made.constant("whole", [0, 2, 6, 6], np.int64)
+    made.add("Reshape", [value, shape], "viewed")
+    turned = made.add("Transpose", ["viewed"], "turned", perm=[0, 1, 3, 2, 4])
+    return end(made, made.add("Reshape", [turned, back], "shuffled"))
+
+
+def make_column(made: GraphMaker, path: str) -> str:
+    """Add a rounded layer with one frame of 2 channels and 6 mel bands; return its output."""
+    axes = made.constant(f"{path}.axes", [3], np.int64)
+    numbers = made.add("Cast", ["stem.output.integers"], f"{path}.numbers", to=1)
+    mean = made.add("ReduceMean", [numbers, axes], f"{path}.mean", keepdims=1)
+    sums = made.convolve(made.round(mean, f"{path}.input"), path, (2, 2, 1, 1))
+    return made.round(sums, f"{path}.output")
+
+
+def use_a_column_before_a_map():
+    made, value = begin()
+    both = made.add("Add", [make_column(made, "column"), value], "both")
+    return end(made, made.round(both, "head.map"))
+
+
+def use_a_column_and_a_row():
+    made, _ = begin()
+    column = make_column(made, "column")
+    axes = made.constant("bands", [2], np.int64)
+    numbers = made.add("Cast", ["stem.output.integers"], "row.numbers", to=1)
+    row = made.add("ReduceMean", [numbers, axes], "row", keepdims=1)
+    return end(made, made.add("Mul", [column, row], "both"))
 
 
 def use_a_gru():
@@ -174,7 +226,19 @@ def use_a_huge_bias():
         (use_halves_of_the_time, r"operator Split \(left\): along axis 3"),
         (use_rows_of_one_position, r"operator Split \(low\): one position of a map"),
         (use_rows_of_overlapping_windows, r"operator Split .*rows of overlapping windows"),
-        (use_means_of_bands, r"\(of_bands\): over axes \[1, 3\] of 4, .*none for each mel band"),
+        (
+            use_means_of_bands,
+            r"\(of_bands\): over axes \[1, 3\] of 4, expected \[2, 3\]: one number",
+        ),
+        (use_a_mean_of_frames_in_float, r"ReduceMean \(of_frames\): over axes \[3\] of 4"),
+        (
+            use_integers_as_a_map,
+            r"operator Cast \(as_numbers\): expected codes in float32, for a m",
+        ),
+        (use_a_cube, r"operator Pow \(cubes\): expected a square"),
+        (use_a_shuffle_of_rows, r"operator Transpose \(turned\)"),
+        (use_a_column_before_a_map, r"operator Add \(both\): its first operand is repeated"),
+        (use_a_column_and_a_row, r"\(both\): shapes \(2, 1, 6\) and \(2, 6, 1\)"),
         (use_a_gru, r"operator GRU \(states\): a recurrence, which int8 leaves in float32"),
         (use_transposed_maps, r"operator Transpose \(turned\)"),
         (use_a_huge_bias, r"operator Conv \(second.sums\): sums of second may be 2,147,4"),
