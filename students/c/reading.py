@@ -12,6 +12,7 @@ from students.c.graph import (
     Arithmetic,
     Axis,
     Combined,
+    Dealt,
     Function,
     Graph,
     Grid,
@@ -30,7 +31,7 @@ from students.c.graph import (
     find_map_shape,
     is_vector,
 )
-from students.c.patterns import find_patterns
+from students.c.patterns import Pattern, find_patterns
 
 MOST_INTEGERS = 2**24 // 255
 """The sum of so many codes is exact in float32, in any order."""
@@ -59,15 +60,21 @@ class _Reader:
         self.integers: set[str] = set()
         """Codes that are taken as the integers that they are."""
         patterns = find_patterns(self.onnx_nodes, self.shapes, self.arrays)
+        self.transposed = self._finds_transpositions(patterns)
+        if self.transposed:
+            # Their sums are over axes of the graph, not over those of the maps that are stored.
+            patterns = [each for each in patterns if isinstance(each.node, Dealt)]
         self.patterns = {each.node.name: each.node for each in patterns}
         self.inside = {name for each in patterns for name in each.inside}
-        self.transposed = any(
-            node.op_type == "Transpose" and node.output[0] not in self.inside
-            for node in self.onnx_nodes
-        )
         if self.transposed:
             turned = {k: v[:1] + v[:0:-1] for k, v in self.shapes.items() if len(v) == 3}
             self.shapes |= turned | {self.input_name: self.shapes[self.input_name]}
+
+    def _finds_transpositions(self, patterns: Sequence[Pattern]) -> bool:
+        """Whether a map is transposed outside of all patterns."""
+        inside = {name for each in patterns for name in each.inside}
+        outputs = {each.output[0] for each in self.onnx_nodes if each.op_type == "Transpose"}
+        return not outputs <= inside
 
     def read(self) -> Graph:
         self._refuse_recurrences()
@@ -233,7 +240,7 @@ class _Reader:
         reduction = cast(Reduction, node.op_type)
         rank = len(self.shapes[node.input[0]]) + 1
         axes = sorted(int(axis) % rank for axis in self.arrays[node.input[1]])
-        over = self._find_reduced_axes(node, axes)
+        over = self._find_reduced_axes(node, axes, keeps=bool(attributes.get("keepdims", 1)))
         if over is None:
             raise UnknownOperator(
                 node.op_type,
@@ -245,7 +252,7 @@ class _Reader:
         return [Reduced(node.output[0], (node.input[0],), reduction, over)]
 
     def _find_reduced_axes(
-        self, node: onnx.NodeProto, axes: Sequence[int]
+        self, node: onnx.NodeProto, axes: Sequence[int], *, keeps: bool
     ) -> tuple[Axis, ...] | None:
         """Return what a reduction adds along; None if C is not written for it."""
         shape = self.shapes[node.input[0]]
@@ -256,7 +263,7 @@ class _Reader:
             return ("channels",)
         if rank != 4 or self.transposed or node.input[0] not in self.integers:
             return None
-        if axes not in ([2], [3]) or shape[axes[0] - 1] > MOST_INTEGERS:
+        if axes not in ([2], [3]) or not keeps or shape[axes[0] - 1] > MOST_INTEGERS:
             return None
         return ("rows",) if axes == [2] else ("columns",)
 

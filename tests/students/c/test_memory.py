@@ -83,3 +83,11 @@ def test_no_step_of_any_graph_reads_bytes_that_another_has_taken(model):
 @pytest.mark.parametrize("name", SMALL_STUDENTS)
 def test_no_step_of_a_student_reads_bytes_that_another_has_taken(name):
     check_plan(plan_program(load_int8_model(name)))
+
+
+def test_no_map_of_unrounded_sums_is_stored():
+    planned = plan_program(load_int8_model("tf_sepnet"))
+    buffers = [buffer for step in planned.steps for buffer in step.outputs]
+    numbers = [buffer.shape for buffer in buffers if buffer.kind == "numbers"]
+    assert {1} <= {shape[0] for shape in numbers}
+    assert all(1 in shape for shape in numbers)

@@ -151,6 +151,28 @@ def use_a_mean_of_frames_in_float():
     return end(made, made.add("Sub", [value, means], "centred"))
 
 
+def use_bands_of_turned_maps():
+    """Where the graph has frames before mel bands, as DSMN's has."""
+    made = GraphMaker(2, 6, 6)
+    turned = made.add("Transpose", ["log_mels"], "turned", perm=[0, 1, 3, 2])
+    value = made.round(turned, "in")
+    names = made.add("Transpose", [value], "bands", perm=[0, 2, 1, 3])
+    rows = made.add("Reshape", [names, made.constant("rows", [0, 0, -1], np.int64)], "in_rows")
+    axes = made.constant("row", [2], np.int64)
+    means = made.add("ReduceMean", [rows, axes], "means", keepdims=1)
+    back = made.add("Reshape", [means, made.constant("map", [0, 1, -1, 1], np.int64)], "back")
+    return end(made, made.add("Sub", [value, back], "centred"))
+
+
+def use_a_mean_without_its_axis():
+    made, _ = begin()
+    axes = made.constant("frames", [3], np.int64)
+    numbers = made.add("Cast", ["stem.output.integers"], "numbers", to=1)
+    mean = made.add("ReduceMean", [numbers, axes], "of_frames", keepdims=0)
+    shape = made.constant("shape", [0, 2, 6, 1], np.int64)
+    return end(made, made.add("Reshape", [mean, shape], "column"))
+
+
 def use_integers_as_a_map():
     made, _ = begin()
     numbers = made.add("Cast", ["stem.output.integers"], "as_numbers", to=1)
@@ -231,10 +253,9 @@ def use_a_huge_bias():
             r"\(of_bands\): over axes \[1, 3\] of 4, expected \[2, 3\]: one number",
         ),
         (use_a_mean_of_frames_in_float, r"ReduceMean \(of_frames\): over axes \[3\] of 4"),
-        (
-            use_integers_as_a_map,
-            r"operator Cast \(as_numbers\): expected codes in float32, for a m",
-        ),
+        (use_bands_of_turned_maps, r"operator Transpose \(bands\)"),
+        (use_a_mean_without_its_axis, r"ReduceMean \(of_frames\): over axes \[3\] of 4"),
+        (use_integers_as_a_map, r"operator Cast \(as_numbers\): expected codes in float32, for"),
         (use_a_cube, r"operator Pow \(cubes\): expected a square"),
         (use_a_shuffle_of_rows, r"operator Transpose \(turned\)"),
         (use_a_column_before_a_map, r"operator Add \(both\): its first operand is repeated"),
