@@ -34,9 +34,9 @@ class ExactSums:
         self._rectified = rectified
         self._of_one_axis, self._of_bands = set[str](), set[str]()
         for node in graph.node:
-            if node.op_type not in ("ReduceMean", "ReduceSum") or len(node.input) != 2:
+            if node.op_type not in ("ReduceMean", "ReduceSum") or node.input[-1] not in axes:
                 continue
-            over = sorted(int(axis) % 4 for axis in axes[node.input[1]])
+            over = sorted(int(axis) % 4 for axis in axes[node.input[-1]])
             if over in ([2], [3]) and node.op_type == "ReduceMean" and node.input[0] in rectified:
                 self._of_one_axis.add(node.output[0])
             if over == [1, 3] and helper.get_node_attr_value(node, "keepdims"):
