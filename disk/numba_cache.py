@@ -55,5 +55,9 @@ def _warn(path: str, error: Exception) -> None:
 
 # Numba has no public way to choose the class of these files.
 caching.IndexDataCacheFile = _CheckedFiles
-compiled = functools.partial(numba.njit, cache=True)
-"""Decorates a function that is compiled when it is first called on a machine."""
+compiled = functools.partial(numba.njit, cache=True, no_cfunc_wrapper=True, no_rewrites=True)
+"""Decorates a function that is compiled when it is first called on a machine.
+
+What takes time to compile and is of no use here is left out: an entry for callers in C, and the fusion of numpy's
+operations on whole arrays.
+"""

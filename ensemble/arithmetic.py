@@ -12,10 +12,17 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
-from numba.extending import intrinsic as _untyped_intrinsic
 from numpy.typing import NDArray
 
 from disk.numba_cache import compiled
+from ensemble.vectors import (
+    DOUBLES,
+    INTEGERS,
+    LONG_INTEGERS,
+    SINGLES,
+    intrinsic,
+    spread,
+)
 from metrics.scores import Floats, Integers
 
 LANES = 64
@@ -34,7 +41,6 @@ _ROUND_TO_INTEGER_SINGLE = np.float32(1.5 * 2**23)
 _SMALLEST_EXPONENT = -708.0
 """Below this, the exponential is no normal double; added to a sum of at least 1 it changes
 nothing."""
-_MANTISSA, _ONE = (1 << 52) - 1, 1023 << 52
 
 # Polynomials of 2^r for |r| <= 1/2 with the smallest maximum of the relative error (Remez
 # exchange): 3e-16 in `exp2`, 7.5e-8 in `exp2_single`. The first coefficient is the constant one.
@@ -65,32 +71,49 @@ _CONTRACT = ("contract",)
 
 Singles = NDArray[np.float32]
 
-intrinsic: Any = _untyped_intrinsic
-"""numba calls the decorated function with other arguments than those it declares."""
+
+def _describe(kind: Any) -> tuple[Any, int, int]:
+    """Return the integers of floats' size, the digits of a mantissa, and the exponent of one."""
+    is_vector = isinstance(kind, ir.VectorType)
+    is_single = isinstance(kind.element if is_vector else kind, ir.FloatType)
+    bits, digits, one = (32, 23, 127) if is_single else (64, 52, 1023)
+    integer = ir.IntType(bits)
+    return ir.VectorType(integer, kind.count) if is_vector else integer, digits, one
+
+
+def _constant(kind: Any, value: int) -> Any:
+    """Return the code of an integer, or of a vector that has it everywhere."""
+    return ir.Constant(kind, [value] * kind.count if isinstance(kind, ir.VectorType) else value)
+
+
+_EXPONENTS = {numba.float64: numba.int64, SINGLES: INTEGERS, DOUBLES: LONG_INTEGERS}
 
 
 @intrinsic
-def exponent_of(typing_context: Any, number: Any) -> Any:
-    """Return n of a positive normal double in 2^n ... 2^(n + 1)."""
+def exponent_of(typing_context: Any, numbers: Any) -> Any:
+    """Return n of positive normal floats in 2^n ... 2^(n + 1), of a double or of a vector."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        int64 = ir.IntType(64)
-        bits = builder.bitcast(arguments[0], int64)
-        return builder.sub(builder.ashr(bits, int64(52)), int64(1023))
+        integers, digits, one = _describe(arguments[0].type)
+        bits = builder.bitcast(arguments[0], integers)
+        shifted = builder.ashr(bits, _constant(integers, digits))
+        return builder.sub(shifted, _constant(integers, one))
 
-    return numba.int64(numba.float64), generate
+    return _EXPONENTS[numbers](numbers), generate
 
 
 @intrinsic
-def mantissa_of(typing_context: Any, number: Any) -> Any:
-    """Return a positive normal double over 2^(its exponent), 1 <= result < 2."""
+def mantissa_of(typing_context: Any, numbers: Any) -> Any:
+    """Return positive normal floats over 2^(their exponent), 1 <= result < 2."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        int64 = ir.IntType(64)
-        bits = builder.and_(builder.bitcast(arguments[0], int64), int64(_MANTISSA))
-        return builder.bitcast(builder.or_(bits, int64(_ONE)), ir.DoubleType())
+        integers, digits, one = _describe(arguments[0].type)
+        bits = builder.bitcast(arguments[0], integers)
+        bits = builder.and_(bits, _constant(integers, (1 << digits) - 1))
+        bits = builder.or_(bits, _constant(integers, one << digits))
+        return builder.bitcast(bits, arguments[0].type)
 
-    return numba.float64(numba.float64), generate
+    return numbers(numbers), generate
 
 
 @intrinsic
@@ -131,51 +154,6 @@ def as_double(typing_context: Any, value: Any) -> Any:
         return number if value == numba.float64 else builder.fpext(number, ir.DoubleType())
 
     return numba.float64(value), generate
-
-
-@intrinsic
-def magnitude(typing_context: Any, number: Any) -> Any:
-    """Return the bits of an absolute float32 as an integer: it grows with it, and NaN is the largest."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        bits = ir.IntType(32)
-        return builder.and_(builder.bitcast(arguments[0], bits), bits((1 << 31) - 1))
-
-    return numba.int32(number), generate
-
-
-def _load(context: Any, builder: Any, kind: Any, arguments: Any) -> Any:
-    """Load a number from a flat array, where no index is negative or too large, as a float."""
-    array = context.make_array(kind)(context, builder, arguments[0])
-    address = builder.gep(array.data, [arguments[1]], inbounds=True)
-    number = builder.load(address, align=kind.dtype.bitwidth // 8)
-    # Kernels read through these functions only what they do not write: LLVM need not ask at run time.
-    number.set_metadata("invariant.load", builder.module.add_metadata([]))
-    return builder.bitcast(number, ir.HalfType()) if kind.dtype == numba.int16 else number
-
-
-@intrinsic
-def single_at(typing_context: Any, numbers: Any, index: Any) -> Any:
-    """Return an element of a flat array of floats, or of float16s' bits, as float32."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        number, single = _load(context, builder, numbers, arguments), ir.FloatType()
-        if numbers.dtype == numba.int16:
-            return builder.fpext(number, single)
-        return builder.fptrunc(number, single) if numbers.dtype == numba.float64 else number
-
-    return numba.float32(numbers, numba.int64), generate
-
-
-@intrinsic
-def double_at(typing_context: Any, numbers: Any, index: Any) -> Any:
-    """Return an element of a flat array of floats, or of float16s' bits, as float64."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        number = _load(context, builder, numbers, arguments)
-        return number if numbers.dtype == numba.float64 else builder.fpext(number, ir.DoubleType())
-
-    return numba.float64(numbers, numba.int64), generate
 
 
 def _hold(builder: Any, number: Any) -> Any:
@@ -275,41 +253,51 @@ def constants_single(typing_context: Any) -> Any:
     return _hold_all(numba.float32, [*_POWER_SINGLE, _ROUND_TO_INTEGER_SINGLE])
 
 
+def _multiply_by_power(builder: Any, numbers: Any, shifted: Any) -> Any:
+    """Return floats times 2^n; n is in the lowest bits of those to which the rounder was added."""
+    integers, digits, _ = _describe(numbers.type)
+    n = builder.shl(builder.bitcast(shifted, integers), _constant(integers, digits))
+    product = builder.add(builder.bitcast(numbers, integers), n)
+    return builder.bitcast(product, numbers.type)
+
+
+def _unpack(builder: Any, held: Any, kind: Any) -> list[Any]:
+    """Return the held constants, as vectors where the numbers are some."""
+    numbers = cgutils.unpack_tuple(builder, held)
+    if not isinstance(kind, ir.VectorType):
+        return numbers
+    return [spread(builder, number, kind.count) for number in numbers]
+
+
 # These are not compiled from Python: numba takes far longer to insert a function than to call one.
 @intrinsic
 def exp2(typing_context: Any, x: Any, c: Any) -> Any:
-    """Return 2^x for x <= 127, to a few units in the last place; c is what `constants` returned."""
+    """Return 2^x for doubles up to 127, to a few units in the last place; c: what `constants` returned."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        exponent, held = arguments[0], cgutils.unpack_tuple(builder, arguments[1])
-        *powers, rounder, smallest = held
+        exponent = arguments[0]
+        *powers, rounder, smallest = _unpack(builder, arguments[1], exponent.type)
         is_larger = builder.fcmp_ordered(">", exponent, smallest)
         exponent = builder.select(is_larger, exponent, smallest)
         shifted = builder.fadd(exponent, rounder)
         r = builder.fsub(exponent, builder.fsub(shifted, rounder))
-        int64 = ir.IntType(64)
-        value = builder.bitcast(_evaluate(builder, powers, r), int64)
-        n = builder.shl(builder.bitcast(shifted, int64), int64(52))
-        return builder.bitcast(builder.add(value, n), ir.DoubleType())
+        return _multiply_by_power(builder, _evaluate(builder, powers, r), shifted)
 
-    return numba.float64(numba.float64, c), generate
+    return x(x, c), generate
 
 
 @intrinsic
 def exp2_single(typing_context: Any, x: Any, c: Any) -> Any:
-    """Return 2^x for |x| < 126, to a relative error of 2e-7; c is what `constants_single` returned."""
+    """Return 2^x of float32 for |x| < 126, to an error of 2e-7; c: what `constants_single` returned."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        exponent, held = arguments[0], cgutils.unpack_tuple(builder, arguments[1])
-        *powers, rounder = held
+        exponent = arguments[0]
+        *powers, rounder = _unpack(builder, arguments[1], exponent.type)
         shifted = builder.fadd(exponent, rounder)
         r = builder.fsub(exponent, builder.fsub(shifted, rounder))
-        int32 = ir.IntType(32)
-        value = builder.bitcast(_evaluate(builder, powers, r), int32)
-        n = builder.shl(builder.bitcast(shifted, int32), int32(23))
-        return builder.bitcast(builder.add(value, n), ir.FloatType())
+        return _multiply_by_power(builder, _evaluate(builder, powers, r), shifted)
 
-    return numba.float32(numba.float32, c), generate
+    return x(x, c), generate
 
 
 @compiled(inline="always")

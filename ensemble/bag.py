@@ -22,10 +22,10 @@ from ensemble.stepwise import (
     Selection,
     are_small,
     continue_path,
+    find_largest,
     make_objective,
     make_selection,
     select,
-    survey_members,
 )
 from ensemble.together import select_together
 from metrics import brier, macro_accuracy
@@ -118,7 +118,7 @@ def _select_in_each(
     """Select in each bag: in all at once where the log loss of mean logits, in float32, is enough."""
     n_members, n_classes, _ = logits_MKN.shape
     if plan.metric == "log_loss" and plan.space == "logits":
-        largest_M, *_ = survey_members(logits_MKN, labels_N.astype(np.int32), with_logs=False)
+        largest_M = find_largest(logits_MKN)
         # A NaN, which is in no comparison, is refused in the bags that have it.
         if are_small(largest_M, n_classes):
             largest = float(largest_M.max())

@@ -6,8 +6,9 @@ C candidates, N clips, R runs of clips.
 import numpy as np
 
 from disk.numba_cache import compiled
-from ensemble.arithmetic import Singles, constants_single, exp2_single, single_at
-from ensemble.kernels import Flat
+from ensemble.arithmetic import Singles, constants_single, exp2_single
+from ensemble.kernels import CLIPS_PER_CHUNK, Flat
+from ensemble.vectors import SINGLES_AT_ONCE, fetch_ahead, load_singles, repeat, store
 from metrics.scores import Floats, Integers
 
 
@@ -20,39 +21,39 @@ def totals(
     scale: np.float32,
     total_CN: Singles,
 ) -> None:
-    """Fill in, for each clip, the sum over classes whose logarithm `logs_of_sums` sums up.
-
-    Two candidates share each read of the base; their number is even, here and in `agreements`.
-    """
-    n, c = total_CN.shape[1], constants_single()
-    for i in range(0, len(places_C), 2):
-        first_N, second_N = total_CN[i], total_CN[i + 1]
-        for b in range(n):
-            first_N[b], second_N[b] = 0, 0
-        for k in range(n_classes):
-            row, other_row, base_row = places_C[i] + k * n, places_C[i + 1] + k * n, k * n
-            for b in range(n):
-                base_logit = single_at(base, base_row + b)
-                first_N[b] += exp2_single(base_logit + scale * single_at(logits, row + b), c)
-                second_N[b] += exp2_single(base_logit + scale * single_at(logits, other_row + b), c)
+    """Fill in, for each clip, the sum over classes whose logarithm `logs_of_sums` sums up, [C * N]."""
+    n, c, factor = len(base) // n_classes, constants_single(), repeat(scale)
+    # A chunk of the base stays in the caches next to the core, here and in `agreements`.
+    for chunk in range(0, n, CLIPS_PER_CHUNK):
+        for i in range(len(places_C)):
+            for start in range(chunk, min(chunk + CLIPS_PER_CHUNK, n), SINGLES_AT_ONCE):
+                first = min(start, n - SINGLES_AT_ONCE)
+                total = repeat(np.float32(0))
+                for k in range(n_classes):
+                    at = k * n + first
+                    fetch_ahead(logits, places_C[i] + at)
+                    logit = load_singles(logits, places_C[i] + at)
+                    total = total + exp2_single(load_singles(base, at) + factor * logit, c)
+                store(total_CN, i * n + first, total)
 
 
 @compiled(error_model="numpy", fastmath={"contract"})
 def agreements(
     logits: Flat, places_C: Integers, soft: Singles, n_classes: int, agreement_CN: Singles
 ) -> None:
-    """Fill in, for each clip, the sum over classes of the softmax times the candidate's logit."""
-    n = agreement_CN.shape[1]
-    for i in range(0, len(places_C), 2):
-        first_N, second_N = agreement_CN[i], agreement_CN[i + 1]
-        for b in range(n):
-            first_N[b], second_N[b] = 0, 0
-        for k in range(n_classes):
-            row, other_row, soft_row = places_C[i] + k * n, places_C[i + 1] + k * n, k * n
-            for b in range(n):
-                share = single_at(soft, soft_row + b)
-                first_N[b] += share * single_at(logits, row + b)
-                second_N[b] += share * single_at(logits, other_row + b)
+    """Fill in, for each clip, the sum over classes of softmax times the candidate's logit, [C * N]."""
+    n = len(soft) // n_classes
+    for chunk in range(0, n, CLIPS_PER_CHUNK):
+        for i in range(len(places_C)):
+            for start in range(chunk, min(chunk + CLIPS_PER_CHUNK, n), SINGLES_AT_ONCE):
+                first = min(start, n - SINGLES_AT_ONCE)
+                total = repeat(np.float32(0))
+                for k in range(n_classes):
+                    at = k * n + first
+                    fetch_ahead(logits, places_C[i] + at)
+                    logit = load_singles(logits, places_C[i] + at)
+                    total = total + load_singles(soft, at) * logit
+                store(agreement_CN, i * n + first, total)
 
 
 @compiled()

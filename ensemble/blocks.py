@@ -17,6 +17,7 @@ from ensemble.arithmetic import (
     exp,
 )
 from ensemble.options import MeanSpace
+from ensemble.vectors import SINGLES_AT_ONCE
 from metrics.scores import Floats, Integers
 
 CLIPS_PER_BLOCK = LANES * FACTORS
@@ -37,6 +38,17 @@ def lay_out_by_class(logits_MNK: NDArray[np.floating]) -> Rows:
     logits_MKN = np.ascontiguousarray(logits_MNK.transpose(0, 2, 1)).view()
     logits_MKN.setflags(write=False)
     return logits_MKN.view(np.int16) if logits_MKN.dtype == np.float16 else logits_MKN
+
+
+def fill_vector(logits_MKN: Rows) -> Rows:
+    """Return logits of at least as many clips as a vector has numbers; zeros are added to fewer."""
+    n_members, n_classes, n = logits_MKN.shape
+    if n >= SINGLES_AT_ONCE:
+        return logits_MKN
+    filled_MKN: Rows = np.zeros((n_members, n_classes, SINGLES_AT_ONCE), logits_MKN.dtype)
+    filled_MKN[:, :, :n] = logits_MKN
+    filled_MKN.setflags(write=False)
+    return filled_MKN
 
 
 def as_float64(numbers: Rows) -> Floats:

@@ -1,57 +1,57 @@
 """Log loss of mean logits, the inner loop of selection (M members, N clips, K classes).
 
-B clips in a block, L lanes of a product, J chunks, C candidates.
+J chunks of clips, C candidates.
 
-Logits are laid out as [M, K, N], clips side by side. Kernels take them flat, as `Flat`, and the place
-where a member's begin: a loop over the clips of a class becomes a few vector instructions.
+Logits are laid out as [M, K, N], clips side by side, at least SINGLES_AT_ONCE of them. Kernels take them flat, as `Flat`,
+and the place where a member's begin.
 
-What keeps LLVM from using vectors, or takes it long to compile, is avoided: loops over many arrays, as it
-would have to check at run time that none overlap; loads behind a condition; Python's error at a division
-by 0; slices, new arrays and numpy's functions, each of which is compiled again in each kernel. So arrays
-that are filled, or only worked in, are arguments.
+What takes LLVM or numba long to compile is avoided: loops over single numbers (see `vectors`), Python's error
+at a division by 0, slices, new arrays and numpy's functions, each of which is compiled again in each kernel. So
+arrays that are filled are arguments.
 """
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from disk.numba_cache import compiled
 from ensemble.arithmetic import (
+    FACTORS,
     LANES,
     LOG2_E,
     Singles,
     constants,
     constants_single,
-    double_at,
     exp2,
     exp2_single,
     exponent_of,
     log_of_lanes,
-    magnitude,
     mantissa_of,
-    single_at,
 )
 from ensemble.blocks import CLIPS_PER_BLOCK, Rows
+from ensemble.vectors import (
+    DOUBLES_AT_ONCE,
+    SINGLES_AT_ONCE,
+    add_lanes,
+    fetch_ahead,
+    load_doubles,
+    load_singles,
+    multiply_lanes,
+    repeat,
+    replace_first,
+    store,
+    sum_lanes,
+)
 from metrics.scores import Floats, Integers
 
 CLIPS_PER_CHUNK = 8 * CLIPS_PER_BLOCK
 CANDIDATES_AT_ONCE = 4
 """Candidates of `products` that share a read of the weights."""
-_CLIPS_PER_SUM = CLIPS_PER_BLOCK // 2
-"""Numbers that `products` adds in float32."""
 
 Flat = Rows
 """Logits of all members, one after another, [M * K * N]; float16 as its bits."""
 Labels = NDArray[np.int32]
-
-
-class Workspace:
-    """Arrays that kernels work in."""
-
-    def __init__(self) -> None:
-        """Make them."""
-        self.singles_B = np.empty(CLIPS_PER_BLOCK, np.float32)
-        self.doubles_B = np.empty(CLIPS_PER_BLOCK)
-        self.products_L, self.exponents_L = np.empty(LANES), np.empty(LANES, np.int64)
 
 
 def count_chunks(n: int) -> int:
@@ -59,59 +59,30 @@ def count_chunks(n: int) -> int:
     return -(-n // CLIPS_PER_CHUNK)
 
 
-@compiled(error_model="numpy", fastmath={"contract"})
-def survey(
-    logits: Flat,
-    place: int,
-    n_classes: int,
-    labels_N: Labels,
-    with_logs: bool,
-    work_B: Singles,
-    label_sums_B: Floats,
-    products_L: Floats,
-    exponents_L: Integers,
-) -> tuple[np.int32, float, float]:
-    """Return what is to be known of a member before it is used.
+def fill_block(n: int) -> int:
+    """Return the number of clips that fill their last block."""
+    return -(-n // CLIPS_PER_BLOCK) * CLIPS_PER_BLOCK
 
-    Args:
-        logits: of all members.
-        place: where the member's begin.
-        n_classes: K.
-        labels_N: true classes.
-        with_logs: whether to compute the last result, which takes most of the time.
-        work_B: to work in.
-        label_sums_B: to work in.
-        products_L: to work in.
-        exponents_L: to work in.
 
-    Returns:
-        The largest absolute logit, as `magnitude` returns it; the sum of the labels' logits; what
-        `logs_of_sums` returns for the member alone, if it is small enough for that.
-    """
-    n, scale, c = len(labels_N), np.float32(LOG2_E), constants_single()
-    largest = np.int32(0)
-    for b in range(CLIPS_PER_BLOCK):
-        label_sums_B[b] = 0
-    for lane in range(len(products_L)):
-        products_L[lane], exponents_L[lane] = 1, 0
-    for start in range(0, n, CLIPS_PER_BLOCK):
-        class_B = labels_N[start : start + CLIPS_PER_BLOCK]
-        n_inside = len(class_B)
-        for b in range(CLIPS_PER_BLOCK):
-            work_B[b] = 0 if b < n_inside and with_logs else 1
-        for k in range(n_classes):
-            row = place + k * n + start
-            for b in range(n_inside):
-                largest = max(largest, magnitude(single_at(logits, row + b)))
-            for b in range(n_inside if with_logs else 0):
-                work_B[b] += exp2_single(scale * single_at(logits, row + b), c)
-        for b in range(n_inside):
-            label_sums_B[b] += double_at(logits, place + class_B[b] * n + start + b)
-        _multiply(products_L, exponents_L, work_B)
-    label_sum = 0.0
-    for b in range(CLIPS_PER_BLOCK):
-        label_sum += label_sums_B[b]
-    return largest, label_sum, log_of_lanes(products_L, exponents_L)
+def sum_taken(rows_MC: Rows, places_N: Integers) -> Floats:
+    """Return the sums of some numbers of each row in float64, dealt to a block's places that are added in order."""
+    taken = np.zeros(fill_block(len(places_N)), rows_MC.dtype)
+    some_N, sums_M = taken[: len(places_N)], np.empty(len(rows_MC))
+    for m in range(len(rows_MC)):
+        np.take(rows_MC[m], places_N, out=some_N, mode="clip")
+        sums_M[m] = _sum_blocks(taken)
+    return sums_M
+
+
+@compiled(error_model="numpy")
+def _sum_blocks(numbers: Flat) -> float:
+    total = 0.0
+    for place in range(0, CLIPS_PER_BLOCK, DOUBLES_AT_ONCE):
+        sums = repeat(0.0)
+        for at in range(place, len(numbers), CLIPS_PER_BLOCK):
+            sums = sums + load_doubles(numbers, at)
+        total = add_lanes(total, sums)
+    return total
 
 
 @compiled(error_model="numpy", fastmath={"contract"})
@@ -123,14 +94,11 @@ def logs_of_sums(
     scale: np.float32,
     rests_CJ: Floats,
     limits_C: Floats,
-    sum_B: Singles,
-    products_L: Floats,
-    exponents_L: Integers,
     result_C: Floats,
 ) -> None:
     """Fill in the sum over clips of ln(sum over classes of 2^(base + scale * logit)) of candidates.
 
-    In float32 except for the logarithms; no exponent may reach +-126 minus the digits of K.
+    In float32 except for the logarithms; no exponent may reach +-125 minus the digits of K.
 
     Args:
         logits: of all members.
@@ -140,31 +108,30 @@ def logs_of_sums(
         scale: as above.
         rests_CJ: lower bounds of what the chunks from this one on add.
         limits_C: a candidate that is certain to end above its limit is given up; its result is inf.
-        sum_B: to work in.
-        products_L: to work in.
-        exponents_L: to work in.
         result_C: zeros, to be filled.
     """
-    n, c = len(base) // n_classes, constants_single()
+    n, c, factor = len(base) // n_classes, constants_single(), repeat(scale)
+    zero, one = repeat(np.float32(0)), repeat(np.float32(1))
     for chunk in range(0, n, CLIPS_PER_CHUNK):
         for i in range(len(places_C)):
             if result_C[i] + rests_CJ[i, chunk // CLIPS_PER_CHUNK] > limits_C[i]:
                 result_C[i] = np.inf
                 continue
-            for lane in range(len(products_L)):
-                products_L[lane], exponents_L[lane] = 1, 0
-            for start in range(chunk, min(chunk + CLIPS_PER_CHUNK, n), CLIPS_PER_BLOCK):
-                n_inside = min(CLIPS_PER_BLOCK, n - start)
-                # There are no clips behind the last one; ln 1 is 0.
-                for b in range(CLIPS_PER_BLOCK):
-                    sum_B[b] = 0 if b < n_inside else 1
+            # The logarithm of a product of many sums: its exponents are taken out after each factor.
+            product, exponents = one, exponent_of(one)
+            for start in range(chunk, min(chunk + CLIPS_PER_CHUNK, n), SINGLES_AT_ONCE):
+                first = min(start, n - SINGLES_AT_ONCE)
+                total = zero
                 for k in range(n_classes):
-                    row, base_row = places_C[i] + k * n + start, k * n + start
-                    for b in range(n_inside):
-                        logit = single_at(logits, row + b)
-                        sum_B[b] += exp2_single(single_at(base, base_row + b) + scale * logit, c)
-                _multiply(products_L, exponents_L, sum_B)
-            result_C[i] += log_of_lanes(products_L, exponents_L)
+                    at = k * n + first
+                    fetch_ahead(logits, places_C[i] + at)
+                    logit = load_singles(logits, places_C[i] + at)
+                    total = total + exp2_single(load_singles(base, at) + factor * logit, c)
+                product = product * replace_first(total, start - first, one)
+                exponents = exponents + exponent_of(product)
+                product = mantissa_of(product)
+            exponent = sum_lanes(exponents)
+            result_C[i] += math.log(multiply_lanes(1.0, product)) + exponent * math.log(2.0)
 
 
 @compiled(error_model="numpy", fastmath={"contract"})
@@ -177,7 +144,6 @@ def softmax(
     soft: Singles,
     total_N: Floats,
     agreement_N: Floats,
-    power_B: Floats,
 ) -> None:
     """Fill in the softmax of the mean of some members and one more, in float64 but for the last step.
 
@@ -188,75 +154,65 @@ def softmax(
         n_classes: K.
         scale: log2(e) over the number of members with the one more.
         soft: the softmax, [K * N].
-        total_N: the sum over classes of e^mean.
+        total_N: the sum over classes of e^mean; more numbers may follow, which stay.
         agreement_N: the softmax times the sum of all members.
-        power_B: to work in.
     """
-    n, c = len(total_N), constants()
-    for start in range(0, n, CLIPS_PER_BLOCK):
-        total_B = total_N[start : start + CLIPS_PER_BLOCK]
-        agreement_B = agreement_N[start : start + CLIPS_PER_BLOCK]
-        for b in range(len(total_B)):
-            total_B[b], agreement_B[b] = 0, 0
+    n, c, factor = len(sum_) // n_classes, constants(), repeat(scale)
+    zero, one = repeat(0.0), repeat(1.0)
+    for start in range(0, n, DOUBLES_AT_ONCE):
+        first = min(start, n - DOUBLES_AT_ONCE)
+        total, agreement = zero, zero
         for k in range(n_classes):
-            row = k * n + start
-            soft_B = soft[row : row + len(total_B)]
-            for b in range(len(total_B)):
-                logit = double_at(sum_, row + b) + double_at(logits, place + row + b)
-                power_B[b] = exp2(logit * scale, c)
-            for b in range(len(total_B)):
-                total_B[b] += power_B[b]
-            for b in range(len(total_B)):
-                logit = double_at(sum_, row + b) + double_at(logits, place + row + b)
-                agreement_B[b] += power_B[b] * logit
-            for b in range(len(soft_B)):
-                soft_B[b] = power_B[b]
-        for b in range(len(total_B)):
-            power_B[b] = 1 / total_B[b]
-        for b in range(len(total_B)):
-            agreement_B[b] *= power_B[b]
+            at = k * n + first
+            fetch_ahead(sum_, at)
+            fetch_ahead(logits, place + at)
+            logit = load_doubles(sum_, at) + load_doubles(logits, place + at)
+            power = exp2(logit * factor, c)
+            total = total + power
+            agreement = agreement + power * logit
+            store(soft, at, power)
+        share = one / total
+        store(total_N, first, total)
+        store(agreement_N, first, agreement * share)
         for k in range(n_classes):
-            soft_B = soft[k * n + start : k * n + start + len(total_B)]
-            for b in range(len(soft_B)):
-                soft_B[b] *= np.float32(power_B[b])
+            at = k * n + first
+            store(soft, at, load_doubles(soft, at) * share)
 
 
 @compiled(error_model="numpy", fastmath={"contract"})
-def logs_by_chunk(
-    total_N: Floats,
-    work_B: Floats,
-    products_L: Floats,
-    exponents_L: Integers,
-    logs_J: Floats,
-) -> None:
+def logs_by_chunk(total_N: Floats, logs_J: Floats) -> None:
     """Fill in the logarithm of the product of each chunk's positive numbers.
 
     Args:
-        total_N: the numbers.
-        work_B: to work in.
-        products_L: to work in.
-        exponents_L: to work in.
+        total_N: the numbers; ones fill the last block.
         logs_J: the result.
     """
-    n = len(total_N)
+    one = repeat(1.0)
     for chunk in range(len(logs_J)):
-        for lane in range(len(products_L)):
-            products_L[lane], exponents_L[lane] = 1, 0
-        first = chunk * CLIPS_PER_CHUNK
-        for start in range(first, min(first + CLIPS_PER_CHUNK, n), CLIPS_PER_BLOCK):
-            for b in range(CLIPS_PER_BLOCK):
-                work_B[b] = total_N[start + b] if start + b < n else 1.0
-            _multiply(products_L, exponents_L, work_B)
-        logs_J[chunk] = log_of_lanes(products_L, exponents_L)
+        begin = chunk * CLIPS_PER_CHUNK
+        end = min(begin + CLIPS_PER_CHUNK, len(total_N))
+        product, exponent = 1.0, 0
+        for place in range(0, LANES, DOUBLES_AT_ONCE):
+            products, exponents = one, exponent_of(one)
+            for block in range(begin, end, CLIPS_PER_BLOCK):
+                for i in range(FACTORS):
+                    at = block + i * LANES + place
+                    products = products * load_doubles(total_N, at)
+                exponents = exponents + exponent_of(products)
+                products = mantissa_of(products)
+            product = multiply_lanes(product, products)
+            exponent += sum_lanes(exponents)
+        logs_J[chunk] = math.log(product) + exponent * math.log(2.0)
 
 
 @compiled(inline="always")
-def _multiply(products_L: Floats, exponents_L: Integers, sum_B: Floats | Singles) -> None:
+def _multiply(products_L: Floats, exponents_L: Integers, sum_B: Floats) -> None:
     """Multiply a block of positive numbers into lanes, and take out their exponents."""
     # One loop with all its FACTORS factors is compiled in less time than one for each.
     for i in range(len(products_L)):
         product = products_L[i] * sum_B[i] * sum_B[i + LANES] * sum_B[i + 2 * LANES]
-        product = product * sum_B[i + 3 * LANES] * sum_B[i + 4 * LANES] * sum_B[i + 5 * LANES]
+        product = product * sum_B[i + 3 * LANES] * sum_B[i + 4 * LANES]
+        product = product * sum_B[i + 5 * LANES]
         product = product * sum_B[i + 6 * LANES] * sum_B[i + 7 * LANES]
         exponents_L[i] += exponent_of(product)
         products_L[i] = mantissa_of(product)
@@ -303,22 +259,37 @@ def sum_log_loss(logits_KN: Floats, sum_KN: Floats, n_members: int, labels_N: La
 
 
 @compiled(error_model="numpy", fastmath={"contract"})
-def add_member(logits: Flat, place: int, sum_: Floats, scale: float, base: Singles) -> None:
-    """Add a member, whose logits begin at a place, to a sum; fill base with the sum times a scale."""
-    for i in range(len(sum_)):
-        total = sum_[i] + double_at(logits, place + i)
-        sum_[i] = total
-        base[i] = total * scale
+def add_member(
+    logits: Flat, place: int, before: Floats, scale: float, after: Floats, base: Singles
+) -> None:
+    """Fill in a sum with a member, whose logits begin at a place; fill base with it times a scale.
+
+    Args:
+        logits: of all members.
+        place: where the member's begin.
+        before: the sum without the member.
+        scale: of the base.
+        after: the sum with the member; it may be the same array.
+        base: as above.
+    """
+    factor = repeat(scale)
+    for start in range(0, len(before), DOUBLES_AT_ONCE):
+        first = min(start, len(before) - DOUBLES_AT_ONCE)
+        total = load_doubles(before, first) + load_doubles(logits, place + first)
+        # What the vector before has filled in stays.
+        total = replace_first(total, start - first, load_doubles(after, first))
+        store(after, first, total)
+        store(base, first, total * factor)
 
 
-@compiled(error_model="numpy", fastmath={"contract", "reassoc"})
+@compiled(error_model="numpy", fastmath={"contract"})
 def products(
     rows: Flat, places_C: Integers, weights: Singles, n_classes: int, result_CJ: Floats
 ) -> None:
     """Fill in the sum over classes and a chunk's clips of weight times number, [C, J].
 
-    In float32 for `_CLIPS_PER_SUM` clips and a class, in float64 beyond. Candidates are read from
-    start to end, which is as fast as memory gives; the weights are nearer.
+    In float32 within a class and a chunk, in float64 beyond. Candidates are read from start to end, which is as
+    fast as memory gives; the weights are nearer.
 
     Args:
         rows: numbers of all members.
@@ -327,22 +298,30 @@ def products(
         n_classes: K.
         result_CJ: zeros, to be filled.
     """
-    n = len(weights) // n_classes
+    n, zero = len(weights) // n_classes, repeat(np.float32(0))
+    last = n - SINGLES_AT_ONCE
     for i in range(0, len(places_C), CANDIDATES_AT_ONCE):
         for k in range(n_classes):
             first, second = places_C[i] + k * n, places_C[i + 1] + k * n
             third, fourth = places_C[i + 2] + k * n, places_C[i + 3] + k * n
-            for start in range(0, n, _CLIPS_PER_SUM):
-                zero = np.float32(0)
-                sum_1, sum_2, sum_3, sum_4 = zero, zero, zero, zero
-                for b in range(start, min(start + _CLIPS_PER_SUM, n)):
-                    weight = single_at(weights, k * n + b)
-                    sum_1 += weight * single_at(rows, first + b)
-                    sum_2 += weight * single_at(rows, second + b)
-                    sum_3 += weight * single_at(rows, third + b)
-                    sum_4 += weight * single_at(rows, fourth + b)
-                chunk = start // CLIPS_PER_CHUNK
-                result_CJ[i, chunk] += sum_1
-                result_CJ[i + 1, chunk] += sum_2
-                result_CJ[i + 2, chunk] += sum_3
-                result_CJ[i + 3, chunk] += sum_4
+            for begin in range(0, n, CLIPS_PER_CHUNK):
+                chunk, end = begin // CLIPS_PER_CHUNK, min(begin + CLIPS_PER_CHUNK, n)
+                # What does not fill a vector comes first: the end of the last one.
+                n_left = (end - begin) % SINGLES_AT_ONCE
+                weight = replace_first(
+                    load_singles(weights, k * n + last), SINGLES_AT_ONCE - n_left, zero
+                )
+                sum_1 = weight * load_singles(rows, first + last)
+                sum_2 = weight * load_singles(rows, second + last)
+                sum_3 = weight * load_singles(rows, third + last)
+                sum_4 = weight * load_singles(rows, fourth + last)
+                for at in range(begin, end - n_left, SINGLES_AT_ONCE):
+                    weight = load_singles(weights, k * n + at)
+                    sum_1 = sum_1 + weight * load_singles(rows, first + at)
+                    sum_2 = sum_2 + weight * load_singles(rows, second + at)
+                    sum_3 = sum_3 + weight * load_singles(rows, third + at)
+                    sum_4 = sum_4 + weight * load_singles(rows, fourth + at)
+                result_CJ[i, chunk] += sum_lanes(sum_1)
+                result_CJ[i + 1, chunk] += sum_lanes(sum_2)
+                result_CJ[i + 2, chunk] += sum_lanes(sum_3)
+                result_CJ[i + 3, chunk] += sum_lanes(sum_4)

@@ -14,16 +14,17 @@ from ensemble.arithmetic import LOG2_E, Singles
 from ensemble.blocks import (
     Rows,
     as_float64,
+    fill_vector,
 )
 from ensemble.kernels import Labels
 from ensemble.tangents import Tangents
+from ensemble.vectors import SINGLES_AT_ONCE
 from metrics.scores import Floats, Integers
 
 _EPSILON = 2.0**-24
 """Largest relative error of a rounding to float32."""
-_PRODUCT_ROUNDINGS = 80
-"""Consecutive roundings in a sum of `kernels.products`: 256 numbers go into at least four sums, which
-are added at the end with up to three numbers that do not fill a vector."""
+_PRODUCT_ROUNDINGS = kernels.CLIPS_PER_CHUNK // SINGLES_AT_ONCE + 1
+"""Consecutive roundings in a sum of `kernels.products`, where each number of a vector has its own."""
 
 _WORTH_A_TANGENT = 20
 """With fewer candidates, trying them is faster than bounding them, as it takes no exponentials."""
@@ -63,42 +64,42 @@ class SelectionObjective(Protocol):
 class LogLossOfLogits:
     """Log loss of the softmax of mean logits, which is convex in them."""
 
-    def __init__(
-        self, logits_MKN: Rows, sizes_M: Floats, label_sums_M: Floats, logs_M: Floats
-    ) -> None:
+    def __init__(self, logits_MKN: Rows, labels_N: Labels, sizes_M: Floats) -> None:
         """Start without members.
 
         Args:
-            logits_MKN: so small that sums of exponentials stay in the range of float32, and
-                products of eight of these in that of float64.
-            sizes_M: mean over clips of the largest absolute logit.
-            label_sums_M: sum of the labels' logits.
-            logs_M: the result of `kernels.logs_of_sums` for each member alone.
+            logits_MKN: so small that sums of exponentials stay in the range of float32.
+            labels_N: true classes.
+            sizes_M: the largest absolute logit.
         """
-        n_members, self._n_classes, self._n = logits_MKN.shape
-        self._logits, self._logs_of_single_M = logits_MKN.reshape(-1), logs_M
-        self._places_M = np.arange(n_members) * (self._n_classes * self._n)
-        self._label_sums_M, self._label_sum = label_sums_M, 0.0
-        self._sum = np.zeros(self._n_classes * self._n)
+        self._n = logits_MKN.shape[2]
+        logits_MKN = fill_vector(logits_MKN)
+        n_members, self._n_classes, n_filled = logits_MKN.shape
+        n_numbers = self._n_classes * n_filled
+        self._logits, self._places_M = logits_MKN.reshape(-1), np.arange(n_members) * n_numbers
+        labels_at_N = labels_N * np.int64(n_filled) + np.arange(self._n)
+        self._label_sum = 0.0
+        self._label_sums_M = kernels.sum_taken(logits_MKN.reshape(n_members, -1), labels_at_N)
+        self._sum = np.zeros(n_numbers)
         self._n_chosen = 0
         self._tangents = Tangents(n_members)
         self._size = float(sizes_M.max())
         # A mean logit has five roundings (of its sum, twice of the scale, of the product, and of a
         # float64 candidate itself), a sum of exponentials one for each class and four for the
-        # power.
-        self.error = _EPSILON * (5 * self._size + self._n_classes + 4)
+        # power, and a product of sums one for each.
+        self.error = _EPSILON * (5 * self._size + self._n_classes + 5)
         # The chosen members' part of the exponents in `approximate`.
-        self._base = np.empty(len(self._sum), np.float32)
+        self._base = np.zeros(n_numbers, np.float32)
         # The softmax of the last computed mean, the member it was for, and the sums of its chunks.
-        self._soft = np.empty(len(self._sum), np.float32)
-        self._work = kernels.Workspace()
-        self._total_N, self._agreement_N = np.empty(self._n), np.empty(self._n)
-        self._last_M = (logs_M - label_sums_M) / self._n
+        self._soft = np.empty(n_numbers, np.float32)
+        self._total_N, self._agreement_N = np.ones(kernels.fill_block(self._n)), np.empty(n_filled)
+        self._last_M = np.zeros(n_members)
         self._soft_of = -1
-        self._logs_J, self._agreements_J = np.empty(0), np.empty(0)
+        n_chunks = kernels.count_chunks(self._n)
+        self._logs_J, self._agreements_J = np.empty(n_chunks), np.empty(n_chunks)
+        self._firsts_J = np.arange(n_chunks) * kernels.CLIPS_PER_CHUNK
         # Lower bounds of the logs of the chunks from each one to the end, for the next candidates.
-        self._rests_MJ = np.empty((n_members, kernels.count_chunks(self._n)))
-        self._rests_MJ[:] = -np.inf
+        self._rests_MJ = np.full((n_members, n_chunks), -np.inf)
 
     def bound(self) -> Floats:
         """Return bounds from the tangents so far; see `SelectionObjective`."""
@@ -113,42 +114,50 @@ class LogLossOfLogits:
 
         Its gradient is softmax(mean) - onehot(label), over N.
         """
-        if not self._n_chosen:
+        if not self._n_chosen or self._n < SINGLES_AT_ONCE:
             return
-        products_M = np.full(len(self._places_M), np.nan)
-        places_C, n_classes = self._places_M[candidates], self._n_classes
-        products_CJ = compute_products(self._logits, places_C, self._soft, n_classes)
+        places_C, n_chosen = self._places_M[candidates], self._n_chosen
+        products_CJ = compute_products(self._logits, places_C, self._soft, self._n_classes)
         # The largest effect of rounding on the products and on the labels' sums.
         doubt = (_PRODUCT_ROUNDINGS + 2) * _EPSILON * self._size
         agreements = products_CJ.sum(axis=1) - self._label_sums_M[candidates]
+        products_M = np.full(len(self._places_M), np.nan)
         products_M[candidates] = agreements / self._n - doubt
         # The softmax and float64 labels were rounded, which tilts the tangent about the mean.
         tilt = 4 * _EPSILON * self._size
         height = (float(self._agreements_J.sum()) - self._label_sum) / self._n
-        loss = (float(self._logs_J.sum()) - self._label_sum / self._n_chosen) / self._n
-        self._tangents.append(loss - height / self._n_chosen - tilt, height, products_M)
-        logs_CJ = self._logs_J - self._agreements_J / self._n_chosen
-        logs_CJ = logs_CJ + (self._agreements_J + products_CJ) / (self._n_chosen + 1)
-        rests_CJ = logs_CJ[:, ::-1].cumsum(axis=1)[:, ::-1]
+        loss = (float(self._logs_J.sum()) - self._label_sum / n_chosen) / self._n
+        self._tangents.append(loss - height / n_chosen - tilt, height, products_M)
+        # The sums from the last chunk on.
+        logs_J = self._logs_J - self._agreements_J * (1 / n_chosen - 1 / (n_chosen + 1))
+        rests_CJ = (logs_J + products_CJ / (n_chosen + 1))[:, ::-1].cumsum(axis=1)[:, ::-1]
         self._rests_MJ[candidates] = rests_CJ - self._n * (doubt + tilt)
 
     def approximate(self, candidates: Integers, limit: float) -> Floats:
         """Approximate in float32; see `SelectionObjective`."""
+        if self._n < SINGLES_AT_ONCE:
+            return np.array([self.compute(int(member)) for member in candidates])
         scale = self._scale()
         # The labels' logits take the same scale as the exponents.
         labels = (self._label_sum + self._label_sums_M[candidates]) * (scale * math.log(2))
-        if self._n_chosen:
-            limits_C = self._n * (limit + self.error) + labels
-            logs = self._compute_logs(candidates, scale, limits_C)
-        else:
-            logs = self._logs_of_single_M[candidates]
+        logs = np.zeros(len(candidates))
+        kernels.logs_of_sums(
+            self._logits,
+            self._places_M[candidates],
+            self._base,
+            self._n_classes,
+            np.float32(scale),
+            self._rests_MJ[candidates],
+            self._n * (limit + self.error) + labels,
+            logs,
+        )
         losses = (logs - labels) / self._n
         self._last_M[candidates] = losses
         return losses
 
     def compute(self, member: int) -> float:
         """Also compute the softmax of the mean, for `sharpen`; see `SelectionObjective`."""
-        n_members, work = self._n_chosen + 1, self._work
+        n_members = self._n_chosen + 1
         kernels.softmax(
             self._logits,
             self._places_M[member],
@@ -158,14 +167,11 @@ class LogLossOfLogits:
             self._soft,
             self._total_N,
             self._agreement_N,
-            work.doubles_B,
         )
-        self._logs_J = np.empty(kernels.count_chunks(self._n))
-        kernels.logs_by_chunk(
-            self._total_N, work.doubles_B, work.products_L, work.exponents_L, self._logs_J
-        )
-        firsts_J = np.arange(len(self._logs_J)) * kernels.CLIPS_PER_CHUNK
-        self._agreements_J = np.add.reduceat(self._agreement_N, firsts_J)
+        if self._n < SINGLES_AT_ONCE:
+            self._total_N[self._n :] = 1
+        kernels.logs_by_chunk(self._total_N, self._logs_J)
+        np.add.reduceat(self._agreement_N, self._firsts_J, out=self._agreements_J)
         self._soft_of = member
         label_sum = self._label_sum + float(self._label_sums_M[member])
         return (float(self._logs_J.sum()) - label_sum / n_members) / self._n
@@ -176,28 +182,11 @@ class LogLossOfLogits:
             self.compute(member)
         self._n_chosen += 1
         place = self._places_M[member]
-        kernels.add_member(self._logits, place, self._sum, self._scale(), self._base)
+        kernels.add_member(self._logits, place, self._sum, self._scale(), self._sum, self._base)
         self._soft_of = -1
         self._label_sum += float(self._label_sums_M[member])
         self._rests_MJ[:] = -np.inf
         self._tangents.add(member)
-
-    def _compute_logs(self, candidates: Integers, scale: float, limits_C: Floats) -> Floats:
-        work, result_C = self._work, np.zeros(len(candidates))
-        kernels.logs_of_sums(
-            self._logits,
-            self._places_M[candidates],
-            self._base,
-            self._n_classes,
-            np.float32(scale),
-            self._rests_MJ[candidates],
-            limits_C,
-            work.singles_B,
-            work.products_L,
-            work.exponents_L,
-            result_C,
-        )
-        return result_C
 
     def _scale(self) -> float:
         """Return the scale of the next candidates' exponents, rounded to float32."""
@@ -245,7 +234,7 @@ class LogLossOfProbabilities:
         For any w > 0, -log p >= 1 + log w - w p, with equality at p = 1/w. Rounding w moves the
         point of equality, but the bound remains valid.
         """
-        if not self._n_chosen or len(candidates) < _WORTH_A_TANGENT:
+        if not self._n_chosen or len(candidates) < _WORTH_A_TANGENT or self._n < SINGLES_AT_ONCE:
             return
         logs, heights = probability_kernels.tangent(self._sum_N, self._n_chosen, self._slopes_N)
         rows = self._likelihoods_MN.reshape(-1)
@@ -293,7 +282,7 @@ def compute_products(rows: Rows, places_C: Integers, weights: Singles, n_classes
     n_chunks = kernels.count_chunks(len(weights) // n_classes)
     n_more = -len(places_C) % kernels.CANDIDATES_AT_ONCE
     result_CJ = np.zeros((len(places_C) + n_more, n_chunks))
-    places = np.concatenate([places_C, np.repeat(places_C[-1:], n_more)])
+    places = np.append(places_C, [places_C[-1]] * n_more) if n_more else places_C
     kernels.products(rows, places, weights, n_classes, result_CJ)
     return result_CJ[: len(places_C)]
 

@@ -1,6 +1,6 @@
 """What one selection is asked for, and how far it is (M members)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -36,6 +36,7 @@ class Path:
     def __init__(self, plan: Plan) -> None:
         """Start without members."""
         self._plan, self._n_best = plan, 0
+        self._is_free_C = np.ones(len(plan.candidates), np.bool_)
         self.members: list[int] = []
         self.losses: list[float] = []
 
@@ -46,7 +47,7 @@ class Path:
             return candidates[:0]
         if self._plan.with_replacement:
             return candidates
-        return candidates[~np.isin(candidates, self.members)]
+        return candidates[self._is_free_C]
 
     def limit(self) -> float:
         """Return the loss above which a candidate is of no use: in the last try, only a lower one is."""
@@ -54,8 +55,7 @@ class Path:
 
     def require(self, member: int, loss: float) -> None:
         """Add a member, whatever its loss."""
-        self.members.append(member)
-        self.losses.append(loss)
+        self._append(member, loss)
         self._n_best = len(self.members)
 
     def add(self, member: int, loss: float) -> bool:
@@ -63,8 +63,7 @@ class Path:
         lower = self._n_best == 0 or is_lower(loss, self.losses[self._n_best - 1])
         if self._is_last_try() and not lower:
             return False
-        self.members.append(member)
-        self.losses.append(loss)
+        self._append(member, loss)
         if lower:
             self._n_best = len(self.members)
         return True
@@ -72,6 +71,11 @@ class Path:
     def cut(self) -> tuple[list[int], list[float]]:
         """Return members and losses up to the lowest loss."""
         return self.members[: self._n_best], self.losses[: self._n_best]
+
+    def _append(self, member: int, loss: float) -> None:
+        self.members.append(member)
+        self.losses.append(loss)
+        self._is_free_C[self._plan.candidates == member] = False
 
     def _is_last_try(self) -> bool:
         return self._n_best > 0 and len(self.members) - self._n_best == self._plan.patience
@@ -113,7 +117,7 @@ def make_plan(
         n_steps=_check_steps(max_members, n_members, len(first), with_replacement),
         patience=patience,
         required=tuple(first),
-        candidates=_sort_by_name(names, np.setdiff1d(np.arange(n_members), never)),
+        candidates=_sort_by_name(names, set(range(n_members)) - set(never)),
         names=names,
     )
 
@@ -131,8 +135,8 @@ def _check_names(names: Sequence[str] | None, n_members: int) -> Sequence[str]:
     return names
 
 
-def _sort_by_name(names: Sequence[str], members: Integers) -> Integers:
-    return np.array(sorted(members.tolist(), key=names.__getitem__), np.int64)
+def _sort_by_name(names: Sequence[str], members: Iterable[int]) -> Integers:
+    return np.array(sorted(members, key=names.__getitem__), np.int64)
 
 
 def _check_members(what: str, members: Sequence[int], n_members: int) -> list[int]:

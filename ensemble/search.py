@@ -1,5 +1,6 @@
 """One step of a selection: find the best candidate without trying most of them."""
 
+import math
 from typing import overload
 
 import numpy as np
@@ -11,7 +12,7 @@ _ROUNDING = 1e-12
 """Losses that differ by less, relative to the larger of loss and 1, are equal: this is the
 precision of a float64 sum over some hundred thousand clips."""
 _BATCH = 8
-"""Candidates that are tried before bounds are compared again; they share one read of the sum."""
+"""Most candidates that are tried before bounds are compared again; they share one read of the sum."""
 
 
 @overload
@@ -20,7 +21,9 @@ def slack(loss: float) -> float: ...
 def slack(loss: Floats) -> Floats: ...
 def slack(loss: float | Floats) -> float | Floats:
     """Return by how much a loss may be above another one that is equal but for rounding."""
-    return np.where(np.isfinite(loss), _ROUNDING * np.maximum(1.0, np.abs(loss)), 0.0)[()]
+    if isinstance(loss, float):
+        return _ROUNDING * max(1.0, abs(loss)) if math.isfinite(loss) else 0.0
+    return np.where(np.isfinite(loss), _ROUNDING * np.maximum(1.0, np.abs(loss)), 0.0)
 
 
 def is_lower(loss: float, other: float) -> bool:
@@ -54,27 +57,22 @@ def _find_finalists(objective: SelectionObjective, candidates: Integers, limit: 
     """Return the candidates that may be the best, in their order."""
     losses = np.full(len(candidates), np.inf)
     # The best candidate has at most this loss.
-    ceiling = limit
+    ceiling = limit + slack(limit)
     bounds = objective.bound()[candidates]
     waiting = objective.expect()[candidates].argsort(kind="stable")
-    waiting = _keep_promising(waiting, bounds, ceiling)
-    # The first candidate is often the best; the bounds are then compared with the final loss.
+    waiting = waiting[bounds[waiting] <= ceiling]
+    # The first candidates are often the best; the bounds are then compared with the final loss.
     n_next, is_sharp = 1, False
     while len(waiting):
-        tried, waiting = waiting[:n_next], waiting[n_next:]
-        losses[tried] = objective.approximate(candidates[tried], ceiling + slack(ceiling))
-        ceiling = min(ceiling, float(losses[tried].min()) + objective.error)
-        waiting = _keep_promising(waiting, bounds, ceiling)
+        tried, waiting, n_next = waiting[:n_next], waiting[n_next:], min(2 * n_next, _BATCH)
+        losses[tried] = objective.approximate(candidates[tried], ceiling)
+        limit = min(limit, float(losses[tried].min()) + objective.error)
+        ceiling = limit + slack(limit)
+        waiting = waiting[bounds[waiting] <= ceiling]
         if len(waiting) and not is_sharp:
             objective.sharpen(candidates[waiting])
             bounds = objective.bound()[candidates]
-            waiting = _keep_promising(
-                waiting[bounds[waiting].argsort(kind="stable")], bounds, ceiling
-            )
-            is_sharp, n_next = True, _BATCH
-    return candidates[losses - objective.error <= ceiling + slack(ceiling)]
-
-
-def _keep_promising(waiting: Integers, bounds: Floats, ceiling: float) -> Integers:
-    """Return the waiting candidates whose bound is not above the ceiling."""
-    return waiting[bounds[waiting] <= ceiling + slack(ceiling)]
+            waiting = waiting[bounds[waiting] <= ceiling]
+            waiting = waiting[bounds[waiting].argsort(kind="stable")]
+            is_sharp = True
+    return candidates[losses - objective.error <= ceiling]

@@ -13,7 +13,6 @@ from ensemble.blocks import (
     check_logits,
     lay_out_by_class,
 )
-from ensemble.kernels import Labels, Workspace, survey
 from ensemble.objectives import (
     EveryCandidate,
     LogLossOfLogits,
@@ -149,7 +148,7 @@ def make_objective(
     # Of several labels, no class is the label whose logits are summed.
     n_clips = logits_MKN.shape[2]
     labels_N = np.zeros(n_clips, np.int32) if of_precision else truth.astype(np.int32, copy=False)
-    largest_M, label_sums_M, logs_M = survey_members(logits_MKN, labels_N, of_mean_logits)
+    largest_M = find_largest(logits_MKN)
     check_members_finite(largest_M, plan.names)
     if of_precision:
         return EveryPrecision(logits_MKN, truth.astype(np.bool_), space)
@@ -157,33 +156,23 @@ def make_objective(
     if metric == "log_loss" and space == "probabilities":
         return LogLossOfProbabilities(logits_MKN, labels_N, largest_M, small=small)
     if of_mean_logits and small:
-        return LogLossOfLogits(logits_MKN, largest_M, label_sums_M, logs_M)
+        return LogLossOfLogits(logits_MKN, labels_N, largest_M)
     return EveryCandidate(logits_MKN, labels_N, space=space, metric=metric)
 
 
-def survey_members(
-    logits_MKN: Rows, labels_N: Labels, with_logs: bool
-) -> tuple[Floats, Floats, Floats]:
-    """Return the results of `kernels.survey` of each member, the first as an absolute logit, [M] each."""
-    n_members, n_classes, n = logits_MKN.shape
-    logits, work = logits_MKN.reshape(-1), Workspace()
+def find_largest(logits_MKN: Rows) -> Floats:
+    """Return the largest absolute logit of each member, rounded to float32, [M]; a NaN is the largest."""
+    # Bits without the sign are integers that grow with the absolute number. As signed integers, positive
+    # numbers are larger than negative ones; without sign it is the other way round.
+    size = logits_MKN.itemsize
+    without_sign = (1 << (8 * size - 1)) - 1
     found = [
-        survey(
-            logits,
-            member * n_classes * n,
-            n_classes,
-            labels_N,
-            with_logs,
-            work.singles_B,
-            work.doubles_B,
-            work.products_L,
-            work.exponents_L,
-        )
-        for member in range(n_members)
+        max(int(bits_KN.max()) & without_sign, int(bits_KN.view(f"u{size}").max()) & without_sign)
+        for bits_KN in logits_MKN.view(f"i{size}")
     ]
-    largest, *others = zip(*found, strict=True)
-    largest_M = np.array(largest, np.int32).view(np.float32).astype(np.float64)
-    return largest_M, *np.array(others)
+    with np.errstate(over="ignore"):
+        largest_M = np.array(found, f"i{size}").view(f"f{size}").astype(np.float32)
+    return largest_M.astype(np.float64)
 
 
 def check_members_finite(largest_M: Floats, names: Sequence[str]) -> None:

@@ -33,7 +33,7 @@ class Tangents:
         """
         self._constants = np.append(self._constants, constant)
         self._heights = np.append(self._heights, height)
-        self._products = np.vstack([self._products, products_M])
+        self._products = np.concatenate([self._products, products_M[None]])
 
     def add(self, member: int) -> None:
         """Follow the addition of a member; tangents without its product are dropped."""

@@ -3,11 +3,11 @@
 Bags share most of their clips, and choose much the same members. So bags that have chosen the same ones
 are one group, whose mean is computed once for all clips; a bag's loss is a sum over its clips. A tangent
 (`ensemble.tangents`) is one of each clip's loss, so it bounds the losses of all bags, wherever its mean was.
-A group parts where its bags choose different members. Losses that decide are computed as `LogLossOfLogits`
-computes them on a bag's clips alone, to the last bit.
+A group parts where its bags choose different members, and groups meet where they have the same ones: all groups
+add their nth member before one adds another. Losses that decide are computed as `LogLossOfLogits` computes them
+on a bag's clips alone, to the last bit.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from ensemble import bag_kernels, kernels
 from ensemble.arithmetic import LOG2_E
-from ensemble.blocks import CLIPS_PER_BLOCK, Rows
+from ensemble.blocks import Rows, fill_vector
 from ensemble.plan import Path, Plan
 from ensemble.search import slack
+from ensemble.vectors import SINGLES_AT_ONCE
 from metrics.scores import Floats, Integers
 
 _EPSILON = 2.0**-24
@@ -37,21 +38,12 @@ _ALONE_UP_TO = 4
 
 @dataclass(slots=True, eq=False)
 class Group:
-    """Bags that have chosen the same members in the same order."""
+    """Bags that have chosen the same members."""
 
     members: list[int]
     bags: Integers
     sum_: Floats
-    """Sum of the members' logits, [K * N]."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Tangent:
-    """loss >= constant + mean of the chosen members' products, for each bag."""
-
-    constant_B: Floats
-    product_BM: Floats
-    """NaN where it is unknown."""
+    """Sum of the members' logits, [K * N]; without the last one until the group is entered."""
 
 
 def select_together(
@@ -69,32 +61,37 @@ def select_together(
     Returns:
         The path of each bag, and the bags whose paths are still to be continued, each alone.
     """
+    n_more = max(0, SINGLES_AT_ONCE - logits_MKN.shape[2])
+    logits_MKN, labels_N = fill_vector(logits_MKN), np.pad(labels_N, (0, n_more))
+    inside_BN = np.pad(inside_BN, ((0, 0), (0, n_more)))
     shared = _SharedLosses(logits_MKN, labels_N, inside_BN, largest)
     paths = [Path(plan) for _ in inside_BN]
-    bags, sum_ = np.arange(len(paths)), np.zeros(logits_MKN[0].size)
+    groups = [Group([], np.arange(len(paths)), np.zeros(logits_MKN[0].size))]
     alone: list[int] = []
-    # The last member of each is still to be added to its sum; of groups with a common sum, the first in
-    # the list, which comes last, adds to the sum itself, and the others to a copy.
-    waiting: list[tuple[Group, bool]] = [(Group([], bags, sum_), False)]
-    while waiting:
-        group, of_others = waiting.pop()
-        if of_others:
-            group.sum_ = group.sum_.copy()
-        shared.enter(group)
-        parts: dict[int, list[int]] = {}
-        for bag, best in zip(group.bags, _find_best(shared, group, paths, plan), strict=True):
-            if best is not None:
-                parts.setdefault(best, []).append(int(bag))
-        shares_sum = False
-        few = len(group.members) + 1 <= len(plan.required) + _ALONE_UP_TO
-        for member, some in parts.items():
-            if len(some) == 1 and few:
-                alone += some
-                continue
-            child = Group([*group.members, member], np.array(some), group.sum_)
-            waiting.append((child, shares_sum))
-            shares_sum = True
+    while groups:
+        parts: dict[tuple[int, ...], Group] = {}
+        for i, group in enumerate(groups):
+            others = any(other.sum_ is group.sum_ for other in groups[i + 1 :])
+            shared.enter(group, in_place=not others)
+            for bag, best in zip(group.bags, _find_best(shared, group, paths, plan), strict=True):
+                if best is None:
+                    continue
+                members = [*group.members, best]
+                name = shared.name_sum(members)
+                if name not in parts and _goes_alone(group, plan):
+                    alone.append(int(bag))
+                    continue
+                part = parts.setdefault(name, Group(members, group.bags[:0], group.sum_))
+                part.bags = np.append(part.bags, bag)
+        taken = {id(part.sum_) for part in parts.values()}
+        shared.spare += [group.sum_ for group in groups if id(group.sum_) not in taken]
+        groups = list(parts.values())
     return paths, alone
+
+
+def _goes_alone(group: Group, plan: Plan) -> bool:
+    """Tell whether a group is of one bag with few members: it will stay so."""
+    return len(group.bags) == 1 and len(group.members) < len(plan.required) + _ALONE_UP_TO
 
 
 def _find_best(
@@ -170,6 +167,7 @@ class _SharedLosses:
         self._inside_BR = inside_BN[:, firsts_R].astype(np.float64)
         self._run_CR = np.empty((_BATCH, len(firsts_R)))
         self._number_CN = np.empty((_BATCH, self._n), np.float32)
+        self._numbers = self._number_CN.reshape(-1)
         self._rows_B = [np.flatnonzero(inside_N) for inside_N in inside_BN]
         self._n_B = inside_BN.sum(axis=1)
         # As in `LogLossOfLogits`, with roundings of labels and of the logarithm, which is of that size.
@@ -180,24 +178,38 @@ class _SharedLosses:
             + _LOG_ROUNDINGS * (largest + float(np.log(self._n_classes)))
         )
         self._size = largest
-        self._work = kernels.Workspace()
         self._base, self._soft = np.empty((2, logits_MKN[0].size), np.float32)
         self._zeros = np.zeros(logits_MKN[0].size, logits_MKN.dtype)
         self._total_N, self._agreement_N = np.empty((2, self._n))
+        self._taken_N = np.empty(kernels.fill_block(self._n))
+        self.spare: list[Floats] = []
+        """Sums that no group needs any longer: new memory takes longer than what is written into it."""
         self._precise: dict[int, Floats] = {}
         self._last_M = np.zeros(n_members)
-        self._tangents: deque[_Tangent] = deque(maxlen=_MOST_TANGENTS)
+        # Of each tangent T: loss >= constant + mean of the chosen members' products, for each bag. The newest
+        # takes the place of the oldest.
+        self._n_tangents = 0
+        self._constant_TB = np.empty((_MOST_TANGENTS, len(inside_BN)))
+        self._product_TBM = np.empty((_MOST_TANGENTS, len(inside_BN), n_members))
         self._label_sum_BM = np.empty((len(inside_BN), n_members))
         for member in range(n_members):
             self._number_CN[0] = self._of_labels(member)
             self._label_sum_BM[:, member] = self._sum_by_bag(1)[:, 0]
 
-    def enter(self, group: Group) -> None:
-        """Add a group's last member to its sum, and prepare for its candidates."""
+    def enter(self, group: Group, *, in_place: bool) -> None:
+        """Add a group's last member to its sum, or to a copy, and prepare for its candidates."""
         logits, place = self._zeros, 0
         if group.members:
             logits, place = self._logits, self._places_M[group.members[-1]]
-        kernels.add_member(logits, place, group.sum_, self._scale(group), self._base)
+        before = group.sum_
+        if not in_place:
+            group.sum_ = self.spare.pop() if self.spare else np.empty_like(before)
+        kernels.add_member(logits, place, before, self._scale(group), group.sum_, self._base)
+
+    def name_sum(self, members: Sequence[int]) -> tuple[int, ...]:
+        """Return what two sums have in common that are equal to the last bit."""
+        # Sums of float16 are exact in float64, in any order.
+        return tuple(sorted(members) if self._logits.dtype == np.int16 else members)
 
     def expect(self, candidates: Integers) -> Floats:
         """Return losses of the last tries, [C]; candidates with lower ones are tried sooner."""
@@ -205,21 +217,20 @@ class _SharedLosses:
 
     def bound(self, group: Group, candidates: Integers) -> Floats:
         """Return lower bounds of the losses, [B, C]; -inf where nothing is known."""
-        if not self._tangents:
-            return np.full((len(group.bags), len(candidates)), -np.inf)
-        constant_TB = np.array([tangent.constant_B[group.bags] for tangent in self._tangents])
-        product_TBM = np.array([tangent.product_BM[group.bags] for tangent in self._tangents])
+        known = slice(min(self._n_tangents, _MOST_TANGENTS))
+        product_TBM = self._product_TBM[known, group.bags]
         height_TB = product_TBM[:, :, group.members].sum(axis=2)
-        slope_TBC = (height_TB[:, :, None] + product_TBM[:, :, candidates]) / (
-            len(group.members) + 1
-        )
-        return np.fmax.reduce(constant_TB[:, :, None] + slope_TBC, axis=0, initial=-np.inf)
+        bound_TBC = product_TBM[:, :, candidates]
+        bound_TBC += height_TB[:, :, None]
+        bound_TBC /= len(group.members) + 1
+        bound_TBC += self._constant_TB[known, group.bags, None]
+        return np.maximum.reduce(bound_TBC, axis=0, initial=-np.inf)
 
     def approximate(self, group: Group, candidates: Integers) -> Floats:
         """Return the losses up to `error`, [B, C]."""
-        scale, places_C = self._scale(group), self._find_places(candidates)
+        scale, places_C = self._scale(group), self._places_M[candidates]
         bag_kernels.totals(
-            self._logits, places_C, self._base, self._n_classes, np.float32(scale), self._number_CN
+            self._logits, places_C, self._base, self._n_classes, np.float32(scale), self._numbers
         )
         total_CN = self._number_CN[: len(candidates)]
         np.log(total_CN, out=total_CN)
@@ -241,18 +252,21 @@ class _SharedLosses:
         height_B = (agreement_B - label_B) / self._n_B
         loss_B = (log_B - label_B / n_members) / self._n_B
         known = np.union1d(candidates, group.members)
-        product_BM = np.full(self._label_sum_BM.shape, np.nan)
+        newest, self._n_tangents = self._n_tangents % _MOST_TANGENTS, self._n_tangents + 1
+        # Nothing is known of the other members.
+        product_BM = self._product_TBM[newest]
+        product_BM[:] = -np.inf
         doubt = (self._n_classes + 4) * _EPSILON * self._size
         for start in range(0, len(known), _BATCH):
             some = known[start : start + _BATCH]
             bag_kernels.agreements(
-                self._logits, self._find_places(some), self._soft, self._n_classes, self._number_CN
+                self._logits, self._places_M[some], self._soft, self._n_classes, self._numbers
             )
             sum_BC = self._sum_by_bag(len(some))
             product_BM[:, some] = (sum_BC - self._label_sum_BM[:, some]) / n_B - doubt
         # As in `LogLossOfLogits`, with the rounding of logarithms and agreements.
         tilt = 8 * _EPSILON * self._size
-        self._tangents.append(_Tangent(loss_B - height_B / n_members - tilt, product_BM))
+        self._constant_TB[newest] = loss_B - height_B / n_members - tilt
 
     def compute(self, group: Group, member: int, bags: Integers) -> Floats:
         """Return the losses with one more member in some bags of a group, [B], to the last bit."""
@@ -267,26 +281,23 @@ class _SharedLosses:
         )
 
     def _compute_in_bag(self, bag: int, n_members: int, label_sum: float) -> float:
-        rows, work = self._rows_B[bag], self._work
+        rows = self._rows_B[bag]
         log_J = np.empty(kernels.count_chunks(len(rows)))
-        totals = self._total_N[rows]
-        kernels.logs_by_chunk(totals, work.doubles_B, work.products_L, work.exponents_L, log_J)
+        taken = self._taken_N[: kernels.fill_block(len(rows))]
+        np.take(self._total_N, rows, out=taken[: len(rows)], mode="clip")
+        taken[len(rows) :] = 1
+        kernels.logs_by_chunk(taken, log_J)
         return (float(log_J.sum()) - label_sum / n_members) / len(rows)
 
-    def _find_places(self, members: Integers) -> Integers:
-        """Return where members' logits begin, the last one twice if their number is odd."""
-        places_C = self._places_M[members]
-        return np.append(places_C, places_C[-1]) if len(members) % 2 else places_C
-
     def _sum_labels(self, member: int) -> Floats:
-        """Return the sum of the labels' logits in each bag, in the order of `kernels.survey`."""
+        """Return the sum of the labels' logits in each bag, in the order of `kernels.sum_taken`."""
         if self._logits.dtype == np.int16:
             # Sums of float16 are exact in float64, in any order.
             return self._label_sum_BM[:, member]
         if member not in self._precise:
-            label_N = self._of_labels(member)
-            sums = [_sum_in_lanes(label_N[rows]) for rows in self._rows_B]
-            self._precise[member] = np.array(sums)
+            logits_1C = self._logits_MKN[member].reshape(1, -1)
+            sums = [kernels.sum_taken(logits_1C, self._labels_at_N[rows]) for rows in self._rows_B]
+            self._precise[member] = np.concatenate(sums)
         return self._precise[member]
 
     def _fill_softmax(self, logits: Rows, place: int, sum_: Floats, n_members: int) -> None:
@@ -299,7 +310,6 @@ class _SharedLosses:
             self._soft,
             self._total_N,
             self._agreement_N,
-            self._work.doubles_B,
         )
 
     def _of_labels(self, member: int) -> Floats:
@@ -317,10 +327,3 @@ class _SharedLosses:
     def _scale(self, group: Group) -> float:
         """Return the scale of the next candidates' exponents, rounded to float32."""
         return float(np.float32(LOG2_E / (len(group.members) + 1)))
-
-
-def _sum_in_lanes(numbers_N: Floats) -> float:
-    """Return the sum of numbers that are dealt to lanes, each of which is summed up first."""
-    lanes = np.zeros((-(-len(numbers_N) // CLIPS_PER_BLOCK), CLIPS_PER_BLOCK))
-    lanes.reshape(-1)[: len(numbers_N)] = numbers_N
-    return float(lanes.sum(axis=0).cumsum()[-1])

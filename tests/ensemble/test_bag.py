@@ -7,6 +7,7 @@ import pytest
 from slow_selection import problem, slow_loss
 
 from ensemble import BaggedSelection, mean_logits, select, select_in_bags
+from ensemble.together import Group, _SharedLosses
 from metrics import log_loss
 
 
@@ -71,6 +72,28 @@ def test_bags_together_select_as_each_alone_to_the_last_bit(
     weights_M, chosen = np.zeros(50), list(found.members)
     weights_M[chosen] = found.weights[chosen] / found.weights[chosen].sum()
     assert found.losses[-1] == log_loss(mean_logits(logits_MNK, weights_M), labels_N)
+
+
+@pytest.mark.parametrize(("kind", "n_groups"), [(np.float16, 1), (np.float32, 2)])
+def test_bags_that_chose_the_same_members_in_another_order_share_their_exact_sums(
+    kind: type[np.floating], n_groups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two members, each of which knows half of the recordings: bags begin with either, and then need the other.
+    labels_N, noise = np.arange(800) % 4, np.random.default_rng(0)
+    knows_2N = np.arange(800) // 10 % 2 == np.arange(2)[:, None]
+    logits_MNK = noise.normal(size=(2, 800, 4)) + 3 * knows_2N[:, :, None] * np.eye(4)[labels_N]
+    entered: list[int] = []
+    enter = _SharedLosses.enter
+
+    def count(self: _SharedLosses, group: Group, *, in_place: bool) -> None:
+        entered.append(len(group.members))
+        enter(self, group, in_place=in_place)
+
+    monkeypatch.setattr(_SharedLosses, "enter", count)
+    found = select_in_bags(logits_MNK.astype(kind), labels_N, np.arange(800) // 10, n_bags=12)
+    assert {bag.members for bag in found.bags} == {(0, 1), (1, 0)}
+    assert entered.count(1) == 2
+    assert entered.count(2) == n_groups
 
 
 def test_members_are_those_that_a_bag_chose_heaviest_first(

@@ -159,10 +159,8 @@ def objectives_of(logits_MNK: np.ndarray, labels_N: np.ndarray) -> dict[str, Any
     logits_MKN, exact_MNK = lay_out_by_class(logits_MNK), logits_MNK.astype(float)
     labels_N = labels_N.astype(np.int32)
     sizes_M = np.abs(exact_MNK).max(axis=2).mean(axis=1)
-    sums_M = exact_MNK[:, np.arange(len(labels_N)), labels_N].sum(axis=1)
-    logs_M = np.log(np.exp(exact_MNK).sum(axis=2)).sum(axis=1)
     return {
-        "logits": LogLossOfLogits(logits_MKN, sizes_M, sums_M, logs_M),
+        "logits": LogLossOfLogits(logits_MKN, labels_N, sizes_M),
         "probabilities": LogLossOfProbabilities(logits_MKN, labels_N, sizes_M, small=True),
     }
 
