@@ -29,7 +29,7 @@ from ensemble.stepwise import (
 )
 from ensemble.together import select_together
 from metrics import brier, macro_accuracy
-from metrics.scores import Integers
+from metrics.scores import Floats, Integers
 
 _CLIPS_AT_ONCE = 2048
 
@@ -91,8 +91,10 @@ def select_in_bags(
     logits_MKN, labels = lay_out_by_class(logits), check_labels(labels, *logits.shape[1:])
     randomness, n_groups = np.random.default_rng(seed), int(group_N.max()) + 1
     n_inside = max(1, round(share * n_groups))
-    drawn = [randomness.choice(n_groups, n_inside, replace=False) for _ in range(n_bags)]
-    inside_BN = np.array([np.isin(group_N, inside) for inside in drawn])
+    inside_BG = np.zeros((n_bags, n_groups), np.bool_)
+    for inside_G in inside_BG:
+        inside_G[randomness.choice(n_groups, n_inside, replace=False)] = True
+    inside_BN = inside_BG[:, group_N]
     bags = _select_in_each(logits_MKN, labels, inside_BN, plan, options)
     weights_M = np.mean([bag.weights for bag in bags], axis=0)
     weights_M.setflags(write=False)
@@ -182,17 +184,33 @@ def _measure_loss(
 
 
 def _mean_log_loss(mean_NK: Singles, labels_N: Integers) -> float:
-    """Return `metrics.log_loss`, to the last bit, in half the time: for clips that fit into a cache."""
+    """Return `metrics.log_loss`, to the last bit, in a third of the time: for clips that fit into a cache.
+
+    Numpy is slow along a short last axis, so classes come first.
+    """
     losses_N = np.empty(len(labels_N))
     for start in range(0, len(labels_N), _CLIPS_AT_ONCE):
         block = slice(start, start + _CLIPS_AT_ONCE)
-        logits_BK, labels_B = mean_NK[block].astype(np.float64), labels_N[block]
-        # Numpy is slow along a short last axis; the largest is the same in any order, and a sum is not.
-        logits_BK -= functools.reduce(np.maximum, logits_BK.T)[:, None]
-        label_B = logits_BK[np.arange(len(labels_B)), labels_B]
-        np.exp(logits_BK, out=logits_BK)
-        losses_N[block] = -(label_B - np.log(logits_BK.sum(axis=1)))
+        labels_B = labels_N[block]
+        logits_KB = mean_NK[block].T.astype(np.float64, order="C")
+        logits_KB -= logits_KB.max(axis=0)
+        label_B = logits_KB[labels_B, np.arange(len(labels_B))]
+        np.exp(logits_KB, out=logits_KB)
+        losses_N[block] = -(label_B - np.log(_sum_as_rows(logits_KB)))
     return float(losses_N.mean())
+
+
+def _sum_as_rows(numbers_KB: Floats) -> Floats:
+    """Return the sums over K in the order in which numpy adds up the last axis: to the last bit."""
+    n, n_sums = len(numbers_KB), 8
+    if not n_sums <= n <= 128:
+        return np.ascontiguousarray(numbers_KB.T).sum(axis=1)
+    sums = list(numbers_KB[:n_sums])
+    for k in range(n_sums, n - n % n_sums):
+        sums[k % n_sums] = sums[k % n_sums] + numbers_KB[k]
+    while len(sums) > 1:
+        sums = [first + second for first, second in zip(sums[::2], sums[1::2], strict=True)]
+    return functools.reduce(np.add, numbers_KB[n - n % n_sums :], sums[0])
 
 
 def _check_groups(groups_N: ArrayLike, n: int) -> NDArray[np.generic]:

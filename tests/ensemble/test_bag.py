@@ -7,6 +7,7 @@ import pytest
 from slow_selection import problem, slow_loss
 
 from ensemble import BaggedSelection, mean_logits, select, select_in_bags
+from ensemble.bag import _sum_as_rows
 from ensemble.together import Group, _SharedLosses
 from metrics import log_loss
 
@@ -94,6 +95,12 @@ def test_bags_that_chose_the_same_members_in_another_order_share_their_exact_sum
     assert {bag.members for bag in found.bags} == {(0, 1), (1, 0)}
     assert entered.count(1) == 2
     assert entered.count(2) == n_groups
+
+
+@pytest.mark.parametrize("n_classes", [2, 7, 8, 10, 19, 128, 300])
+def test_sums_of_columns_are_those_of_numpys_rows_to_the_last_bit(n_classes: int) -> None:
+    rows_NK = np.exp(np.random.default_rng(0).normal(size=(50, n_classes)))
+    np.testing.assert_array_equal(_sum_as_rows(rows_NK.T.copy()), rows_NK.sum(axis=1))
 
 
 def test_members_are_those_that_a_bag_chose_heaviest_first(
