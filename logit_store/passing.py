@@ -66,7 +66,10 @@ class AlikeClips:
     @classmethod
     def of(cls, columns: Mapping[str, pa.Array], n: int) -> Self:
         """Group n clips by columns, of which those of type NAME have few different values, or null."""
-        sizes = [len(each.dictionary) + 1 if each.type == NAME else n for each in columns.values()]
+        # Each clip may have a value of its own in the others.
+        sizes = [
+            len(each.dictionary) + 1 if each.type == NAME else n + 1 for each in columns.values()
+        ]
         n_groups = math.prod(sizes)
         if n_groups > min(n, _MOST_GROUPS):
             return cls(columns, n, None)

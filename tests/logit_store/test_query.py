@@ -68,6 +68,19 @@ def test_predictions_have_all_columns_of_a_clip(filled: LogitStore, clips: pa.Ta
     assert answer["fold"].to_pylist() == clips["fold_25"].to_pylist()
 
 
+@pytest.mark.parametrize("n", [1, 2, 60])
+@pytest.mark.parametrize(
+    "condition", ["row = 0", "clip_id = 'clip-0-0'", "recording = 'recording-0' and row < 1"]
+)
+def test_predictions_are_filtered_by_what_each_clip_may_have_alone(
+    tmp_path: Path, make_clips: MakeClips, condition: str, n: int
+) -> None:
+    store = LogitStore(tmp_path)
+    store.write_clips("tau", make_clips(n, ["airport"]))
+    store.write(LogitKey("tau", 25, "m"), np.zeros((n, 1)), {})
+    assert store.sql(f"select row from predictions where {condition}").to_pylist() == [{"row": 0}]
+
+
 def test_predictions_are_stable_and_the_first_of_equal_classes_wins(
     store: LogitStore, labels_N: np.ndarray, clips: pa.Table
 ) -> None:
