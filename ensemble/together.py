@@ -91,7 +91,9 @@ def select_together(
 
 def _goes_alone(group: Group, plan: Plan) -> bool:
     """Tell whether a group is of one bag with few members: it will stay so."""
-    return len(group.bags) == 1 and len(group.members) < len(plan.required) + _ALONE_UP_TO
+    # One member more than the group has: those that are required are added here.
+    n_more = len(group.members) + 1 - len(plan.required)
+    return len(group.bags) == 1 and 0 <= n_more <= _ALONE_UP_TO
 
 
 def _find_best(

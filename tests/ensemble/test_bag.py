@@ -111,6 +111,15 @@ def test_members_are_those_that_a_bag_chose_heaviest_first(
     assert (np.diff(found.weights[list(found.members)]) <= 0).all()
 
 
+def test_one_bag_has_all_required_members() -> None:
+    logits_MNK, labels_N = problem(8, 60, 4)
+    options: Any = {"required": [3, 5, 1], "max_members": 5}
+    bagged = select_in_bags(logits_MNK, labels_N, np.arange(60), n_bags=1, share=1, **options)
+    alone = select(logits_MNK, labels_N, **options)
+    assert bagged.bags[0].members == alone.members
+    assert bagged.bags[0].losses == alone.losses
+
+
 @pytest.mark.parametrize("metric", ["log_loss", "macro_accuracy", "brier"])
 @pytest.mark.parametrize("space", ["logits", "probabilities"])
 def test_the_loss_is_that_of_one_selection_if_a_bag_holds_everything(
