@@ -62,7 +62,7 @@ def as_float64(numbers: Rows) -> Floats:
 
 
 def check_logits(logits_MNK: ArrayLike) -> NDArray[np.floating]:
-    """Check the shape and type of logits, but not their values, and return them.
+    """Check the shape and type of logits, but not their values, and return them as this machine's floats.
 
     Raises:
         ValueError: they are not floats of shape (members, clips, classes).
@@ -73,7 +73,9 @@ def check_logits(logits_MNK: ArrayLike) -> NDArray[np.floating]:
             f"logits of shape {logits.shape} and type {logits.dtype}, expected floats of shape "
             "(members, clips, classes), at least one of each"
         )
-    return logits
+    # Kernels would read bytes in another order as other numbers, and know no longer floats.
+    kind = np.float64 if logits.itemsize > 8 else logits.dtype.newbyteorder("=")
+    return logits.astype(kind, copy=False)
 
 
 def check_labels(labels_N: ArrayLike, n: int, n_classes: int) -> Integers:

@@ -108,6 +108,14 @@ def test_the_layout_in_memory_changes_nothing(logits_MNK: np.ndarray, dtype: Any
     )
 
 
+@pytest.mark.parametrize("dtype", [">f2", ">f4", ">f8", np.longdouble])
+def test_floats_of_another_machine_are_the_same_numbers(logits_MNK: np.ndarray, dtype: Any) -> None:
+    rounded_MNK = logits_MNK.astype(np.float16).astype(np.float32)
+    np.testing.assert_array_equal(
+        mean_logits(rounded_MNK.astype(dtype), WEIGHTS_M), mean_logits(rounded_MNK, WEIGHTS_M)
+    )
+
+
 @pytest.mark.parametrize("space", SPACES)
 def test_every_float16_counts_as_what_it_is(space: Any) -> None:
     every_N = np.arange(2**16, dtype=np.uint16).view(np.float16)
