@@ -10,8 +10,8 @@ from audio.clips import SPLITS, UNLABELLED
 from audio.several import are_several, find_classes
 from logit_store.keys import FOLDS
 
-_KEY_COLUMNS = ("corpus", "split", "member", "view", "row")
-
+_KEY_COLUMNS = ("corpus", "split", "member", "view", "row", "file_row_number")
+"""Columns beside the scenes where SQL reads logits; DuckDB calls one of them so."""
 
 _TEXT_COLUMNS = ("clip_id", "scene", "recording", "city", "recording_device")
 

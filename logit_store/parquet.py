@@ -117,7 +117,7 @@ def open_parquet(
         files: of the store.
         name: of the file.
         end_only: only the footer will be read.
-        dictionaries: columns to read as dictionaries.
+        dictionaries: columns to read as dictionaries, if their encoding allows it.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -127,8 +127,12 @@ def open_parquet(
     try:
         with (files.open_end if end_only else files.open)(name) as source:
             sealed = _check_footer(source, path)
+            metadata = pq.read_metadata(source)
             with pq.ParquetFile(
-                source, read_dictionary=list(dictionaries), page_checksum_verification=True
+                source,
+                metadata=metadata,
+                read_dictionary=_find_readable(metadata, dictionaries),
+                page_checksum_verification=True,
             ) as file:
                 if is_sealed(file) and not sealed:
                     raise DamagedFile(path, "its digest is none")
@@ -140,6 +144,20 @@ def open_parquet(
         if sealed and isinstance(error, MemoryError):
             raise
         raise DamagedFile(path, str(error)) from error
+
+
+def _find_readable(metadata: pq.FileMetaData, names: Sequence[str]) -> list[str]:
+    """Return those of some columns that pyarrow reads as dictionaries, which it cannot from differences."""
+    if not names:
+        return []
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
+    unreadable = {
+        chunk.path_in_schema
+        for chunk in chunks
+        if any(encoding.startswith("DELTA") for encoding in chunk.encodings)
+    }
+    return [name for name in names if name not in unreadable]
 
 
 def _check_footer(source: pa.NativeFile, path: str) -> bool:

@@ -136,6 +136,15 @@ def test_files_without_checksums_are_read_as_before(
     assert filled.members().select(columns).equals(before.select(columns))
 
 
+def test_clips_may_have_any_encoding(filled: LogitStore, logits_NK: np.ndarray) -> None:
+    before = filled.sql("from predictions order by member, row")
+    encodings = {"scene": "DELTA_BYTE_ARRAY", "recording_device": "DELTA_LENGTH_BYTE_ARRAY"}
+    form = {"use_dictionary": ["city"], "column_encoding": encodings, "store_schema": False}
+    make_old(Path(filled.files.locate(clips_path("tau"))), form)
+    assert filled.sql("from predictions order by member, row").equals(before)
+    filled.write(LogitKey("tau", 25, "c"), logits_NK, {})
+
+
 def test_the_content_of_clips_without_checksums_is_compared_with_its_hash(
     filled: LogitStore, logits_NK: np.ndarray
 ) -> None:

@@ -380,6 +380,7 @@ def with_column(clips: pa.Table, name: str, values: list[Any], kind: pa.DataType
         ("fold_10", ["train"] * 60, pa.string(), "fold_10 holds \\['train'\\]"),
         ("scene", ["bus", "Bus"] * 30, pa.string(), "'bus' has the name of scene 'Bus'"),
         ("scene", ["bus", "Row"] * 30, pa.string(), "'Row' has the name of a column"),
+        ("scene", ["bus", "file_row_number"] * 30, pa.string(), "has the name of a column"),
         (
             "scene",
             ["bus", ""] * 30,
