@@ -186,7 +186,8 @@ def _mask(power_BFT: Tensor, starts_B: Tensor, widths_B: Tensor, axis: int) -> T
     if power_BFT.device.type == "cpu":
         clips = power_BFT.movedim(axis, 1).numpy()
         for clip, start, width in zip(clips, starts_B.tolist(), widths_B.tolist(), strict=True):
-            clip[start : start + width] = 0
+            # A mask that is wider than the axis begins before it.
+            clip[max(start, 0) : max(start + width, 0)] = 0
         return power_BFT
     starts_B1, widths_B1 = starts_B.unsqueeze(1), widths_B.unsqueeze(1)
     position = torch.arange(power_BFT.shape[axis], device=power_BFT.device)

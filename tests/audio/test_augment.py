@@ -123,6 +123,13 @@ def test_masks_set_the_given_range_of_each_clip_to_zero_in_place(power_BFT, mask
     assert torch.equal(power_BFT, expected)
 
 
+@pytest.mark.parametrize(("mask", "axis"), [(mask_bands, 1), (mask_frames, 2)])
+def test_a_mask_wider_than_the_axis_begins_before_it(mask, axis):
+    power_BFT = torch.ones(3, 6, 6)
+    mask(power_BFT, torch.tensor([-2, -1, -3]), torch.tensor([8, 3, 2]))
+    assert (power_BFT == 0).all(3 - axis).sum(1).tolist() == [6, 2, 0]
+
+
 def test_freq_mixstyle_equals_the_published_one():
     golden = json.loads((GOLDEN / "freq_mixstyle.json").read_text())
     output = freq_mixstyle(
