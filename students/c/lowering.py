@@ -359,14 +359,14 @@ class _Lowering:
     @lower.register
     def _(self, node: read.Reshaped) -> Value:
         value = self.values[node.sources[0]]
-        if isinstance(value, Input):
-            return value
-        value = self._expect(value, node)
-        shape = find_canonical(self.graph.shapes[node.name])
-        if shape == value.shape:
+        before, after = self.graph.input_shape, self.graph.shapes[node.name]
+        if not isinstance(value, Input):
+            value = self._expect(value, node)
+            before, after = value.shape, find_canonical(after)
+        if before == after:
             return value
         raise UnknownOperator(
-            "Reshape", node.name, f"from {value.shape} to {shape}: expected the same axes"
+            "Reshape", node.name, f"from {before} to {after}: expected the same axes"
         )
 
     def _expect(self, value: Value, node: read.Node) -> Expression:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
-from onnx import NodeProto, helper, numpy_helper
+from onnx import NodeProto, helper, numpy_helper, shape_inference
 
 _CONSTANTS = {
     "sum_of_bands.rows": [0, 0, -1],
@@ -20,23 +20,29 @@ _CONSTANTS = {
 """Shapes and axes that rewritten sums of bands take; 0 keeps a length."""
 
 
+_RANK = 4
+
+
 class ExactSums:
-    """Rewrites the reductions of one graph.
+    """Rewrites the reductions of the maps of one model, [B, C, F, T]; others are left as they are.
 
     Args:
-        graph: in float32.
+        model: in float32.
         rectified: the step of each layer's output that is rounded after a ReLU, by the output's name: its integer
             for 0 is 0.
     """
 
-    def __init__(self, graph: onnx.GraphProto, rectified: Mapping[str, str]) -> None:
+    def __init__(self, model: onnx.ModelProto, rectified: Mapping[str, str]) -> None:
+        graph, maps = model.graph, _find_maps(model)
         axes = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
         self._rectified = rectified
         self._of_one_axis, self._of_bands = set[str](), set[str]()
         for node in graph.node:
             if node.op_type not in ("ReduceMean", "ReduceSum") or node.input[-1] not in axes:
                 continue
-            over = sorted(int(axis) % 4 for axis in axes[node.input[-1]])
+            if node.input[0] not in maps:
+                continue
+            over = sorted(int(axis) % _RANK for axis in axes[node.input[-1]])
             if over in ([2], [3]) and node.op_type == "ReduceMean" and node.input[0] in rectified:
                 self._of_one_axis.add(node.output[0])
             if over == [1, 3] and helper.get_node_attr_value(node, "keepdims"):
@@ -65,6 +71,13 @@ class ExactSums:
         )
         yield _copy(node, [widened, node.input[1]], averaged)
         yield helper.make_node("Mul", [averaged, self._rectified[node.input[0]]], [mean])
+
+
+def _find_maps(model: onnx.ModelProto) -> set[str]:
+    """Return the names of the values with the axes of maps."""
+    graph = shape_inference.infer_shapes(model).graph
+    known = (*graph.input, *graph.value_info, *graph.output)
+    return {each.name for each in known if len(each.type.tensor_type.shape.dim) == _RANK}
 
 
 def _add_rows(node: NodeProto) -> Iterator[NodeProto]:

@@ -49,7 +49,7 @@ def convert_to_integers(model: onnx.ModelProto, simulated: nn.Module) -> onnx.Mo
                 results[result] = layer.output
                 if module.rectified:
                     rectified[result] = f"{layer.output.name}.scale"
-    sums = ExactSums(graph, rectified)
+    sums = ExactSums(model, rectified)
     rewritten = [
         each
         for node in graph.node

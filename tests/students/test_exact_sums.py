@@ -21,13 +21,13 @@ EVERYWHERE = [
 """Numbers of threads, and whether maps are laid out as this processor has them best."""
 
 
-def make_graph(kind, axes, keepdims=1):
+def make_graph(kind, axes, keepdims=1, shape=SHAPE):
     """Return a graph from codes over a rounded map to a reduction of it."""
     nodes = [
         helper.make_node("DequantizeLinear", ["map.integers", "map.scale", "map.zero"], ["map"]),
         helper.make_node(kind, ["map", "axes"], ["reduced"], keepdims=keepdims),
     ]
-    given = helper.make_tensor_value_info("map.integers", TensorProto.UINT8, SHAPE)
+    given = helper.make_tensor_value_info("map.integers", TensorProto.UINT8, shape)
     result = helper.make_tensor_value_info("reduced", TensorProto.FLOAT, None)
     constants = {"map.scale": STEP, "map.zero": np.uint8(0), "axes": np.array(axes, np.int64)}
     tensors = [numpy_helper.from_array(np.asarray(v), name) for name, v in constants.items()]
@@ -35,7 +35,7 @@ def make_graph(kind, axes, keepdims=1):
 
 
 def rewrite(graph, *, is_rectified=True):
-    sums = ExactSums(graph, {"map": "map.scale"} if is_rectified else {})
+    sums = ExactSums(make_model(graph), {"map": "map.scale"} if is_rectified else {})
     nodes = [each for node in graph.node for each in sums.rewrite(node)]
     graph.ClearField("node")
     graph.node.extend(nodes)
@@ -93,16 +93,18 @@ def test_a_sum_of_bands_is_one_of_rows_in_any_number_of_threads(kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "axes", "is_rectified"),
+    ("kind", "axes", "is_rectified", "shape"),
     [
-        ("ReduceMean", [2, 3], True),  # as all students end: C knows its order
-        ("ReduceMean", [1], True),
-        ("ReduceSum", [2], True),
-        ("ReduceMean", [2], False),  # 0 may be any integer there
+        ("ReduceMean", [2, 3], True, SHAPE),  # as all students end: C knows its order
+        ("ReduceMean", [1], True, SHAPE),
+        ("ReduceSum", [2], True, SHAPE),
+        ("ReduceMean", [2], False, SHAPE),  # 0 may be any integer there
+        ("ReduceMean", [1, -1], True, SHAPE[:3]),
+        ("ReduceSum", [1, 3], True, (1, 2, *SHAPE[1:])),
     ],
 )
-def test_other_reductions_stay_as_they_are(kind, axes, is_rectified):
-    graph = make_graph(kind, axes)
+def test_other_reductions_stay_as_they_are(kind, axes, is_rectified, shape):
+    graph = make_graph(kind, axes, shape=shape)
     before = [node.SerializeToString() for node in graph.node]
     after = rewrite(graph, is_rectified=is_rectified).node
     assert [node.SerializeToString() for node in after] == before

@@ -95,6 +95,14 @@ def use_log_mels_in_float():
     return end(made, made.add("Relu", ["log_mels"], "relu"))
 
 
+def use_log_mels_without_an_axis():
+    made = GraphMaker(1, 6, 6)
+    shape = made.constant("shape", [0, 6, 6], np.int64)
+    value = made.round(made.add("Reshape", ["log_mels", shape], "bands_as_channels"), "in")
+    back = made.constant("back", [0, 1, 6, 6], np.int64)
+    return end(made, made.add("Reshape", [value, back], "map"), n_inputs=1)
+
+
 def use_two_grids():
     made = GraphMaker(2, 6, 6)
     both = [made.round("log_mels", "one"), made.round("log_mels", "other", scale=0.5)]
@@ -243,6 +251,10 @@ def use_a_huge_bias():
         (use_float_input, r"operator Conv \(second.sums\): its input is not int8"),
         (use_unrounded_sums, r"operator Conv \(second.sums\): its result is not rounded"),
         (use_log_mels_in_float, r"\(relu\): takes the log-mels before they are rounded"),
+        (
+            use_log_mels_without_an_axis,
+            r"Reshape \(bands_as_channels\): from \(1, 6, 6\) to \(6, 6\): expected the same axes",
+        ),
         (use_two_grids, r"operator QuantizeLinear \(other.integers\): .*more than one grid"),
         (use_gelu_of_a_sum, r"operator Gelu \(gelu\): expected codes"),
         (use_halves_of_the_time, r"operator Split \(left\): along axis 3"),
