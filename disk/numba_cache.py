@@ -31,7 +31,7 @@ class _CheckedFiles(caching.IndexDataCacheFile):
         except OSError:
             raise
         except Exception as error:  # noqa: BLE001 - damage raises many kinds of errors
-            _warn(self._index_path, error)
+            _warn_of_damage(self._index_path, error)
             return {}
 
     def _load_data(self, name: str) -> Any:
@@ -43,14 +43,20 @@ class _CheckedFiles(caching.IndexDataCacheFile):
         except OSError:
             raise
         except Exception as error:
-            _warn(path, error)
+            _warn_of_damage(path, error)
             # So numba compiles the function and writes the file again.
             raise FileNotFoundError(path) from error
 
 
-def _warn(path: str, error: Exception) -> None:
+def _warn_of_damage(path: str, error: Exception) -> None:
     reason = " ".join(str(error).split()) or type(error).__name__
-    logger.warning("%s: damaged, so it is made again (%s)", path, reason)
+    _warn(f"{path}: damaged, so it is made again ({reason})")
+
+
+@functools.cache
+def _warn(text: str) -> None:
+    """Warn once in a process: numba reads an index again before it writes it."""
+    logger.warning("%s", text)
 
 
 # Numba has no public way to choose the class of these files.
