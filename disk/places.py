@@ -74,7 +74,8 @@ def find_own_folder(variable: str, below: str = "") -> Path:
 def choose_numba_cache() -> None:
     """Give numba a folder for compiled functions, unless it can write beside their source.
 
-    Without one, and without a home directory to write to, it fails. It reads this when it is imported.
+    It reads this when it is imported, and else takes a folder of its own in the home directory. This folder
+    may be read-only, and other sources may be where these are not: see `disk/numba_cache.py`.
 
     Raises:
         NoCacheFolder: there is no such folder.
