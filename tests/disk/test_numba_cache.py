@@ -166,7 +166,8 @@ def test_a_full_disk_leaves_no_function_of_an_older_source_under_the_new_one(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert load(source)(1, 2) == 3
-    source.write_text(SOURCE.replace("+", "*"))
+    # Of another length: Python would take a file of the same second and length for the older one.
+    source.write_text(SOURCE.replace("+", "* 1 *"))
     with monkeypatch.context() as full:
         full.setattr(caching.IndexDataCacheFile, "_open_for_write", refuse_files_but(".nbi"))
         assert load(source)(1, 2) == 2
